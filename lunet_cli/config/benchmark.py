@@ -1,0 +1,27 @@
+"""The `benchmark` section: how long one forward pass takes, measured once training has ended."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from lunet_cli.config.base import Section
+
+Positive = Annotated[int, Field(ge=1)]
+
+
+class BenchmarkConfig(Section):
+    """Latency of the trained network."""
+
+    enabled: bool = False
+    """Whether to measure after training."""
+
+    warmup_runs: Annotated[int, Field(ge=0)] = 3
+    """Forward passes before the timed ones."""
+
+    timed_runs: Positive = 10
+    """Forward passes whose median is reported."""
+
+    input_size: tuple[Positive, Positive, Positive, Positive, Positive] = (1, 1, 64, 64, 64)
+    """Batch, channels, depth, height, width. The channels must be those of the network."""

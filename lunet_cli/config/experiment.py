@@ -1,0 +1,23 @@
+"""The `experiment` section: what a run is called and where it is kept."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+
+from lunet_cli.config.base import Section
+
+
+class ExperimentConfig(Section):
+    """Name, seed and place of a run."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$")] = "experiment"
+    """Name of the run folder: letters, digits and `._+-`."""
+
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 42
+    """Seed of initialisation, sampling, augmentation, dropout and the split."""
+
+    output_dir: Path = Path("runs")
+    """Folder that holds the run folders, relative to where the command is started."""

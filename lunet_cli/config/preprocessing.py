@@ -1,0 +1,52 @@
+"""The `preprocessing` section: what happens to a volume before the network sees it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field, model_validator
+
+from lunet_cli.config.base import Section
+
+PositiveSpacing = Annotated[float, Field(gt=0, le=1000)]
+
+
+def _valid_orientation(code: str) -> str:
+    if len(code) != 3 or any(len(set(pair) & set(code)) != 1 for pair in ("LR", "PA", "SI")):
+        raise ValueError(f"'{code}' is no orientation; use one letter each of L/R, P/A and S/I, such as LPS")
+    return code
+
+
+class NormalizationConfig(Section):
+    """How intensities are brought to a common scale, per volume and channel."""
+
+    name: Literal["zscore", "ct_window", "minmax", "none"] = "zscore"
+    """`zscore`: mean 0, standard deviation 1; `ct_window`: the window to 0..1, clipped; `minmax`: 0..1; `none`."""
+
+    window_level: float = 40.0
+    """Centre of the window for `ct_window`, in HU."""
+
+    window_width: Annotated[float, Field(gt=0)] = 400.0
+    """Width of the window for `ct_window`, in HU."""
+
+    @model_validator(mode="after")
+    def _window_only_for_ct(self) -> NormalizationConfig:
+        given = {"window_level", "window_width"} & self.model_fields_set
+        defaults = (self.window_level, self.window_width) == (40.0, 400.0)
+        if given and self.name != "ct_window" and not defaults:
+            raise ValueError(f"{sorted(given)[0]} is used by name: ct_window only; remove it, or change name")
+        return self
+
+
+class PreprocessingConfig(Section):
+    """Orientation, spacing and intensities; saved inside every checkpoint."""
+
+    orientation: Annotated[str, AfterValidator(_valid_orientation)] | None = "LPS"
+    """Direction in which the x, y and z axes increase, such as `LPS` (left, posterior, superior); null keeps the
+    axes as stored."""
+
+    spacing_mm: tuple[PositiveSpacing, PositiveSpacing, PositiveSpacing] | None = None
+    """Voxel size to resample to, in mm, in array order (z, y, x); null keeps each volume's own."""
+
+    normalization: NormalizationConfig = NormalizationConfig()
+    """Intensities."""

@@ -1,0 +1,116 @@
+"""The `training` section: how a network learns."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from lunet_cli.config.base import Section
+
+PatchEdge = Annotated[int, Field(ge=2, le=4096)]
+
+
+class LossConfig(Section):
+    """What is minimised, from logits."""
+
+    name: Literal["dice", "bce", "dice_bce", "ce", "dice_ce"] = "dice"
+    """`dice`: soft Dice; `bce`: binary cross-entropy; `ce`: cross-entropy of exclusive classes; sums of two."""
+
+    dice_weight: Annotated[float, Field(ge=0)] = 1.0
+    """Weight of the Dice term in `dice_bce` and `dice_ce`."""
+
+    bce_weight: Annotated[float, Field(ge=0)] = 1.0
+    """Weight of the binary cross-entropy in `dice_bce`."""
+
+    ce_weight: Annotated[float, Field(ge=0)] = 1.0
+    """Weight of the cross-entropy in `dice_ce`."""
+
+
+class CheckpointConfig(Section):
+    """Which states are kept, beside `last.pt`."""
+
+    save_every: Annotated[int, Field(ge=0)] = 0
+    """Keep `checkpoint_epochNNN.pt` every so many epochs; 0 keeps none."""
+
+    keep_best: bool = True
+    """Keep the state with the best validation Dice as `best_model.pt`."""
+
+
+class TrainingConfig(Section):
+    """Epochs, batches, loss, optimiser and how they run on the machine."""
+
+    epochs: Annotated[int, Field(ge=1)] = 100
+    """Passes over the training cases."""
+
+    batch_size: Annotated[int, Field(ge=1)] = 4
+    """Patches per step."""
+
+    patch_size: tuple[PatchEdge, PatchEdge, PatchEdge] | None = None
+    """Voxels of a training patch in array order (z, y, x). null trains on whole volumes, padded to the largest, as
+    long as that has at most 128^3 voxels, and on patches of at most 96 voxels per axis beyond."""
+
+    patches_per_case: Annotated[int, Field(ge=1)] = 1
+    """Patches drawn from each case per epoch."""
+
+    foreground_fraction: Annotated[float, Field(ge=0, le=1)] = 0.33
+    """Share of patches that are centred on a labelled voxel, where a patch is smaller than the volume."""
+
+    optimizer: Literal["adam", "adamw", "sgd"] = "adam"
+    """`sgd` uses Nesterov momentum 0.99."""
+
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-2
+    """Step size after warm-up."""
+
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    """L2 penalty (decoupled with `adamw`)."""
+
+    scheduler: Literal["none", "cosine", "step", "poly", "one-cycle"] = "none"
+    """Course of the learning rate."""
+
+    scheduler_step_size: Annotated[int, Field(ge=1)] = 100
+    """`step`: epochs between two reductions."""
+
+    scheduler_gamma: Annotated[float, Field(gt=0, le=1)] = 0.5
+    """`step`: factor of each reduction."""
+
+    warmup_epochs: Annotated[float, Field(ge=0)] = 0.0
+    """Epochs over which the learning rate rises linearly from 0."""
+
+    gradient_clip: Annotated[float, Field(gt=0)] | None = None
+    """Largest norm of the gradient; null does not clip."""
+
+    ema_decay: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Decay per step of an exponential moving average of the weights, which then validates and is kept as the best
+    model; null keeps none."""
+
+    early_stopping_patience: Annotated[int, Field(ge=1)] | None = None
+    """Stop after so many epochs without a better validation Dice; null never stops early."""
+
+    log_interval: Annotated[int, Field(ge=1)] = 10
+    """Steps between two lines about the running loss in `train.log` and in plain output."""
+
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    """Where to compute; `auto` takes CUDA, then MPS, then the CPU."""
+
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    """Arithmetic of the forward and backward pass; weights stay in fp32. `auto` times what the machine offers for a
+    few steps, checks it against fp32 and takes the fastest."""
+
+    compile: bool | Literal["auto"] = False
+    """Whether `torch.compile` is used; `auto` lets the trial decide (compilation takes about half a minute)."""
+
+    num_threads: Annotated[int, Field(ge=1)] | None = None
+    """CPU threads; null takes what PyTorch finds."""
+
+    loss: LossConfig = LossConfig()
+    """The loss."""
+
+    checkpoint: CheckpointConfig = CheckpointConfig()
+    """The states that are kept."""
+
+    @model_validator(mode="after")
+    def _warmup_fits(self) -> TrainingConfig:
+        if self.warmup_epochs >= self.epochs:
+            raise ValueError(f"warmup_epochs {self.warmup_epochs:g} leaves nothing of epochs {self.epochs}")
+        return self

@@ -1,0 +1,31 @@
+"""The `visualization` section: pictures drawn once training has ended."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from lunet_cli.config.base import Section
+
+
+class VisualizationConfig(Section):
+    """Pictures of the run, in the terminal and in the run folder."""
+
+    plot_training_curves: bool = False
+    """Draw loss and Dice over the epochs, also as `training_curves.svg`."""
+
+    plot_slices: bool = False
+    """Draw slices of validation cases with reference and prediction, also as `slices.svg`."""
+
+    slice_axis: Literal[0, 1, 2, "axial", "coronal", "sagittal"] = 0
+    """Array axis (z, y, x) that the slices are perpendicular to, or its name."""
+
+    num_samples: Annotated[int, Field(ge=1, le=100)] = 3
+    """Number of cases drawn."""
+
+    @property
+    def axis_index(self) -> int:
+        """The axis as a number: 0 is z."""
+        names = {"axial": 0, "coronal": 1, "sagittal": 2}
+        return self.slice_axis if isinstance(self.slice_axis, int) else names[self.slice_axis]

@@ -1,0 +1,54 @@
+"""The few kinds of error that lunet raises on purpose; only `cli.app` catches them."""
+
+EXIT_FAILURE = 1
+EXIT_USAGE = 2
+
+
+class LunetError(Exception):
+    """Something a user can mend: one line that says what and where, and a hint that says how.
+
+    Args:
+        message: What was wrong, the value, and where it stands.
+        hint: What to do about it; may be empty.
+    """
+
+    exit_code = EXIT_FAILURE
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __reduce__(self) -> tuple[type["LunetError"], tuple[str, str]]:
+        """Keep message and hint apart when a worker process sends the error home."""
+        return type(self), (self.message, self.hint)
+
+
+class ConfigError(LunetError):
+    """The configuration, a preset name or a combination of options cannot work."""
+
+    exit_code = EXIT_USAGE
+
+
+class DataError(LunetError):
+    """An image, label or data folder is missing, damaged or inconsistent."""
+
+
+class CheckpointError(LunetError):
+    """A checkpoint file cannot be read or does not fit what was asked."""
+
+
+class RunFolderError(LunetError):
+    """A run folder is in the way, is not writable, or holds no state to resume."""
+
+
+class DeviceError(LunetError):
+    """The requested device or precision is not available on this machine."""
+
+
+class TrainingError(LunetError):
+    """Training cannot go on, for instance because the loss is no longer finite."""
+
+
+class MissingDependencyError(LunetError):
+    """An optional package is needed; the hint names the extra that installs it."""
