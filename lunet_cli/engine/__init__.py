@@ -1,0 +1,1 @@
+"""The work itself: networks, data, training. Never prints and never reads the command line."""

@@ -1,0 +1,58 @@
+"""UNet++ and, with constant channels, LUNet++."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from lunet_cli.engine.networks.blocks import Head, SegmentationNetwork, decoder_block, encoder_blocks, upsample
+
+if TYPE_CHECKING:
+    from lunet_cli.config.network import NetworkSpec
+
+
+def node_name(level: int, column: int) -> str:
+    """Key of the nested node at `level` and `column`, both from 0; column 0 is the encoder."""
+    return f"{level}_{column}"
+
+
+class UNetPlusPlus(SegmentationNetwork):
+    """A triangle of nodes: each takes all earlier ones of its level and the upsampled one below.
+
+    References:
+        UNet++, arXiv:1807.10165 (written from the paper); Lean Unet, arXiv:2512.03834.
+    """
+
+    def __init__(self, spec: NetworkSpec) -> None:
+        super().__init__(spec)
+        self.nodes = [
+            (level, column) for column in range(1, spec.num_levels) for level in range(spec.num_levels - column)
+        ]
+        self.encoders = encoder_blocks(spec)
+        self.pool = nn.MaxPool3d(2)
+        self.upsamples = nn.ModuleDict({node_name(*node): upsample(spec, node[0]) for node in self.nodes})
+        self.nested = nn.ModuleDict(
+            {
+                node_name(level, column): decoder_block(
+                    spec, level, (column + 1) * spec.channels[level], is_last=column == spec.num_levels - 1
+                )
+                for level, column in self.nodes
+            }
+        )
+        self.head = Head(spec.channels[0], spec.out_channels)
+
+    def compute_logits(self, image: Tensor) -> Tensor:
+        """See `SegmentationNetwork`."""
+        rows: list[list[Tensor]] = []
+        x = image
+        for level, encoder in enumerate(self.encoders):
+            x = encoder(self.pool(x) if level else x)
+            rows.append([x])
+        for level, column in self.nodes:
+            name = node_name(level, column)
+            from_below = self.upsamples[name](rows[level + 1][column - 1])
+            rows[level].append(self.nested[name](torch.cat([*rows[level], from_below], dim=1)))
+        logits: Tensor = self.head(rows[0][-1])
+        return logits
