@@ -1,0 +1,1 @@
+"""Volumes from disk to batches: layouts, splits, preprocessing, patches, augmentation."""

@@ -1,0 +1,60 @@
+"""Cases and the data sets that they belong to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import SimpleITK as sitk  # noqa: N813
+
+from lunet_cli.engine.data.volume import read_image, read_label
+from lunet_cli.errors import DataError
+
+
+@dataclass(frozen=True)
+class Case:
+    """One labelled volume.
+
+    Args:
+        case_id: Unique name within the data set.
+        images: One path per channel, or a single four-dimensional file; empty for a phantom.
+        label: Path of the label map; None for a phantom.
+    """
+
+    case_id: str
+    images: tuple[Path, ...] = ()
+    label: Path | None = None
+
+
+class CaseReader(Protocol):
+    """Reads the image channels and the label map of a case."""
+
+    def __call__(self, case: Case) -> tuple[list[sitk.Image], sitk.Image]:
+        """Return three-dimensional float32 channels and a uint16 label map."""
+
+
+@dataclass(frozen=True)
+class CaseSet:
+    """All cases of a data set and what the data set says about itself.
+
+    Args:
+        cases: Cases in a stable order.
+        reader: How to read one.
+        labels: Names and values of the labels; None if the data set does not say.
+        layout: Name of the layout.
+        root: Folder that relative names start at; None for the phantom.
+    """
+
+    cases: tuple[Case, ...]
+    reader: CaseReader
+    labels: dict[str, tuple[int, ...]] | None
+    layout: str
+    root: Path | None
+
+
+def read_case_files(case: Case) -> tuple[list[sitk.Image], sitk.Image]:
+    """Read a case from its files; see `CaseReader`."""
+    if case.label is None:
+        raise DataError(f"case {case.case_id} has no label map")
+    return read_image(case.images), read_label(case.label)

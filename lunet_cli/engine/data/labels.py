@@ -1,0 +1,129 @@
+"""The meaning of label values: named regions, and how they become target channels and back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from lunet_cli.errors import ConfigError
+
+Activation = Literal["sigmoid", "softmax"]
+
+
+@dataclass(frozen=True)
+class LabelScheme:
+    """Named regions of label values and the output channels that stand for them.
+
+    Args:
+        regions: Name and label values of each region, in channel order.
+        activation: `sigmoid`: a channel per region, which may overlap; `softmax`: exclusive classes, with a
+            background channel in front.
+    """
+
+    regions: tuple[tuple[str, tuple[int, ...]], ...]
+    activation: Activation
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the regions, without background."""
+        return tuple(name for name, _ in self.regions)
+
+    @property
+    def values(self) -> frozenset[int]:
+        """All label values that belong to a region."""
+        return frozenset(value for _, values in self.regions for value in values)
+
+    @property
+    def num_channels(self) -> int:
+        """Logit channels that a network needs."""
+        return len(self.regions) + (1 if self.activation == "softmax" else 0)
+
+    def encode(self, label: Tensor) -> Tensor:
+        """Turn label values (B, D, H, W) of any integer type into target channels (B, C, D, H, W), bool."""
+        channels = [_is_one_of(label, values) for _, values in self.regions]
+        if self.activation == "softmax":
+            channels.insert(0, ~torch.stack(channels).any(dim=0))
+        return torch.stack(channels, dim=1)
+
+    def decode(self, logits: Tensor) -> Tensor:
+        """Turn logits (B, C, D, H, W) into region masks (B, regions, D, H, W), bool."""
+        if self.activation == "sigmoid":
+            return logits > 0
+        # The first largest channel, as argmax gives, at a tenth of its time on a CPU.
+        highest, winner = logits[:, 0], torch.zeros_like(logits[:, 0], dtype=torch.uint8)
+        for channel in range(1, self.num_channels):
+            winner = torch.where(logits[:, channel] > highest, channel, winner)
+            highest = torch.maximum(highest, logits[:, channel])
+        return torch.stack([winner == channel for channel in range(1, self.num_channels)], dim=1)
+
+    def masks(self, label: Tensor) -> Tensor:
+        """Turn label values (B, D, H, W) into region masks (B, regions, D, H, W), bool."""
+        return self.encode(label)[:, self.num_channels - len(self.regions) :]
+
+    def unknown_values(self, array: npt.NDArray[np.integer[Any]]) -> list[int]:
+        """Values of a label map that are neither background nor configured."""
+        return sorted(set(np.unique(array).tolist()) - self.values - {0})
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for a checkpoint."""
+        return {"regions": {name: list(values) for name, values in self.regions}, "activation": self.activation}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> LabelScheme:
+        """The inverse of `to_dict`."""
+        return cls(tuple((name, tuple(v)) for name, v in values["regions"].items()), values["activation"])
+
+
+def _is_one_of(label: Tensor, values: tuple[int, ...]) -> Tensor:
+    mask = label == values[0]
+    for value in values[1:]:
+        mask |= label == value
+    return mask
+
+
+def resolve_labels(
+    configured: dict[str, list[int]] | None,
+    known: dict[str, tuple[int, ...]] | None,
+    *,
+    activation: Literal["auto", "sigmoid", "softmax"],
+    out_channels: int | None,
+) -> LabelScheme:
+    """Decide on regions and activation.
+
+    Args:
+        configured: The section `labels`.
+        known: What the data set says about its labels; None if it says nothing.
+        activation: `model.activation`.
+        out_channels: `model.out_channels`.
+
+    Raises:
+        ConfigError: The three do not fit together.
+    """
+    regions = {name: tuple(values) for name, values in (configured or known or {"foreground": (1,)}).items()}
+    if configured is None and out_channels == 1 and len(regions) > 1:
+        regions = {"foreground": tuple(sorted({v for values in regions.values() for v in values}))}
+    values = [value for region in regions.values() for value in region]
+    overlap = len(values) != len(set(values))
+    if activation == "softmax" and overlap:
+        raise ConfigError(
+            "model.activation: softmax needs labels that share no value, and these do",
+            hint="Set model.activation: sigmoid for overlapping regions.",
+        )
+    if activation == "auto":
+        activation = "sigmoid" if overlap or len(regions) == 1 else "softmax"
+        if out_channels == len(regions):
+            activation = "sigmoid"
+    scheme = LabelScheme(tuple(regions.items()), activation)
+    if out_channels not in (None, scheme.num_channels):
+        extra = " and the background" if activation == "softmax" else ""
+        raise ConfigError(
+            f"model.out_channels: {out_channels} does not fit {len(regions)} labels ({', '.join(regions)}) with "
+            f"{activation}, which need {scheme.num_channels} (one per label{extra})",
+            hint="Remove model.out_channels, or name the labels in the section labels.",
+        )
+    return scheme

@@ -1,0 +1,199 @@
+"""The folder layouts that data sets come in, and how their cases are found."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from lunet_cli.config.data import DataConfig
+from lunet_cli.engine.data.cases import Case, CaseSet, read_case_files
+from lunet_cli.engine.data.phantom import PhantomReader, phantom_case_set
+from lunet_cli.engine.data.volume import has_volume_suffix, stem
+from lunet_cli.errors import DataError
+
+Labels = dict[str, tuple[int, ...]]
+_HARP_IMAGE = re.compile(r"ct_(?P<id>.+)")
+_CHANNEL = re.compile(r"(?P<id>.+)_(?P<channel>\d{4})")
+
+
+def find_cases(folder: Path, layout: str) -> CaseSet:
+    """Find the labelled cases of a folder.
+
+    Args:
+        folder: The data set.
+        layout: `harp`, `paired`, `msd`, `nnunet`, or `auto` to tell from what the folder holds.
+
+    Raises:
+        DataError: The folder is missing, is not of the layout, holds no case, or an image lacks its label.
+    """
+    if not folder.is_dir():
+        what = "is a file, not a folder" if folder.exists() else "there is no such folder"
+        raise DataError(f"{folder}: {what}", hint=_similar_folder(folder))
+    name = detect_layout(folder) if layout == "auto" else layout
+    cases, labels = LAYOUTS[name](folder)
+    if not cases:
+        raise DataError(f"{folder}: holds no case in the layout '{name}'", hint=EXPECTATIONS[name])
+    return CaseSet(tuple(cases), read_case_files, labels, name, folder)
+
+
+def find_phantom_cases(data: DataConfig) -> CaseSet:
+    """The built-in cases."""
+    config = data.phantom
+    return phantom_case_set(config.num_cases, PhantomReader(config.size, config.noise, config.seed))
+
+
+def detect_layout(folder: Path) -> str:
+    """Tell the layout of a folder from its content.
+
+    Raises:
+        DataError: It looks like none.
+    """
+    if (folder / "dataset.json").is_file():
+        return "msd" if "training" in _read_dataset_json(folder) else "nnunet"
+    if (folder / "images").is_dir():
+        return "paired"
+    if any(_HARP_IMAGE.fullmatch(stem(path)) for path in _entries(folder)):
+        return "harp"
+    raise DataError(f"{folder}: looks like none of the known layouts", hint=" ".join(EXPECTATIONS.values()))
+
+
+def _find_harp(folder: Path) -> tuple[list[Case], Labels | None]:
+    entries = {stem(path): path for path in _entries(folder)}
+    cases = []
+    for name, path in entries.items():
+        if match := _HARP_IMAGE.fullmatch(name):
+            label = _require_label(entries.get(f"label_{match['id']}"), path, folder / f"label_{match['id']}.*")
+            cases.append(Case(match["id"], (path,), label))
+    return cases, None
+
+
+def _find_paired(folder: Path) -> tuple[list[Case], Labels | None]:
+    for name in ("images", "labels"):
+        if not (folder / name).is_dir():
+            raise DataError(f"{folder}: has no folder '{name}'", hint=EXPECTATIONS["paired"])
+    labels = {stem(path): path for path in _entries(folder / "labels")}
+    images = _group_channels(_entries(folder / "images"), set(labels))
+    return [
+        Case(name, tuple(paths), _require_label(labels.get(name), paths[0], folder / "labels" / f"{name}.*"))
+        for name, paths in images.items()
+    ], None
+
+
+def _find_msd(folder: Path) -> tuple[list[Case], Labels | None]:
+    description = _read_dataset_json(folder)
+    entries = description.get("training")
+    if not isinstance(entries, list):
+        raise DataError(f"{folder / 'dataset.json'}: has no list 'training'", hint=EXPECTATIONS["msd"])
+    cases = []
+    for number, entry in enumerate(entries):
+        if not (
+            isinstance(entry, dict) and isinstance(entry.get("image"), str) and isinstance(entry.get("label"), str)
+        ):
+            raise DataError(f"{folder / 'dataset.json'}: training[{number}] needs an 'image' and a 'label'")
+        image, label = folder / entry["image"], folder / entry["label"]
+        if not image.exists():
+            raise DataError(f"{image}: named in dataset.json, but there is no such file")
+        cases.append(Case(stem(image), (image,), _require_label(label if label.exists() else None, image, label)))
+    return cases, _read_labels(description, folder)
+
+
+def _find_nnunet(folder: Path) -> tuple[list[Case], Labels | None]:
+    description = _read_dataset_json(folder)
+    for name in ("imagesTr", "labelsTr"):
+        if not (folder / name).is_dir():
+            raise DataError(f"{folder}: has no folder '{name}'", hint=EXPECTATIONS["nnunet"])
+    ending = description.get("file_ending", "")
+    channels = description.get("channel_names", description.get("modality", {}))
+    labels = {stem(path): path for path in _entries(folder / "labelsTr")}
+    images = _group_channels([p for p in _entries(folder / "imagesTr") if p.name.endswith(ending)], set(labels))
+    cases = []
+    for name, paths in images.items():
+        if channels and len(paths) != len(channels):
+            raise DataError(
+                f"{paths[0]}: case {name} has {len(paths)} channel files, dataset.json names {len(channels)} channels",
+                hint="Each case needs one file per channel: NAME_0000, NAME_0001, ...",
+            )
+        label = _require_label(labels.get(name), paths[0], folder / "labelsTr" / f"{name}{ending}")
+        cases.append(Case(name, tuple(paths), label))
+    return cases, _read_labels(description, folder)
+
+
+LAYOUTS: dict[str, Callable[[Path], tuple[list[Case], Labels | None]]] = {
+    "harp": _find_harp,
+    "paired": _find_paired,
+    "msd": _find_msd,
+    "nnunet": _find_nnunet,
+}
+EXPECTATIONS = {
+    "harp": "harp: files ct_<id> beside label_<id>.",
+    "paired": "paired: folders images/ and labels/ with equal file names.",
+    "msd": "msd: dataset.json with a list 'training' of image and label.",
+    "nnunet": "nnunet: dataset.json, imagesTr/ with NAME_0000 files, labelsTr/ with NAME files.",
+}
+
+
+def _entries(folder: Path) -> list[Path]:
+    """Volume files and sub-folders (DICOM series), sorted by name; hidden ones left out."""
+    return sorted(
+        path
+        for path in folder.iterdir()
+        if not path.name.startswith(".") and (path.is_dir() or has_volume_suffix(path))
+    )
+
+
+def _group_channels(paths: list[Path], label_names: set[str]) -> dict[str, list[Path]]:
+    """Bring NAME_0000, NAME_0001, ... together; a name that has its own label map stays whole."""
+    groups: dict[str, list[Path]] = {}
+    for path in paths:
+        name = stem(path)
+        match = None if name in label_names else _CHANNEL.fullmatch(name)
+        groups.setdefault(match["id"] if match else name, []).append(path)
+    return groups
+
+
+def _require_label(label: Path | None, image: Path, expected: Path) -> Path:
+    if label is None:
+        raise DataError(f"{image}: this image has no label map, expected {expected}")
+    return label
+
+
+def _read_dataset_json(folder: Path) -> dict[str, Any]:
+    path = folder / "dataset.json"
+    try:
+        description = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise DataError(f"{path}: there is no such file", hint=EXPECTATIONS["msd"]) from None
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: no valid JSON ({error})") from None
+    if not isinstance(description, dict):
+        raise DataError(f"{path}: expected an object with labels and cases")
+    return description
+
+
+def _read_labels(description: dict[str, Any], folder: Path) -> Labels | None:
+    """Labels as MSD writes them, {"1": "name"}, or as nnU-Net does, {"name": 1} and {"name": [1, 2]}."""
+    labels = description.get("labels")
+    if not isinstance(labels, dict):
+        return None
+    found: Labels = {}
+    try:
+        for key, value in labels.items():
+            name, values = (str(value), [int(key)]) if str(key).isdigit() else (str(key), value)
+            listed = values if isinstance(values, list) else [values]
+            numbers = tuple(int(number) for number in listed if int(number) != 0)
+            if numbers and name != "ignore":
+                found[name] = numbers
+    except (TypeError, ValueError):
+        raise DataError(f"{folder / 'dataset.json'}: cannot read the labels {labels!r}") from None
+    return found or None
+
+
+def _similar_folder(folder: Path) -> str:
+    parent = folder.parent
+    names = [path.name for path in parent.iterdir() if path.is_dir()] if parent.is_dir() else []
+    close = get_close_matches(folder.name, names, n=1)
+    return f"Did you mean {parent / close[0]}?" if close else ""

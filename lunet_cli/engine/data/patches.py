@@ -1,0 +1,188 @@
+"""From prepared cases to training batches; what is drawn depends only on seed, epoch and position."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from lunet_cli.config.augmentation import AugmentationConfig
+from lunet_cli.engine.data.augmentation import augment
+from lunet_cli.engine.data.store import CaseStore
+from lunet_cli.errors import DataError, LunetError
+
+Size = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class PatchKey:
+    """Names one training patch of one epoch; the same key always gives the same patch."""
+
+    epoch: int
+    position: int
+    case_index: int
+
+
+@dataclass(frozen=True)
+class Failure:
+    """An error in a worker process, carried home in place of a sample."""
+
+    error: LunetError
+
+
+class PatchDataset(Dataset[tuple[Tensor, Tensor] | Failure]):
+    """Training patches.
+
+    Args:
+        store: The training cases.
+        patch_size: Voxels (D, H, W) of a patch; smaller volumes are padded with zeros, larger ones cropped.
+        foreground_fraction: Share of crops that are centred on a labelled voxel.
+        augmentation: Random changes.
+        seed: Seed of crops and changes.
+    """
+
+    def __init__(
+        self,
+        store: CaseStore,
+        *,
+        patch_size: Size,
+        foreground_fraction: float,
+        augmentation: AugmentationConfig,
+        seed: int,
+    ) -> None:
+        self._store = store
+        self._patch_size = patch_size
+        self._foreground_fraction = foreground_fraction
+        self._augmentation = augmentation
+        self._seed = seed
+
+    def __getitem__(self, key: PatchKey) -> tuple[Tensor, Tensor] | Failure:
+        """Image (C, D, H, W) float32 and label (D, H, W) uint8 or int32, or what went wrong."""
+        try:
+            return self._sample(key)
+        except LunetError as error:
+            return Failure(error)
+        except Exception:
+            case = self._store.cases[key.case_index]
+            return Failure(DataError(f"case {case.case_id}: preparing a patch failed\n{traceback.format_exc()}"))
+
+    def _sample(self, key: PatchKey) -> tuple[Tensor, Tensor]:
+        rng = np.random.default_rng([self._seed, key.epoch, key.position])
+        prepared = self._store[key.case_index]
+        start = self._draw_start(prepared.label, rng)
+        window = tuple(slice(first, first + edge) for first, edge in zip(start, self._patch_size, strict=True))
+        image = torch.from_numpy(np.array(prepared.image[:, *window], dtype=np.float32))
+        label = torch.from_numpy(np.ascontiguousarray(prepared.label[window]))
+        label = label.int() if label.dtype == torch.uint16 else label
+        image, label = pad_to(image, self._patch_size), pad_to(label, self._patch_size)
+        if self._augmentation.enabled:
+            generator = torch.Generator().manual_seed(int(rng.integers(2**63)))
+            image, label = augment(image, label, self._augmentation, generator)
+        return image, label
+
+    def _draw_start(self, label: np.ndarray, rng: np.random.Generator) -> list[int]:
+        room = [max(0, size - edge) for size, edge in zip(label.shape, self._patch_size, strict=True)]
+        if not any(room):
+            return [0, 0, 0]
+        start = [int(rng.integers(free + 1)) for free in room]
+        if rng.random() < self._foreground_fraction:
+            foreground = np.flatnonzero(label)
+            if len(foreground):
+                centre = np.unravel_index(int(rng.choice(foreground)), label.shape)
+                start = [
+                    min(max(0, int(c) - edge // 2), free)
+                    for c, edge, free in zip(centre, self._patch_size, room, strict=True)
+                ]
+        return start
+
+
+def pad_to(tensor: Tensor, size: Size) -> Tensor:
+    """Pad the last three axes with zeros, as evenly as possible, to at least `size`."""
+    padding: list[int] = []
+    for edge, wanted in zip(reversed(tensor.shape[-3:]), reversed(size), strict=True):
+        missing = max(0, wanted - edge)
+        padding += [missing // 2, missing - missing // 2]
+    return F.pad(tensor, padding) if any(padding) else tensor
+
+
+class EpochSampler:
+    """Batches of patch keys; set `epoch` and `first_step` before iterating.
+
+    Args:
+        num_cases: Training cases.
+        patches_per_case: Patches drawn from each per epoch.
+        batch_size: Patches per batch; the last batch may be smaller.
+        seed: Seed of the order.
+    """
+
+    def __init__(self, *, num_cases: int, patches_per_case: int, batch_size: int, seed: int) -> None:
+        self.epoch = 0
+        self.first_step = 0
+        self._num_cases = num_cases
+        self._num_patches = num_cases * patches_per_case
+        self._batch_size = batch_size
+        self._seed = seed
+
+    def __len__(self) -> int:
+        """Batches of a whole epoch."""
+        return -(-self._num_patches // self._batch_size)
+
+    def __iter__(self) -> Iterator[list[PatchKey]]:
+        """Yield the batches of `epoch` from `first_step` on."""
+        order = np.random.default_rng([self._seed, self.epoch]).permutation(self._num_patches)
+        for step in range(self.first_step, len(self)):
+            chosen = order[step * self._batch_size : (step + 1) * self._batch_size]
+            yield [PatchKey(self.epoch, int(i), int(i) % self._num_cases) for i in chosen]
+
+
+Batch = tuple[Tensor, Tensor]
+
+
+def collate(samples: list[tuple[Tensor, Tensor] | Failure]) -> Batch | Failure:
+    """Stack samples to image (B, C, D, H, W) and label (B, D, H, W), or hand on the first failure."""
+    good = []
+    for sample in samples:
+        if isinstance(sample, Failure):
+            return sample
+        good.append(sample)
+    return torch.stack([image for image, _ in good]), torch.stack([label for _, label in good])
+
+
+def make_loader(
+    dataset: PatchDataset, sampler: EpochSampler, *, num_workers: int, pin_memory: bool, persistent_workers: bool
+) -> DataLoader[Batch | Failure]:
+    """A loader over the batches of `sampler`."""
+    return DataLoader(
+        dataset,
+        batch_sampler=sampler,
+        collate_fn=collate,
+        num_workers=num_workers,
+        pin_memory=pin_memory,
+        persistent_workers=persistent_workers and num_workers > 0,
+    )
+
+
+def batches(loader: DataLoader[Batch | Failure]) -> Iterator[Batch]:
+    """Iterate over a loader; an error in a worker surfaces here with its true cause.
+
+    Raises:
+        DataError: A case could not be read, or a worker process died.
+    """
+    try:
+        for batch in loader:
+            if isinstance(batch, Failure):
+                raise batch.error
+            yield batch
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise DataError(
+            f"a data worker died: {str(error).splitlines()[0]}",
+            hint="It was probably out of memory; try data.num_workers=0 or a smaller training.patch_size.",
+        ) from None

@@ -1,0 +1,155 @@
+"""Which cases train and which validate."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lunet_cli.config.data import DataConfig, SplitConfig
+from lunet_cli.engine.data.cases import Case, CaseSet
+from lunet_cli.engine.data.layouts import find_cases, find_phantom_cases
+from lunet_cli.errors import ConfigError, DataError
+
+DEFAULT_VAL_FRACTION = 0.2
+SPLIT_FILES = ("splits.json", "splits_final.json")
+
+
+@dataclass(frozen=True)
+class Split:
+    """The two sides.
+
+    Args:
+        train: Cases to learn from.
+        val: Cases to validate on.
+        origin: Where the division comes from, in words.
+    """
+
+    train: tuple[Case, ...]
+    val: tuple[Case, ...]
+    origin: str
+
+
+def load_cases(data: DataConfig, *, seed: int) -> tuple[CaseSet, Split]:
+    """Find all cases and divide them.
+
+    Args:
+        data: The section `data`.
+        seed: Seed of a random division.
+
+    Raises:
+        DataError: Folders or files are missing or inconsistent.
+        ConfigError: The division asked for does not fit the cases.
+    """
+    if data.train_dir is not None and data.val_dir is not None:
+        return _from_folders(data, data.train_dir, data.val_dir)
+    case_set = find_phantom_cases(data) if data.root is None else find_cases(data.root, data.dataset)
+    _require_unique(case_set.cases)
+    return case_set, divide(case_set, data.split, seed=seed)
+
+
+def divide(case_set: CaseSet, split: SplitConfig, *, seed: int) -> Split:
+    """Divide the cases of one folder as `split` asks; see `SplitConfig` for the order of its ways."""
+    path = split.file
+    if path is not None and case_set.root is not None and not path.is_absolute():
+        path = case_set.root / path
+    if path is None and split.val_fraction is None and split.fold is None and case_set.root is not None:
+        path = next((case_set.root / name for name in SPLIT_FILES if (case_set.root / name).is_file()), None)
+    if path is not None:
+        return _from_file(case_set.cases, path, split.fold or 0)
+    groups = _groups(case_set.cases, split.group_pattern)
+    order = np.random.default_rng(seed).permutation(len(groups))
+    if split.fold is not None:
+        if len(groups) < split.num_folds:
+            raise ConfigError(f"data.split.num_folds: {split.num_folds} folds of {len(groups)} {_unit(split)}")
+        chosen = {int(i) for i in order[split.fold :: split.num_folds]}
+        origin = f"fold {split.fold} of {split.num_folds}, seed {seed}"
+    else:
+        fraction = DEFAULT_VAL_FRACTION if split.val_fraction is None else split.val_fraction
+        if len(groups) < 2:
+            raise DataError(f"{len(groups)} {_unit(split)} cannot be divided into training and validation")
+        num_val = min(max(1, round(fraction * len(groups))), len(groups) - 1)
+        chosen = {int(i) for i in order[:num_val]}
+        origin = f"random {fraction:.0%} of {len(groups)} {_unit(split)}, seed {seed}"
+    train = tuple(case for i, group in enumerate(groups) if i not in chosen for case in group)
+    val = tuple(case for i, group in enumerate(groups) if i in chosen for case in group)
+    return Split(train, val, origin)
+
+
+def _from_folders(data: DataConfig, train_dir: Path, val_dir: Path) -> tuple[CaseSet, Split]:
+    train, val = find_cases(train_dir, data.dataset), find_cases(val_dir, data.dataset)
+    _require_unique(train.cases)
+    _require_unique(val.cases)
+    if train_dir.resolve() == val_dir.resolve():
+        raise ConfigError(f"data.val_dir: {val_dir} is data.train_dir too; the validation would be on training cases")
+    together = CaseSet(train.cases + val.cases, train.reader, train.labels, train.layout, None)
+    return together, Split(train.cases, val.cases, f"folders {train_dir} and {val_dir}")
+
+
+def _from_file(cases: Sequence[Case], path: Path, fold: int) -> Split:
+    folds = _read_folds(path)
+    if fold >= len(folds):
+        raise ConfigError(f"data.split.fold: {fold} is out of range: {path} has {len(folds)} (0 to {len(folds) - 1})")
+    by_id = {case.case_id: case for case in cases}
+    sides = {}
+    for side in ("train", "val"):
+        names = folds[fold].get(side)
+        if not isinstance(names, list) or not names:
+            raise DataError(f"{path}: entry {fold} has no list '{side}'")
+        unknown = [str(name) for name in names if name not in by_id]
+        if unknown:
+            close = get_close_matches(unknown[0], list(by_id), n=1)
+            raise DataError(
+                f"{path}: {len(unknown)} case ids of '{side}' are not in the data, such as '{unknown[0]}'",
+                hint=f"Did you mean '{close[0]}'?" if close else "Case ids are file names without their ending.",
+            )
+        sides[side] = tuple(by_id[name] for name in names)
+    both = {case.case_id for case in sides["train"]} & {case.case_id for case in sides["val"]}
+    if both:
+        raise DataError(f"{path}: '{min(both)}' stands in train and in val of entry {fold}")
+    return Split(sides["train"], sides["val"], f"{path}, entry {fold}")
+
+
+def _read_folds(path: Path) -> list[dict[str, Any]]:
+    try:
+        folds = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise DataError(f"{path}: there is no such splits file") from None
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: no valid JSON ({error})") from None
+    folds = [folds] if isinstance(folds, dict) else folds
+    if not isinstance(folds, list) or not folds or not all(isinstance(fold, dict) for fold in folds):
+        raise DataError(f"{path}: expected a list of objects with 'train' and 'val'")
+    return folds
+
+
+def _groups(cases: Sequence[Case], pattern: str | None) -> list[list[Case]]:
+    """Cases that must stay on one side, in order of their first appearance."""
+    groups: dict[str, list[Case]] = {}
+    for case in cases:
+        name = case.case_id
+        if pattern is not None:
+            match = re.search(pattern, case.case_id)
+            if match is None:
+                raise ConfigError(f"data.split.group_pattern: {pattern!r} does not match case id '{case.case_id}'")
+            name = match[1]
+        groups.setdefault(name, []).append(case)
+    return list(groups.values())
+
+
+def _unit(split: SplitConfig) -> str:
+    return "cases" if split.group_pattern is None else "groups"
+
+
+def _require_unique(cases: Sequence[Case]) -> None:
+    seen: set[str] = set()
+    for case in cases:
+        if case.case_id in seen:
+            raise DataError(f"two cases are called '{case.case_id}'", hint="Case ids are file names without ending.")
+        seen.add(case.case_id)

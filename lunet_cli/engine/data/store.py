@@ -1,0 +1,190 @@
+"""Preprocessed cases, checked once and kept in memory, in files, or read anew."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import SimpleITK as sitk  # noqa: N813
+
+from lunet_cli.engine.data.cases import Case, CaseSet
+from lunet_cli.engine.data.labels import LabelScheme
+from lunet_cli.engine.data.preprocessing import Preprocessing
+from lunet_cli.engine.data.volume import Geometry
+from lunet_cli.errors import DataError, LunetError
+
+CacheKind = Literal["memory", "disk", "none"]
+
+
+@dataclass(frozen=True)
+class PreparedCase:
+    """A preprocessed case.
+
+    Args:
+        image: Normalised intensities (C, D, H, W), float32.
+        label: Label values (D, H, W), uint8 or uint16.
+        spacing_mm: Voxel size (z, y, x).
+    """
+
+    image: npt.NDArray[np.float32]
+    label: npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
+    spacing_mm: tuple[float, float, float]
+
+
+def prepare_case(case: Case, case_set: CaseSet, preprocessing: Preprocessing, scheme: LabelScheme) -> PreparedCase:
+    """Read, check and preprocess one case.
+
+    Raises:
+        DataError: The files are damaged, image and label do not share a grid, or a label value is not configured.
+    """
+    channels, label = case_set.reader(case)
+    _require_same_grid(case, channels[0], label)
+    unknown = scheme.unknown_values(sitk.GetArrayViewFromImage(label))
+    if unknown:
+        known = ", ".join(f"{name}: {list(values)}" for name, values in scheme.regions)
+        raise DataError(
+            f"{case.label}: label value{'s' if len(unknown) > 1 else ''} {', '.join(map(str, unknown[:5]))} "
+            f"not configured (labels are {known})",
+            hint="Add it to the section labels, or correct the label map.",
+        )
+    volume, label_map = preprocessing.apply_to_image(channels), preprocessing.apply_to_label(label)
+    narrow = label_map.array.astype(np.uint8) if max(scheme.values) < 256 else label_map.array
+    return PreparedCase(volume.array, narrow, volume.geometry.spacing_mm)
+
+
+def _require_same_grid(case: Case, image: sitk.Image, label: sitk.Image) -> None:
+    differences = Geometry.of(image).differences(Geometry.of(label))
+    if differences:
+        raise DataError(
+            f"{case.label}: does not lie on the grid of its image {case.images[0].name}: {'; '.join(differences)}",
+            hint="Resample the label map onto the image (nearest neighbour), or correct its header.",
+        )
+
+
+class CaseStore:
+    """Gives out prepared cases by index.
+
+    Args:
+        case_set: The data set, for its reader.
+        cases: The cases of this store, in order.
+        preprocessing: Applied to each.
+        scheme: The labels that may occur.
+        kind: Where prepared cases are kept.
+        folder: Where files go for `disk`.
+    """
+
+    def __init__(
+        self,
+        case_set: CaseSet,
+        cases: Sequence[Case],
+        preprocessing: Preprocessing,
+        scheme: LabelScheme,
+        *,
+        kind: CacheKind,
+        folder: Path,
+    ) -> None:
+        self.cases = tuple(cases)
+        self._case_set = case_set
+        self._preprocessing = preprocessing
+        self._scheme = scheme
+        self._kind = kind
+        self._folder = folder / _fingerprint(case_set, preprocessing, scheme)
+        self._memory: dict[int, PreparedCase] = {}
+
+    def __len__(self) -> int:
+        return len(self.cases)
+
+    def __getitem__(self, index: int) -> PreparedCase:
+        """The prepared case at `index`.
+
+        Raises:
+            DataError: It cannot be read; the message names the file.
+        """
+        if index in self._memory:
+            return self._memory[index]
+        if self._kind == "disk" and (prepared := self._from_disk(self.cases[index])) is not None:
+            return prepared
+        prepared = self._prepare(self.cases[index])
+        if self._kind == "memory":
+            self._memory[index] = prepared
+        elif self._kind == "disk":
+            self._to_disk(self.cases[index], prepared)
+        return prepared
+
+    def scan(self, on_case: Callable[[], None]) -> list[tuple[tuple[int, ...], tuple[float, float, float]]]:
+        """Read, check and keep every case; call `on_case` after each.
+
+        Returns:
+            Shape of the image (C, D, H, W) and spacing in mm (z, y, x) of each case.
+        """
+        found = []
+        for index in range(len(self)):
+            prepared = self[index]
+            found.append((prepared.image.shape, prepared.spacing_mm))
+            on_case()
+        return found
+
+    def _prepare(self, case: Case) -> PreparedCase:
+        try:
+            return prepare_case(case, self._case_set, self._preprocessing, self._scheme)
+        except LunetError:
+            raise
+        except Exception as error:
+            raise DataError(f"case {case.case_id} ({', '.join(map(str, case.images))}): {error!r}") from error
+
+    def _paths(self, case: Case) -> tuple[Path, Path]:
+        files = [*case.images, *([case.label] if case.label else [])]
+        stamp = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in files if path.exists()]
+        digest = hashlib.sha256(json.dumps([case.case_id, stamp]).encode()).hexdigest()[:16]
+        return self._folder / f"{digest}.image.npy", self._folder / f"{digest}.label.npz"
+
+    def _from_disk(self, case: Case) -> PreparedCase | None:
+        image_path, label_path = self._paths(case)
+        if not (image_path.is_file() and label_path.is_file()):
+            return None
+        with np.load(label_path) as stored:
+            label, (z, y, x) = stored["label"], stored["spacing_mm"].tolist()
+        return PreparedCase(np.load(image_path, mmap_mode="r"), label, (z, y, x))
+
+    def _to_disk(self, case: Case, prepared: PreparedCase) -> None:
+        image_path, label_path = self._paths(case)
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=self._folder) as scratch:
+                image, label = Path(scratch, "image.npy"), Path(scratch, "label.npz")
+                np.save(image, prepared.image)
+                np.savez_compressed(label, label=prepared.label, spacing_mm=np.array(prepared.spacing_mm))
+                os.replace(image, image_path)
+                os.replace(label, label_path)
+        except OSError as error:
+            raise DataError(f"{self._folder}: cannot keep preprocessed volumes there ({error})") from None
+
+
+def choose_cache(
+    cases: Sequence[Case], kind: Literal["auto", "memory", "disk", "none"], *, limit_mib: int, sample: PreparedCase
+) -> CacheKind:
+    """Decide where volumes are kept, from the size of one of them.
+
+    Args:
+        cases: All cases of the run.
+        kind: What the configuration asks for.
+        limit_mib: Memory that `auto` may use.
+        sample: A prepared case, taken as typical.
+    """
+    if kind != "auto":
+        return kind
+    total_mib = len(cases) * (sample.image.nbytes + sample.label.nbytes) / 2**20
+    return "memory" if total_mib <= limit_mib else "disk"
+
+
+def _fingerprint(case_set: CaseSet, preprocessing: Preprocessing, scheme: LabelScheme) -> str:
+    parts = [repr(case_set.reader), json.dumps(preprocessing.to_dict()), json.dumps(scheme.to_dict())]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]

@@ -1,0 +1,215 @@
+"""Volumes with their place in the patient, and their reading from any format that SimpleITK knows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import SimpleITK as sitk  # noqa: N813  # the name that its own documentation uses
+
+from lunet_cli.errors import DataError
+
+sitk.ProcessObject.SetGlobalWarningDisplay(False)
+
+SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Where the voxels of an array lie in the patient.
+
+    Args:
+        size: Voxels per array axis (z, y, x).
+        spacing_mm: Millimetres between voxels per array axis (z, y, x).
+        origin_mm: Centre of the first voxel in patient coordinates (LPS, in x, y, z).
+        direction: The 3x3 direction cosines, row by row, in ITK's convention (columns are the x, y, z axes).
+    """
+
+    size: tuple[int, int, int]
+    spacing_mm: tuple[float, float, float]
+    origin_mm: tuple[float, float, float]
+    direction: tuple[float, ...]
+
+    @classmethod
+    def of(cls, image: sitk.Image) -> Geometry:
+        """The geometry of a three-dimensional image."""
+        depth, height, width = reversed(image.GetSize())
+        z, y, x = reversed(image.GetSpacing())
+        return cls((depth, height, width), (z, y, x), tuple(image.GetOrigin()), tuple(image.GetDirection()))
+
+    def differences(self, other: Geometry) -> list[str]:
+        """Say in words where `other` differs by more than a thousandth of a voxel or a direction cosine."""
+        found = []
+        if self.size != other.size:
+            found.append(f"size (z, y, x) {_numbers(self.size)} against {_numbers(other.size)}")
+        voxel = min(self.spacing_mm)
+        for name, mine, theirs, tolerance in (
+            ("spacing (z, y, x)", self.spacing_mm, other.spacing_mm, 1e-3 * voxel),
+            ("origin (x, y, z)", self.origin_mm, other.origin_mm, 1e-2 * voxel),
+            ("direction", self.direction, other.direction, 1e-3),
+        ):
+            if not np.allclose(mine, theirs, rtol=0, atol=tolerance):
+                found.append(f"{name} {_numbers(mine)} against {_numbers(theirs)}")
+        return found
+
+
+@dataclass(frozen=True)
+class Volume:
+    """An image and its geometry.
+
+    Args:
+        array: Intensities (C, D, H, W), float32.
+        geometry: Where the voxels lie.
+    """
+
+    array: npt.NDArray[np.float32]
+    geometry: Geometry
+
+
+@dataclass(frozen=True)
+class LabelMap:
+    """A label map and its geometry.
+
+    Args:
+        array: Label values (D, H, W), uint16; 0 is background.
+        geometry: Where the voxels lie.
+    """
+
+    array: npt.NDArray[np.uint16]
+    geometry: Geometry
+
+
+def has_volume_suffix(path: Path) -> bool:
+    """Whether the file name ends like a volume."""
+    return path.name.lower().endswith(SUFFIXES)
+
+
+def stem(path: Path) -> str:
+    """File name without its volume suffix; a folder's name as it is."""
+    for suffix in SUFFIXES:
+        if path.name.lower().endswith(suffix):
+            return path.name[: -len(suffix)]
+    return path.name
+
+
+def read_image(paths: Sequence[Path]) -> list[sitk.Image]:
+    """Read the channels of one case.
+
+    Args:
+        paths: One file or DICOM series folder per channel, or a single four-dimensional file.
+
+    Returns:
+        One three-dimensional float32 image per channel, all of one geometry.
+
+    Raises:
+        DataError: A file is missing, damaged, not three-dimensional, or holds NaN or infinity.
+    """
+    channels: list[sitk.Image] = []
+    for path in paths:
+        image = _read(path)
+        parts = _split_channels(image, path)
+        for part in parts:
+            _require_finite(part, path)
+        channels += parts
+        differences = Geometry.of(channels[0]).differences(Geometry.of(parts[0]))
+        if differences:
+            raise DataError(
+                f"{path}: does not lie on the grid of {paths[0].name}: {'; '.join(differences)}",
+                hint="All channels of a case need the same size, spacing, origin and direction; resample them first.",
+            )
+    return channels
+
+
+def read_label(path: Path) -> sitk.Image:
+    """Read a label map as a three-dimensional uint16 image.
+
+    Raises:
+        DataError: The file is missing, damaged, not three-dimensional, or holds values that are no labels.
+    """
+    image = _read(path)
+    if image.GetDimension() != 3 or image.GetNumberOfComponentsPerPixel() != 1:
+        raise DataError(f"{path}: a label map has three dimensions and one component, this has {_shape(image)}")
+    array = sitk.GetArrayViewFromImage(image)
+    low, high = float(array.min()), float(array.max())
+    is_whole = np.issubdtype(array.dtype, np.integer) or bool(np.all(array == np.round(array)))
+    if not (is_whole and low >= 0 and high <= 65535):
+        raise DataError(
+            f"{path}: label values must be whole numbers from 0 to 65535, found {low:g} to {high:g}"
+            + ("" if is_whole else " with fractions"),
+            hint="Was the label map resampled with linear interpolation? Use nearest neighbour.",
+        )
+    label: sitk.Image = sitk.Cast(image, sitk.sitkUInt16)
+    return label
+
+
+def _read(path: Path) -> sitk.Image:
+    if not path.exists():
+        raise DataError(f"{path}: there is no such file or folder")
+    try:
+        return _read_series(path) if path.is_dir() else sitk.ReadImage(str(path))
+    except RuntimeError as error:
+        raise _unreadable(path, error) from None
+
+
+def _read_series(folder: Path) -> sitk.Image:
+    series = sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder))
+    if not series:
+        raise DataError(f"{folder}: holds no DICOM series")
+    if len(series) > 1:
+        raise DataError(
+            f"{folder}: holds {len(series)} DICOM series ({', '.join(series[:3])}{', ...' if len(series) > 3 else ''})",
+            hint="Keep one series per folder.",
+        )
+    return sitk.ReadImage(sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), series[0]))
+
+
+def _unreadable(path: Path, error: RuntimeError) -> DataError:
+    text = str(error)
+    reasons = {
+        "Unable to determine ImageIO": "it is no image, or its format is unknown",
+        "orthonormal": "its axes are not at right angles, which ITK refuses",
+        "nondecreasing": "its axes are not at right angles, which ITK refuses",
+    }
+    reason = next((words for key, words in reasons.items() if key in text), None)
+    if reason is None:
+        # The last line that carries words is the reason; the lines before name the source files of ITK.
+        lines = [line.split("ERROR:")[-1].strip() for line in text.splitlines() if line.strip()]
+        reason = f"it is damaged or incomplete ({lines[-1] if lines else text})"
+    return DataError(f"{path}: cannot be read: {reason}", hint="Open it in a viewer, or copy it anew from its source.")
+
+
+def _split_channels(image: sitk.Image, path: Path) -> list[sitk.Image]:
+    components = image.GetNumberOfComponentsPerPixel()
+    if image.GetDimension() == 4 and components == 1:
+        return [sitk.Cast(image[..., index], sitk.sitkFloat32) for index in range(image.GetSize()[3])]
+    if image.GetDimension() == 3 and components > 1:
+        return [sitk.Cast(sitk.VectorIndexSelectionCast(image, index), sitk.sitkFloat32) for index in range(components)]
+    if image.GetDimension() == 3:
+        return [sitk.Cast(image, sitk.sitkFloat32)]
+    raise DataError(
+        f"{path}: expected a volume of three dimensions (or four, the last for channels), found {_shape(image)}",
+        hint="Stack two-dimensional slices into one volume first.",
+    )
+
+
+def _require_finite(image: sitk.Image, path: Path) -> None:
+    array = sitk.GetArrayViewFromImage(image)
+    if not np.isfinite(array).all():
+        num_bad = int(np.size(array) - np.isfinite(array).sum())
+        raise DataError(
+            f"{path}: {num_bad} of {array.size} voxels are NaN or infinite",
+            hint="Replace them before training, for instance with the background intensity.",
+        )
+
+
+def _shape(image: sitk.Image) -> str:
+    components = image.GetNumberOfComponentsPerPixel()
+    size = " x ".join(str(edge) for edge in image.GetSize())
+    return f"{image.GetDimension()} dimensions ({size})" + (f" with {components} components" if components > 1 else "")
+
+
+def _numbers(values: Sequence[float]) -> str:
+    return "(" + ", ".join(f"{value:g}" for value in values) + ")"
