@@ -1,0 +1,1 @@
+"""Running a trained network on volumes of any size."""

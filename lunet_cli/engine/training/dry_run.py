@@ -1,0 +1,93 @@
+"""A rehearsal: everything is checked, one step is run, nothing is written."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from lunet_cli.config.run import RunConfig
+from lunet_cli.engine.data.patches import batches
+from lunet_cli.engine.networks import count_parameters
+from lunet_cli.engine.training.execution import choose_plan, resolve_device
+from lunet_cli.engine.training.interrupts import InterruptGuard
+from lunet_cli.engine.training.loop import Machinery, train_step, validate
+from lunet_cli.engine.training.run_folder import RunFolder
+from lunet_cli.engine.training.setup import set_up
+from lunet_cli.engine.training.state import TrainState
+from lunet_cli.results import DryRunResult, Event
+
+_BYTES_PER_WEIGHT = {"adam": 16, "adamw": 16, "sgd": 12}  # weight, gradient and one or two moments, fp32
+
+
+def rehearse(config: RunConfig, *, on_event: Callable[[Event], None]) -> DryRunResult:
+    """Check everything that `train` would need, and estimate what it would cost.
+
+    Args:
+        config: The configuration.
+        on_event: Called with what happens.
+
+    Raises:
+        LunetError: As `train` would.
+    """
+    resolve_device(config.training.device)
+    RunFolder(config.experiment.output_dir / config.experiment.name).require_writable()
+    if config.training.num_threads is not None:
+        torch.set_num_threads(config.training.num_threads)
+    if config.data.cache == "auto":
+        # The volumes of a rehearsal are read once: there is no use in writing a cache.
+        config = config.model_copy(update={"data": config.data.model_copy(update={"cache": "memory"})})
+    setup = set_up(config, on_event)
+    network = setup.new_network(config.experiment.seed)
+    plan, _ = choose_plan(config.training, network, setup.first_batch(), setup.loss)
+    machinery = Machinery(config.training, plan, setup.card.labels, setup.loss, setup.card.window)
+    state = TrainState.fresh(network, config.training, plan)
+    forward = plan.callable_of(state.network)
+    setup.sampler.epoch, setup.sampler.first_step = 0, 0
+    image, label = next(batches(setup.loader))
+    kept = _KeptBytes()
+    with torch.autograd.graph.saved_tensors_hooks(kept.note, lambda tensor: tensor):
+        loss = train_step(state, state.network, image, label, machinery, config.training.learning_rate)
+    train_step(state, forward, image, label, machinery, config.training.learning_rate)
+    start = time.perf_counter()
+    train_step(state, forward, image, label, machinery, config.training.learning_rate)
+    step_seconds = time.perf_counter() - start
+    start = time.perf_counter()
+    with InterruptGuard() as guard:
+        validate(state.network, setup.val, machinery, guard)
+    validation_seconds = time.perf_counter() - start
+    num_parameters = count_parameters(state.network)
+    activation_mib = kept.total / 2**20
+    return DryRunResult(
+        architecture=config.model.architecture,
+        num_parameters=num_parameters,
+        plan=str(plan),
+        num_train=len(setup.train),
+        num_val=len(setup.val),
+        patch_size=setup.card.window,
+        batch_size=config.training.batch_size,
+        loss=loss,
+        activation_mib=activation_mib,
+        total_mib=activation_mib + num_parameters * _BYTES_PER_WEIGHT[config.training.optimizer] / 2**20,
+        cache_mib=setup.cache_mib,
+        epoch_seconds=len(setup.sampler) * step_seconds + validation_seconds,
+        num_epochs=config.training.epochs,
+    )
+
+
+class _KeptBytes:
+    """Counts the storages that a forward pass keeps for its backward pass, each once."""
+
+    def __init__(self) -> None:
+        self.total = 0
+        self._seen: set[int] = set()
+
+    def note(self, tensor: Tensor) -> Tensor:
+        """Count a saved tensor."""
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in self._seen:
+            self._seen.add(storage.data_ptr())
+            self.total += storage.nbytes()
+        return tensor

@@ -1,0 +1,189 @@
+"""The run folder: which files it has and how they are written."""
+
+from __future__ import annotations
+
+import csv
+import datetime
+import io
+import json
+import os
+import platform
+import re
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import SimpleITK as sitk  # noqa: N813
+import torch
+
+from lunet_cli import __version__
+from lunet_cli.config.load import dump_yaml
+from lunet_cli.config.run import RunConfig
+from lunet_cli.engine.files import write_atomically
+from lunet_cli.errors import RunFolderError
+from lunet_cli.results import EpochRecord, Event
+
+LAST, BEST = "last.pt", "best_model.pt"
+_FILES = (LAST, BEST, "history.csv", "config.yaml", "manifest.json")
+
+
+class RunFolder:
+    """Files of one run.
+
+    Args:
+        path: `<output_dir>/<name>`; made by `create`, not before.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @property
+    def last(self) -> Path:
+        """State after the newest epoch, or where the run was interrupted."""
+        return self.path / LAST
+
+    @property
+    def best(self) -> Path:
+        """The model with the best validation Dice."""
+        return self.path / BEST
+
+    @property
+    def is_used(self) -> bool:
+        """Whether a run has left files here."""
+        return any((self.path / name).exists() for name in _FILES)
+
+    def kept_checkpoint(self, epoch: int) -> Path:
+        """Where the state of `epoch` is kept for good."""
+        return self.path / f"checkpoint_epoch{epoch:03d}.pt"
+
+    def require_free(self) -> None:
+        """Raise if a run is here already.
+
+        Raises:
+            RunFolderError: With the two ways on.
+        """
+        if self.is_used:
+            number = 2
+            while (self.path.parent / f"{self.path.name}_{number}").exists():
+                number += 1
+            raise RunFolderError(
+                f"{self.path}: a run is here already, and is not overwritten",
+                hint=f"Go on with it: --resume auto. Or start another: --set experiment.name={self.path.name}_{number}",
+            )
+
+    def require_writable(self) -> None:
+        """Raise if the folder cannot be made or written to; makes nothing.
+
+        Raises:
+            RunFolderError: It cannot.
+        """
+        place = self.path
+        while not place.exists() and place != place.parent:
+            place = place.parent
+        if not place.is_dir():
+            raise RunFolderError(f"{self.path}: cannot be made, since {place} is a file")
+        if not os.access(place, os.W_OK | os.X_OK):
+            raise RunFolderError(
+                f"{self.path}: cannot be made or written, since {place} is not writable for you",
+                hint="Choose another place: --set experiment.output_dir=FOLDER",
+            )
+
+    def create(self) -> None:
+        """Make the folder and remove what an earlier crash may have left half-written.
+
+        Raises:
+            RunFolderError: It cannot be made.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            for leftover in self.path.glob(".*.pt.*"):
+                leftover.unlink()
+        except OSError as error:
+            raise RunFolderError(
+                f"{self.path}: cannot be made ({error.strerror or error})",
+                hint="Choose another place: --set experiment.output_dir=FOLDER",
+            ) from None
+
+    def write_text(self, name: str, text: str) -> None:
+        """Write a text file, whole or not at all."""
+        write_atomically(self.path / name, lambda file: file.write(text.encode()))
+
+    def write_config(self, config: RunConfig) -> None:
+        """Write the resolved configuration."""
+        self.write_text("config.yaml", dump_yaml(config))
+
+    def write_manifest(self, facts: dict[str, Any]) -> None:
+        """Write what is needed to understand and repeat the run."""
+        self.write_text("manifest.json", json.dumps(facts, indent=2, default=str) + "\n")
+
+    def write_history(self, records: Sequence[EpochRecord]) -> None:
+        """Write the whole history."""
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        if records:
+            writer.writerow(history_columns(records[0].val_dice_per_label))
+            writer.writerows(_history_row(record) for record in records)
+        self.write_text("history.csv", text.getvalue())
+
+    def append_history(self, record: EpochRecord) -> None:
+        """Add one epoch to the history."""
+        path = self.path / "history.csv"
+        is_new = not path.exists() or path.stat().st_size == 0
+        try:
+            with path.open("a", newline="") as file:
+                writer = csv.writer(file, lineterminator="\n")
+                if is_new:
+                    writer.writerow(history_columns(record.val_dice_per_label))
+                writer.writerow(_history_row(record))
+        except OSError as error:
+            raise RunFolderError(f"{path}: cannot be written ({error.strerror or error})") from None
+
+    def log(self, event: Event | str) -> None:
+        """Add a line with the time to `train.log`."""
+        now = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
+        path = self.path / "train.log"
+        try:
+            with path.open("a") as file:
+                file.write(f"{now} {event}\n")
+        except OSError as error:
+            raise RunFolderError(f"{path}: cannot be written ({error.strerror or error})") from None
+
+
+def history_columns(labels: Sequence[str] | dict[str, float]) -> list[str]:
+    """Columns of `history.csv` for labels of these names."""
+    per_label = ["val_dice_" + re.sub(r"\W+", "_", name) for name in labels]
+    return ["epoch", "train_loss", "val_loss", "val_dice", *per_label, "learning_rate", "epoch_seconds"]
+
+
+def versions() -> dict[str, str]:
+    """Versions of all that takes part in the arithmetic."""
+    return {
+        "lunet": __version__,
+        "python": platform.python_version(),
+        "torch": str(torch.__version__),
+        "simpleitk": sitk.Version.VersionString(),
+        "numpy": np.__version__,
+    }
+
+
+def git_commit() -> str | None:
+    """Commit of the folder that the command was started in; None outside of a repository."""
+    try:
+        done = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
+
+
+def _history_row(record: EpochRecord) -> list[float | int | str]:
+    return [
+        record.epoch,
+        record.train_loss,
+        record.val_loss,
+        record.val_dice,
+        *record.val_dice_per_label.values(),
+        record.learning_rate,
+        f"{record.epoch_seconds:.3f}",
+    ]
