@@ -1,0 +1,55 @@
+"""The application `lunet`: its commands, and the only place where errors become words on the screen."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from lunet_cli import __version__
+from lunet_cli.cli import config, presets, train
+from lunet_cli.errors import LunetError
+
+EXIT_INTERRUPTED = 130
+
+app = typer.Typer(
+    name="lunet",
+    help="Compact 3D segmentation networks for medical images.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+app.command("train")(train.train)
+app.add_typer(presets.app, name="presets")
+app.add_typer(config.app, name="config")
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"lunet {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Compact 3D segmentation networks for medical images: train, measure and shrink them."""
+
+
+def main() -> None:
+    """Run the application and turn errors meant for people into one line, a hint and an exit code."""
+    try:
+        app()
+    except LunetError as error:
+        for line in error.message.splitlines():
+            print(f"error: {line}", file=sys.stderr)
+        if error.hint:
+            print(f"hint:  {error.hint}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(EXIT_INTERRUPTED)

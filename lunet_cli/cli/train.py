@@ -1,0 +1,81 @@
+"""`lunet train`: from a configuration to a trained network."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lunet_cli.cli.options import ConfigFile, Overrides
+
+if TYPE_CHECKING:
+    from lunet_cli.config.run import RunConfig
+
+
+def train(
+    config_file: ConfigFile,
+    overrides: Overrides = None,
+    resume: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PATH|auto",
+            help="Go on with a checkpoint or run folder; auto: with the run of CONFIG, if there is one.",
+        ),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check everything, run one step, estimate the cost, write nothing.")
+    ] = False,
+) -> None:
+    """Train a network as CONFIG says."""
+    from lunet_cli.config.load import load_config
+
+    config = load_config(config_file, overrides or ())
+    _require_data(config, config_file)
+    from lunet_cli.render.console import make_console, make_status_console
+    from lunet_cli.render.progress import report_progress
+
+    again = ["lunet", "train", str(config_file), *(f"--set={item}" for item in overrides or ())]
+    status = make_status_console()
+    if dry_run:
+        from lunet_cli.engine.training.dry_run import rehearse
+        from lunet_cli.render.tables import dry_run_table
+
+        with report_progress(status) as on_event:
+            estimate = rehearse(config, on_event=on_event)
+        make_console().print(dry_run_table(estimate))
+        return
+    from lunet_cli.engine.training.train import train as run_training
+    from lunet_cli.render.plots import print_pictures
+    from lunet_cli.render.tables import train_table
+
+    with report_progress(status) as on_event:
+        result = run_training(config, resume=resume, on_event=on_event)
+    if result.outcome == "interrupted":
+        status.print(f"Stopped; the state is saved in {result.run_dir}. Go on with:", highlight=False)
+        status.print(f"  {shlex.join([*again, '--resume', 'auto'])}", highlight=False, soft_wrap=True)
+        raise typer.Exit(128 + result.signal)
+    console = make_console()
+    print_pictures(result, config.visualization, console)
+    console.print(train_table(result, _next_commands(config, result.run_dir, again)))
+
+
+def _next_commands(config: RunConfig, run_dir: Path, again: list[str]) -> list[tuple[str, str]]:
+    more = [item for item in again if not item.startswith("--set=training.epochs=")]
+    longer = [*more, f"--set=training.epochs={2 * config.training.epochs}", "--resume", "auto"]
+    return [
+        ("train on, twice as long", shlex.join(longer)),
+        ("the configuration that was used", shlex.join(["lunet", "config", "show", str(run_dir / "config.yaml")])),
+    ]
+
+
+def _require_data(config: RunConfig, config_file: Path) -> None:
+    """Refuse a configuration that is made for one data set and was not told where it lies."""
+    from lunet_cli.errors import ConfigError
+
+    if config.data.source is not None and config.data.root is None and config.data.train_dir is None:
+        raise ConfigError(
+            f"{config_file}: data.root is not set. {config.data.source}",
+            hint="Then: lunet train " + shlex.quote(str(config_file)) + " --set data.root=FOLDER",
+        )

@@ -1,0 +1,93 @@
+"""Progress of a training: bars in a terminal, plain flushed lines elsewhere."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Callable, Iterator
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
+
+from lunet_cli.results import (
+    CaseRead,
+    Caution,
+    EpochDone,
+    Event,
+    StepDone,
+    TrainingStarted,
+    format_seconds,
+)
+
+OnEvent = Callable[[Event], None]
+
+
+@contextlib.contextmanager
+def report_progress(console: Console) -> Iterator[OnEvent]:
+    """Yield a function that shows events on `console`."""
+    if not console.is_terminal:
+        yield _PlainLines()
+        return
+    bars = _Bars(console)
+    with bars.progress:
+        yield bars
+
+
+class _PlainLines:
+    """One line per event; of frequent ones, about ten per epoch or reading."""
+
+    def __call__(self, event: Event) -> None:
+        if isinstance(event, CaseRead) and event.num_done % -(-event.num_cases // 4):
+            return
+        if isinstance(event, StepDone) and event.step % max(1, event.num_steps // 4):
+            return
+        # Straight to stderr: a console would fold long lines at the width it assumes for a pipe.
+        print(str(event), file=sys.stderr, flush=True)
+
+
+class _Bars:
+    """A bar for reading, one for the epochs and one for the steps of an epoch; a line per finished epoch."""
+
+    def __init__(self, console: Console) -> None:
+        self.progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[detail]}"),
+            console=console,
+            transient=True,
+        )
+        self._tasks: dict[str, TaskID] = {}
+        self._best = ""
+
+    def __call__(self, event: Event) -> None:
+        if isinstance(event, CaseRead):
+            self._update("reading", event.num_done, event.num_cases, "")
+            if event.num_done == event.num_cases:
+                self.progress.remove_task(self._tasks.pop("reading"))
+        elif isinstance(event, StepDone):
+            detail = f"loss {event.loss:.4f}  lr {event.learning_rate:.2g}"
+            self._update("step", event.step, event.num_steps, detail)
+        elif isinstance(event, EpochDone):
+            self._show_epoch(event)
+        else:
+            if isinstance(event, TrainingStarted):
+                self._update("epoch", event.first_epoch - 1, event.num_epochs, "")
+            self.progress.console.print(str(event), style="yellow" if isinstance(event, Caution) else "dim")
+
+    def _show_epoch(self, event: EpochDone) -> None:
+        record = event.record
+        if event.is_best:
+            self._best = f"best {record.val_dice:.4f} in epoch {record.epoch}"
+        detail = f"Dice {record.val_dice:.4f}  {self._best}  {record.epoch_seconds:.1f} s each, "
+        self._update("epoch", record.epoch, event.num_epochs, detail + f"{format_seconds(event.seconds_left)} left")
+        labels = "  ".join(f"{name} {value:.3f}" for name, value in record.val_dice_per_label.items())
+        self.progress.console.print(
+            f"epoch {record.epoch:>4}  loss {record.train_loss:.4f} / {record.val_loss:.4f}  "
+            f"Dice [bold]{record.val_dice:.4f}[/bold]  {labels}{'  [green]best[/green]' if event.is_best else ''}"
+        )
+
+    def _update(self, name: str, done: int, total: int, detail: str) -> None:
+        if name not in self._tasks:
+            self._tasks[name] = self.progress.add_task(name, total=total, detail=detail)
+        self.progress.update(self._tasks[name], completed=done, total=total, detail=detail)
