@@ -32,7 +32,6 @@ def train(
     from lunet_cli.config.load import load_config
 
     config = load_config(config_file, overrides or ())
-    _require_data(config, config_file)
     from lunet_cli.render.console import make_console, make_status_console
     from lunet_cli.render.progress import report_progress
 
@@ -68,14 +67,3 @@ def _next_commands(config: RunConfig, run_dir: Path, again: list[str]) -> list[t
         ("train on, twice as long", shlex.join(longer)),
         ("the configuration that was used", shlex.join(["lunet", "config", "show", str(run_dir / "config.yaml")])),
     ]
-
-
-def _require_data(config: RunConfig, config_file: Path) -> None:
-    """Refuse a configuration that is made for one data set and was not told where it lies."""
-    from lunet_cli.errors import ConfigError
-
-    if config.data.source is not None and config.data.root is None and config.data.train_dir is None:
-        raise ConfigError(
-            f"{config_file}: data.root is not set. {config.data.source}",
-            hint="Then: lunet train " + shlex.quote(str(config_file)) + " --set data.root=FOLDER",
-        )

@@ -13,8 +13,8 @@ def _as_list(value: object) -> object:
     return [value] if isinstance(value, int) and not isinstance(value, bool) else value
 
 
-def _without_background(labels: dict[str, object]) -> dict[str, object]:
-    if "background" in labels:
+def _without_background(labels: object) -> object:
+    if isinstance(labels, dict) and "background" in labels:
         raise ValueError("the background (0) is not named; leave it out")
     return labels
 
@@ -32,4 +32,4 @@ Region = Annotated[
     AfterValidator(_distinct),
 ]
 LabelName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 _+.-]*$")]
-Labels = Annotated[dict[LabelName, Region], Field(min_length=1), AfterValidator(_without_background)]
+Labels = Annotated[dict[LabelName, Region], Field(min_length=1), BeforeValidator(_without_background)]

@@ -108,6 +108,7 @@ def _apply_override(values: dict[str, Any], override: str, origins: dict[KeyPath
             target[key] = {}
         target = target[key]
     target[keys[-1]] = value
+    origins.pop(keys, None)  # the last one given comes last
     origins[keys] = origin
 
 
@@ -168,14 +169,13 @@ def _describe(detail: ErrorDetails, path: Path | None, lines: dict[KeyPath, int]
 
 
 def _origin(place: KeyPath, path: Path | None, lines: dict[KeyPath, int], origins: dict[KeyPath, str]) -> str:
-    for end in range(len(place), 0, -1):
-        key = place[:end]
-        if key in origins:
-            return origins[key]
-        if key in lines:
-            return f"{path}:{lines[key]}"
+    """The override that set the value at `place`, else the file with the overrides inside of `place`."""
+    above = [text for key, text in origins.items() if place[: len(key)] == key]
+    if above:
+        return above[-1]
     inside = [text for key, text in origins.items() if key[: len(place)] == place]
-    return inside[-1] if inside else str(path) if path else "defaults"
+    line = next((f":{lines[place[:end]]}" for end in range(len(place), 0, -1) if place[:end] in lines), "")
+    return " and ".join([f"{path}{line}", *inside] if path else inside) or "defaults"
 
 
 def _section_at(place: KeyPath) -> type[BaseModel] | None:

@@ -113,4 +113,6 @@ class TrainingConfig(Section):
     def _warmup_fits(self) -> TrainingConfig:
         if self.warmup_epochs >= self.epochs:
             raise ValueError(f"warmup_epochs {self.warmup_epochs:g} leaves nothing of epochs {self.epochs}")
+        if self.warmup_epochs and self.scheduler == "one-cycle":
+            raise ValueError("scheduler: one-cycle has its own warm-up; remove warmup_epochs")
         return self

@@ -37,7 +37,8 @@ _MEDNEXT = (
 
 def is_authors_checkpoint(values: dict[str, Any]) -> bool:
     """Whether a loaded file has the keys of the authors' checkpoints."""
-    return "model_state_dict" in values and isinstance(values["model_state_dict"], dict)
+    weights = values.get("model_state_dict")
+    return isinstance(weights, dict) and all(isinstance(value, Tensor) for value in weights.values())
 
 
 def load_authors_weights(values: dict[str, Any], network: SegmentationNetwork, path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import pickle
+import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -123,7 +124,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
             values["versions"],
             values["training"],
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path}: the checkpoint is incomplete ({error!r})") from None
 
 
@@ -134,7 +135,9 @@ def load_values(path: Path) -> dict[str, Any]:
         CheckpointError: The file is missing, damaged, or holds anything else.
     """
     try:
-        values = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch warns of pickles that it then refuses
+            values = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise CheckpointError(f"{path}: there is no such checkpoint") from None
     except IsADirectoryError:
@@ -144,7 +147,7 @@ def load_values(path: Path) -> dict[str, Any]:
             f"{path}: holds more than tensors and plain values, or is no checkpoint; it was not loaded",
             hint="Such a file can run any code when it is opened. Save its state dictionary alone, then try again.",
         ) from None
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, AttributeError) as error:
+    except Exception as error:  # on damaged bytes, torch.load may raise anything from AssertionError to struct.error
         reason = (str(error).splitlines() or [repr(error)])[0]
         raise CheckpointError(f"{path}: is damaged or no checkpoint ({reason})") from None
     if not isinstance(values, dict):

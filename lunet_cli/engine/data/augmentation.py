@@ -43,7 +43,7 @@ def augment(
 def _affine(
     image: Tensor, label: Tensor, config: AugmentationConfig, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """Rotate about all axes and scale, about the centre of the patch, in voxel units."""
+    """Rotate about all axes and scale, about the centre of the patch, in voxel units; zeros come in."""
     matrix = torch.eye(3) / (1 + _symmetric(config.scale, generator))
     for i, j in ((0, 1), (0, 2), (1, 2)):
         angle = math.radians(_symmetric(config.rotation_deg, generator))
@@ -56,7 +56,7 @@ def _affine(
     edges = torch.tensor([width, height, depth], dtype=torch.float32)
     theta = F.pad(matrix * edges[None, :] / edges[:, None], (0, 1))[None]
     grid = F.affine_grid(theta, [1, 1, depth, height, width], align_corners=False)
-    moved = F.grid_sample(image[None], grid, mode="bilinear", padding_mode="border", align_corners=False)[0]
+    moved = F.grid_sample(image[None], grid, mode="bilinear", align_corners=False)[0]
     moved_label = F.grid_sample(label[None, None].float(), grid, mode="nearest", align_corners=False)[0, 0]
     return moved, moved_label.to(label.dtype)
 

@@ -53,12 +53,21 @@ def detect_layout(folder: Path) -> str:
         DataError: It looks like none.
     """
     if (folder / "dataset.json").is_file():
-        return "msd" if "training" in _read_dataset_json(folder) else "nnunet"
+        return "msd" if _names_existing_images(_read_dataset_json(folder), folder) else "nnunet"
     if (folder / "images").is_dir():
         return "paired"
     if any(_HARP_IMAGE.fullmatch(stem(path)) for path in _entries(folder)):
         return "harp"
     raise DataError(f"{folder}: looks like none of the known layouts", hint=" ".join(EXPECTATIONS.values()))
+
+
+def _names_existing_images(description: dict[str, Any], folder: Path) -> bool:
+    """Whether `training` lists files as they are; nnU-Net 1 lists them without the channel number."""
+    if "training" not in description:
+        return False
+    entries = description["training"] if isinstance(description["training"], list) else []
+    images = [str(entry.get("image")) for entry in entries[:1] if isinstance(entry, dict)]
+    return not images or (folder / images[0]).exists() or not (folder / "imagesTr").is_dir()
 
 
 def _find_harp(folder: Path) -> tuple[list[Case], Labels | None]:
@@ -138,11 +147,17 @@ EXPECTATIONS = {
 
 def _entries(folder: Path) -> list[Path]:
     """Volume files and sub-folders (DICOM series), sorted by name; hidden ones left out."""
-    return sorted(
+    found = sorted(
         path
         for path in folder.iterdir()
         if not path.name.startswith(".") and (path.is_dir() or has_volume_suffix(path))
     )
+    by_name: dict[str, Path] = {}
+    for path in found:
+        other = by_name.setdefault(stem(path), path)
+        if other is not path:
+            raise DataError(f"{path}: {other.name} beside it has the same name; keep one of them")
+    return found
 
 
 def _group_channels(paths: list[Path], label_names: set[str]) -> dict[str, list[Path]]:

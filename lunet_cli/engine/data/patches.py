@@ -162,6 +162,8 @@ def make_loader(
         dataset,
         batch_sampler=sampler,
         collate_fn=collate,
+        # A generator of its own: a loader draws a seed each time it is iterated, and would move that of dropout.
+        generator=torch.Generator(),
         num_workers=num_workers,
         pin_memory=pin_memory,
         persistent_workers=persistent_workers and num_workers > 0,

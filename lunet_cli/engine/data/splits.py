@@ -49,6 +49,8 @@ def load_cases(data: DataConfig, *, seed: int) -> tuple[CaseSet, Split]:
     """
     if data.train_dir is not None and data.val_dir is not None:
         return _from_folders(data, data.train_dir, data.val_dir)
+    if data.root is None and data.source is not None:
+        raise ConfigError(f"data.root is not set. {data.source}", hint="Then add --set data.root=FOLDER")
     case_set = find_phantom_cases(data) if data.root is None else find_cases(data.root, data.dataset)
     _require_unique(case_set.cases)
     return case_set, divide(case_set, data.split, seed=seed)
@@ -62,7 +64,9 @@ def divide(case_set: CaseSet, split: SplitConfig, *, seed: int) -> Split:
     if path is None and split.val_fraction is None and split.fold is None and case_set.root is not None:
         path = next((case_set.root / name for name in SPLIT_FILES if (case_set.root / name).is_file()), None)
     if path is not None:
-        return _from_file(case_set.cases, path, split.fold or 0)
+        found = _from_file(case_set.cases, path, split.fold or 0)
+        _require_groups_apart(found, split.group_pattern)
+        return found
     groups = _groups(case_set.cases, split.group_pattern)
     order = np.random.default_rng(seed).permutation(len(groups))
     if split.fold is not None:
@@ -102,7 +106,8 @@ def _from_file(cases: Sequence[Case], path: Path, fold: int) -> Split:
         names = folds[fold].get(side)
         if not isinstance(names, list) or not names:
             raise DataError(f"{path}: entry {fold} has no list '{side}'")
-        unknown = [str(name) for name in names if name not in by_id]
+        names = [str(name) for name in names]
+        unknown = [name for name in names if name not in by_id]
         if unknown:
             close = get_close_matches(unknown[0], list(by_id), n=1)
             raise DataError(
@@ -133,14 +138,26 @@ def _groups(cases: Sequence[Case], pattern: str | None) -> list[list[Case]]:
     """Cases that must stay on one side, in order of their first appearance."""
     groups: dict[str, list[Case]] = {}
     for case in cases:
-        name = case.case_id
-        if pattern is not None:
-            match = re.search(pattern, case.case_id)
-            if match is None:
-                raise ConfigError(f"data.split.group_pattern: {pattern!r} does not match case id '{case.case_id}'")
-            name = match[1]
-        groups.setdefault(name, []).append(case)
+        groups.setdefault(_group_name(case, pattern), []).append(case)
     return list(groups.values())
+
+
+def _group_name(case: Case, pattern: str | None) -> str:
+    if pattern is None:
+        return case.case_id
+    match = re.search(pattern, case.case_id)
+    if match is None:
+        raise ConfigError(f"data.split.group_pattern: {pattern!r} does not match case id '{case.case_id}'")
+    return match[1]
+
+
+def _require_groups_apart(split: Split, pattern: str | None) -> None:
+    train, val = ({_group_name(case, pattern) for case in side} for side in (split.train, split.val))
+    if train & val:
+        raise DataError(
+            f"{split.origin}: cases of '{min(train & val)}' stand in train and in val",
+            hint="Correct the file, or change data.split.group_pattern.",
+        )
 
 
 def _unit(split: SplitConfig) -> str:

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import SimpleITK as sitk  # noqa: N813
 
+from lunet_cli import __version__
 from lunet_cli.engine.data.cases import Case, CaseSet
 from lunet_cli.engine.data.labels import LabelScheme
 from lunet_cli.engine.data.preprocessing import Preprocessing
@@ -186,5 +187,7 @@ def choose_cache(
 
 
 def _fingerprint(case_set: CaseSet, preprocessing: Preprocessing, scheme: LabelScheme) -> str:
-    parts = [repr(case_set.reader), json.dumps(preprocessing.to_dict()), json.dumps(scheme.to_dict())]
+    # A function's repr holds its address, which is another in every process.
+    reader = getattr(case_set.reader, "__qualname__", None) or repr(case_set.reader)
+    parts = [__version__, reader, json.dumps(preprocessing.to_dict()), json.dumps(scheme.to_dict())]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
+import math
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,7 +44,7 @@ class Geometry:
         return cls((depth, height, width), (z, y, x), tuple(image.GetOrigin()), tuple(image.GetDirection()))
 
     def differences(self, other: Geometry) -> list[str]:
-        """Say in words where `other` differs by more than a thousandth of a voxel or a direction cosine."""
+        """Say in words where `other` differs: its spacing by 0.001, its origin by 0.01 voxel, a cosine by 0.001."""
         found = []
         if self.size != other.size:
             found.append(f"size (z, y, x) {_numbers(self.size)} against {_numbers(other.size)}")
@@ -149,9 +152,34 @@ def _read(path: Path) -> sitk.Image:
     if not path.exists():
         raise DataError(f"{path}: there is no such file or folder")
     try:
-        return _read_series(path) if path.is_dir() else sitk.ReadImage(str(path))
+        image = _read_series(path) if path.is_dir() else sitk.ReadImage(str(path))
     except RuntimeError as error:
-        raise _unreadable(path, error) from None
+        raise _unreadable(path, _reason(str(error))) from None
+    if path.name.lower().endswith((".nii", ".nii.gz")) and image.HasMetaDataKey("nifti_type"):
+        _require_whole_nifti(path, image)
+    return image
+
+
+def _require_whole_nifti(path: Path, image: sitk.Image) -> None:
+    """Refuse a file that ends early or is damaged inside: ITK fills the rest with anything, without a word."""
+    edges = [int(image.GetMetaData(f"dim[{axis}]")) for axis in range(1, int(image.GetMetaData("dim[0]")) + 1)]
+    num_bits = math.prod(edges) * int(image.GetMetaData("bitpix"))
+    expected = int(float(image.GetMetaData("vox_offset"))) + num_bits // 8
+    try:
+        found = _unpacked_size(path)
+    except (EOFError, OSError, zlib.error) as error:
+        raise _unreadable(path, f"it is damaged or incomplete ({error})") from None
+    if found < expected:
+        raise _unreadable(path, f"it is incomplete ({found} bytes of {expected})")
+
+
+def _unpacked_size(path: Path) -> int:
+    """Bytes of a file, after unpacking if it is a gzip file, whose checksum is compared on the way."""
+    with path.open("rb") as file:
+        if file.read(2) != b"\x1f\x8b":
+            return path.stat().st_size
+    with gzip.open(path) as stream:
+        return sum(map(len, iter(lambda: stream.read(2**20), b"")))
 
 
 def _read_series(folder: Path) -> sitk.Image:
@@ -163,22 +191,48 @@ def _read_series(folder: Path) -> sitk.Image:
             f"{folder}: holds {len(series)} DICOM series ({', '.join(series[:3])}{', ...' if len(series) > 3 else ''})",
             hint="Keep one series per folder.",
         )
-    return sitk.ReadImage(sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), series[0]))
+    reader = sitk.ImageSeriesReader()
+    reader.SetFileNames(sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), series[0]))
+    reader.MetaDataDictionaryArrayUpdateOn()
+    image: sitk.Image = reader.Execute()
+    _require_even_slices(reader, folder)
+    return image
 
 
-def _unreadable(path: Path, error: RuntimeError) -> DataError:
-    text = str(error)
+def _require_even_slices(reader: sitk.ImageSeriesReader, folder: Path) -> None:
+    """Refuse a series with a gap: ITK stacks slices at equal distances, whatever their positions say."""
+    key = "0020|0032"  # Image Position (Patient)
+    slices = range(len(reader.GetFileNames()))
+    if len(slices) < 3 or not all(reader.HasMetaDataKey(index, key) for index in slices):
+        return
+    positions = np.array([reader.GetMetaData(index, key).split("\\") for index in slices], dtype=np.float64)
+    distances = np.linalg.norm(np.diff(positions, axis=0), axis=1)
+    if np.ptp(distances) > 0.1 * distances.mean():  # Positions are rounded, so small differences are common.
+        raise DataError(
+            f"{folder}: the {len(slices)} slices of its DICOM series lie {distances.min():g} to {distances.max():g} mm "
+            "apart",
+            hint="Is a slice missing, damaged or there twice? Copy the series anew, or resample it to equal distances.",
+        )
+
+
+def _unreadable(path: Path, reason: str) -> DataError:
+    return DataError(f"{path}: cannot be read: {reason}", hint="Open it in a viewer, or copy it anew from its source.")
+
+
+def _reason(text: str) -> str:
+    """Say in words why ITK could not read a file."""
     reasons = {
         "Unable to determine ImageIO": "it is no image, or its format is unknown",
         "orthonormal": "its axes are not at right angles, which ITK refuses",
         "nondecreasing": "its axes are not at right angles, which ITK refuses",
+        # The reason that ITK adds here is "No such file" even if the file only ends early.
+        "MetaImageIO": "it is damaged or incomplete, or the data file that it names is missing",
     }
-    reason = next((words for key, words in reasons.items() if key in text), None)
-    if reason is None:
-        # The last line that carries words is the reason; the lines before name the source files of ITK.
-        lines = [line.split("ERROR:")[-1].strip() for line in text.splitlines() if line.strip()]
-        reason = f"it is damaged or incomplete ({lines[-1] if lines else text})"
-    return DataError(f"{path}: cannot be read: {reason}", hint="Open it in a viewer, or copy it anew from its source.")
+    if reason := next((words for key, words in reasons.items() if key in text), None):
+        return reason
+    # The last line that carries words is the reason; the lines before name the source files of ITK.
+    lines = [line.split("ERROR:")[-1].strip() for line in text.splitlines() if line.strip()]
+    return f"it is damaged or incomplete ({lines[-1] if lines else text})"
 
 
 def _split_channels(image: sitk.Image, path: Path) -> list[sitk.Image]:

@@ -27,7 +27,8 @@ def hausdorff95(prediction: Mask, reference: Mask, spacing_mm: tuple[float, floa
     if not prediction.any() or not reference.any():
         return math.nan
     box = _bounding_box(prediction | reference)
-    surfaces = [surface(mask[box]) for mask in (prediction, reference)]
+    # The distance filter needs background around a surface, so a rim of one voxel comes on.
+    surfaces = [np.pad(surface(mask[box]), 1) for mask in (prediction, reference)]
     forth = _distance_map(surfaces[1], spacing_mm)[surfaces[0]]
     back = _distance_map(surfaces[0], spacing_mm)[surfaces[1]]
     return float(max(np.percentile(forth, 95), np.percentile(back, 95)))

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -41,6 +42,20 @@ class SegmentationNetwork(nn.Module, ABC):
         """The network proper, for sizes that the total stride divides."""
 
 
+def convolve(convolution: nn.Module, x: Tensor) -> Tensor:
+    """Apply a convolution, in float32 where autocast on a CPU would make its weight gradient wrong.
+
+    With torch 2.13, the bf16 kernel for the weight gradient of a 3x3x3 convolution in channels-last reads past
+    inputs that are 1 to 3 voxels deep: the gradient is noise or NaN. Such levels are small, so float32 costs nothing.
+    """
+    if x.device.type == "cpu" and min(x.shape[2:]) < 4 and torch.is_autocast_enabled("cpu"):
+        with torch.autocast("cpu", enabled=False):
+            exact: Tensor = convolution(x.float())
+        return exact
+    output: Tensor = convolution(x)
+    return output
+
+
 class ConvUnit(nn.Module):
     """3x3x3 convolution, ReLU, batch normalisation, dropout: normalisation comes *after* the activation.
 
@@ -56,7 +71,7 @@ class ConvUnit(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, in_channels, D, H, W) to (B, out_channels, D, H, W)."""
-        output: Tensor = self.norm(self.activation(self.conv(x)))
+        output: Tensor = self.norm(self.activation(convolve(self.conv, x)))
         return output
 
 

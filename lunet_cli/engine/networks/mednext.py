@@ -4,13 +4,26 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lunet_cli.engine.networks.blocks import SegmentationNetwork
+from lunet_cli.engine.networks.blocks import SegmentationNetwork, convolve
 
 if TYPE_CHECKING:
     from lunet_cli.config.network import NetworkSpec
+
+
+class ChannelNorm(nn.GroupNorm):
+    """Group normalisation with one group per channel."""
+
+    def __init__(self, num_channels: int) -> None:
+        super().__init__(num_channels, num_channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise (B, C, D, H, W) over D, H, W."""
+        # F.group_norm refuses a single voxel, which the bottleneck of a small volume has; its normal value is 0.
+        return torch.group_norm(x, self.num_groups, self.weight, self.bias, self.eps)
 
 
 class MedNeXtBlock(nn.Module):
@@ -45,7 +58,7 @@ class MedNeXtBlock(nn.Module):
         self.conv_dw = convolution(
             in_channels, in_channels, kernel_size, stride=stride, padding=kernel_size // 2, groups=in_channels
         )
-        self.norm = nn.GroupNorm(in_channels, in_channels)
+        self.norm = ChannelNorm(in_channels)
         self.conv_expand = nn.Conv3d(in_channels, ratio * in_channels, kernel_size=1)
         self.activation = nn.GELU()
         self.dropout = nn.Dropout3d(dropout) if dropout > 0 else nn.Identity()
@@ -54,7 +67,7 @@ class MedNeXtBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, in_channels, D, H, W) to (B, out_channels, ...) at the block's resolution."""
-        features, residual = self.conv_dw(x), self.res_conv(x)
+        features, residual = convolve(self.conv_dw, x), self.res_conv(x)
         if self.resample == "up":
             # A stride-2 transposed convolution gives 2n - 1 voxels: one more at the front of each axis.
             features, residual = (F.pad(t, (1, 0, 1, 0, 1, 0)) for t in (features, residual))

@@ -61,6 +61,7 @@ class BatchNormDropout(nn.BatchNorm3d):
 def _gains_from_rows(x: Tensor) -> bool:
     return (
         x.device.type == "cpu"
+        and x.dtype != torch.float16  # its sums of squares overflow
         and x.numel() >= _MIN_VALUES
         and not torch.compiler.is_compiling()
         and x.is_contiguous(memory_format=torch.channels_last_3d)
@@ -107,16 +108,17 @@ class _RowBatchNorm(torch.autograd.Function):
         rows = _rows(values, channels)
         count = x.numel() // channels
         mean = _channel_sum(rows, channels) / count
-        # The variance about a rounded mean, then corrected: no cancellation where the mean is large.
+        # All about a rounded mean, then corrected: no cancellation where the mean is large.
         shift = mean.to(x.dtype)
         centred = rows - _spread(shift, rows)
-        variance = _channel_sum(centred.square_(), channels) / count - (mean - shift).square_()
+        variance = _channel_sum(centred * centred, channels) / count - (mean - shift).square_()
         inverse_std = (variance.clamp_min_(0) + eps).rsqrt_()
         scale = weight * inverse_std
-        offset = bias - mean * scale
+        offset = bias - (mean - shift) * scale
+        centred = centred.view(values.shape)
         output = torch.empty_like(values)
         for sample, factor in _per_sample(keep, x.shape[0]):
-            source, target = _rows(values[sample], channels), _rows(output[sample], channels)
+            source, target = _rows(centred[sample], channels), _rows(output[sample], channels)
             torch.addcmul(_spread(offset * factor, source), source, _spread(scale * factor, source), out=target)
         ctx.save_for_backward(x, weight, keep, mean, inverse_std)
         ctx.mark_non_differentiable(mean, variance)
@@ -129,7 +131,10 @@ class _RowBatchNorm(torch.autograd.Function):
         channels = x.shape[1]
         grad = grad.contiguous(memory_format=torch.channels_last_3d).permute(0, 2, 3, 4, 1)
         if keep is not None:
-            grad = grad * keep.to(grad.dtype).view(-1, 1, 1, 1, channels)
+            grad, dense = torch.empty_like(grad), grad
+            for sample, factor in _per_sample(keep, x.shape[0]):
+                source, target = _rows(dense[sample], channels), _rows(grad[sample], channels)
+                torch.mul(source, _spread(factor, source), out=target)
         rows, grad_rows = _rows(x.permute(0, 2, 3, 4, 1), channels), _rows(grad, channels)
         count = x.numel() // channels
         shift = mean.to(x.dtype)
@@ -146,8 +151,8 @@ class _RowBatchNorm(torch.autograd.Function):
         return grad_x, grad_weight, grad_bias, None, None
 
 
-def _per_sample(keep: Tensor | None, batch: int) -> list[tuple[slice, Tensor | float]]:
+def _per_sample(keep: Tensor | None, batch: int) -> list[tuple[slice, Tensor]]:
     """The parts of a batch that share their factors: all of it, or one sample each."""
     if keep is None:
-        return [(slice(None), 1.0)]
+        return [(slice(None), torch.ones(1))]
     return [(slice(i, i + 1), keep[i]) for i in range(batch)]

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -131,10 +132,19 @@ def choose_plan(
 
 def machine_name() -> str:
     """Processor and, if there is one, accelerator in words."""
-    names = [platform.processor() or platform.machine(), torch.backends.cpu.get_cpu_capability()]
+    names = [_processor_name(), torch.backends.cpu.get_cpu_capability()]
     if torch.cuda.is_available():
         names.append(torch.cuda.get_device_name())
     return ", ".join(names)
+
+
+def _processor_name() -> str:
+    cpuinfo = Path("/proc/cpuinfo")  # Where the standard library knows the instruction set only.
+    if cpuinfo.is_file():
+        for line in cpuinfo.read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
 
 
 def _candidates(config: TrainingConfig, network: SegmentationNetwork, device: str) -> list[ExecutionPlan]:

@@ -85,7 +85,8 @@ def train_epoch(
     sampler.epoch, sampler.first_step = state.epoch, state.step
     state.network.train()
     for image, label in batches(loader):
-        learning_rate = learning_rate_at(config, state.epoch + (state.step + 1) / num_steps)
+        # The middle of the step: neither the first step of a warm-up nor the last of a decay has a rate of zero.
+        learning_rate = learning_rate_at(config, state.epoch + (state.step + 0.5) / num_steps)
         loss = train_step(state, forward, image, label, machinery, learning_rate)
         state.step += 1
         state.loss_sum += loss

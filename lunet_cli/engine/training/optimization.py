@@ -35,10 +35,10 @@ def learning_rate_at(config: TrainingConfig, epoch: float) -> float:
 
     References:
         At whole epochs without warm-up: `CosineAnnealingLR`, `StepLR`, `PolynomialLR` (power 0.9) and
-        `OneCycleLR` of torch. Warm-up multiplies a linear rise on top, except with `one-cycle`, which has its own.
+        `OneCycleLR` of torch. Warm-up multiplies a linear rise on top.
     """
     factor = _schedule_factor(config, epoch)
-    if config.warmup_epochs > 0 and config.scheduler != "one-cycle":
+    if config.warmup_epochs > 0:
         factor *= min(1.0, epoch / config.warmup_epochs)
     return config.learning_rate * factor
 

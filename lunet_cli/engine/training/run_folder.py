@@ -132,7 +132,7 @@ class RunFolder:
         path = self.path / "history.csv"
         is_new = not path.exists() or path.stat().st_size == 0
         try:
-            with path.open("a", newline="") as file:
+            with path.open("a", newline="", encoding="utf-8") as file:
                 writer = csv.writer(file, lineterminator="\n")
                 if is_new:
                     writer.writerow(history_columns(record.val_dice_per_label))
@@ -145,7 +145,7 @@ class RunFolder:
         now = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
         path = self.path / "train.log"
         try:
-            with path.open("a") as file:
+            with path.open("a", encoding="utf-8") as file:
                 file.write(f"{now} {event}\n")
         except OSError as error:
             raise RunFolderError(f"{path}: cannot be written ({error.strerror or error})") from None
@@ -171,7 +171,9 @@ def versions() -> dict[str, str]:
 def git_commit() -> str | None:
     """Commit of the folder that the command was started in; None outside of a repository."""
     try:
-        done = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5, check=True)
+        done = subprocess.run(
+            ["git", "rev-parse", "HEAD"], capture_output=True, encoding="utf-8", timeout=5, check=True
+        )
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout.strip()

@@ -111,7 +111,8 @@ def set_up(config: RunConfig, on_event: Callable[[Event], None]) -> Setup:
     depth, height, width = (max(shape[axis] for shape in shapes) for axis in (1, 2, 3))
     spec = _network_spec(config, scheme, channels)
     window = choose_window(config, (depth, height, width), spec.total_stride)
-    _check_bottleneck(config, window, spec.total_stride, num_patches=len(split.train))
+    if spec.topology != "mednext":
+        _check_bottleneck(config, window, spec.total_stride, num_patches=len(split.train))
     dataset = PatchDataset(
         train,
         patch_size=window,

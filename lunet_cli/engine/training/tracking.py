@@ -28,8 +28,10 @@ class WandbMirror:
             import wandb
         except ImportError:
             on_problem("wandb.enabled is true, but wandb is not installed: pip install 'lunet[wandb]'")
-            return
-        self._guard(lambda: self._start(wandb, config, run_dir))
+        except Exception as error:  # a broken installation may raise anything
+            self._give_up(error)
+        else:
+            self._guard(lambda: self._start(wandb, config, run_dir))
 
     def __call__(self, event: Event) -> None:
         """Mirror an event, if it is the end of an epoch."""
@@ -63,5 +65,8 @@ class WandbMirror:
         try:
             action()
         except Exception as error:  # a mirror must never stop a training, whatever its library raises
-            self._run = None
-            self._on_problem(f"Weights & Biases is left out from here on: {error!r}")
+            self._give_up(error)
+
+    def _give_up(self, error: Exception) -> None:
+        self._run = None
+        self._on_problem(f"Weights & Biases is left out from here on: {error!r}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import datetime
 import os
 import time
@@ -172,7 +173,7 @@ class _Run:
     def _train(self, guard: InterruptGuard, mirror: WandbMirror) -> Any:
         config, state = self._config.training, self._state
         forward = self._machinery.plan.callable_of(state.network)
-        averaged = build_network(self._setup.card.network) if state.average is not None else None
+        averaged = copy.deepcopy(state.network) if state.average is not None else None
         while state.epoch < config.epochs:
             if self._is_stale():
                 return "stopped early"

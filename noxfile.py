@@ -1,0 +1,43 @@
+"""All checks: `nox` runs lint, types, layers and tests, each in an environment of its own."""
+
+import nox
+
+nox.options.sessions = ["lint", "types", "layers", "tests"]
+nox.options.default_venv_backend = "venv"
+CONSTRAINTS = ("-c", "constraints.txt")
+
+
+def install_project(session: nox.Session) -> None:
+    """Install lunet and its tools; `--no-venv` runs in an environment that has them already."""
+    if session.virtualenv.is_sandboxed:
+        session.install(*CONSTRAINTS, "-e", ".[dev]")
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Style and common mistakes."""
+    if session.virtualenv.is_sandboxed:
+        session.install(*CONSTRAINTS, "ruff")
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Static types."""
+    install_project(session)
+    session.run("mypy")
+
+
+@nox.session
+def layers(session: nox.Session) -> None:
+    """The direction of imports."""
+    install_project(session)
+    session.run("lint-imports")
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """All tests that this machine can run."""
+    install_project(session)
+    session.run("pytest", *session.posargs)

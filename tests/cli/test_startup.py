@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+CONFIG = Path(__file__).parents[2] / "configs" / "quickstart.yaml"
+HEAVY = {"torch", "numpy", "SimpleITK", "plotext", "ptflops", "wandb"}
+PROBE = """
+import json, sys
+from lunet_cli.cli.app import main
+try:
+    main()
+except SystemExit as done:
+    code = done.code or 0
+print(json.dumps({"code": code, "modules": list(sys.modules)}), file=sys.stderr)
+"""
+
+
+def modules_after(*arguments: str) -> set[str]:
+    command = [sys.executable, "-c", PROBE, *arguments]
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", timeout=120)
+    probed = json.loads(done.stderr.splitlines()[-1])
+    assert probed["code"] == 0, done.stderr
+    assert done.stdout.strip(), "the command printed nothing"
+    return set(probed["modules"])
+
+
+@pytest.mark.parametrize(
+    "arguments", ["--help", "train --help", "presets list", "presets list --json", "presets show lunet_small_4f"]
+)
+def test_help_and_presets_load_neither_tensors_nor_schemas(arguments: str) -> None:
+    # Typer itself takes pydantic for converting arguments, wherever it is installed: look for what lunet loads.
+    assert modules_after(*arguments.split()) & (HEAVY | {"yaml", "lunet_cli.config.base"}) == set()
+
+
+@pytest.mark.parametrize("argument", ["--help", "--version"])
+def test_help_and_version_do_without_pydantic(argument: str) -> None:
+    assert modules_after(argument) & {"pydantic", "lunet_cli.config", "lunet_cli.engine", "lunet_cli.render"} == set()
+
+
+@pytest.mark.parametrize("arguments", [["config", "check", str(CONFIG)], ["config", "show"], ["config", "schema"]])
+def test_config_commands_load_no_tensors(arguments: list[str]) -> None:
+    modules = modules_after(*arguments)
+    assert "lunet_cli.config.base" in modules, "the probe does not see what is loaded"
+    assert modules & HEAVY == set()

@@ -1,0 +1,262 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import SimpleITK as sitk  # noqa: N813
+
+from lunet_cli.engine.data.cases import Case, CaseSet, read_case_files
+from lunet_cli.engine.data.labels import LabelScheme
+from lunet_cli.engine.data.layouts import find_cases
+from lunet_cli.engine.data.preprocessing import Normalization, Preprocessing
+from lunet_cli.engine.data.store import CaseStore, PreparedCase, choose_cache, prepare_case
+from lunet_cli.errors import DataError
+
+SCHEME = LabelScheme((("a", (1,)), ("b", (2,))), "softmax")
+PREPROCESSING = Preprocessing("LPS", None, Normalization("minmax", 40, 400))
+IMAGE = np.arange(60, dtype=np.int16).reshape(3, 4, 5)
+LABEL = (IMAGE % 3).astype(np.uint8)
+
+
+class CountingReader:
+    """Reads files and counts how often."""
+
+    def __init__(self) -> None:
+        self.num_reads = 0
+
+    def __call__(self, case: Case) -> tuple[list[sitk.Image], sitk.Image]:
+        self.num_reads += 1
+        return read_case_files(case)
+
+    def __repr__(self) -> str:
+        return "CountingReader"
+
+
+class Data:
+    """A data set of two cases and stores over it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.cache = folder / "cache"
+        self.reader = CountingReader()
+        found = find_cases(folder, "paired")
+        self.case_set = CaseSet(found.cases, self.reader, None, "paired", folder)
+
+    def store(self, kind: Any, preprocessing: Preprocessing = PREPROCESSING, scheme: LabelScheme = SCHEME) -> CaseStore:
+        return CaseStore(self.case_set, self.case_set.cases, preprocessing, scheme, kind=kind, folder=self.cache)
+
+    def cached_files(self) -> list[str]:
+        return sorted(str(path.relative_to(self.cache)) for path in self.cache.rglob("*") if path.is_file())
+
+
+@pytest.fixture
+def data(tmp_path: Path, write_volume: Any) -> Data:
+    for shift, name in enumerate(("one", "two")):
+        write_volume(tmp_path / "images" / f"{name}.nrrd", IMAGE * (shift + 1) ** 2, spacing=(0.5, 1.0, 2.0))
+        write_volume(tmp_path / "labels" / f"{name}.nrrd", np.roll(LABEL, shift), spacing=(0.5, 1.0, 2.0))
+    return Data(tmp_path)
+
+
+def _prepare(folder: Path, scheme: LabelScheme = SCHEME) -> PreparedCase:
+    case_set = CaseSet((), read_case_files, None, "paired", folder)
+    return prepare_case(Case("c", (folder / "c.nrrd",), folder / "c_label.nrrd"), case_set, PREPROCESSING, scheme)
+
+
+def _refusal(call: Callable[[], object]) -> str:
+    with pytest.raises(DataError) as caught:
+        call()
+    assert "\n" not in caught.value.message
+    return caught.value.message
+
+
+def test_case_is_prepared(data: Data) -> None:
+    prepared = prepare_case(data.case_set.cases[1], data.case_set, PREPROCESSING, SCHEME)
+    np.testing.assert_allclose(prepared.image[0], IMAGE / 59, atol=1e-6)
+    np.testing.assert_array_equal(prepared.label, np.roll(LABEL, 1))
+    assert prepared.image.dtype == np.float32
+    assert prepared.label.dtype == np.uint8
+    assert prepared.spacing_mm == (2.0, 1.0, 0.5)
+
+
+def test_large_label_values_survive(tmp_path: Path, write_volume: Any) -> None:
+    write_volume(tmp_path / "c.nrrd", IMAGE)
+    write_volume(tmp_path / "c_label.nrrd", LABEL.astype(np.uint16) * 300)
+    prepared = _prepare(tmp_path, LabelScheme((("a", (300, 600)),), "sigmoid"))
+    assert set(np.unique(prepared.label).tolist()) == {0, 300, 600}
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"spacing": (1.0, 1.0, 1.5)}, "spacing (z, y, x) (1, 1, 1) against (1.5, 1, 1)"),
+        ({"origin": (0.0, 2.0, 0.0)}, "origin (x, y, z) (0, 0, 0) against (0, 2, 0)"),
+        ({"direction": (-1.0, 0, 0, 0, -1.0, 0, 0, 0, 1.0)}, "direction (1, 0, 0, 0, 1, 0, 0, 0, 1) against (-1,"),
+    ],
+)
+def test_label_off_the_grid_of_its_image_is_refused(
+    change: dict[str, Any], words: str, tmp_path: Path, write_volume: Any
+) -> None:
+    write_volume(tmp_path / "c.nrrd", IMAGE)
+    label = write_volume(tmp_path / "c_label.nrrd", LABEL, **change)
+    message = _refusal(lambda: _prepare(tmp_path))
+    assert message.startswith(f"{label}: does not lie on the grid of its image c.nrrd: ")
+    assert words in message
+
+
+def test_label_of_another_size_is_refused(tmp_path: Path, write_volume: Any) -> None:
+    write_volume(tmp_path / "c.nrrd", IMAGE)
+    write_volume(tmp_path / "c_label.nrrd", LABEL[:, :3])
+    assert _refusal(lambda: _prepare(tmp_path)).endswith("size (z, y, x) (3, 4, 5) against (3, 3, 5)")
+
+
+def test_unknown_label_values_are_named(tmp_path: Path, write_volume: Any) -> None:
+    write_volume(tmp_path / "c.nrrd", IMAGE)
+    label = write_volume(tmp_path / "c_label.nrrd", np.where(IMAGE == 3, 9, np.where(IMAGE == 4, 7, LABEL)))
+    message = _refusal(lambda: _prepare(tmp_path))
+    assert message == f"{label}: label values 7, 9 not configured (labels are a: [1], b: [2])"
+
+
+def test_case_without_label_is_refused() -> None:
+    assert _refusal(lambda: read_case_files(Case("c7", (Path("c7.nrrd"),)))) == "case c7 has no label map"
+
+
+@pytest.mark.parametrize("kind", ["memory", "disk"])
+def test_cache_gives_the_same_arrays_and_reads_once(kind: str, data: Data) -> None:
+    plain = [data.store("none")[index] for index in range(2)]
+    data.reader.num_reads = 0
+    store = data.store(kind)
+    for _ in range(3):
+        for index in range(2):
+            np.testing.assert_array_equal(store[index].image, plain[index].image)
+            np.testing.assert_array_equal(store[index].label, plain[index].label)
+            assert store[index].label.dtype == plain[index].label.dtype
+            assert store[index].spacing_mm == plain[index].spacing_mm
+    assert data.reader.num_reads == 2
+
+
+def test_without_cache_every_access_reads(data: Data) -> None:
+    store = data.store("none")
+    assert (store[0].image.shape, store[0].image.shape) == ((1, 3, 4, 5),) * 2
+    assert data.reader.num_reads == 2
+    assert not data.cache.exists()
+
+
+def test_scan_reports_shapes_and_spacings_and_fills_the_cache(data: Data) -> None:
+    calls: list[None] = []
+    store = data.store("memory")
+    assert store.scan(lambda: calls.append(None)) == [((1, 3, 4, 5), (2.0, 1.0, 0.5))] * 2
+    assert len(calls) == len(store) == 2
+    assert store[1].image.shape == (1, 3, 4, 5)
+    assert data.reader.num_reads == 2
+
+
+def test_disk_cache_is_reused_by_another_store(data: Data) -> None:
+    first = [data.store("disk")[index].image for index in range(2)]
+    again = [data.store("disk")[index].image for index in range(2)]
+    np.testing.assert_array_equal(first, again)
+    assert data.reader.num_reads == 2
+    assert len(data.cached_files()) == 4
+
+
+SCRIPT = """
+import sys
+from pathlib import Path
+from lunet_cli.engine.data.labels import LabelScheme
+from lunet_cli.engine.data.layouts import find_cases
+from lunet_cli.engine.data.preprocessing import Normalization, Preprocessing
+from lunet_cli.engine.data.store import CaseStore
+root = Path(sys.argv[1])
+case_set = find_cases(root, "paired")
+preprocessing = Preprocessing("LPS", None, Normalization("minmax", 40, 400))
+scheme = LabelScheme((("a", (1,)), ("b", (2,))), "softmax")
+CaseStore(case_set, case_set.cases, preprocessing, scheme, kind="disk", folder=root / "cache").scan(lambda: None)
+"""
+
+
+def test_disk_cache_is_reused_by_another_process(data: Data) -> None:
+    case_set = find_cases(data.folder, "paired")
+    store = CaseStore(case_set, case_set.cases, PREPROCESSING, SCHEME, kind="disk", folder=data.cache)
+    store.scan(lambda: None)
+    before = data.cached_files()
+    subprocess.run([sys.executable, "-c", SCRIPT, str(data.folder)], check=True, timeout=60)
+    assert data.cached_files() == before
+
+
+@pytest.mark.parametrize("changed", ["images/one.nrrd", "labels/one.nrrd"])
+def test_disk_cache_is_renewed_when_a_file_changes(changed: str, data: Data, write_volume: Any) -> None:
+    store = data.store("disk")
+    store.scan(lambda: None)
+    path = data.folder / changed
+    array = (IMAGE[::-1] if "images" in changed else LABEL[::-1]).copy()
+    write_volume(path, array, spacing=(0.5, 1.0, 2.0))
+    os.utime(path, ns=(1, 1))
+    renewed = store[0]
+    assert data.reader.num_reads == 3
+    if "images" in changed:
+        np.testing.assert_allclose(renewed.image[0], IMAGE[::-1] / 59, atol=1e-6)
+    else:
+        np.testing.assert_array_equal(renewed.label, LABEL[::-1])
+    assert store[1].label.shape == (3, 4, 5)
+    assert data.reader.num_reads == 3
+
+
+def test_disk_cache_is_apart_for_other_preprocessing_and_labels(data: Data) -> None:
+    data.store("disk")[0]
+    flipped = data.store("disk", Preprocessing("RAS", None, Normalization("minmax", 40, 400)))[0]
+    np.testing.assert_allclose(flipped.image[0], IMAGE[:, ::-1, ::-1] / 59, atol=1e-6)
+    data.store("disk", scheme=LabelScheme((("all", (1, 2)),), "sigmoid"))[0]
+    assert data.reader.num_reads == 3
+    with pytest.raises(DataError, match="label value 2 not configured"):
+        data.store("disk", scheme=LabelScheme((("a", (1,)),), "sigmoid"))[0]
+
+
+def test_failing_to_write_the_cache_leaves_no_partial_file(data: Data, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(path: Path, **arrays: object) -> None:
+        Path(path).write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(np, "savez_compressed", full)
+    message = _refusal(lambda: data.store("disk")[0])
+    assert message.startswith(str(data.cache))
+    assert "No space left" in message
+    assert data.cached_files() == []
+
+
+def test_whole_cache_holds_no_scratch_files(data: Data) -> None:
+    data.store("disk").scan(lambda: None)
+    assert [name.split(".", 1)[1] for name in data.cached_files()] == ["image.npy", "label.npz"] * 2
+    (folder,) = data.cache.iterdir()
+    assert all(path.is_file() for path in folder.iterdir())
+
+
+def test_a_damaged_file_is_named_and_not_cached(data: Data) -> None:
+    path = data.folder / "images" / "two.nrrd"
+    path.write_bytes(path.read_bytes()[:-20])
+    assert str(path) in _refusal(lambda: data.store("disk").scan(lambda: None))
+    assert len(data.cached_files()) == 2
+
+
+def test_an_unforeseen_error_names_the_case(data: Data, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: Case) -> None:
+        raise ZeroDivisionError("ouch")
+
+    data.case_set = CaseSet(data.case_set.cases, fail, None, "paired", None)  # type: ignore[arg-type]
+    message = _refusal(lambda: data.store("none")[0])
+    assert str(data.folder / "images" / "one.nrrd") in message
+    assert "ouch" in message
+
+
+@pytest.mark.parametrize(
+    ("kind", "limit_mib", "expected"),
+    [("auto", 5, "memory"), ("auto", 4, "disk"), ("auto", 0, "disk"), ("none", 5, "none"), ("disk", 5, "disk")],
+)
+def test_auto_cache_takes_memory_up_to_the_limit(kind: Any, limit_mib: int, expected: str) -> None:
+    # 1 MiB of float32 and a quarter of labels per case; four cases take 5 MiB.
+    sample = PreparedCase(np.zeros((1, 64, 64, 64), np.float32), np.zeros((64, 64, 64), np.uint8), (1.0, 1.0, 1.0))
+    assert choose_cache([Case("c")] * 4, kind, limit_mib=limit_mib, sample=sample) == expected
