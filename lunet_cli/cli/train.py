@@ -57,7 +57,11 @@ def train(
         raise typer.Exit(128 + result.signal)
     console = make_console()
     print_pictures(result, config.visualization, console)
-    console.print(train_table(result, _next_commands(config, result.run_dir, again)))
+    console.print(train_table(result))
+    console.print("\nNext:")
+    for purpose, command in _next_commands(config, result.run_dir, again):
+        # Whole lines, whatever the width: they are there to be copied.
+        console.print(f"  {command}  # {purpose}", soft_wrap=True, markup=False)
 
 
 def _next_commands(config: RunConfig, run_dir: Path, again: list[str]) -> list[tuple[str, str]]:

@@ -13,9 +13,14 @@ def _as_list(value: object) -> object:
     return [value] if isinstance(value, int) and not isinstance(value, bool) else value
 
 
-def _without_background(labels: object) -> object:
-    if isinstance(labels, dict) and "background" in labels:
+def _named_structures(labels: object) -> object:
+    if not isinstance(labels, dict):
+        return labels
+    if "background" in labels:
         raise ValueError("the background (0) is not named; leave it out")
+    numbers = [key for key in labels if not isinstance(key, str)]
+    if numbers:
+        raise ValueError(f"the name comes first: write {labels[numbers[0]]}: {numbers[0]}")
     return labels
 
 
@@ -32,4 +37,4 @@ Region = Annotated[
     AfterValidator(_distinct),
 ]
 LabelName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 _+.-]*$")]
-Labels = Annotated[dict[LabelName, Region], Field(min_length=1), BeforeValidator(_without_background)]
+Labels = Annotated[dict[LabelName, Region], Field(min_length=1), BeforeValidator(_named_structures)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from difflib import get_close_matches
 from pathlib import Path
 from types import UnionType
@@ -69,7 +69,10 @@ def _read_yaml(path: Path) -> tuple[dict[str, Any], dict[KeyPath, int]]:
             hint="Start with lines such as `experiment:` and `model:`; `lunet config show` prints a complete example.",
         )
     lines: dict[KeyPath, int] = {}
-    _collect_lines(node, (), lines, path)
+    try:
+        _collect_lines(node, (), lines, path)
+    except RecursionError:
+        raise ConfigError(f"{path}: an alias (*name) contains itself") from None
     return values, lines
 
 
@@ -158,13 +161,15 @@ def _describe(detail: ErrorDetails, path: Path | None, lines: dict[KeyPath, int]
     if detail["type"] == "extra_forbidden":
         return f"{where}: {label}unknown key.{_nearest_key(place)}"
     message = detail["msg"].removeprefix("Value error, ")
+    if detail["type"] in ("model_type", "dict_type"):
+        message = "expected keys with values below it"
     message = message[0].lower() + message[1:]
     value = detail["input"]
     is_own_check = detail["type"] == "value_error"
-    shown = "" if is_own_check or isinstance(value, dict) else f" (found {value!r})"
+    shown = "" if is_own_check or isinstance(value, dict) else f" (found {_shown(value)})"
     allowed = _allowed_values(place)
     if allowed and not is_own_check:
-        return f"{where}: {label}expected {allowed}, found {value!r}"
+        return f"{where}: {label}expected {allowed}, found {_shown(value)}"
     return f"{where}: {label}{message}{shown}"
 
 
@@ -195,11 +200,19 @@ def _nearest_key(place: KeyPath) -> str:
     close = get_close_matches(name, known, n=1, cutoff=0.6)
     if close:
         return f" Did you mean '{close[0]}'?"
-    for section_name, field in RunConfig.model_fields.items():
-        fields = _fields_of(field.annotation)
-        if fields and name in fields:
-            return f" Did you mean '{section_name}.{name}'?"
+    elsewhere = next((path for path in _key_paths(RunConfig) if path[-1] == name), None)
+    if elsewhere:
+        return f" Did you mean '{_dotted(elsewhere)}'?"
     return f" Known here: {', '.join(known)}." if known else ""
+
+
+def _key_paths(model: type[BaseModel]) -> Iterator[tuple[str, ...]]:
+    """Every key below a section, its sub-sections included."""
+    for name, field in model.model_fields.items():
+        yield (name,)
+        section: Any = field.annotation
+        if _fields_of(section) is not None:
+            yield from ((name, *path) for path in _key_paths(section))
 
 
 def _allowed_values(place: KeyPath) -> str:
@@ -215,9 +228,15 @@ def _allowed_values(place: KeyPath) -> str:
     return f"one of {', '.join(words)}" if words else ""
 
 
+def _shown(value: object) -> str:
+    """A value as it stands in YAML; a date, which YAML makes of 2024-01-01, as text."""
+    return repr(value) if isinstance(value, str | int | float | list | None) else f"'{value}'"
+
+
 def _dotted(place: KeyPath) -> str:
     return ".".join(str(part) for part in place)
 
 
 def _type_name(value: object) -> str:
-    return {list: "a list", str: "plain text", int: "a number", float: "a number"}.get(type(value), str(type(value)))
+    names = {list: "a list", str: "plain text", int: "a number", float: "a number", bool: "true or false"}
+    return names.get(type(value), type(value).__name__)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from lunet_cli.config.visualization import VisualizationConfig
 
 _WIDTH = 110
+_GREYS = 15
 # Okabe and Ito's colours, told apart with any colour vision.
 _LABEL_COLORS = ((230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (213, 94, 0), (204, 121, 167))
 
@@ -103,7 +104,9 @@ def _half_blocks(picture: SlicePicture, mask: npt.NDArray[np.uint8]) -> Text:
     rows = max(2, 2 * round(height * scale * picture.aspect / 2))
     y = np.minimum((np.arange(rows) / rows * height).astype(int), height - 1)
     x = np.minimum((np.arange(columns) / columns * width).astype(int), width - 1)
-    colors = np.repeat(picture.image[np.ix_(y, x)][..., None] * 255, 3, axis=-1)
+    # Few greys make long runs of equal cells, and an SVG of a fraction of the size.
+    grey = np.round(picture.image[np.ix_(y, x)] * _GREYS) / _GREYS
+    colors = np.repeat(grey[..., None] * 255, 3, axis=-1)
     sampled = mask[np.ix_(y, x)]
     for value in np.unique(sampled[sampled > 0]):
         color = np.array(_LABEL_COLORS[(int(value) - 1) % len(_LABEL_COLORS)])

@@ -58,8 +58,8 @@ def preset_levels(preset: dict[str, Any], levels: Sequence[dict[str, Any]]) -> R
     return Group(head, Padding(table, (1, 0)), Text("In a configuration:"), Padding(yaml, (0, 0, 0, 2)))
 
 
-def train_table(result: TrainResult, next_commands: Sequence[tuple[str, str]]) -> RenderableType:
-    """How a training ended, and what to type next."""
+def train_table(result: TrainResult) -> RenderableType:
+    """How a training ended."""
     title = Text(f"\n{result.architecture}, {result.num_parameters:,} parameters: {result.outcome}", style="bold")
     table = _facts()
     if result.best is not None:
@@ -75,8 +75,7 @@ def train_table(result: TrainResult, next_commands: Sequence[tuple[str, str]]) -
         table.add_row("forward pass", f"{result.latency_ms:.1f} ms")
     table.add_row("time", format_seconds(result.seconds))
     table.add_row("run folder", str(result.run_dir))
-    commands = Text("\n".join(f"{command}  # {purpose}" for purpose, command in next_commands), no_wrap=True)
-    return Group(title, table, Text("\nNext:"), Padding(commands, (0, 0, 0, 2)))
+    return Group(title, table)
 
 
 def dry_run_table(result: DryRunResult) -> RenderableType:

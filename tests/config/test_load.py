@@ -259,7 +259,7 @@ def test_labels_name_values_or_groups_of_values(write, text: str, expected: dict
         ("{liver: [1, 1]}", "labels.liver"),
         ("{liver: 1.5}", "labels.liver"),
         ("{a/b: 1}", "labels.a/b"),
-        ("{1: liver}", "labels.1"),
+        ("{1: liver}", "labels: the name comes first: write liver: 1"),
     ],
 )
 def test_labels_that_make_no_sense(write, text: str, place: str) -> None:

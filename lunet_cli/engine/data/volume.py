@@ -8,6 +8,7 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +18,8 @@ from lunet_cli.errors import DataError
 
 sitk.ProcessObject.SetGlobalWarningDisplay(False)
 
+_NIFTI_FLOATS = {"16": "f4", "64": "f8"}
+_NIFTI_HEADER_SIZES = (348, 540)  # versions 1 and 2
 SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
 
 
@@ -115,7 +118,7 @@ def read_image(paths: Sequence[Path]) -> list[sitk.Image]:
         image = _read(path)
         parts = _split_channels(image, path)
         for part in parts:
-            _require_finite(part, path)
+            _require_finite(sitk.GetArrayViewFromImage(part), path)
         channels += parts
         differences = Geometry.of(channels[0]).differences(Geometry.of(parts[0]))
         if differences:
@@ -161,25 +164,26 @@ def _read(path: Path) -> sitk.Image:
 
 
 def _require_whole_nifti(path: Path, image: sitk.Image) -> None:
-    """Refuse a file that ends early or is damaged inside: ITK fills the rest with anything, without a word."""
+    """Look at the stored bytes for what ITK hides: it fills a file that ends early, and turns NaN into 0."""
     edges = [int(image.GetMetaData(f"dim[{axis}]")) for axis in range(1, int(image.GetMetaData("dim[0]")) + 1)]
-    num_bits = math.prod(edges) * int(image.GetMetaData("bitpix"))
-    expected = int(float(image.GetMetaData("vox_offset"))) + num_bits // 8
+    start = int(float(image.GetMetaData("vox_offset")))
+    expected = start + math.prod(edges) * int(image.GetMetaData("bitpix")) // 8
     try:
-        found = _unpacked_size(path)
+        content = _unpack(path)
     except (EOFError, OSError, zlib.error) as error:
         raise _unreadable(path, f"it is damaged or incomplete ({error})") from None
-    if found < expected:
-        raise _unreadable(path, f"it is incomplete ({found} bytes of {expected})")
+    if len(content) < expected:
+        raise _unreadable(path, f"it is incomplete ({len(content)} bytes of {expected})")
+    number = _NIFTI_FLOATS.get(image.GetMetaData("datatype"))
+    if number is not None:
+        order = "<" if int.from_bytes(content[:4], "little") in _NIFTI_HEADER_SIZES else ">"
+        _require_finite(np.frombuffer(content, order + number, count=math.prod(edges), offset=start), path)
 
 
-def _unpacked_size(path: Path) -> int:
-    """Bytes of a file, after unpacking if it is a gzip file, whose checksum is compared on the way."""
-    with path.open("rb") as file:
-        if file.read(2) != b"\x1f\x8b":
-            return path.stat().st_size
-    with gzip.open(path) as stream:
-        return sum(map(len, iter(lambda: stream.read(2**20), b"")))
+def _unpack(path: Path) -> bytes:
+    """The bytes of a file, unpacked if it is a gzip file, whose checksum is compared on the way."""
+    content = path.read_bytes()
+    return gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content
 
 
 def _read_series(folder: Path) -> sitk.Image:
@@ -249,10 +253,9 @@ def _split_channels(image: sitk.Image, path: Path) -> list[sitk.Image]:
     )
 
 
-def _require_finite(image: sitk.Image, path: Path) -> None:
-    array = sitk.GetArrayViewFromImage(image)
+def _require_finite(array: npt.NDArray[np.floating[Any]], path: Path) -> None:
     if not np.isfinite(array).all():
-        num_bad = int(np.size(array) - np.isfinite(array).sum())
+        num_bad = int(array.size - np.isfinite(array).sum())
         raise DataError(
             f"{path}: {num_bad} of {array.size} voxels are NaN or infinite",
             hint="Replace them before training, for instance with the background intensity.",

@@ -26,7 +26,6 @@ from lunet_cli.errors import RunFolderError
 from lunet_cli.results import EpochRecord, Event
 
 LAST, BEST = "last.pt", "best_model.pt"
-_FILES = (LAST, BEST, "history.csv", "config.yaml", "manifest.json")
 
 
 class RunFolder:
@@ -51,8 +50,8 @@ class RunFolder:
 
     @property
     def is_used(self) -> bool:
-        """Whether a run has left files here."""
-        return any((self.path / name).exists() for name in _FILES)
+        """Whether a run has left results here; one that was killed before its first state has none."""
+        return any(self.path.glob("*.pt"))
 
     def kept_checkpoint(self, epoch: int) -> Path:
         """Where the state of `epoch` is kept for good."""

@@ -173,10 +173,14 @@ def test_two_dimensional_image_is_refused(suffix: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_voxels_that_are_not_finite_are_counted(value: float, tmp_path: Path, write_volume: Any) -> None:
-    array = ARRAY.astype(np.float32)
+@pytest.mark.parametrize("ending", ["nrrd", "mha", "nii", "nii.gz"])
+@pytest.mark.parametrize("number", [np.float32, np.float64])
+def test_voxels_that_are_not_finite_are_counted(
+    value: float, ending: str, number: type, tmp_path: Path, write_volume: Any
+) -> None:
+    array = ARRAY.astype(number)
     array[1, 2, 3] = array[0, 0, 0] = value
-    path = write_volume(tmp_path / "nan.nrrd", array)
+    path = write_volume(tmp_path / f"nan.{ending}", array)
     assert _message(read_image, [path]) == f"{path}: 2 of 120 voxels are NaN or infinite"
 
 
