@@ -53,7 +53,7 @@ def save_svg(picture: RenderableType, path: Path, *, title: str) -> None:
 
 
 def training_curves(history: tuple[EpochRecord, ...]) -> RenderableType:
-    """Losses and Dice against the epoch, side by side."""
+    """Losses and validation Dice against the epoch, side by side."""
     epochs = [record.epoch for record in history]
     losses = {"training": [r.train_loss for r in history], "validation": [r.val_loss for r in history]}
     labels = list(history[0].val_dice_per_label)
@@ -61,7 +61,7 @@ def training_curves(history: tuple[EpochRecord, ...]) -> RenderableType:
     if len(labels) > 1:
         dice["mean"] = [r.val_dice for r in history]
     grid = Table.grid(padding=(0, 1))
-    grid.add_row(_chart("loss", epochs, losses), _chart("validation Dice", epochs, dice))
+    grid.add_row(_chart("loss", epochs, losses), _chart("Dice", epochs, dice))
     return grid
 
 
