@@ -109,6 +109,7 @@ def set_up(config: RunConfig, on_event: Callable[[Event], None]) -> Setup:
     shapes = _scan(train, val, on_event)
     channels = _common_channels(shapes, config, [case.case_id for case in cases])
     depth, height, width = (max(shape[axis] for shape in shapes) for axis in (1, 2, 3))
+    _check_benchmark(config, channels)
     spec = _network_spec(config, scheme, channels)
     window = choose_window(config, (depth, height, width), spec.total_stride)
     if spec.topology != "mednext":
@@ -208,6 +209,15 @@ def _check_loss(config: RunConfig, scheme: LabelScheme) -> None:
             f"training.loss.name: {loss} needs independent channels, and the labels {', '.join(scheme.names)} are "
             "trained with a softmax",
             hint="Use dice, ce or dice_ce, or set model.activation: sigmoid.",
+        )
+
+
+def _check_benchmark(config: RunConfig, in_channels: int) -> None:
+    size = config.benchmark.input_size
+    if config.benchmark.enabled and size[1] != in_channels:
+        raise ConfigError(
+            f"benchmark.input_size: {list(size)} has {size[1]} channels, and the images have {in_channels}",
+            hint="The order is batch, channels, depth, height, width.",
         )
 
 

@@ -345,6 +345,7 @@ def test_patches_smaller_than_the_volume_train_and_validate(tmp_path: Path) -> N
         (("training.batch_size=7",), "batch_size: 7 is more than the 5 patches"),
         (("training.patch_size=[16, 16, 16]", "training.batch_size=1"), "leaves one voxel at the deepest level"),
         (("model.in_channels=2",), "in_channels: 2, but the images have 1"),
+        (("benchmark.enabled=true", "benchmark.input_size=[1, 2, 8, 8, 8]"), "has 2 channels, and the images have 1"),
         (("model.out_channels=5",), "out_channels: 5 does not fit 3 labels"),
         (("training.loss.name=bce",), "needs independent channels"),
         (("labels={anterior: 1}",), "label values 2, 3 not configured"),
