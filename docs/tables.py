@@ -38,8 +38,10 @@ def key_table() -> str:
 def updated(text: str) -> str:
     """`text` with both tables as they must be."""
     for name, table in (("presets", preset_table()), ("keys", key_table())):
-        pattern = re.compile(rf"(<!-- {name} -->\n).*?(\n<!-- end of {name} -->)", re.DOTALL)
-        text = pattern.sub(lambda match, table=table: match[1] + table + match[2], text)
+        pattern = re.compile(rf"(<!-- {name} -->\n).*?(<!-- end of {name} -->)", re.DOTALL)
+        text, count = pattern.subn(lambda match, table=table: f"{match[1]}{table}\n{match[2]}", text)
+        if count != 1:
+            sys.exit(f"README.md: found {count} places for the table '{name}'")
     return text
 
 

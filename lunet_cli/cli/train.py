@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shlex
+import shutil
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -35,7 +37,8 @@ def train(
     from lunet_cli.render.console import make_console, make_status_console
     from lunet_cli.render.progress import report_progress
 
-    again = ["lunet", "train", str(config_file), *(f"--set={item}" for item in overrides or ())]
+    program = "lunet" if shutil.which("lunet") else sys.argv[0]
+    again = [program, "train", str(config_file), *(f"--set={item}" for item in overrides or ())]
     status = make_status_console()
     if dry_run:
         from lunet_cli.engine.training.dry_run import rehearse
@@ -61,7 +64,7 @@ def train(
     console.print("\nNext:")
     for purpose, command in _next_commands(config, result.run_dir, again):
         # Whole lines, whatever the width: they are there to be copied.
-        console.print(f"  {command}  # {purpose}", soft_wrap=True, markup=False)
+        console.print(f"  # {purpose}\n  {command}", soft_wrap=True, markup=False)
 
 
 def _next_commands(config: RunConfig, run_dir: Path, again: list[str]) -> list[tuple[str, str]]:
@@ -69,5 +72,5 @@ def _next_commands(config: RunConfig, run_dir: Path, again: list[str]) -> list[t
     longer = [*more, f"--set=training.epochs={2 * config.training.epochs}", "--resume", "auto"]
     return [
         ("train on, twice as long", shlex.join(longer)),
-        ("the configuration that was used", shlex.join(["lunet", "config", "show", str(run_dir / "config.yaml")])),
+        ("the configuration that was used", shlex.join([again[0], "config", "show", str(run_dir / "config.yaml")])),
     ]

@@ -101,6 +101,8 @@ def _apply_override(values: dict[str, Any], override: str, origins: dict[KeyPath
     keys = tuple(dotted.strip().split("."))
     if not separator or not all(keys):
         raise ConfigError(f"{origin}: expected section.key=value", hint="For instance --set training.epochs=20")
+    if not text.strip():
+        raise ConfigError(f"{origin}: the value is empty", hint="Write null for none.")
     try:
         value = yaml.safe_load(text)
     except yaml.YAMLError as error:

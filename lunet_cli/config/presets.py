@@ -44,7 +44,7 @@ MEDNEXT_SIZES = {
 }
 
 GRAMMAR = "{unet|lunet|unetpp|lunetpp}_{small|large}_{N}f with any N >= 1, or mednext_small, mednext_{s|b|m|l}[_k5]"
-_CONV_NAME = re.compile(r"(?P<family>unet|lunet|unetpp|lunetpp)_(?P<size>small|large)_(?P<base>[1-9][0-9]{0,3})f")
+_CONV_NAME = re.compile(r"(?P<family>unet|lunet|unetpp|lunetpp)_(?P<size>small|large)_(?P<base>[1-9][0-9]*)f")
 _MEDNEXT_NAME = re.compile(r"mednext_(?P<size>small|s|b|m|l)(?P<kernel>_k5)?")
 
 

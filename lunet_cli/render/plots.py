@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,20 +28,20 @@ _LABEL_COLORS = ((230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (
 
 def print_pictures(result: TrainResult, config: VisualizationConfig, console: Console) -> None:
     """Draw what the configuration asks for, on `console` and into the run folder."""
-    pictures: list[tuple[str, RenderableType]] = []
+    drawings: list[tuple[str, Callable[[int], RenderableType]]] = []
     if config.plot_training_curves and len(result.history) > 1:
-        pictures.append(("training_curves", training_curves(result.history)))
+        drawings.append(("training_curves", lambda width: training_curves(result.history, width)))
     if config.plot_slices and result.slices:
         labels = list(result.best.val_dice_per_label) if result.best else []
-        pictures.append(("slices", slice_rows(result.slices, labels)))
-    for name, picture in pictures:
+        drawings.append(("slices", lambda width: slice_rows(result.slices, labels, width)))
+    for name, draw in drawings:
         path = result.run_dir / f"{name}.svg"
-        save_svg(picture, path, title=f"{result.run_dir.name}: {name.replace('_', ' ')}")
+        save_svg(draw(_WIDTH), path, title=f"{result.run_dir.name}: {name.replace('_', ' ')}")
         if console.color_system is None:
             # Without colours, all half blocks look alike.
             console.print(f"{name.replace('_', ' ')}: {path}")
         else:
-            console.print(picture)
+            console.print(draw(min(_WIDTH, console.width)))
 
 
 def save_svg(picture: RenderableType, path: Path, *, title: str) -> None:
@@ -52,21 +53,23 @@ def save_svg(picture: RenderableType, path: Path, *, title: str) -> None:
     os.replace(temporary, path)
 
 
-def training_curves(history: tuple[EpochRecord, ...]) -> RenderableType:
-    """Losses and validation Dice against the epoch, side by side."""
+def training_curves(history: tuple[EpochRecord, ...], width: int) -> RenderableType:
+    """Losses and validation Dice against the epoch, side by side where `width` columns are enough for two."""
     epochs = [record.epoch for record in history]
     losses = {"training": [r.train_loss for r in history], "validation": [r.val_loss for r in history]}
     labels = list(history[0].val_dice_per_label)
     dice = {name: [r.val_dice_per_label[name] for r in history] for name in labels}
     if len(labels) > 1:
         dice["mean"] = [r.val_dice for r in history]
+    if width < _WIDTH:
+        return Group(_chart("loss", epochs, losses, width), _chart("Dice", epochs, dice, width))
     grid = Table.grid(padding=(0, 1))
-    grid.add_row(_chart("loss", epochs, losses), _chart("Dice", epochs, dice))
+    grid.add_row(_chart("loss", epochs, losses, width // 2 - 2), _chart("Dice", epochs, dice, width // 2 - 2))
     return grid
 
 
-def slice_rows(slices: tuple[SlicePicture, ...], labels: list[str]) -> RenderableType:
-    """A row per case: image, reference, prediction."""
+def slice_rows(slices: tuple[SlicePicture, ...], labels: list[str], width: int) -> RenderableType:
+    """A row per case, `width` columns wide: image, reference, prediction."""
     legend = Text("labels: ")
     for index, name in enumerate(labels):
         legend.append(f"■ {name}  ", Style(color=_hex(_LABEL_COLORS[index % len(_LABEL_COLORS)])))
@@ -75,18 +78,20 @@ def slice_rows(slices: tuple[SlicePicture, ...], labels: list[str]) -> Renderabl
         grid = Table.grid(padding=(0, 2))
         grid.add_row("image", "reference", "prediction")
         empty = np.zeros_like(picture.reference)
-        grid.add_row(*(_half_blocks(picture, mask) for mask in (empty, picture.reference, picture.prediction)))
+        grid.add_row(
+            *(_half_blocks(picture, mask, (width - 8) // 3) for mask in (empty, picture.reference, picture.prediction))
+        )
         rows += [Text(f"\n{picture.case_id}, slice {picture.position}"), grid]
     return Group(*rows)
 
 
-def _chart(title: str, epochs: list[int], series: dict[str, list[float]]) -> Group:
+def _chart(title: str, epochs: list[int], series: dict[str, list[float]], width: int) -> Group:
     import plotext
 
     figure: Any = plotext.figure
     figure.clear()
     figure.theme("colorless")
-    figure.plot_size(_WIDTH // 2 - 2, 16)
+    figure.plot_size(width, 16)
     head = Text(f"{title}  ", "bold")
     for index, (name, values) in enumerate(series.items()):
         color = _LABEL_COLORS[index % len(_LABEL_COLORS)]
@@ -96,9 +101,8 @@ def _chart(title: str, epochs: list[int], series: dict[str, list[float]]) -> Gro
     return Group(head, Text.from_ansi(figure.build().string()))
 
 
-def _half_blocks(picture: SlicePicture, mask: npt.NDArray[np.uint8]) -> Text:
+def _half_blocks(picture: SlicePicture, mask: npt.NDArray[np.uint8], columns: int) -> Text:
     """Two pixels per character cell, in the proportions of the patient, labels mixed over the image."""
-    columns = (_WIDTH - 8) // 3
     height, width = picture.image.shape
     scale = columns / width
     rows = max(2, 2 * round(height * scale * picture.aspect / 2))

@@ -298,7 +298,10 @@ class _Run:
         if self._start.foreign is not None:
             return f"starting from the authors' weights in {self._start.path}"
         where = f", step {self._state.step}" if self._state.step else ""
-        return f"resumed from {self._start.path} after epoch {self._state.epoch}{where}"
+        sentence = f"resumed from {self._start.path} after epoch {self._state.epoch}{where}"
+        theirs = self._start.checkpoint.config if self._start.checkpoint else {}
+        changed = _changed_settings(theirs, self._config.model_dump(mode="json"))
+        return sentence + (f", with {', '.join(changed)}" if changed else "")
 
     def _started_event(self) -> TrainingStarted:
         setup = self._setup
@@ -350,6 +353,18 @@ def _require_same_card(setup: Setup, checkpoint: Checkpoint, path: Path | None) 
                 f"{path}: its {part} differs from the configuration's: {detail}",
                 hint="Resume with the configuration of that run: config.yaml in its folder.",
             )
+
+
+def _changed_settings(theirs: dict[str, Any], ours: dict[str, Any], prefix: str = "") -> list[str]:
+    """Say for each setting that differs what it was and what it is."""
+    changed: list[str] = []
+    for key, value in ours.items():
+        before = theirs.get(key)
+        if isinstance(value, dict) and isinstance(before, dict):
+            changed += _changed_settings(before, value, f"{prefix}{key}.")
+        elif value != before:
+            changed.append(f"{prefix}{key} {value} (was {before})")
+    return changed
 
 
 def _first_difference(theirs: Any, ours: Any) -> str:

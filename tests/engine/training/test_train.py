@@ -239,8 +239,10 @@ def test_resume_auto_starts_where_nothing_is(tmp_path: Path) -> None:
 
 def test_resume_takes_more_epochs(tmp_path: Path) -> None:
     train(tiny(tmp_path, "more", "training.epochs=1"))
-    result = train(tiny(tmp_path, "more", "training.epochs=2"), resume="auto")
+    events: list[Event] = []
+    result = train(tiny(tmp_path, "more", "training.epochs=2"), resume="auto", on_event=events.append)
     assert [record.epoch for record in result.history] == [1, 2]
+    assert any(str(event).endswith("after epoch 1, with training.epochs 2 (was 1)") for event in events)
 
 
 def test_resume_of_a_finished_run_says_so(whole: TrainResult) -> None:
