@@ -2,6 +2,7 @@
 
 EXIT_FAILURE = 1
 EXIT_USAGE = 2
+EXIT_INTERRUPTED = 130
 
 
 class LunetError(Exception):
@@ -38,8 +39,8 @@ class CheckpointError(LunetError):
     """A checkpoint file cannot be read or does not fit what was asked."""
 
 
-class RunFolderError(LunetError):
-    """A run folder is in the way, is not writable, or holds no state to resume."""
+class OutputError(LunetError):
+    """A run folder or file is in the way or cannot be written, or there is no state to resume."""
 
 
 class DeviceError(LunetError):

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     import numpy as np
@@ -171,16 +171,30 @@ class SlicePicture:
 
 
 @dataclass(frozen=True)
-class SurfaceSummary:
-    """HD95 of one label over the validation cases.
+class MetricSummary:
+    """A metric of one label over cases.
 
     Args:
-        mean_mm: Mean over the cases where it is defined; NaN if there is none.
-        num_undefined: Cases in which exactly one of prediction and reference is empty.
+        label: The label, or `mean over labels` for that of each case.
+        metric: Its key in `config.metrics.METRICS`.
+        mean: Mean over the cases where it is defined; NaN if there is none, and so for all that follow.
+        sd: Standard deviation over cases (n - 1); NaN for fewer than two.
+        median: Median over cases.
+        interval: 95 % percentile bootstrap confidence interval of the mean; NaN for fewer than two cases.
+        num_cases: Cases where it is defined.
+        num_undefined: Cases where it is not, because one of prediction and reference is empty.
+        worst: The cases with the worst values, undefined ones first.
     """
 
-    mean_mm: float
+    label: str
+    metric: str
+    mean: float
+    sd: float
+    median: float
+    interval: tuple[float, float]
+    num_cases: int
     num_undefined: int
+    worst: tuple[tuple[str, float], ...]
 
 
 @dataclass(frozen=True)
@@ -192,7 +206,7 @@ class TrainResult:
         signal: Number of the signal that interrupted; 0 otherwise.
         history: One record per epoch.
         best: The record with the best validation Dice; None before the first epoch has ended.
-        hausdorff95: Per label, if the configuration asks for it.
+        metrics: What the configuration asks for beyond Dice, per label.
         latency_ms: Median forward time, if the configuration asks for it.
         slices: Pictures, if the configuration asks for them.
     """
@@ -205,7 +219,7 @@ class TrainResult:
     best: EpochRecord | None
     seconds: float
     signal: int = 0
-    hausdorff95: dict[str, SurfaceSummary] = field(default_factory=dict)
+    metrics: tuple[MetricSummary, ...] = ()
     latency_ms: float | None = None
     slices: tuple[SlicePicture, ...] = ()
 
@@ -234,6 +248,232 @@ class DryRunResult:
     cache_mib: float
     epoch_seconds: float
     num_epochs: int
+
+
+@dataclass(frozen=True)
+class CaseFailed(Event):
+    """A case could not be used; the others go on.
+
+    Args:
+        case: Its name or path.
+        message: What was wrong and where.
+        hint: What to do about it; may be empty.
+    """
+
+    case: str
+    message: str
+    hint: str = ""
+
+    def __str__(self) -> str:
+        return f"error: {self.message}" + (f" ({self.hint})" if self.hint else "")
+
+
+@dataclass(frozen=True)
+class PredictionStarted(Event):
+    """The first window is about to run."""
+
+    num_cases: int
+    num_windows: int
+    plan: str
+
+    def __str__(self) -> str:
+        return f"{self.num_cases} cases, {self.num_windows:,} windows, computing in {self.plan}"
+
+
+@dataclass(frozen=True)
+class WindowDone(Event):
+    """Windows went through the network, of all those of all cases."""
+
+    num_done: int
+    num_windows: int
+    case: str
+
+    def __str__(self) -> str:
+        return f"{self.case}: {self.num_done} of {self.num_windows} windows"
+
+
+@dataclass(frozen=True)
+class CasePredicted(Event):
+    """A case was segmented and its file written.
+
+    Args:
+        case: Its name.
+        output: The label map.
+        volume_ml: Volume of each label in it.
+        seconds: From reading to writing.
+        num_done: Cases finished so far.
+        num_cases: Cases of this command.
+        seconds_left: Estimated time for the rest.
+    """
+
+    case: str
+    output: Path
+    volume_ml: dict[str, float]
+    seconds: float
+    num_done: int
+    num_cases: int
+    seconds_left: float
+
+    def __str__(self) -> str:
+        volumes = ", ".join(f"{name} {volume:.2f} ml" for name, volume in self.volume_ml.items())
+        return (
+            f"{self.num_done}/{self.num_cases} {self.output}: {volumes}, {self.seconds:.1f} s, "
+            f"{format_seconds(self.seconds_left)} left"
+        )
+
+
+@dataclass(frozen=True)
+class PlannedCase:
+    """What a prediction would take.
+
+    Args:
+        case: Its name.
+        output: Where the label map would be written.
+        size: Voxels (D, H, W) as stored.
+        grid: Voxels (D, H, W) that the network works on.
+        window: Voxels (D, H, W) of a window.
+        num_windows: Windows.
+        memory_mib: Estimated peak of the process.
+    """
+
+    case: str
+    output: Path
+    size: tuple[int, int, int]
+    grid: tuple[int, int, int]
+    window: tuple[int, int, int]
+    num_windows: int
+    memory_mib: float
+
+
+@dataclass(frozen=True)
+class PredictResult:
+    """What a prediction ended with.
+
+    Args:
+        planned: What was to do; of a dry run, this is all.
+        predicted: Cases that were segmented.
+        skipped: Label maps that were there already.
+        failures: Cases that could not be used.
+        plan: How it was computed.
+        values: Label value that stands for each label.
+        window_ms: Time of a window, in a dry run.
+    """
+
+    planned: tuple[PlannedCase, ...]
+    predicted: tuple[CasePredicted, ...]
+    skipped: tuple[Path, ...]
+    failures: tuple[CaseFailed, ...]
+    plan: str
+    values: dict[str, int]
+    window_ms: float | None = None
+
+
+@dataclass(frozen=True)
+class CaseScored(Event):
+    """A case was measured."""
+
+    case: str
+    mean_dice: float
+    num_done: int
+    num_cases: int
+
+    def __str__(self) -> str:
+        return f"{self.num_done}/{self.num_cases} {self.case}: mean Dice {self.mean_dice:.4f}"
+
+
+@dataclass(frozen=True)
+class CaseScore:
+    """One label of one case.
+
+    Args:
+        case: The case.
+        label: The label.
+        values: Value of each metric, by its key in `config.metrics.METRICS`; NaN where it is undefined.
+        prediction_ml: Volume of the prediction.
+        reference_ml: Volume of the reference.
+    """
+
+    case: str
+    label: str
+    values: dict[str, float]
+    prediction_ml: float
+    reference_ml: float
+
+
+@dataclass(frozen=True)
+class EvalResult:
+    """What an evaluation found.
+
+    Args:
+        title: What was evaluated, in words.
+        scores: A row per case and label.
+        summaries: A row per label and metric, and for the mean over labels where there are several.
+        failures: Cases that could not be used.
+        facts: What is needed to understand and repeat it: model, data, versions, definitions.
+        folder: Where `metrics.csv` and `summary.json` are.
+    """
+
+    title: str
+    scores: tuple[CaseScore, ...]
+    summaries: tuple[MetricSummary, ...]
+    failures: tuple[CaseFailed, ...]
+    facts: dict[str, Any]
+    folder: Path
+
+
+@dataclass(frozen=True)
+class PairedDifference:
+    """How a run differs from the first one on the same cases.
+
+    Args:
+        run: The run.
+        label: The label, or `mean over labels`.
+        mean: Mean of the differences, this run minus the first.
+        interval: 95 % percentile bootstrap confidence interval of that mean.
+        p_value: Wilcoxon signed-rank test, two-sided, after Holm over all runs of this label; 1 where no case differs.
+        num_cases: Cases that count.
+        num_left_out: Cases that only one run has, or whose value is undefined in one.
+    """
+
+    run: str
+    label: str
+    mean: float
+    interval: tuple[float, float]
+    p_value: float
+    num_cases: int
+    num_left_out: int
+
+
+@dataclass(frozen=True)
+class ComparedRun:
+    """A run among others.
+
+    Args:
+        run: Its name.
+        architecture: Its network; empty if that is not known.
+        value: Mean of the metric.
+        parameters: Parameters of the network; None if that is not known.
+        flops: FLOPs of its convolutions for 64 x 64 x 64 voxels; None if that is not known.
+        on_parameter_front: Whether no run is better with as few parameters.
+        on_flop_front: The same for FLOPs.
+    """
+
+    run: str
+    architecture: str
+    value: float
+    parameters: int | None
+    flops: int | None
+    on_parameter_front: bool
+    on_flop_front: bool
+
+
+@dataclass(frozen=True)
+class CompareResult:
+    """A comparison of runs by one metric."""
+
+    metric: str
+    runs: tuple[ComparedRun, ...]
+    differences: tuple[PairedDifference, ...]
 
 
 def format_seconds(seconds: float) -> str:

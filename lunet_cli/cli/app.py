@@ -8,10 +8,8 @@ from typing import Annotated
 import typer
 
 from lunet_cli import __version__
-from lunet_cli.cli import config, presets, train
-from lunet_cli.errors import LunetError
-
-EXIT_INTERRUPTED = 130
+from lunet_cli.cli import compare, config, evaluate, predict, presets, train
+from lunet_cli.errors import EXIT_INTERRUPTED, LunetError
 
 app = typer.Typer(
     name="lunet",
@@ -21,6 +19,9 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 app.command("train")(train.train)
+app.command("predict")(predict.predict)
+app.command("eval")(evaluate.evaluate)
+app.command("compare")(compare.compare)
 app.add_typer(presets.app, name="presets")
 app.add_typer(config.app, name="config")
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
+
+from lunet_cli.errors import ConfigError
 
 ConfigFile = Annotated[
     Path, typer.Argument(metavar="CONFIG", help="YAML configuration, such as configs/quickstart.yaml.")
@@ -15,3 +18,57 @@ Overrides = Annotated[
     typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Override a key of the configuration; repeatable."),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for scripts instead of a table.")]
+Architecture = Annotated[
+    str | None,
+    typer.Option("--arch", metavar="NAME", help="Network of a checkpoint of the Lean Unet authors' release."),
+]
+Tta = Annotated[bool, typer.Option("--tta", help="Average over the eight mirrorings (test-time augmentation).")]
+Window = Annotated[
+    str | None,
+    typer.Option(metavar="DxHxW|whole", help="Voxels that the network sees at once; as it was trained if not given."),
+]
+Overlap = Annotated[float, typer.Option(min=0, max=0.9, help="Share of a window that neighbours have in common.")]
+BatchSize = Annotated[int, typer.Option(min=1, help="Windows per forward pass.")]
+MaxMemory = Annotated[
+    str | None,
+    typer.Option(metavar="SIZE", help="Memory that may be used, such as 4G; what needs more is refused."),
+]
+Device = Annotated[Literal["auto", "cpu", "cuda", "mps"], typer.Option(help="Where to compute.")]
+Precision = Annotated[
+    Literal["auto", "fp32", "bf16", "fp16"],
+    typer.Option(help="Arithmetic; auto takes that in which the network was validated, where the device has it."),
+]
+Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads; all that PyTorch finds if not given.")]
+
+_UNITS_MIB = {"": 1.0, "k": 1 / 1024, "m": 1.0, "g": 1024.0, "t": 1024.0**2}
+
+
+def parse_window(text: str | None) -> tuple[int, int, int] | Literal["whole"] | None:
+    """Window from `96`, `96x96x64` or `whole`.
+
+    Raises:
+        ConfigError: It is none of these.
+    """
+    if text is None:
+        return None
+    if text == "whole":
+        return "whole"
+    edges = text.lower().split("x")
+    if len(edges) not in (1, 3) or not all(edge.isdigit() and 1 <= int(edge) <= 4096 for edge in edges):
+        raise ConfigError(f"--window {text}: is no window", hint="Write 96, 96x96x64 (z, y, x) or whole.")
+    depth, height, width = (int(edge) for edge in (edges * 3 if len(edges) == 1 else edges))
+    return depth, height, width
+
+
+def parse_memory(text: str | None) -> float | None:
+    """MiB from `4G`, `800M`, `2GiB` or `512` (MiB).
+
+    Raises:
+        ConfigError: It is no size.
+    """
+    if text is None:
+        return None
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(?:i?b)?", text.strip().lower())
+    if match is None:
+        raise ConfigError(f"--max-memory {text}: is no size", hint="Write 4G, 800M or a number of MiB.")
+    return float(match[1]) * _UNITS_MIB[match[2]]

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import Field
 
 from lunet_cli.config.base import Section
-
-MetricName = Literal["dice", "hausdorff95"]
+from lunet_cli.config.metrics import MetricName
 
 
 class EvaluationConfig(Section):
     """Measures of the best model."""
 
     metrics: Annotated[list[MetricName], Field(min_length=1)] = ["dice"]
-    """`dice`: overlap; `hausdorff95`: 95th percentile of the surface distance, in mm."""
+    """What is measured: overlap (`dice`, `iou`, `sensitivity`, `precision`), volumes (`relative_volume_difference`,
+    `absolute_volume_difference`), surfaces in mm (`hausdorff95`, `hausdorff`, `assd`) and `nsd` at 1 mm."""

@@ -8,14 +8,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
-from lunet_cli.errors import RunFolderError
+from lunet_cli.errors import OutputError
 
 
 def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
     """Let `write` fill a temporary file beside `path`, bring it to disk, and rename it.
 
     Raises:
-        RunFolderError: The folder is not writable or the disk is full; `path` is left as it was.
+        OutputError: The folder is not writable or the disk is full; `path` is left as it was.
     """
     temporary: Path | None = None
     try:
@@ -27,7 +27,7 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
         temporary.chmod(0o644)
         os.replace(temporary, path)
     except OSError as error:
-        raise RunFolderError(f"{path}: cannot be written ({error.strerror or error})") from None
+        raise OutputError(f"{path}: cannot be written ({error.strerror or error})") from None
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)

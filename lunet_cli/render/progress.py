@@ -1,21 +1,25 @@
-"""Progress of a training: bars in a terminal, plain flushed lines elsewhere."""
+"""Progress of a job: bars in a terminal, plain flushed lines elsewhere."""
 
 from __future__ import annotations
 
 import contextlib
 import sys
+import time
 from collections.abc import Callable, Iterator
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 
 from lunet_cli.results import (
+    CaseFailed,
     CaseRead,
+    CaseScored,
     Caution,
     EpochDone,
     Event,
     StepDone,
     TrainingStarted,
+    WindowDone,
     format_seconds,
 )
 
@@ -41,6 +45,8 @@ class _PlainLines:
             return
         if isinstance(event, StepDone) and event.step % max(1, event.num_steps // 4):
             return
+        if isinstance(event, WindowDone) and (event.num_windows < 100 or event.num_done % (event.num_windows // 10)):
+            return
         # Straight to stderr: a console would fold long lines at the width it assumes for a pipe.
         print(str(event), file=sys.stderr, flush=True)
 
@@ -59,6 +65,7 @@ class _Bars:
         )
         self._tasks: dict[str, TaskID] = {}
         self._best = ""
+        self._first_window = 0.0
 
     def __call__(self, event: Event) -> None:
         if isinstance(event, CaseRead):
@@ -70,10 +77,22 @@ class _Bars:
             self._update("step", event.step, event.num_steps, detail)
         elif isinstance(event, EpochDone):
             self._show_epoch(event)
+        elif isinstance(event, CaseScored):
+            self._update("cases", event.num_done, event.num_cases, f"{event.case}  Dice {event.mean_dice:.4f}")
+        elif isinstance(event, WindowDone):
+            self._update("windows", event.num_done, event.num_windows, f"{event.case}  {self._left(event)}")
         else:
             if isinstance(event, TrainingStarted):
                 self._update("epoch", event.first_epoch - 1, event.num_epochs, "")
-            self.progress.console.print(str(event), style="yellow" if isinstance(event, Caution) else "dim")
+            style = "red" if isinstance(event, CaseFailed) else "yellow" if isinstance(event, Caution) else "dim"
+            self.progress.console.print(str(event), style=style, markup=False, soft_wrap=True)
+
+    def _left(self, event: WindowDone) -> str:
+        if event.num_done == 1:
+            self._first_window = time.perf_counter()
+            return ""
+        seconds = (time.perf_counter() - self._first_window) / (event.num_done - 1)
+        return f"{format_seconds(seconds * (event.num_windows - event.num_done))} left"
 
     def _show_epoch(self, event: EpochDone) -> None:
         record = event.record

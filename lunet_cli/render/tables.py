@@ -11,7 +11,11 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from lunet_cli.results import DryRunResult, TrainResult, format_seconds
+from lunet_cli.config.metrics import METRICS as _METRICS
+from lunet_cli.config.metrics import Metric
+from lunet_cli.results import CompareResult, DryRunResult, EvalResult, PredictResult, TrainResult, format_seconds
+
+METRICS: dict[str, Metric] = {str(name): metric for name, metric in _METRICS.items()}
 
 
 def presets_table(presets: Sequence[dict[str, Any]]) -> Table:
@@ -68,9 +72,10 @@ def train_table(result: TrainResult) -> RenderableType:
         if len(result.best.val_dice_per_label) > 1:
             for name, value in result.best.val_dice_per_label.items():
                 table.add_row(f"  {name}", f"{value:.4f}")
-    for name, surfaces in result.hausdorff95.items():
-        mean = "undefined" if math.isnan(surfaces.mean_mm) else f"{surfaces.mean_mm:.2f} mm"
-        table.add_row(f"HD95 {name}", f"{mean} ({surfaces.num_undefined} undefined)")
+    for row in result.metrics:
+        undefined = f" ({row.num_undefined} undefined)" if row.num_undefined else ""
+        label = f" {row.label}" if len({other.label for other in result.metrics}) > 1 else ""
+        table.add_row(f"{METRICS[row.metric].short}{label}", f"{_value(row.metric, row.mean)}{undefined}")
     if result.latency_ms is not None:
         table.add_row("forward pass", f"{result.latency_ms:.1f} ms")
     table.add_row("time", format_seconds(result.seconds))
@@ -92,6 +97,114 @@ def dry_run_table(result: DryRunResult) -> RenderableType:
     total = format_seconds(result.epoch_seconds * result.num_epochs)
     table.add_row("time in all", f"about {total} for {result.num_epochs} epochs")
     return Group(title, table)
+
+
+def eval_table(result: EvalResult) -> RenderableType:
+    """Summaries of an evaluation: a row per label and metric."""
+    table = _columns("metric", "mean", "sd", "median", "95 % CI of mean", "undefined")
+    table.add_column("worst case", overflow="fold")
+    previous = ""
+    for row in result.summaries:
+        if row.label != previous:
+            table.add_row(Text(f"{chr(10) if previous else ''}{row.label}", style="bold"))
+        low, high = row.interval
+        interval = "" if math.isnan(low) else f"{_number(row.metric, low)} to {_number(row.metric, high)}"
+        metric = METRICS[row.metric]
+        table.add_row(
+            f"  {metric.short}{f' {metric.unit}' if metric.unit else ''}",
+            Text(_number(row.metric, row.mean), style="bold"),
+            _number(row.metric, row.sd),
+            _number(row.metric, row.median),
+            interval,
+            str(row.num_undefined),
+            "".join(f"{case}: {_number(row.metric, value)}" for case, value in row.worst[:1]),
+        )
+        previous = row.label
+    num_cases = len({score.case for score in result.scores})
+    failed = f", {len(result.failures)} failed" if result.failures else ""
+    head = Text(f"{result.title}: {num_cases} cases{failed}\n", style="bold")
+    end = Text(f"\nEvery case and every definition: {result.folder}/metrics.csv, summary.json")
+    return Group(head, table, end) if num_cases else head
+
+
+def compare_table(result: CompareResult) -> RenderableType:
+    """Paired differences from the first run, and what each run costs."""
+    short = METRICS[result.metric].short
+    first, *_ = result.runs
+    paired = _columns("label", "run", f"{short} minus that of {first.run}", "95 % CI", "p", "cases")
+    for row in result.differences:
+        low, high = row.interval
+        interval = "" if math.isnan(low) else f"{low:+.4f} to {high:+.4f}"
+        left_out = f" ({row.num_left_out} left out)" if row.num_left_out else ""
+        p_value = "< 0.0001" if row.p_value < 1e-4 else f"{row.p_value:.4f}"
+        paired.add_row(row.label, row.run, f"{row.mean:+.4f}", interval, p_value, f"{row.num_cases}{left_out}")
+    cost = _columns("run", "network", f"mean {short}", "parameters", "front", "GFLOP at 64^3", "front")
+    for run in result.runs:
+        cost.add_row(
+            run.run,
+            run.architecture,
+            _number(result.metric, run.value),
+            "" if run.parameters is None else f"{run.parameters:,}",
+            Text("*" if run.on_parameter_front else "", style="bold green"),
+            "" if run.flops is None else f"{run.flops / 1e9:.3f}",
+            Text("*" if run.on_flop_front else "", style="bold green"),
+        )
+    notes = Text(
+        "p: Wilcoxon signed-rank test over cases, two-sided, after Holm. CI: percentile bootstrap over cases.\n"
+        "front *: no run is as good at a lower cost (Pareto).",
+        style="dim",
+    )
+    return Group(paired, Text(), cost, Text(), notes)
+
+
+def _value(metric: str, value: float) -> str:
+    unit = METRICS[metric].unit
+    return "undefined" if math.isnan(value) else f"{_number(metric, value)}{f' {unit}' if unit else ''}"
+
+
+def _number(metric: str, value: float) -> str:
+    """Four decimals for ratios, two for mm and ml."""
+    if math.isnan(value):
+        return "-"
+    return f"{value:.2f}" if METRICS[metric].unit else f"{value:.4f}"
+
+
+def predict_table(result: PredictResult) -> RenderableType:
+    """What a prediction wrote."""
+    table = _columns("case", *(f"{name} ml" for name in result.values), "seconds", "output")
+    for case in result.predicted:
+        volumes = [f"{case.volume_ml[name]:.2f}" for name in result.values]
+        table.add_row(case.case, *volumes, f"{case.seconds:.1f}", str(case.output))
+    counts = [f"{len(result.predicted)} segmented"]
+    counts += [f"{len(result.skipped)} there already"] if result.skipped else []
+    counts += [f"{len(result.failures)} failed"] if result.failures else []
+    values = ", ".join(f"{value} {name}" for name, value in result.values.items())
+    end = Text(f"{', '.join(counts)}, in {result.plan}; label values: 0 background, {values}", style="bold")
+    return Group(table, end) if result.predicted else end
+
+
+def predict_plan_table(result: PredictResult) -> RenderableType:
+    """What a prediction would take."""
+    table = _columns("case", "voxels (z, y, x)", "network's grid", "window", "windows", "memory MiB", "about")
+    window_ms = result.window_ms or 0.0
+    for case in result.planned:
+        sizes = (" x ".join(map(str, edges)) for edges in (case.size, case.grid, case.window))
+        seconds = format_seconds(case.num_windows * window_ms / 1000)
+        table.add_row(case.case, *sizes, f"{case.num_windows:,}", f"{case.memory_mib:,.0f}", seconds)
+    total = format_seconds(sum(case.num_windows for case in result.planned) * window_ms / 1000)
+    end = Text(
+        f"{len(result.planned)} cases, about {total} of computing in {result.plan} ({window_ms:.0f} ms per window); "
+        "nothing was written",
+        style="bold",
+    )
+    return Group(table, end)
+
+
+def _columns(*names: str) -> Table:
+    table = Table(box=None, pad_edge=False)
+    for index, name in enumerate(names):
+        table.add_column(name, justify="left" if index == 0 or name == "output" else "right", overflow="fold")
+    return table
 
 
 def _facts() -> Table:

@@ -52,7 +52,7 @@ training:
     weight: 3
   checkpoint: best
 evaluation:
-  metrics: [dice, iou]
+  metrics: [dice, accuracy]
 labels:
   liver: [1, 1]
 datta: {}
@@ -71,7 +71,7 @@ REPORTS = {
     "15: training.loss.name: ": ["one of dice, bce, dice_bce, ce, dice_ce", "found 'focal'"],
     "16: training.loss.weight: unknown key": [],
     "17: training.checkpoint: ": ["found 'best'"],
-    "19: evaluation.metrics.1: ": ["'dice'", "'hausdorff95'", "found 'iou'"],
+    "19: evaluation.metrics.1: ": ["'dice'", "'hausdorff95'", "found 'accuracy'"],
     "21: labels.liver: ": ["[1, 1]", "twice"],
     "22: datta: unknown key": ["Did you mean 'data'?"],
 }

@@ -69,6 +69,7 @@ class Checkpoint:
         epoch: Epochs that the weights have seen.
         config: The configuration of the run as plain values.
         versions: Versions of lunet, Python and the libraries that wrote it.
+        execution: How it was computed while it trained and validated (see `ExecutionPlan.to_dict`).
         training: State of the training (see `TrainState.to_dict`); None in a model that is for use only.
     """
 
@@ -77,6 +78,7 @@ class Checkpoint:
     epoch: int
     config: dict[str, Any]
     versions: dict[str, str]
+    execution: dict[str, Any]
     training: dict[str, Any] | None = field(default=None)
 
 
@@ -84,7 +86,7 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
     """Write a checkpoint that `torch.load(..., weights_only=True)` can read.
 
     Raises:
-        RunFolderError: The file cannot be written.
+        OutputError: The file cannot be written.
     """
     values = {
         _MARK: FORMAT_VERSION,
@@ -93,6 +95,7 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
         "epoch": checkpoint.epoch,
         "config": checkpoint.config,
         "versions": checkpoint.versions,
+        "execution": checkpoint.execution,
         "training": checkpoint.training,
     }
     buffer = io.BytesIO()
@@ -100,13 +103,17 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
     write_atomically(path, lambda file: file.write(buffer.getbuffer()))
 
 
-def load_checkpoint(path: Path) -> Checkpoint:
+def load_checkpoint(path: Path, values: dict[str, Any] | None = None) -> Checkpoint:
     """Read a checkpoint of lunet.
+
+    Args:
+        path: The file.
+        values: What `load_values` has read from it already, if so.
 
     Raises:
         CheckpointError: The file is missing, damaged, no checkpoint, or of a newer format.
     """
-    values = load_values(path)
+    values = load_values(path) if values is None else values
     version = values.get(_MARK)
     if version is None:
         raise CheckpointError(f"{path}: is no checkpoint of lunet", hint="Checkpoints lie in the run folder: last.pt")
@@ -122,6 +129,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
             values["epoch"],
             values["config"],
             values["versions"],
+            values["execution"],
             values["training"],
         )
     except (AttributeError, KeyError, TypeError, ValueError) as error:

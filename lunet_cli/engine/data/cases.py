@@ -31,7 +31,7 @@ class CaseReader(Protocol):
     """Reads the image channels and the label map of a case."""
 
     def __call__(self, case: Case) -> tuple[list[sitk.Image], sitk.Image]:
-        """Return three-dimensional float32 channels and a uint16 label map."""
+        """Return three-dimensional channels and a uint16 label map."""
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -50,16 +51,66 @@ class LabelScheme:
             channels.insert(0, ~torch.stack(channels).any(dim=0))
         return torch.stack(channels, dim=1)
 
+    @property
+    def code_type(self) -> torch.dtype:
+        """Number type that holds the values of `codes`."""
+        highest = len(self.regions) if self.activation == "softmax" else (1 << len(self.regions)) - 1
+        return next(t for t in (torch.uint8, torch.int16, torch.int32, torch.int64) if highest <= torch.iinfo(t).max)
+
+    def codes(self, logits: Tensor) -> Tensor:
+        """Turn logits (B, C, D, H, W) into one number per voxel (B, D, H, W) that tells the regions it belongs to.
+
+        With softmax, 0 is background and `i + 1` region `i`; with sigmoid, bit `i` is set in region `i`.
+        """
+        codes = torch.zeros_like(logits[:, 0], dtype=self.code_type)
+        if self.activation == "sigmoid":
+            for index in range(len(self.regions)):
+                codes |= (logits[:, index] > 0).to(self.code_type) << index
+            return codes
+        # The first largest channel, as argmax gives, at a tenth of its time on a CPU.
+        highest = logits[:, 0]
+        for channel in range(1, self.num_channels):
+            codes = torch.where(logits[:, channel] > highest, channel, codes)
+            highest = torch.maximum(highest, logits[:, channel])
+        return codes
+
     def decode(self, logits: Tensor) -> Tensor:
         """Turn logits (B, C, D, H, W) into region masks (B, regions, D, H, W), bool."""
         if self.activation == "sigmoid":
             return logits > 0
-        # The first largest channel, as argmax gives, at a tenth of its time on a CPU.
-        highest, winner = logits[:, 0], torch.zeros_like(logits[:, 0], dtype=torch.uint8)
-        for channel in range(1, self.num_channels):
-            winner = torch.where(logits[:, channel] > highest, channel, winner)
-            highest = torch.maximum(highest, logits[:, channel])
-        return torch.stack([winner == channel for channel in range(1, self.num_channels)], dim=1)
+        codes = self.codes(logits)
+        return torch.stack([codes == index + 1 for index in range(len(self.regions))], dim=1)
+
+    def probabilities(self, logits: Tensor) -> Tensor:
+        """Turn logits (B, C, D, H, W) into the probability of each region (B, regions, D, H, W)."""
+        if self.activation == "sigmoid":
+            return torch.sigmoid(logits)
+        return torch.softmax(logits, dim=1)[:, 1:]
+
+    def painted_values(self, order: Sequence[str] | None = None) -> dict[str, int]:
+        """The label value that stands for each region in a label map, in the order in which regions are painted.
+
+        Later regions cover earlier ones, so each gets the first of its values that no later region has, or its first
+        one. With `whole: [1, 2]` and then `anterior: 1`, whole is painted as 2 and anterior over it as 1.
+
+        Args:
+            order: All region names; None takes them as they are configured.
+
+        Raises:
+            ConfigError: `order` is no reordering of the regions.
+        """
+        regions = dict(self.regions)
+        names = list(regions) if order is None else list(order)
+        if sorted(names) != sorted(regions):
+            raise ConfigError(
+                f"--order {','.join(names)}: is no order of the labels {', '.join(regions)}",
+                hint="Name each label once; later ones cover earlier ones.",
+            )
+        values = {}
+        for index, name in enumerate(names):
+            later = {value for other in names[index + 1 :] for value in regions[other]}
+            values[name] = next((value for value in regions[name] if value not in later), regions[name][0])
+        return values
 
     def masks(self, label: Tensor) -> Tensor:
         """Turn label values (B, D, H, W) into region masks (B, regions, D, H, W), bool."""

@@ -40,6 +40,15 @@ def find_cases(folder: Path, layout: str) -> CaseSet:
     return CaseSet(tuple(cases), read_case_files, labels, name, folder)
 
 
+def find_labels(*places: Path) -> Labels | None:
+    """Labels of the first `dataset.json` in one of these folders or in the folder above; None if there is none."""
+    for place in places:
+        for folder in (place, place.parent):
+            if (folder / "dataset.json").is_file() and (labels := _read_labels(_read_dataset_json(folder), folder)):
+                return labels
+    return None
+
+
 def find_phantom_cases(data: DataConfig) -> CaseSet:
     """The built-in cases."""
     config = data.phantom
@@ -110,15 +119,24 @@ def _find_msd(folder: Path) -> tuple[list[Case], Labels | None]:
     return cases, _read_labels(description, folder)
 
 
-def _find_nnunet(folder: Path) -> tuple[list[Case], Labels | None]:
+def find_test_folders(folder: Path) -> CaseSet | None:
+    """The cases of `imagesTs` and `labelsTs`; None where one of them is missing."""
+    if not ((folder / "dataset.json").is_file() and all((folder / name).is_dir() for name in ("imagesTs", "labelsTs"))):
+        return None
+    cases, labels = _find_nnunet(folder, "Ts")
+    return CaseSet(tuple(cases), read_case_files, labels, "nnunet", folder)
+
+
+def _find_nnunet(folder: Path, side: str = "Tr") -> tuple[list[Case], Labels | None]:
     description = _read_dataset_json(folder)
-    for name in ("imagesTr", "labelsTr"):
+    images_name, labels_name = f"images{side}", f"labels{side}"
+    for name in (images_name, labels_name):
         if not (folder / name).is_dir():
             raise DataError(f"{folder}: has no folder '{name}'", hint=EXPECTATIONS["nnunet"])
     ending = description.get("file_ending", "")
     channels = description.get("channel_names", description.get("modality", {}))
-    labels = {stem(path): path for path in _entries(folder / "labelsTr")}
-    images = _group_channels([p for p in _entries(folder / "imagesTr") if p.name.endswith(ending)], set(labels))
+    labels = {stem(path): path for path in _entries(folder / labels_name)}
+    images = _group_channels([p for p in _entries(folder / images_name) if p.name.endswith(ending)], set(labels))
     cases = []
     for name, paths in images.items():
         if channels and len(paths) != len(channels):
@@ -126,7 +144,7 @@ def _find_nnunet(folder: Path) -> tuple[list[Case], Labels | None]:
                 f"{paths[0]}: case {name} has {len(paths)} channel files, dataset.json names {len(channels)} channels",
                 hint="Each case needs one file per channel: NAME_0000, NAME_0001, ...",
             )
-        label = _require_label(labels.get(name), paths[0], folder / "labelsTr" / f"{name}{ending}")
+        label = _require_label(labels.get(name), paths[0], folder / labels_name / f"{name}{ending}")
         cases.append(Case(name, tuple(paths), label))
     return cases, _read_labels(description, folder)
 
@@ -143,6 +161,11 @@ EXPECTATIONS = {
     "msd": "msd: dataset.json with a list 'training' of image and label.",
     "nnunet": "nnunet: dataset.json, imagesTr/ with NAME_0000 files, labelsTr/ with NAME files.",
 }
+
+
+def volumes_in(folder: Path) -> list[Path]:
+    """Volume files of a folder, sorted by name; hidden ones left out."""
+    return [path for path in _entries(folder) if path.is_file()]
 
 
 def _entries(folder: Path) -> list[Path]:

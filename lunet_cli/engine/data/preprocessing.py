@@ -1,7 +1,8 @@
-"""From a stored volume to the network's input: orientation, spacing, intensities."""
+"""From a stored volume to the network's input: orientation, spacing, intensities; and the way back."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -12,7 +13,10 @@ import SimpleITK as sitk  # noqa: N813
 from lunet_cli.config.preprocessing import PreprocessingConfig
 from lunet_cli.engine.data.volume import Geometry, LabelMap, Volume
 
+Axes = tuple[int, int, int]
+Floats = npt.NDArray[np.float32]
 _FLOAT_TINY = 1e-8
+_CHUNK_VOXELS = 1 << 22
 
 
 @dataclass(frozen=True)
@@ -30,20 +34,100 @@ class Normalization:
     window_level: float
     window_width: float
 
-    def __call__(self, channel: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        """Normalise one channel (D, H, W); a constant channel becomes zero, except with `none` and `ct_window`."""
+    def fit(self, channel: npt.NDArray[Any]) -> Callable[[npt.NDArray[Any]], Floats]:
+        """Take from a whole channel (D, H, W) what is needed to normalise any part of it to float32.
+
+        A constant channel becomes zero, except with `none` and `ct_window`.
+        """
         if self.name == "none":
-            return channel
+            return lambda part: part.astype(np.float32)
         if self.name == "ct_window":
-            low = self.window_level - self.window_width / 2
-            windowed: npt.NDArray[np.float32] = np.clip((channel - low) / self.window_width, 0, 1)
-            return windowed.astype(np.float32)
+            low, width = self.window_level - self.window_width / 2, self.window_width
+            return lambda part: np.clip((part.astype(np.float32) - low) / width, 0, 1)
         if self.name == "minmax":
-            offset, scale = float(channel.min()), float(np.ptp(channel))
+            offset = float(channel.min())
+            scale = float(channel.max()) - offset
         else:
-            offset, scale = float(channel.mean(dtype=np.float64)), float(channel.std(dtype=np.float64))
-        scaled: npt.NDArray[np.float32] = ((channel - offset) / max(scale, _FLOAT_TINY)).astype(np.float32)
-        return scaled
+            offset, scale = _mean_and_std(channel)
+        divisor = max(scale, _FLOAT_TINY)
+        return lambda part: (part.astype(np.float32) - offset) / divisor
+
+    def __call__(self, channel: npt.NDArray[Any]) -> Floats:
+        """Normalise one whole channel (D, H, W)."""
+        return self.fit(channel)(channel)
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where a stored grid lies in the network's: axes are reordered and mirrored, then spacing changes.
+
+    Args:
+        stored: The grid as it is in the file.
+        axes: The stored array axis that becomes each of z, y, x.
+        mirrored: Whether each of z, y, x runs against its stored axis.
+        grid: The network's grid.
+    """
+
+    stored: Geometry
+    axes: Axes
+    mirrored: tuple[bool, bool, bool]
+    grid: Geometry
+
+    @property
+    def oriented_size(self) -> tuple[int, int, int]:
+        """Voxels (D, H, W) in the network's axes, before resampling."""
+        z, y, x = (self.stored.size[axis] for axis in self.axes)
+        return z, y, x
+
+    @property
+    def oriented_spacing_mm(self) -> tuple[float, float, float]:
+        """Voxel size (z, y, x) in the network's axes, before resampling."""
+        z, y, x = (self.stored.spacing_mm[axis] for axis in self.axes)
+        return z, y, x
+
+    @property
+    def is_resampled(self) -> bool:
+        """Whether voxels are interpolated, not only reordered."""
+        return (self.grid.size, self.grid.spacing_mm) != (self.oriented_size, self.oriented_spacing_mm)
+
+    def orient(self, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """A view of a stored array (D, H, W) in the network's axes; writing to it writes to the array."""
+        return array.transpose(self.axes)[tuple(slice(None, None, -1 if flip else 1) for flip in self.mirrored)]
+
+
+class NetworkInput:
+    """A volume on the network's grid that is normalised part by part, when a part is asked for.
+
+    Args:
+        images: One image per channel, stored or on the network's grid already.
+        placement: Where they lie.
+        normalization: What happens to their intensities.
+    """
+
+    def __init__(self, images: list[sitk.Image], placement: Placement, normalization: Normalization) -> None:
+        self._images = images  # An array view of SimpleITK does not keep its image alive.
+        self._channels = [_view(image, placement) for image in images]
+        self._scalings = [normalization.fit(channel) for channel in self._channels]
+
+    @property
+    def num_channels(self) -> int:
+        """Image channels."""
+        return len(self._channels)
+
+    @property
+    def size(self) -> tuple[int, int, int]:
+        """Voxels (D, H, W)."""
+        depth, height, width = self._channels[0].shape
+        return depth, height, width
+
+    def crop(self, where: tuple[slice, ...]) -> Floats:
+        """Normalised intensities (C, d, h, w) of a box."""
+        parts = [scale(channel[where]) for channel, scale in zip(self._channels, self._scalings, strict=True)]
+        return np.stack(parts)
+
+    def whole(self) -> Floats:
+        """Normalised intensities (C, D, H, W) of all of it."""
+        return self.crop((slice(None),) * 3)
 
 
 @dataclass(frozen=True)
@@ -65,37 +149,45 @@ class Preprocessing:
         """The value that a configuration asks for."""
         return cls(config.orientation, config.spacing_mm, Normalization(**config.normalization.model_dump()))
 
+    def place(self, stored: Geometry) -> Placement:
+        """The network's grid for a stored one."""
+        order, flips = _itk_orientation(stored, self.orientation)
+        direction = np.array(stored.direction).reshape(3, 3)[:, order]
+        spacing = np.array(stored.spacing_mm[::-1])[order]
+        size = np.array(stored.size[::-1])[order]
+        origin = np.array(stored.origin_mm) + direction @ (flips * spacing * (size - 1))
+        direction = direction * np.where(flips, -1.0, 1.0)
+        if self.spacing_mm is not None:
+            wanted = np.array(self.spacing_mm[::-1], dtype=float)
+            size = np.maximum(1, np.round(size * spacing / wanted)).astype(int)
+            # The outer corners stay in place, so the first voxel's centre moves by half the change in spacing.
+            origin = origin + direction @ ((wanted - spacing) / 2)
+            spacing = wanted
+        grid = Geometry(
+            _triple(size[::-1].tolist()),
+            _triple(spacing[::-1].tolist()),
+            _triple(origin.tolist()),
+            tuple(direction.ravel().tolist()),
+        )
+        axes = _triple([2 - int(axis) for axis in order[::-1]])
+        return Placement(stored, axes, _triple([bool(flip) for flip in flips[::-1]]), grid)
+
+    def apply(self, channels: list[sitk.Image]) -> tuple[NetworkInput, Placement]:
+        """Bring the channels of a case onto the network's grid; without resampling, no voxel is copied."""
+        placement = self.place(Geometry.of(channels[0]))
+        images = [_resample(channel, placement, sitk.sitkLinear) for channel in channels]
+        return NetworkInput(images, placement, self.normalization), placement
+
     def apply_to_image(self, channels: list[sitk.Image]) -> Volume:
         """Turn the channels of a case into a volume of float32 (C, D, H, W)."""
-        placed = [self._place(channel, sitk.sitkLinear) for channel in channels]
-        arrays = [self.normalization(sitk.GetArrayFromImage(channel).astype(np.float32)) for channel in placed]
-        return Volume(np.stack(arrays), Geometry.of(placed[0]))
+        image, placement = self.apply(channels)
+        return Volume(image.whole(), placement.grid)
 
     def apply_to_label(self, label: sitk.Image) -> LabelMap:
         """Turn a label map into an array uint16 (D, H, W) on the grid of the preprocessed image."""
-        placed = self._place(label, sitk.sitkNearestNeighbor)
-        return LabelMap(sitk.GetArrayFromImage(placed), Geometry.of(placed))
-
-    def _place(self, image: sitk.Image, interpolator: int) -> sitk.Image:
-        if self.orientation is not None:
-            image = sitk.DICOMOrient(image, self.orientation)
-        if self.spacing_mm is None:
-            return image
-        spacing = [float(edge) for edge in reversed(self.spacing_mm)]
-        old_size, old_spacing = np.array(image.GetSize()), np.array(image.GetSpacing())
-        size = np.maximum(1, np.round(old_size * old_spacing / spacing)).astype(int)
-        # The outer corners stay in place, so the first voxel's centre moves by half the change in spacing.
-        shift = (np.array(spacing) - old_spacing) / 2
-        direction = np.array(image.GetDirection()).reshape(3, 3)
-        resample = sitk.ResampleImageFilter()
-        resample.SetSize([int(edge) for edge in size])
-        resample.SetOutputSpacing(spacing)
-        resample.SetOutputOrigin((np.array(image.GetOrigin()) + direction @ shift).tolist())
-        resample.SetOutputDirection(image.GetDirection())
-        resample.SetInterpolator(interpolator)
-        resample.UseNearestNeighborExtrapolatorOn()
-        resampled: sitk.Image = resample.Execute(image)
-        return resampled
+        placement = self.place(Geometry.of(label))
+        image = _resample(label, placement, sitk.sitkNearestNeighbor)
+        return LabelMap(np.array(_view(image, placement)), placement.grid)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for a checkpoint."""
@@ -112,3 +204,52 @@ class Preprocessing:
             None if spacing is None else tuple(spacing),
             Normalization(**values["normalization"]),
         )
+
+
+def _itk_orientation(stored: Geometry, orientation: str | None) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
+    """The stored axis (x, y, z) that becomes each axis, and whether each is then mirrored."""
+    if orientation is None:
+        return np.arange(3), np.zeros(3, dtype=bool)
+    voxel = sitk.Image([1, 1, 1], sitk.sitkUInt8)
+    voxel.SetDirection(stored.direction)
+    orient = sitk.DICOMOrientImageFilter()
+    orient.SetDesiredCoordinateOrientation(orientation)
+    orient.Execute(voxel)
+    return np.array(orient.GetPermuteOrder(), dtype=np.int64), np.array(orient.GetFlipAxes(), dtype=bool)
+
+
+def _resample(image: sitk.Image, placement: Placement, interpolator: int) -> sitk.Image:
+    """The image on the network's grid, or as it is where its voxels are only to be reordered."""
+    if not placement.is_resampled:
+        return image
+    grid = placement.grid
+    resample = sitk.ResampleImageFilter()
+    resample.SetSize(grid.size[::-1])
+    resample.SetOutputSpacing(grid.spacing_mm[::-1])
+    resample.SetOutputOrigin(grid.origin_mm)
+    resample.SetOutputDirection(grid.direction)
+    resample.SetInterpolator(interpolator)
+    if interpolator == sitk.sitkLinear:
+        resample.SetOutputPixelType(sitk.sitkFloat32)
+    resample.UseNearestNeighborExtrapolatorOn()
+    resampled: sitk.Image = resample.Execute(image)
+    return resampled
+
+
+def _view(image: sitk.Image, placement: Placement) -> npt.NDArray[Any]:
+    """The voxels (D, H, W) of an image from `_resample` in the network's axes; valid while the image lives."""
+    array: npt.NDArray[Any] = sitk.GetArrayViewFromImage(image)
+    return array if placement.is_resampled else placement.orient(array)
+
+
+def _mean_and_std(channel: npt.NDArray[Any]) -> tuple[float, float]:
+    """Mean and standard deviation, slab by slab, so that no copy of the channel in float64 is made."""
+    mean = float(channel.mean(dtype=np.float64))
+    step = max(1, _CHUNK_VOXELS // max(1, channel[0].size))
+    slabs = (channel[first : first + step] for first in range(0, len(channel), step))
+    squares = sum(float(np.square(slab.astype(np.float64) - mean).sum()) for slab in slabs)
+    return mean, float(np.sqrt(squares / channel.size))
+
+
+def _triple(values: list[Any]) -> Any:
+    return tuple(values)

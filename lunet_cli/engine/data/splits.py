@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ import numpy as np
 
 from lunet_cli.config.data import DataConfig, SplitConfig
 from lunet_cli.engine.data.cases import Case, CaseSet
-from lunet_cli.engine.data.layouts import find_cases, find_phantom_cases
+from lunet_cli.engine.data.layouts import find_cases, find_phantom_cases, find_test_folders
 from lunet_cli.errors import ConfigError, DataError
 
 DEFAULT_VAL_FRACTION = 0.2
@@ -56,13 +56,28 @@ def load_cases(data: DataConfig, *, seed: int) -> tuple[CaseSet, Split]:
     return case_set, divide(case_set, data.split, seed=seed)
 
 
+def find_test_cases(data: DataConfig) -> CaseSet:
+    """The labelled test cases of a data set: a list `test` in its splits file, or `imagesTs` with `labelsTs`.
+
+    Raises:
+        DataError: It names none.
+    """
+    if data.root is not None:
+        path, fold = _splits_file(data.split, data.root), data.split.fold or 0
+        if path is not None and "test" in (entry := _read_fold(path, fold)):
+            case_set = find_cases(data.root, data.dataset)
+            return replace(case_set, cases=_named_cases(case_set.cases, path, entry, fold, "test"))
+        if (found := find_test_folders(data.root)) is not None:
+            return found
+    raise DataError(
+        f"{data.root or 'the data'}: names no labelled test cases",
+        hint="They stand as 'test' in splits.json, or lie in imagesTs and labelsTs. Or name a folder: --data FOLDER",
+    )
+
+
 def divide(case_set: CaseSet, split: SplitConfig, *, seed: int) -> Split:
     """Divide the cases of one folder as `split` asks; see `SplitConfig` for the order of its ways."""
-    path = split.file
-    if path is not None and case_set.root is not None and not path.is_absolute():
-        path = case_set.root / path
-    if path is None and split.val_fraction is None and split.fold is None and case_set.root is not None:
-        path = next((case_set.root / name for name in SPLIT_FILES if (case_set.root / name).is_file()), None)
+    path = _splits_file(split, case_set.root)
     if path is not None:
         found = _from_file(case_set.cases, path, split.fold or 0)
         _require_groups_apart(found, split.group_pattern)
@@ -97,31 +112,41 @@ def _from_folders(data: DataConfig, train_dir: Path, val_dir: Path) -> tuple[Cas
 
 
 def _from_file(cases: Sequence[Case], path: Path, fold: int) -> Split:
-    folds = _read_folds(path)
-    if fold >= len(folds):
-        raise ConfigError(f"data.split.fold: {fold} is out of range: {path} has {len(folds)} (0 to {len(folds) - 1})")
-    by_id = {case.case_id: case for case in cases}
-    sides = {}
-    for side in ("train", "val"):
-        names = folds[fold].get(side)
-        if not isinstance(names, list) or not names:
-            raise DataError(f"{path}: entry {fold} has no list '{side}'")
-        names = [str(name) for name in names]
-        unknown = [name for name in names if name not in by_id]
-        if unknown:
-            close = get_close_matches(unknown[0], list(by_id), n=1)
-            raise DataError(
-                f"{path}: {len(unknown)} case ids of '{side}' are not in the data, such as '{unknown[0]}'",
-                hint=f"Did you mean '{close[0]}'?" if close else "Case ids are file names without their ending.",
-            )
-        sides[side] = tuple(by_id[name] for name in names)
+    entry = _read_fold(path, fold)
+    sides = {side: _named_cases(cases, path, entry, fold, side) for side in ("train", "val")}
     both = {case.case_id for case in sides["train"]} & {case.case_id for case in sides["val"]}
     if both:
         raise DataError(f"{path}: '{min(both)}' stands in train and in val of entry {fold}")
     return Split(sides["train"], sides["val"], f"{path}, entry {fold}")
 
 
-def _read_folds(path: Path) -> list[dict[str, Any]]:
+def _splits_file(split: SplitConfig, root: Path | None) -> Path | None:
+    """The file that divides the cases: the configured one, or else one that lies with the data."""
+    if split.file is not None:
+        return split.file if root is None or split.file.is_absolute() else root / split.file
+    if split.val_fraction is None and split.fold is None and root is not None:
+        return next((root / name for name in SPLIT_FILES if (root / name).is_file()), None)
+    return None
+
+
+def _named_cases(cases: Sequence[Case], path: Path, entry: dict[str, Any], fold: int, side: str) -> tuple[Case, ...]:
+    """The cases that the list `side` of one entry of a splits file names."""
+    by_id = {case.case_id: case for case in cases}
+    names = entry.get(side)
+    if not isinstance(names, list) or not names:
+        raise DataError(f"{path}: entry {fold} has no list '{side}'")
+    names = [str(name) for name in names]
+    unknown = [name for name in names if name not in by_id]
+    if unknown:
+        close = get_close_matches(unknown[0], list(by_id), n=1)
+        raise DataError(
+            f"{path}: {len(unknown)} case ids of '{side}' are not in the data, such as '{unknown[0]}'",
+            hint=f"Did you mean '{close[0]}'?" if close else "Case ids are file names without their ending.",
+        )
+    return tuple(by_id[name] for name in names)
+
+
+def _read_fold(path: Path, fold: int) -> dict[str, Any]:
     try:
         folds = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -131,7 +156,10 @@ def _read_folds(path: Path) -> list[dict[str, Any]]:
     folds = [folds] if isinstance(folds, dict) else folds
     if not isinstance(folds, list) or not folds or not all(isinstance(fold, dict) for fold in folds):
         raise DataError(f"{path}: expected a list of objects with 'train' and 'val'")
-    return folds
+    if fold >= len(folds):
+        raise ConfigError(f"data.split.fold: {fold} is out of range: {path} has {len(folds)} (0 to {len(folds) - 1})")
+    entry: dict[str, Any] = folds[fold]
+    return entry
 
 
 def _groups(cases: Sequence[Case], pattern: str | None) -> list[list[Case]]:

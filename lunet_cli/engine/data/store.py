@@ -47,21 +47,35 @@ def prepare_case(case: Case, case_set: CaseSet, preprocessing: Preprocessing, sc
         DataError: The files are damaged, image and label do not share a grid, or a label value is not configured.
     """
     channels, label = case_set.reader(case)
-    _require_same_grid(case, channels[0], label)
-    unknown = scheme.unknown_values(sitk.GetArrayViewFromImage(label))
-    if unknown:
-        known = ", ".join(f"{name}: {list(values)}" for name, values in scheme.regions)
-        raise DataError(
-            f"{case.label}: label value{'s' if len(unknown) > 1 else ''} {', '.join(map(str, unknown[:5]))} "
-            f"not configured (labels are {known})",
-            hint="Add it to the section labels, or correct the label map.",
-        )
+    require_same_grid(case, channels[0], label)
+    require_known_values(str(case.label), label, scheme)
     volume, label_map = preprocessing.apply_to_image(channels), preprocessing.apply_to_label(label)
     narrow = label_map.array.astype(np.uint8) if max(scheme.values) < 256 else label_map.array
     return PreparedCase(volume.array, narrow, volume.geometry.spacing_mm)
 
 
-def _require_same_grid(case: Case, image: sitk.Image, label: sitk.Image) -> None:
+def require_known_values(name: str, label: sitk.Image, scheme: LabelScheme) -> None:
+    """Raise if a label map holds values that belong to no region.
+
+    Raises:
+        DataError: With `name`, where the label map comes from.
+    """
+    unknown = scheme.unknown_values(sitk.GetArrayViewFromImage(label))
+    if unknown:
+        known = ", ".join(f"{region}: {list(values)}" for region, values in scheme.regions)
+        raise DataError(
+            f"{name}: label value{'s' if len(unknown) > 1 else ''} {', '.join(map(str, unknown[:5]))} "
+            f"not configured (labels are {known})",
+            hint="Name it among the labels, or correct the label map.",
+        )
+
+
+def require_same_grid(case: Case, image: sitk.Image, label: sitk.Image) -> None:
+    """Raise if the label map of a case does not lie on the grid of its image.
+
+    Raises:
+        DataError: It does not; the message says in what it differs.
+    """
     differences = Geometry.of(image).differences(Geometry.of(label))
     if differences:
         raise DataError(

@@ -6,7 +6,7 @@ import gzip
 import math
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import SimpleITK as sitk  # noqa: N813  # the name that its own documentation uses
 
+from lunet_cli.engine.data.dicom import DicomSeries, choose_series, read_series
 from lunet_cli.errors import DataError
 
 sitk.ProcessObject.SetGlobalWarningDisplay(False)
@@ -101,14 +102,15 @@ def stem(path: Path) -> str:
     return path.name
 
 
-def read_image(paths: Sequence[Path]) -> list[sitk.Image]:
+def read_image(paths: Sequence[Path | DicomSeries]) -> list[sitk.Image]:
     """Read the channels of one case.
 
     Args:
         paths: One file or DICOM series folder per channel, or a single four-dimensional file.
 
     Returns:
-        One three-dimensional float32 image per channel, all of one geometry.
+        One three-dimensional image per channel, all of one geometry: integers of up to 16 bits as stored, float32
+        for all other numbers.
 
     Raises:
         DataError: A file is missing, damaged, not three-dimensional, or holds NaN or infinity.
@@ -151,13 +153,65 @@ def read_label(path: Path) -> sitk.Image:
     return label
 
 
-def _read(path: Path) -> sitk.Image:
+def read_header(path: Path | DicomSeries) -> tuple[Geometry, int]:
+    """Geometry and number of channels of an image, without reading its voxels.
+
+    Of a DICOM series, the first and the last slice are looked at.
+
+    Raises:
+        DataError: The file is missing, damaged, or not three-dimensional.
+    """
+    if isinstance(path, Path) and path.is_dir():
+        path = choose_series(path)
+    if isinstance(path, DicomSeries):
+        first, last = (_read_header(file, path) for file in (path.files[0], path.files[-1]))
+        geometry, num_slices = Geometry.of(_empty_image(first)), len(path.files)
+        length = math.dist(first.GetOrigin()[:3], last.GetOrigin()[:3])
+        (_, height, width), (thickness, y, x) = geometry.size, geometry.spacing_mm
+        distance = length / (num_slices - 1) if num_slices > 1 else thickness
+        return replace(geometry, size=(num_slices, height, width), spacing_mm=(distance, y, x)), 1
     if not path.exists():
         raise DataError(f"{path}: there is no such file or folder")
+    reader = _read_header(str(path), path)
+    size, components = reader.GetSize(), reader.GetNumberOfComponents()
+    is_stack = len(size) == 4 and components == 1
+    if len(size) != 3 and not is_stack:
+        raise _not_three_dimensional(path, f"{len(size)} dimensions ({' x '.join(map(str, size))})")
+    header = _empty_image(reader)
+    geometry = replace(Geometry.of(header[..., 0] if is_stack else header), size=(size[2], size[1], size[0]))
+    return geometry, size[3] if is_stack else components
+
+
+def _read_header(file: str, path: Path | DicomSeries) -> sitk.ImageFileReader:
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(file)
     try:
-        image = _read_series(path) if path.is_dir() else sitk.ReadImage(str(path))
+        reader.ReadImageInformation()
     except RuntimeError as error:
         raise _unreadable(path, _reason(str(error))) from None
+    return reader
+
+
+def _empty_image(header: sitk.ImageFileReader) -> sitk.Image:
+    """A single voxel where the first one of a file lies."""
+    voxel = sitk.Image([1] * header.GetDimension(), sitk.sitkUInt8)
+    voxel.SetSpacing(header.GetSpacing())
+    voxel.SetOrigin(header.GetOrigin())
+    voxel.SetDirection(header.GetDirection())
+    return voxel
+
+
+def _read(path: Path | DicomSeries) -> sitk.Image:
+    if isinstance(path, Path) and path.is_dir():
+        path = choose_series(path)
+    if isinstance(path, Path) and not path.exists():
+        raise DataError(f"{path}: there is no such file or folder")
+    try:
+        image = read_series(path) if isinstance(path, DicomSeries) else sitk.ReadImage(str(path))
+    except RuntimeError as error:
+        raise _unreadable(path, _reason(str(error))) from None
+    if isinstance(path, DicomSeries):
+        return image
     if path.name.lower().endswith((".nii", ".nii.gz")) and image.HasMetaDataKey("nifti_type"):
         _require_whole_nifti(path, image)
     return image
@@ -186,40 +240,7 @@ def _unpack(path: Path) -> bytes:
     return gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content
 
 
-def _read_series(folder: Path) -> sitk.Image:
-    series = sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder))
-    if not series:
-        raise DataError(f"{folder}: holds no DICOM series")
-    if len(series) > 1:
-        raise DataError(
-            f"{folder}: holds {len(series)} DICOM series ({', '.join(series[:3])}{', ...' if len(series) > 3 else ''})",
-            hint="Keep one series per folder.",
-        )
-    reader = sitk.ImageSeriesReader()
-    reader.SetFileNames(sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), series[0]))
-    reader.MetaDataDictionaryArrayUpdateOn()
-    image: sitk.Image = reader.Execute()
-    _require_even_slices(reader, folder)
-    return image
-
-
-def _require_even_slices(reader: sitk.ImageSeriesReader, folder: Path) -> None:
-    """Refuse a series with a gap: ITK stacks slices at equal distances, whatever their positions say."""
-    key = "0020|0032"  # Image Position (Patient)
-    slices = range(len(reader.GetFileNames()))
-    if len(slices) < 3 or not all(reader.HasMetaDataKey(index, key) for index in slices):
-        return
-    positions = np.array([reader.GetMetaData(index, key).split("\\") for index in slices], dtype=np.float64)
-    distances = np.linalg.norm(np.diff(positions, axis=0), axis=1)
-    if np.ptp(distances) > 0.1 * distances.mean():  # Positions are rounded, so small differences are common.
-        raise DataError(
-            f"{folder}: the {len(slices)} slices of its DICOM series lie {distances.min():g} to {distances.max():g} mm "
-            "apart",
-            hint="Is a slice missing, damaged or there twice? Copy the series anew, or resample it to equal distances.",
-        )
-
-
-def _unreadable(path: Path, reason: str) -> DataError:
+def _unreadable(path: Path | DicomSeries, reason: str) -> DataError:
     return DataError(f"{path}: cannot be read: {reason}", hint="Open it in a viewer, or copy it anew from its source.")
 
 
@@ -239,26 +260,37 @@ def _reason(text: str) -> str:
     return f"it is damaged or incomplete ({lines[-1] if lines else text})"
 
 
-def _split_channels(image: sitk.Image, path: Path) -> list[sitk.Image]:
+def _split_channels(image: sitk.Image, path: Path | DicomSeries) -> list[sitk.Image]:
     components = image.GetNumberOfComponentsPerPixel()
     if image.GetDimension() == 4 and components == 1:
-        return [sitk.Cast(image[..., index], sitk.sitkFloat32) for index in range(image.GetSize()[3])]
+        return [_narrow(image[..., index]) for index in range(image.GetSize()[3])]
     if image.GetDimension() == 3 and components > 1:
-        return [sitk.Cast(sitk.VectorIndexSelectionCast(image, index), sitk.sitkFloat32) for index in range(components)]
+        return [_narrow(sitk.VectorIndexSelectionCast(image, index)) for index in range(components)]
     if image.GetDimension() == 3:
-        return [sitk.Cast(image, sitk.sitkFloat32)]
-    raise DataError(
-        f"{path}: expected a volume of three dimensions (or four, the last for channels), found {_shape(image)}",
+        return [_narrow(image)]
+    raise _not_three_dimensional(path, _shape(image))
+
+
+def _not_three_dimensional(path: Path | DicomSeries, found: str) -> DataError:
+    return DataError(
+        f"{path}: expected a volume of three dimensions (or four, the last for channels), found {found}",
         hint="Stack two-dimensional slices into one volume first.",
     )
 
 
-def _require_finite(array: npt.NDArray[np.floating[Any]], path: Path) -> None:
-    if not np.isfinite(array).all():
+def _narrow(image: sitk.Image) -> sitk.Image:
+    """Keep small integers, which take half of the memory of float32."""
+    is_small = image.GetPixelID() in (sitk.sitkUInt8, sitk.sitkInt8, sitk.sitkUInt16, sitk.sitkInt16)
+    narrow: sitk.Image = image if is_small else sitk.Cast(image, sitk.sitkFloat32)
+    return narrow
+
+
+def _require_finite(array: npt.NDArray[np.floating[Any]], path: Path | DicomSeries) -> None:
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
         num_bad = int(array.size - np.isfinite(array).sum())
         raise DataError(
             f"{path}: {num_bad} of {array.size} voxels are NaN or infinite",
-            hint="Replace them before training, for instance with the background intensity.",
+            hint="Replace them first, for instance with the background intensity.",
         )
 
 

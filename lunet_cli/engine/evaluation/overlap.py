@@ -1,12 +1,45 @@
-"""Measures of how much two masks overlap."""
+"""Measures of how much two masks overlap, and of how their volumes differ."""
 
 from __future__ import annotations
+
+import math
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+Mask = npt.NDArray[np.bool_]
 
-def dice(prediction: npt.NDArray[np.bool_], reference: npt.NDArray[np.bool_]) -> float:
+
+@dataclass(frozen=True)
+class Overlap:
+    """Voxel counts of a prediction, a reference and what they share."""
+
+    prediction: int
+    reference: int
+    shared: int
+
+    @classmethod
+    def of(cls, prediction: Mask, reference: Mask) -> Overlap:
+        """Count the voxels of two masks of equal shape."""
+        counts = (np.count_nonzero(mask) for mask in (prediction, reference, prediction & reference))
+        return cls(*map(int, counts))
+
+    def share_of(self, total: float) -> float:
+        """Shared voxels of `total`; 1 where both masks are empty, 0 where exactly one is."""
+        if self.prediction == 0 or self.reference == 0:
+            return float(self.prediction == self.reference)
+        return self.shared / total
+
+    @property
+    def relative_difference(self) -> float:
+        """(|P| - |R|) / |R|; 0 where both masks are empty, NaN where only the reference is."""
+        if self.reference == 0:
+            return 0.0 if self.prediction == 0 else math.nan
+        return (self.prediction - self.reference) / self.reference
+
+
+def dice(prediction: Mask, reference: Mask) -> float:
     """Dice coefficient 2 |P and R| / (|P| + |R|).
 
     Args:
@@ -16,7 +49,44 @@ def dice(prediction: npt.NDArray[np.bool_], reference: npt.NDArray[np.bool_]) ->
     Returns:
         0 to 1; 1 where both masks are empty, 0 where exactly one is.
     """
-    total = np.count_nonzero(prediction) + np.count_nonzero(reference)
-    if total == 0:
-        return 1.0
-    return float(2 * np.count_nonzero(prediction & reference) / total)
+    overlap = Overlap.of(prediction, reference)
+    return overlap.share_of((overlap.prediction + overlap.reference) / 2)
+
+
+def iou(prediction: Mask, reference: Mask) -> float:
+    """Intersection over union |P and R| / |P or R|, also called the Jaccard index; see `dice` for empty masks."""
+    overlap = Overlap.of(prediction, reference)
+    return overlap.share_of(overlap.prediction + overlap.reference - overlap.shared)
+
+
+def sensitivity(prediction: Mask, reference: Mask) -> float:
+    """Share of the reference that is found, |P and R| / |R|, also called recall; see `dice` for empty masks."""
+    overlap = Overlap.of(prediction, reference)
+    return overlap.share_of(overlap.reference)
+
+
+def precision(prediction: Mask, reference: Mask) -> float:
+    """Share of the prediction that is right, |P and R| / |P|; see `dice` for empty masks."""
+    overlap = Overlap.of(prediction, reference)
+    return overlap.share_of(overlap.prediction)
+
+
+def relative_volume_difference(prediction: Mask, reference: Mask) -> float:
+    """(|P| - |R|) / |R|, below zero where too little is predicted.
+
+    Returns:
+        0 where both masks are empty, NaN (undefined) where only the reference is.
+    """
+    return Overlap.of(prediction, reference).relative_difference
+
+
+def absolute_volume_difference_ml(prediction: Mask, reference: Mask, spacing_mm: tuple[float, float, float]) -> float:
+    """The difference of the two volumes in ml, without its sign.
+
+    Args:
+        prediction: Mask (D, H, W), bool.
+        reference: Mask (D, H, W), bool.
+        spacing_mm: Voxel size (z, y, x).
+    """
+    overlap = Overlap.of(prediction, reference)
+    return abs(overlap.prediction - overlap.reference) * math.prod(spacing_mm) / 1000

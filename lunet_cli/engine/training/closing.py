@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import asdict, replace
 
 import numpy as np
@@ -11,12 +10,15 @@ import torch
 
 from lunet_cli.config.run import RunConfig
 from lunet_cli.engine.benchmarking.latency import measure_latency_ms
-from lunet_cli.engine.evaluation.surface import hausdorff95
+from lunet_cli.engine.evaluation.files import without_nan
+from lunet_cli.engine.evaluation.scores import score_label
+from lunet_cli.engine.evaluation.summary import summarize
 from lunet_cli.engine.networks.blocks import SegmentationNetwork
-from lunet_cli.engine.training.loop import Machinery, evaluating, predict_cases
-from lunet_cli.engine.training.run_folder import RunFolder
+from lunet_cli.engine.networks.execution import evaluating
+from lunet_cli.engine.run_folder import RunFolder
+from lunet_cli.engine.training.loop import Machinery, predict_cases
 from lunet_cli.engine.training.setup import Setup
-from lunet_cli.results import SlicePicture, SurfaceSummary, TrainResult
+from lunet_cli.results import CaseScore, SlicePicture, TrainResult
 
 
 def assess(
@@ -28,27 +30,28 @@ def assess(
     folder: RunFolder,
 ) -> TrainResult:
     """Add what the sections `evaluation`, `benchmark` and `visualization` ask for; write `summary.json`."""
-    wants_surfaces = "hausdorff95" in config.evaluation.metrics
+    metrics = [name for name in config.evaluation.metrics if name != "dice"]  # which the best epoch has already
     num_pictures = config.visualization.num_samples if config.visualization.plot_slices else 0
-    distances: list[list[float]] = []
+    scores: list[CaseScore] = []
     pictures: list[SlicePicture] = []
-    num_cases = len(setup.val) if wants_surfaces else min(num_pictures, len(setup.val))
+    num_cases = len(setup.val) if metrics else min(num_pictures, len(setup.val))
     if num_cases:
         for index, (label, logits) in enumerate(predict_cases(network, setup.val, machinery)):
             if index == num_cases:
                 break
             prediction = machinery.scheme.decode(logits[None])[0].cpu().numpy()
             reference = machinery.scheme.masks(label[None])[0].numpy()
-            if wants_surfaces:
-                spacing = setup.val[index].spacing_mm
-                distances.append([hausdorff95(p, r, spacing) for p, r in zip(prediction, reference, strict=True)])
+            if metrics:
+                case, spacing = setup.val.cases[index].case_id, setup.val[index].spacing_mm
+                scores += [
+                    score_label(case, name, p, r, spacing, metrics=metrics, tolerance_mm=1.0)
+                    for name, p, r in zip(machinery.scheme.names, prediction, reference, strict=True)
+                ]
             if index < num_pictures:
                 pictures.append(_picture(index, prediction, reference, setup, config.visualization.axis_index))
-    surfaces = {
-        name: _summarize([row[i] for row in distances]) for i, name in enumerate(setup.card.labels.names) if distances
-    }
     latency = _latency_ms(config, network, machinery) if config.benchmark.enabled else None
-    result = replace(result, hausdorff95=surfaces, latency_ms=latency, slices=tuple(pictures))
+    summaries = summarize(scores, metrics=metrics)
+    result = replace(result, metrics=summaries, latency_ms=latency, slices=tuple(pictures))
     _write_summary(result, folder)
     return result
 
@@ -78,12 +81,6 @@ def _picture(index: int, prediction: np.ndarray, reference: np.ndarray, setup: S
     )
 
 
-def _summarize(distances: list[float]) -> SurfaceSummary:
-    defined = [value for value in distances if not math.isnan(value)]
-    mean = float(np.mean(defined)) if defined else math.nan
-    return SurfaceSummary(mean, len(distances) - len(defined))
-
-
 def _latency_ms(config: RunConfig, network: SegmentationNetwork, machinery: Machinery) -> float:
     plan, benchmark = machinery.plan, config.benchmark
     image = plan.place_image(torch.randn(benchmark.input_size))
@@ -100,10 +97,7 @@ def _write_summary(result: TrainResult, folder: RunFolder) -> None:
         "num_parameters": result.num_parameters,
         "num_epochs": len(result.history),
         "best": best,
-        "hausdorff95": {
-            name: {"mean_mm": None if math.isnan(s.mean_mm) else s.mean_mm, "num_undefined": s.num_undefined}
-            for name, s in result.hausdorff95.items()
-        },
+        "metrics": without_nan([asdict(summary) for summary in result.metrics]),
         "latency_ms": result.latency_ms,
     }
     folder.write_text("summary.json", json.dumps(values, indent=2) + "\n")

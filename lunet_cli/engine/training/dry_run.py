@@ -11,12 +11,13 @@ from torch import Tensor
 from lunet_cli.config.run import RunConfig
 from lunet_cli.engine.data.patches import batches
 from lunet_cli.engine.networks import count_parameters
-from lunet_cli.engine.training.execution import choose_plan, resolve_device
+from lunet_cli.engine.networks.execution import resolve_device
+from lunet_cli.engine.run_folder import RunFolder
 from lunet_cli.engine.training.interrupts import InterruptGuard
 from lunet_cli.engine.training.loop import Machinery, train_step, validate
-from lunet_cli.engine.training.run_folder import RunFolder
 from lunet_cli.engine.training.setup import set_up
 from lunet_cli.engine.training.state import TrainState
+from lunet_cli.engine.training.trial import choose_plan
 from lunet_cli.results import DryRunResult, Event
 
 _BYTES_PER_WEIGHT = {"adam": 16, "adamw": 16, "sgd": 12}  # weight, gradient and one or two moments, fp32

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -17,9 +16,9 @@ from lunet_cli.engine.data.labels import LabelScheme
 from lunet_cli.engine.data.patches import Batch, EpochSampler, Failure, batches
 from lunet_cli.engine.data.store import CaseStore
 from lunet_cli.engine.evaluation.overlap import dice
-from lunet_cli.engine.inference.sliding_window import predict_logits
+from lunet_cli.engine.inference.sliding_window import ArrayInput, predict_logits
 from lunet_cli.engine.networks.blocks import SegmentationNetwork
-from lunet_cli.engine.training.execution import ExecutionPlan
+from lunet_cli.engine.networks.execution import ExecutionPlan, evaluating
 from lunet_cli.engine.training.interrupts import InterruptGuard
 from lunet_cli.engine.training.losses import Loss
 from lunet_cli.engine.training.optimization import learning_rate_at, update_average
@@ -158,21 +157,10 @@ def predict_cases(
             logits: Tensor = network(plan.place_image(image))
         return logits
 
-    images = (torch.from_numpy(np.array(store[i].image, dtype=np.float32)) for i in range(len(store)))
+    images = (ArrayInput(store[i].image) for i in range(len(store)))
     with torch.no_grad(), evaluating(network):
         logits_of_cases = predict_logits(
             forward, images, window=machinery.window, batch_size=machinery.config.batch_size
         )
         for index, logits in enumerate(logits_of_cases):
             yield torch.from_numpy(store[index].label.astype(np.int32)), logits
-
-
-@contextlib.contextmanager
-def evaluating(network: SegmentationNetwork) -> Iterator[None]:
-    """Switch to evaluation mode and back."""
-    was_training = network.training
-    network.eval()
-    try:
-        yield
-    finally:
-        network.train(was_training)

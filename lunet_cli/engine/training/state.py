@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 
 from lunet_cli.config.training import TrainingConfig
 from lunet_cli.engine.networks.blocks import SegmentationNetwork
-from lunet_cli.engine.training.execution import ExecutionPlan
+from lunet_cli.engine.networks.execution import ExecutionPlan
 from lunet_cli.engine.training.optimization import make_optimizer
 from lunet_cli.results import EpochRecord
 

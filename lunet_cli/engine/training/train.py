@@ -17,14 +17,15 @@ from lunet_cli.engine.checkpoints.authors import is_authors_checkpoint, load_aut
 from lunet_cli.engine.checkpoints.checkpoint import Checkpoint, load_checkpoint, load_values, save_checkpoint
 from lunet_cli.engine.networks import build_network, count_parameters
 from lunet_cli.engine.networks.blocks import SegmentationNetwork
+from lunet_cli.engine.networks.execution import ExecutionPlan, machine_name, resolve_device
+from lunet_cli.engine.run_folder import RunFolder, git_commit, versions
 from lunet_cli.engine.training.closing import assess
-from lunet_cli.engine.training.execution import ExecutionPlan, choose_plan, machine_name, resolve_device
 from lunet_cli.engine.training.interrupts import InterruptGuard, InterruptRequested
 from lunet_cli.engine.training.loop import Machinery, train_epoch, validate
-from lunet_cli.engine.training.run_folder import RunFolder, git_commit, versions
 from lunet_cli.engine.training.setup import Setup, set_up
 from lunet_cli.engine.training.state import TrainState
 from lunet_cli.engine.training.tracking import WandbMirror
+from lunet_cli.engine.training.trial import choose_plan
 from lunet_cli.errors import CheckpointError, ConfigError
 from lunet_cli.results import (
     Caution,
@@ -224,8 +225,8 @@ class _Run:
 
     def _plan(self, network: SegmentationNetwork) -> tuple[ExecutionPlan, tuple[Any, ...]]:
         checkpoint = self._start.checkpoint
-        if checkpoint is not None and checkpoint.training is not None:
-            plan = ExecutionPlan(**checkpoint.training["plan"])
+        if checkpoint is not None:
+            plan = ExecutionPlan(**checkpoint.execution)
             if plan.device == resolve_device(self._config.training.device):
                 return plan, ()
         return choose_plan(self._config.training, network, self._setup.first_batch(), self._setup.loss)
@@ -272,14 +273,14 @@ class _Run:
         return self._machinery.plan.place(network)
 
     def _checkpoint(self, weights: dict[str, torch.Tensor], *, with_training: bool) -> Checkpoint:
-        training = {**self._state.to_dict(), "plan": self._machinery.plan.to_dict()} if with_training else None
         return Checkpoint(
             self._setup.card,
             {name: tensor.detach().cpu() for name, tensor in weights.items()},
             self._state.epoch,
             self._config.model_dump(mode="json"),
             versions(),
-            training,
+            self._machinery.plan.to_dict(),
+            self._state.to_dict() if with_training else None,
         )
 
     def _save_last(self) -> None:

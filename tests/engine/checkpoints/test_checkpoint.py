@@ -24,7 +24,7 @@ from lunet_cli.engine.data.labels import LabelScheme
 from lunet_cli.engine.data.preprocessing import Normalization, Preprocessing
 from lunet_cli.engine.files import write_atomically
 from lunet_cli.engine.networks import build_network
-from lunet_cli.errors import CheckpointError, RunFolderError
+from lunet_cli.errors import CheckpointError, OutputError
 
 SPECS = [
     NetworkSpec("lunet", (2, 2), in_channels=2, out_channels=3, dropout=0.1),
@@ -42,7 +42,7 @@ def make_checkpoint(spec: NetworkSpec = SPECS[0], *, training: dict[str, Any] | 
         (48, 64, 48),
     )
     weights = build_network(spec).state_dict()
-    return Checkpoint(card, weights, 7, {"training": {"epochs": 9}}, {"lunet": "1.0"}, training)
+    return Checkpoint(card, weights, 7, {"training": {"epochs": 9}}, {"lunet": "1.0"}, {"precision": "fp32"}, training)
 
 
 @pytest.fixture
@@ -250,7 +250,7 @@ def test_a_full_disk_is_an_error_that_names_the_file(tmp_path: Path) -> None:
         file.write(b"half of the n")
         raise OSError(28, "No space left on device")
 
-    with pytest.raises(RunFolderError) as caught:
+    with pytest.raises(OutputError) as caught:
         write_atomically(path, write)
     assert caught.value.message == f"{path}: cannot be written (No space left on device)"
     assert path.read_bytes() == b"old"
@@ -259,7 +259,7 @@ def test_a_full_disk_is_an_error_that_names_the_file(tmp_path: Path) -> None:
 
 def test_a_missing_folder_is_an_error_that_names_the_file(tmp_path: Path) -> None:
     path = tmp_path / "none" / "last.pt"
-    with pytest.raises(RunFolderError, match="No such file") as caught:
+    with pytest.raises(OutputError, match="No such file") as caught:
         save_checkpoint(make_checkpoint(), path)
     assert caught.value.message.startswith(f"{path}: ")
 

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
-from lunet_cli.engine.inference.sliding_window import Size, predict_logits
+from lunet_cli.engine.inference import sliding_window
+from lunet_cli.engine.inference.sliding_window import ArrayInput, Forward, Size
 
 WINDOW = (8, 6, 4)
 SIZES = [(8, 6, 4), (5, 3, 2), (7, 6, 3), (16, 12, 8), (19, 11, 9), (8, 13, 4), (3, 17, 5), (9, 7, 5)]
@@ -15,6 +17,10 @@ SIZES = [(8, 6, 4), (5, 3, 2), (7, 6, 3), (16, 12, 8), (19, 11, 9), (8, 13, 4), 
 def _pointwise(batch: Tensor) -> Tensor:
     """Three channels that depend on the voxel alone, at zero not zero."""
     return torch.cat([2 * batch + 1, batch**2 - 3, -batch], dim=1)
+
+
+def predict_logits(forward: Forward, images: Iterable[Tensor], **options: Any) -> Iterator[Tensor]:
+    return sliding_window.predict_logits(forward, (ArrayInput(image.numpy()) for image in images), **options)
 
 
 class Recorder:

@@ -18,7 +18,7 @@ from lunet_cli.config.run import RunConfig
 from lunet_cli.engine.checkpoints.checkpoint import load_checkpoint
 from lunet_cli.engine.training.dry_run import rehearse
 from lunet_cli.engine.training.train import train
-from lunet_cli.errors import CheckpointError, ConfigError, LunetError, RunFolderError
+from lunet_cli.errors import CheckpointError, ConfigError, LunetError, OutputError
 from lunet_cli.results import EpochDone, Event, PlanChosen, StepDone, TrainResult
 
 TINY = (
@@ -226,7 +226,7 @@ module.train(load_config(Path(sys.argv[1])))
 
 
 def test_a_used_run_folder_is_refused_with_both_ways_on(whole: TrainResult) -> None:
-    with pytest.raises(RunFolderError, match="a run is here already") as caught:
+    with pytest.raises(OutputError, match="a run is here already") as caught:
         train(tiny(whole.run_dir.parent, "whole"))
     assert "--resume auto" in caught.value.hint
     assert "experiment.name=whole_2" in caught.value.hint
@@ -317,7 +317,8 @@ def test_closing_measures_what_the_configuration_asks_for(tmp_path: Path) -> Non
         "visualization.slice_axis=sagittal",
     )
     result = train(tiny(tmp_path, "closing", *settings))
-    assert set(result.hausdorff95) == {"anterior", "posterior", "ventricle"}
+    assert {row.metric for row in result.metrics} == {"hausdorff95"}
+    assert [row.label for row in result.metrics] == ["anterior", "posterior", "ventricle", "mean over labels"]
     assert result.latency_ms is not None
     assert result.latency_ms > 0
     assert result.slices[0].image.shape == (32, 32)
@@ -388,11 +389,11 @@ def test_events_tell_the_time_left(tmp_path: Path) -> None:
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 def test_a_folder_that_is_not_writable_is_refused(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
-    with pytest.raises(RunFolderError, match="not writable"):
+    with pytest.raises(OutputError, match="not writable"):
         train(tiny(tmp_path, "x"))
 
 
 def test_a_file_in_place_of_the_output_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(RunFolderError, match="is a file"):
+    with pytest.raises(OutputError, match="is a file"):
         train(tiny(tmp_path / "file", "x"))

@@ -22,7 +22,7 @@ from lunet_cli import __version__
 from lunet_cli.config.load import dump_yaml
 from lunet_cli.config.run import RunConfig
 from lunet_cli.engine.files import write_atomically
-from lunet_cli.errors import RunFolderError
+from lunet_cli.errors import OutputError
 from lunet_cli.results import EpochRecord, Event
 
 LAST, BEST = "last.pt", "best_model.pt"
@@ -61,13 +61,13 @@ class RunFolder:
         """Raise if a run is here already.
 
         Raises:
-            RunFolderError: With the two ways on.
+            OutputError: With the two ways on.
         """
         if self.is_used:
             number = 2
             while (self.path.parent / f"{self.path.name}_{number}").exists():
                 number += 1
-            raise RunFolderError(
+            raise OutputError(
                 f"{self.path}: a run is here already, and is not overwritten",
                 hint=f"Go on with it: --resume auto. Or start another: --set experiment.name={self.path.name}_{number}",
             )
@@ -76,15 +76,15 @@ class RunFolder:
         """Raise if the folder cannot be made or written to; makes nothing.
 
         Raises:
-            RunFolderError: It cannot.
+            OutputError: It cannot.
         """
         place = self.path
         while not place.exists() and place != place.parent:
             place = place.parent
         if not place.is_dir():
-            raise RunFolderError(f"{self.path}: cannot be made, since {place} is a file")
+            raise OutputError(f"{self.path}: cannot be made, since {place} is a file")
         if not os.access(place, os.W_OK | os.X_OK):
-            raise RunFolderError(
+            raise OutputError(
                 f"{self.path}: cannot be made or written, since {place} is not writable for you",
                 hint="Choose another place: --set experiment.output_dir=FOLDER",
             )
@@ -93,14 +93,14 @@ class RunFolder:
         """Make the folder and remove what an earlier crash may have left half-written.
 
         Raises:
-            RunFolderError: It cannot be made.
+            OutputError: It cannot be made.
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             for leftover in self.path.glob(".*.pt.*"):
                 leftover.unlink()
         except OSError as error:
-            raise RunFolderError(
+            raise OutputError(
                 f"{self.path}: cannot be made ({error.strerror or error})",
                 hint="Choose another place: --set experiment.output_dir=FOLDER",
             ) from None
@@ -137,7 +137,7 @@ class RunFolder:
                     writer.writerow(history_columns(record.val_dice_per_label))
                 writer.writerow(_history_row(record))
         except OSError as error:
-            raise RunFolderError(f"{path}: cannot be written ({error.strerror or error})") from None
+            raise OutputError(f"{path}: cannot be written ({error.strerror or error})") from None
 
     def log(self, event: Event | str) -> None:
         """Add a line with the time to `train.log`."""
@@ -147,7 +147,7 @@ class RunFolder:
             with path.open("a", encoding="utf-8") as file:
                 file.write(f"{now} {event}\n")
         except OSError as error:
-            raise RunFolderError(f"{path}: cannot be written ({error.strerror or error})") from None
+            raise OutputError(f"{path}: cannot be written ({error.strerror or error})") from None
 
 
 def history_columns(labels: Sequence[str] | dict[str, float]) -> list[str]:

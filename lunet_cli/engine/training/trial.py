@@ -1,96 +1,25 @@
-"""How to compute: device, precision, memory layout and compilation, chosen by trial where asked to."""
+"""Which way of computing a training takes, by trial where the configuration leaves it open."""
 
 from __future__ import annotations
 
 import copy
 import math
-import platform
 import statistics
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from lunet_cli.config.training import TrainingConfig
 from lunet_cli.engine.networks.blocks import SegmentationNetwork
+from lunet_cli.engine.networks.execution import ExecutionPlan, Precision, prefers_channels_last, resolve_device
 from lunet_cli.engine.training.losses import Loss
 from lunet_cli.engine.training.optimization import make_optimizer
-from lunet_cli.errors import DeviceError
 from lunet_cli.results import Trial
 
-Precision = Literal["fp32", "bf16", "fp16"]
 _TRIAL_STEPS = 4
 _HOPELESS = 1.5  # A candidate so much slower than the fastest after its second step runs no more steps.
 _LOSS_TOLERANCE = 0.03
-
-
-@dataclass(frozen=True)
-class ExecutionPlan:
-    """How a network is computed.
-
-    Args:
-        device: `cpu`, `cuda` or `mps`.
-        precision: Arithmetic under autocast; weights stay in fp32.
-        channels_last: Whether the channel is the fastest axis in memory.
-        compile: Whether `torch.compile` is used.
-    """
-
-    device: str
-    precision: Precision
-    channels_last: bool
-    compile: bool
-
-    def __str__(self) -> str:
-        parts = [self.precision, *(["channels-last"] if self.channels_last else [])]
-        return f"{' '.join(parts + (['compiled'] if self.compile else []))} on {self.device}"
-
-    def autocast(self) -> AbstractContextManager[Any]:
-        """The context to run forward passes in."""
-        dtype = torch.float16 if self.precision == "fp16" else torch.bfloat16
-        return torch.autocast(self.device, dtype, enabled=self.precision != "fp32")
-
-    def place(self, network: SegmentationNetwork) -> SegmentationNetwork:
-        """Move a network to the device, in the layout of the plan."""
-        placed = network.to(self.device)
-        if self.channels_last:
-            placed.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]  # missing in torch's stub
-        return placed
-
-    def place_image(self, image: Tensor) -> Tensor:
-        """Move images (B, C, D, H, W) likewise."""
-        layout = torch.channels_last_3d if self.channels_last else torch.contiguous_format
-        return image.to(self.device, non_blocking=True, memory_format=layout)
-
-    def callable_of(self, network: SegmentationNetwork) -> Callable[[Tensor], Tensor]:
-        """The network, compiled if the plan says so."""
-        return torch.compile(network, dynamic=False) if self.compile else network
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for a checkpoint."""
-        return asdict(self)
-
-
-def resolve_device(name: Literal["auto", "cpu", "cuda", "mps"]) -> str:
-    """The device to use.
-
-    Raises:
-        DeviceError: The named device is not available.
-    """
-    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if name == "auto":
-        return next(device for device in ("cuda", "mps", "cpu") if available[device])
-    if not available[name]:
-        have = ", ".join(device for device, there in available.items() if there)
-        raise DeviceError(
-            f"training.device: {name} is not available; this machine has {have}",
-            hint="Set training.device=auto, or install a build of PyTorch for that device.",
-        )
-    return name
 
 
 def choose_plan(
@@ -130,29 +59,10 @@ def choose_plan(
     return min(fitting, key=lambda plan: trials[plan].step_ms), tuple(trials.values())
 
 
-def machine_name() -> str:
-    """Processor and, if there is one, accelerator in words."""
-    names = [_processor_name(), torch.backends.cpu.get_cpu_capability()]
-    if torch.cuda.is_available():
-        names.append(torch.cuda.get_device_name())
-    return ", ".join(names)
-
-
-def _processor_name() -> str:
-    cpuinfo = Path("/proc/cpuinfo")  # Where the standard library knows the instruction set only.
-    if cpuinfo.is_file():
-        for line in cpuinfo.read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
-
-
 def _candidates(config: TrainingConfig, network: SegmentationNetwork, device: str) -> list[ExecutionPlan]:
     compiled = [False, True] if config.compile == "auto" else [config.compile]
     if config.precision != "auto":
-        # Depthwise convolutions lose in channels-last; others gain on a CPU, and in half precision on CUDA.
-        is_dense = network.spec.topology != "mednext"
-        channels_last = is_dense and (device == "cpu" or (device == "cuda" and config.precision != "fp32"))
+        channels_last = prefers_channels_last(network.spec, device, config.precision)
         return [ExecutionPlan(device, config.precision, channels_last, flag) for flag in compiled]
     precisions: list[Precision] = ["fp32", "bf16"]
     if device == "mps" or (device == "cuda" and not torch.cuda.is_bf16_supported()):

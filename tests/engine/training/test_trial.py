@@ -12,9 +12,10 @@ from lunet_cli.config.network import NetworkSpec
 from lunet_cli.config.training import LossConfig, TrainingConfig
 from lunet_cli.engine.networks import build_network
 from lunet_cli.engine.networks.blocks import SegmentationNetwork
-from lunet_cli.engine.training import execution
-from lunet_cli.engine.training.execution import ExecutionPlan, choose_plan, resolve_device
+from lunet_cli.engine.networks.execution import ExecutionPlan, resolve_device
+from lunet_cli.engine.training import trial
 from lunet_cli.engine.training.losses import make_loss
+from lunet_cli.engine.training.trial import choose_plan
 from lunet_cli.errors import DeviceError
 
 LOSS = make_loss(LossConfig(), "sigmoid")
@@ -39,7 +40,7 @@ def batch() -> tuple[Tensor, Tensor]:
 
 
 def give_times(monkeypatch: pytest.MonkeyPatch, step_ms: Callable[[ExecutionPlan], float]) -> None:
-    monkeypatch.setattr(execution._Trial, "step_ms", property(lambda trial: step_ms(trial._plan)))
+    monkeypatch.setattr(trial._Trial, "step_ms", property(lambda trial: step_ms(trial._plan)))
 
 
 def spoil_losses(monkeypatch: pytest.MonkeyPatch, is_spoilt: Callable[[ExecutionPlan], bool]) -> None:
@@ -58,7 +59,7 @@ def test_explicit_settings_need_no_trial(
     batch: tuple[Tensor, Tensor],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(execution, "_Trial", None)
+    monkeypatch.setattr(trial, "_Trial", None)
     plan, trials = choose_plan(config_of(precision=precision, compile=compiled), network, batch, LOSS)
     assert (plan.device, plan.precision, plan.compile) == ("cpu", precision, compiled)
     assert plan.channels_last
@@ -99,11 +100,11 @@ def test_candidates_draw_the_same_dropout(
     network: SegmentationNetwork, batch: tuple[Tensor, Tensor], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     losses: list[list[float]] = []
-    monkeypatch.setattr(execution, "_agrees", lambda found, expected: losses.append(found) or True)
+    monkeypatch.setattr(trial, "_agrees", lambda found, expected: losses.append(found) or True)
     give_times(monkeypatch, lambda _: 1.0)
     choose_plan(config_of(precision="auto"), network, batch, LOSS)
     channels_last, contiguous, *_ = losses
-    assert len(contiguous) == execution._TRIAL_STEPS
+    assert len(contiguous) == trial._TRIAL_STEPS
     assert len(set(contiguous)) > 1
     assert contiguous == pytest.approx(channels_last, rel=1e-4)
 
@@ -140,12 +141,12 @@ def test_a_candidate_that_disagrees_is_not_chosen(
     ],
 )
 def test_losses_agree_within_three_hundredths(losses: list[float], agrees: bool) -> None:
-    assert execution._agrees(losses, [0.9, 0.8]) is agrees
+    assert trial._agrees(losses, [0.9, 0.8]) is agrees
 
 
 def test_losses_above_one_agree_relative_to_the_largest() -> None:
-    assert execution._agrees([10.2, 5.0], [10.0, 5.2])
-    assert not execution._agrees([10.4, 5.0], [10.0, 5.0])
+    assert trial._agrees([10.2, 5.0], [10.0, 5.2])
+    assert not trial._agrees([10.4, 5.0], [10.0, 5.0])
 
 
 @pytest.mark.parametrize("is_spoilt", [False, True])
@@ -212,7 +213,7 @@ def test_a_missing_device_is_an_error(name: str, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
     config = config_of(device=name)
-    with pytest.raises(DeviceError, match=rf"training\.device: {name} is not available; this machine has cpu$"):
+    with pytest.raises(DeviceError, match=rf"device: {name} is not available; this machine has cpu$"):
         resolve_device(config.device)
 
 

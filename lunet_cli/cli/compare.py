@@ -1,0 +1,36 @@
+"""`lunet compare`: evaluated runs against each other, and against what they cost."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lunet_cli.cli.evaluate import parse_metrics
+from lunet_cli.cli.options import AsJson
+
+
+def compare(
+    runs: Annotated[
+        list[Path], typer.Argument(metavar="RUN...", help="Evaluated runs; the others are compared with the first.")
+    ],
+    metric: Annotated[str, typer.Option(metavar="NAME", help="What they are compared by.")] = "dice",
+    split: Annotated[str, typer.Option(metavar="NAME", help="Which evaluation of the runs.")] = "val",
+    as_json: AsJson = False,
+) -> None:
+    """Compare evaluated runs case by case, and Dice with parameters and FLOPs."""
+    (name,) = parse_metrics([metric])
+    from lunet_cli.engine.evaluation.compare import compare as compare_runs
+    from lunet_cli.engine.evaluation.files import without_nan
+    from lunet_cli.render.console import make_console
+    from lunet_cli.render.tables import compare_table
+
+    result = compare_runs(runs, metric=name, split=split)
+    if as_json:
+        from dataclasses import asdict
+
+        typer.echo(json.dumps(without_nan(asdict(result)), indent=2))
+        return
+    make_console().print(compare_table(result))

@@ -1,0 +1,162 @@
+"""`lunet eval`: measure a trained network, or label maps of any tool."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal, cast
+
+import typer
+
+from lunet_cli.cli.options import (
+    Architecture,
+    AsJson,
+    BatchSize,
+    Device,
+    MaxMemory,
+    Overlap,
+    Precision,
+    Threads,
+    Tta,
+    Window,
+    parse_memory,
+    parse_window,
+)
+from lunet_cli.errors import EXIT_FAILURE, ConfigError
+
+if TYPE_CHECKING:
+    from lunet_cli.config.metrics import MetricName
+
+
+def evaluate(
+    checkpoint: Annotated[
+        Path | None, typer.Argument(metavar="[CHECKPOINT]", help="A best_model.pt, or its run folder.")
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Labelled data set; that of the training if not given.")
+    ] = None,
+    split: Annotated[
+        Literal["train", "val", "test", "all"] | None,
+        typer.Option(help="Which cases; val if not given, and all of --data."),
+    ] = None,
+    predictions: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Label maps of any tool, instead of a CHECKPOINT.")
+    ] = None,
+    references: Annotated[Path | None, typer.Option("--labels", metavar="DIR", help="Their references.")] = None,
+    label: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=VALUE[,VALUE]", help="Name a label of label maps that do not say; repeatable."),
+    ] = None,
+    only_predicted: Annotated[
+        bool, typer.Option("--only-predicted", help="Leave out references that have no prediction.")
+    ] = False,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="DIR", help="For metrics.csv and summary.json; eval/SPLIT of the run."),
+    ] = None,
+    metric: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="Only this metric; repeatable. All if not given.")
+    ] = None,
+    tolerance_mm: Annotated[float, typer.Option("--tolerance", min=0, help="Tolerance of NSD in mm.")] = 1.0,
+    undefined: Annotated[
+        Literal["count", "diagonal"],
+        typer.Option(help="Distances of a missed or invented label: left out and counted, or the largest possible."),
+    ] = "count",
+    ensemble: Annotated[
+        list[Path] | None,
+        typer.Option("--ensemble", metavar="CHECKPOINT", help="Average with this one too; repeatable."),
+    ] = None,
+    tta: Tta = False,
+    window: Window = None,
+    overlap: Overlap = 0.5,
+    batch_size: BatchSize = 2,
+    max_memory: MaxMemory = None,
+    architecture: Architecture = None,
+    device: Device = "auto",
+    precision: Precision = "auto",
+    threads: Threads = None,
+    as_json: AsJson = False,
+) -> None:
+    """Measure a trained network on labelled cases, or label maps against references."""
+    by_files = predictions is not None and references is not None
+    if (predictions is None) != (references is None) or by_files == (checkpoint is not None):
+        raise ConfigError("give either a CHECKPOINT, or both --predictions and --labels")
+    for name, given in (("--data", data), ("--split", split), ("--ensemble", ensemble), ("--arch", architecture)):
+        if by_files and given:
+            raise ConfigError(f"{name}: belongs to a CHECKPOINT, not to --predictions")
+    regions = parse_labels(label or [])
+    sizes, limit = parse_window(window), parse_memory(max_memory)
+    metrics = parse_metrics(metric)
+    from lunet_cli.engine.evaluation.evaluate import EvaluationOptions, evaluate_model, score_predictions
+    from lunet_cli.engine.evaluation.files import without_nan
+    from lunet_cli.engine.inference.predictor import PredictionOptions, Predictor, set_threads
+    from lunet_cli.render.console import make_console, make_status_console
+    from lunet_cli.render.progress import report_progress
+    from lunet_cli.render.tables import eval_table
+
+    set_threads(threads)
+    options = EvaluationOptions(metrics, tolerance_mm, undefined == "diagonal")
+    with report_progress(make_status_console()) as on_event:
+        if checkpoint is None:
+            result = score_predictions(
+                cast("Path", predictions),
+                cast("Path", references),
+                labels=regions,
+                only_predicted=only_predicted,
+                folder=output,
+                options=options,
+                on_event=on_event,
+            )
+        else:
+            how = PredictionOptions(sizes, overlap, batch_size, tta, device, precision, limit)
+            predictor = Predictor.load([checkpoint, *(ensemble or ())], architecture=architecture, options=how)
+            result = evaluate_model(
+                predictor,
+                data=data,
+                split=split,
+                labels=regions,
+                folder=output,
+                options=options,
+                on_event=on_event,
+            )
+    if as_json:
+        from dataclasses import asdict
+
+        typer.echo(json.dumps(without_nan(asdict(result)), indent=2, default=str))
+    else:
+        make_console().print(eval_table(result))
+    if result.failures:
+        raise typer.Exit(EXIT_FAILURE)
+
+
+def parse_labels(texts: list[str]) -> dict[str, tuple[int, ...]] | None:
+    """Labels from `NAME=VALUE[,VALUE]`; None where there are none.
+
+    Raises:
+        ConfigError: One of them is none.
+    """
+    found: dict[str, tuple[int, ...]] = {}
+    for text in texts:
+        name, _, values = text.partition("=")
+        numbers = values.split(",")
+        if not name or not all(number.isdigit() and int(number) > 0 for number in numbers):
+            raise ConfigError(f"--label {text}: is no label", hint="Write anterior=1, or whole=1,2.")
+        found[name] = tuple(map(int, numbers))
+    return found or None
+
+
+def parse_metrics(names: list[str] | None) -> tuple[MetricName, ...]:
+    """The metrics to measure, by their names; all where none is given.
+
+    Raises:
+        ConfigError: There is no such metric.
+    """
+    from lunet_cli.config.metrics import METRICS
+    from lunet_cli.config.presets import closest
+
+    for name in names or ():
+        if name not in METRICS:
+            raise ConfigError(
+                f"--metric {name}: unknown metric. {closest(name, tuple(METRICS))}", hint=f"Known: {', '.join(METRICS)}"
+            )
+    return cast("tuple[MetricName, ...]", tuple(names or METRICS))

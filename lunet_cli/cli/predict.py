@@ -1,0 +1,145 @@
+"""`lunet predict`: from volumes to label maps in the patient's own space."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from lunet_cli.cli.options import (
+    Architecture,
+    AsJson,
+    BatchSize,
+    Device,
+    MaxMemory,
+    Overlap,
+    Precision,
+    Threads,
+    Tta,
+    Window,
+    parse_memory,
+    parse_window,
+)
+from lunet_cli.errors import EXIT_FAILURE, EXIT_INTERRUPTED, ConfigError
+
+if TYPE_CHECKING:
+    from lunet_cli.results import PredictResult
+
+FORMATS = ("nii.gz", "nii", "nrrd", "mha")
+
+
+def predict(
+    checkpoint: Annotated[Path, typer.Argument(metavar="CHECKPOINT", help="A best_model.pt, or its run folder.")],
+    inputs: Annotated[
+        list[Path], typer.Argument(metavar="INPUT...", help="Volumes, folders of them, or folders of DICOM series.")
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="OUT", help="Folder, or file for one volume.")],
+    file_format: Annotated[
+        str | None, typer.Option("--format", metavar="|".join(FORMATS), help="Format of the outputs.")
+    ] = None,
+    probabilities: Annotated[
+        bool, typer.Option("--probabilities", help="Write a float map per label too, as NAME_prob_LABEL.")
+    ] = False,
+    ensemble: Annotated[
+        list[Path] | None,
+        typer.Option("--ensemble", metavar="CHECKPOINT", help="Average with this one too; repeatable."),
+    ] = None,
+    tta: Tta = False,
+    window: Window = None,
+    overlap: Overlap = 0.5,
+    batch_size: BatchSize = 2,
+    steps: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--postprocess",
+            metavar="[LABEL:]STEP",
+            help="largest-component, fill-holes or min-volume=ML; repeatable, applied in order.",
+        ),
+    ] = None,
+    order: Annotated[
+        str | None, typer.Option(metavar="LABEL,...", help="Paint overlapping labels in this order, the last on top.")
+    ] = None,
+    series: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Number, description or UID of the DICOM series to take.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Skip volumes whose output is there.")] = False,
+    shard: Annotated[
+        str | None,
+        typer.Option(metavar="I/N", help="Do the I-th of N shares, from 1; torchrun's rank and world size otherwise."),
+    ] = None,
+    max_memory: MaxMemory = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Estimate memory and time of each volume, write nothing.")
+    ] = False,
+    architecture: Architecture = None,
+    device: Device = "auto",
+    precision: Precision = "auto",
+    threads: Threads = None,
+    as_json: AsJson = False,
+) -> None:
+    """Segment volumes with a trained network; each output lies exactly on its input."""
+    if file_format is not None and file_format not in FORMATS:
+        raise ConfigError(f"--format {file_format}: unknown format", hint=f"Known: {', '.join(FORMATS)}")
+    share = parse_shard(shard)
+    sizes, limit = parse_window(window), parse_memory(max_memory)
+    from lunet_cli.engine.inference.postprocessing import parse_step
+    from lunet_cli.engine.inference.predict import OutputOptions, predict_files
+    from lunet_cli.engine.inference.predictor import PredictionOptions, Predictor, set_threads
+    from lunet_cli.render.console import make_console, make_status_console
+    from lunet_cli.render.progress import report_progress
+    from lunet_cli.render.tables import predict_plan_table, predict_table
+
+    set_threads(threads)
+    options = PredictionOptions(sizes, overlap, batch_size, tta, device, precision, limit)
+    predictor = Predictor.load([checkpoint, *(ensemble or ())], architecture=architecture, options=options)
+    labels = predictor.card.labels.names
+    writing = OutputOptions(
+        path=output,
+        suffix=None if file_format is None else f".{file_format}",
+        probabilities=probabilities,
+        steps=tuple(parse_step(text, labels) for text in steps or ()),
+        order=None if order is None else tuple(name.strip() for name in order.split(",")),
+        resume=resume,
+        shard=share,
+        series=series,
+    )
+    status = make_status_console()
+    try:
+        with report_progress(status) as on_event:
+            result = predict_files(predictor, inputs, writing, dry_run=dry_run, on_event=on_event)
+    except KeyboardInterrupt:
+        again = [arg for arg in sys.argv[1:] if arg != "--resume"]
+        status.print("Interrupted; finished files are whole. Go on with:", highlight=False)
+        status.print(f"  {shlex.join(['lunet', *again, '--resume'])}", highlight=False, soft_wrap=True, markup=False)
+        raise typer.Exit(EXIT_INTERRUPTED) from None
+    if as_json:
+        typer.echo(json.dumps(_to_json(result), indent=2))
+    else:
+        make_console().print(predict_plan_table(result) if dry_run else predict_table(result))
+    if result.failures:
+        raise typer.Exit(EXIT_FAILURE)
+
+
+def parse_shard(text: str | None) -> tuple[int, int]:
+    """Share (from 0) and number of shares, from `I/N` or from what torchrun sets.
+
+    Raises:
+        ConfigError: `text` is no share.
+    """
+    if text is None:
+        return int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+    number, slash, count = text.partition("/")
+    if not (slash and number.isdigit() and count.isdigit() and 1 <= int(number) <= int(count)):
+        raise ConfigError(f"--shard {text}: is no share", hint="Write 1/4, 2/4, 3/4 and 4/4 for four processes.")
+    return int(number) - 1, int(count)
+
+
+def _to_json(result: PredictResult) -> dict[str, Any]:
+    plain: dict[str, Any] = json.loads(json.dumps(asdict(result), default=str))
+    return plain

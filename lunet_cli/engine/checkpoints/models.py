@@ -1,0 +1,111 @@
+"""A trained network ready for use, from a checkpoint of ours or of the authors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from lunet_cli.config.presets import parse_preset
+from lunet_cli.engine.checkpoints.authors import check_weights, is_authors_checkpoint, load_authors_weights
+from lunet_cli.engine.checkpoints.checkpoint import ModelCard, load_checkpoint, load_values
+from lunet_cli.engine.data.labels import LabelScheme
+from lunet_cli.engine.data.preprocessing import Normalization, Preprocessing
+from lunet_cli.engine.networks import build_network
+from lunet_cli.engine.networks.blocks import SegmentationNetwork
+from lunet_cli.engine.run_folder import RunFolder
+from lunet_cli.errors import CheckpointError
+
+# Their networks have seen whole volumes, with intensities as they are stored.
+_AUTHORS_PREPROCESSING = Preprocessing(None, None, Normalization("none", 40.0, 400.0))
+
+
+@dataclass(frozen=True)
+class Model:
+    """A trained network and how it is used.
+
+    Args:
+        path: Where it was loaded from.
+        card: What it is.
+        network: The network, in evaluation mode on the CPU.
+        window: Voxels (D, H, W) that it should see at once; None for whole volumes.
+        architecture: Name of its preset.
+        execution: How it was computed when it was validated (see `ExecutionPlan`); None if that is not known.
+        config: The configuration of its training as plain values; None if that is not known.
+    """
+
+    path: Path
+    card: ModelCard
+    network: SegmentationNetwork
+    window: tuple[int, int, int] | None
+    architecture: str
+    execution: dict[str, Any] | None
+    config: dict[str, Any] | None
+
+
+def find_checkpoint(source: Path) -> Path:
+    """The file that a path means: itself, or in a run folder the best model, or else its last state.
+
+    Raises:
+        CheckpointError: There is no such file, or none in the folder.
+    """
+    if not source.is_dir():
+        return source
+    folder = RunFolder(source)
+    found = next((path for path in (folder.best, folder.last) if path.is_file()), None)
+    if found is None:
+        raise CheckpointError(f"{source}: holds no checkpoint", hint="A run folder has best_model.pt after an epoch.")
+    return found
+
+
+def load_model(source: Path, *, architecture: str | None = None) -> Model:
+    """Load a trained network.
+
+    Args:
+        source: A checkpoint, a run folder, or a checkpoint of the authors' release of Lean Unet.
+        architecture: Preset name; needed for, and only for, a checkpoint of the authors.
+
+    Raises:
+        CheckpointError: The file is missing, damaged, of a newer format, or does not fit `architecture`.
+        ConfigError: There is no such preset.
+    """
+    path = find_checkpoint(source)
+    values = load_values(path)
+    if is_authors_checkpoint(values):
+        return _load_authors_model(path, values, architecture)
+    checkpoint = load_checkpoint(path, values)
+    if architecture is not None:
+        raise CheckpointError(f"{path}: knows its own network", hint="Leave out --arch.")
+    network = build_network(checkpoint.card.network).eval()
+    check_weights(checkpoint.weights, network, path)
+    network.load_state_dict(checkpoint.weights)
+    name = str(checkpoint.config.get("model", {}).get("architecture", checkpoint.card.network.family))
+    return Model(path, checkpoint.card, network, checkpoint.card.window, name, checkpoint.execution, checkpoint.config)
+
+
+def _load_authors_model(path: Path, values: dict[str, Any], architecture: str | None) -> Model:
+    if architecture is None:
+        raise CheckpointError(
+            f"{path}: comes from the authors' release of Lean Unet, and does not say which network it holds",
+            hint="Name it with --arch, such as --arch lunet_small_4f; lunet presets list shows all.",
+        )
+    preset = parse_preset(architecture)
+    in_channels, out_channels = _channels(values["model_state_dict"])
+    spec = replace(preset.spec, in_channels=in_channels, out_channels=out_channels)
+    network = build_network(spec).eval()
+    load_authors_weights(values, network, path)
+    names = ["foreground"] if out_channels == 1 else [f"channel_{index + 1}" for index in range(out_channels)]
+    scheme = LabelScheme(tuple((name, (index + 1,)) for index, name in enumerate(names)), "sigmoid")
+    stride = spec.total_stride
+    card = ModelCard(spec, scheme, _AUTHORS_PREPROCESSING, (stride, stride, stride))
+    return Model(path, card, network, None, preset.name, None, None)
+
+
+def _channels(weights: dict[str, Tensor]) -> tuple[int, int]:
+    """Image channels, from the first convolution, and output channels, from the last; 1 where there is none."""
+    kernels = {name.removeprefix("module."): tensor for name, tensor in weights.items() if tensor.ndim == 5}
+    first = next((kernel for name, kernel in kernels.items() if name.startswith(("encoders.0.", "stem."))), None)
+    last = kernels.get("out_conv.weight")
+    return (1 if first is None else int(first.shape[1])), (1 if last is None else int(last.shape[0]))

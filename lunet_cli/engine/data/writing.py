@@ -1,0 +1,60 @@
+"""Writing volumes so that a file is there whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import SimpleITK as sitk  # noqa: N813
+
+from lunet_cli.engine.data.volume import Geometry
+from lunet_cli.errors import DataError
+
+PARTIAL = ".partial"
+
+
+def write_volume(array: npt.NDArray[Any], geometry: Geometry, path: Path) -> None:
+    """Write an array (D, H, W) with its place in the patient, compressed where the format can.
+
+    The file is written in the folder `.partial` beside its place, read again, compared and only then moved: ITK does
+    not notice a full disk while it writes NIfTI.
+
+    Raises:
+        DataError: It cannot be written; nothing is left at `path`.
+    """
+    image = sitk.GetImageFromArray(array)
+    image.SetSpacing(geometry.spacing_mm[::-1])
+    image.SetOrigin(geometry.origin_mm)
+    image.SetDirection(geometry.direction)
+    partial = path.parent / PARTIAL / path.name
+    try:
+        partial.parent.mkdir(parents=True, exist_ok=True)
+        sitk.WriteImage(image, str(partial), useCompression=True)
+        del image
+        stored = sitk.ReadImage(str(partial))
+        if not np.array_equal(sitk.GetArrayViewFromImage(stored), array):
+            raise OSError("what was written differs from what was to be written")
+        os.replace(partial, path)
+    except (OSError, RuntimeError) as error:
+        partial.unlink(missing_ok=True)
+        raise DataError(f"{path}: cannot be written ({_reason(error, path.parent)})") from None
+
+
+def remove_partial_folder(folder: Path) -> None:
+    """Remove the folder of unfinished files, unless another process has some there."""
+    try:
+        (folder / PARTIAL).rmdir()
+    except OSError:
+        return
+
+
+def _reason(error: Exception, folder: Path) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    if folder.is_dir() and shutil.disk_usage(folder).free < 2**20:
+        return "No space left on device"
+    return str(error).strip().splitlines()[-1]

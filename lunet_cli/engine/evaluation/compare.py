@@ -1,0 +1,163 @@
+"""The job `compare`: evaluated runs against each other on the same cases, and against what they cost."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy import stats
+
+from lunet_cli.config.metrics import METRICS, MetricName
+from lunet_cli.engine.evaluation.files import SUMMARY, TABLE, read_facts, read_scores
+from lunet_cli.engine.evaluation.summary import MEAN_LABEL, bootstrap_interval, values_by_label
+from lunet_cli.errors import ConfigError, DataError
+from lunet_cli.results import ComparedRun, CompareResult, PairedDifference
+
+_ByLabel = dict[str, dict[str, float]]
+
+
+def compare(runs: Sequence[Path], *, metric: MetricName = "dice", split: str = "val") -> CompareResult:
+    """Compare evaluated runs.
+
+    Args:
+        runs: Run folders, or folders with a `metrics.csv`, at least two; the others are compared with the first.
+        metric: What they are compared by.
+        split: Which evaluation of a run folder is meant.
+
+    Raises:
+        DataError: A run has not been evaluated, or two share no case.
+        ConfigError: There are fewer than two runs.
+    """
+    if len(runs) < 2:
+        raise ConfigError("lunet compare needs at least two runs", hint="lunet compare runs/a runs/b")
+    folders = [_evaluation_folder(run, split) for run in runs]
+    names = _names(runs)
+    values = [_values(folder, metric) for folder in folders]
+    facts = [read_facts(folder / SUMMARY).get("model") or {} for folder in folders]
+    differences: list[PairedDifference] = []
+    for label in values[0]:
+        others = [(name, of_run[label]) for name, of_run in zip(names[1:], values[1:], strict=True) if label in of_run]
+        differences += _differences(label, values[0][label], others)
+    if not differences:
+        raise DataError(f"{folders[0]} and {folders[1]}: have no label in common")
+    return CompareResult(metric, tuple(_pareto(names, values, facts, metric)), tuple(differences))
+
+
+def _evaluation_folder(run: Path, split: str) -> Path:
+    for folder in (run, run / "eval" / split):
+        if (folder / TABLE).is_file():
+            return folder
+    if not run.is_dir():
+        raise DataError(f"{run}: there is no such folder")
+    raise DataError(f"{run}: has not been evaluated on '{split}'", hint=f"lunet eval {run} --split {split}")
+
+
+def _names(runs: Sequence[Path]) -> list[str]:
+    """Folder names, or whole paths where those are not enough."""
+    names = [run.resolve().name for run in runs]
+    return names if len(set(names)) == len(names) else [str(run) for run in runs]
+
+
+def _values(folder: Path, metric: MetricName) -> _ByLabel:
+    scores = read_scores(folder / TABLE)
+    if metric not in scores[0].values:
+        raise DataError(
+            f"{folder / TABLE}: has no column {METRICS[metric].column(metric)}",
+            hint=f"lunet eval ... --metric {metric}",
+        )
+    return {label: of_label[metric] for label, of_label in values_by_label(scores, [metric]).items()}
+
+
+def _differences(
+    label: str, baseline: dict[str, float], others: list[tuple[str, dict[str, float]]]
+) -> list[PairedDifference]:
+    paired = [_paired(baseline, values) for _, values in others]
+    p_values = _holm([_wilcoxon(values) for values in paired])
+    return [
+        PairedDifference(
+            run=name,
+            label=label,
+            mean=float(pairs.mean()) if len(pairs) else math.nan,
+            interval=bootstrap_interval(pairs),
+            p_value=p_value,
+            num_cases=len(pairs),
+            num_left_out=len(baseline.keys() | values.keys()) - len(pairs),
+        )
+        for (name, values), pairs, p_value in zip(others, paired, p_values, strict=True)
+    ]
+
+
+def _paired(baseline: dict[str, float], values: dict[str, float]) -> npt.NDArray[np.float64]:
+    """Differences (N,) over the cases where both are defined."""
+    pairs = np.array([values[case] - baseline[case] for case in baseline if case in values])
+    return pairs[~np.isnan(pairs)] if len(pairs) else pairs
+
+
+def _wilcoxon(differences: npt.NDArray[np.float64]) -> float:
+    """Two-sided p-value of the Wilcoxon signed-rank test; cases without a difference do not count."""
+    # Values come from a table of nine digits: what differs less is equal.
+    different = differences[np.abs(differences) > 1e-9]
+    return float(stats.wilcoxon(different).pvalue) if len(different) else 1.0
+
+
+def _holm(p_values: list[float]) -> list[float]:
+    """Adjust p-values for their number.
+
+    References:
+        Holm, A simple sequentially rejective multiple test procedure (1979).
+    """
+    adjusted, highest = [1.0] * len(p_values), 0.0
+    for rank, index in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
+        highest = max(highest, min(1.0, (len(p_values) - rank) * p_values[index]))
+        adjusted[index] = highest
+    return adjusted
+
+
+def _pareto(
+    names: list[str], values: list[_ByLabel], facts: list[dict[str, Any]], metric: MetricName
+) -> list[ComparedRun]:
+    means = []
+    for by_label in values:
+        of_run = by_label.get(MEAN_LABEL) or next(iter(by_label.values()))
+        defined = [value for value in of_run.values() if not math.isnan(value)]
+        means.append(float(np.mean(defined)) if defined else math.nan)
+    costs = {key: [of_run.get(key) for of_run in facts] for key in ("parameters", "conv_flops_at_64")}
+    fronts = {key: _front(means, known, metric) for key, known in costs.items()}
+    return [
+        ComparedRun(
+            run=name,
+            architecture=str(facts[index].get("architecture", "")),
+            value=means[index],
+            parameters=costs["parameters"][index],
+            flops=costs["conv_flops_at_64"][index],
+            on_parameter_front=fronts["parameters"][index],
+            on_flop_front=fronts["conv_flops_at_64"][index],
+        )
+        for index, name in enumerate(names)
+    ]
+
+
+def _front(means: list[float], costs: Sequence[int | None], metric: MetricName) -> list[bool]:
+    """Whether no other run is at least as good at no more cost, and better in one of the two."""
+    sign = {"higher": 1.0, "lower": -1.0, "zero": -1.0}[METRICS[metric].better]
+    quality = [sign * (abs(mean) if METRICS[metric].better == "zero" else mean) for mean in means]
+
+    def is_beaten(index: int) -> bool:
+        cost = costs[index]
+        return any(
+            other is not None
+            and cost is not None
+            and quality[i] >= quality[index]
+            and other <= cost
+            and (quality[i], -other) != (quality[index], -cost)
+            for i, other in enumerate(costs)
+        )
+
+    return [
+        costs[index] is not None and not math.isnan(means[index]) and not is_beaten(index)
+        for index in range(len(means))
+    ]

@@ -1,0 +1,408 @@
+"""The job `evaluate`: trained networks against labelled cases, or masks from any tool against reference masks."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import SimpleITK as sitk  # noqa: N813
+from pydantic import ValidationError
+
+from lunet_cli.config.data import DataConfig
+from lunet_cli.config.metrics import MetricName
+from lunet_cli.config.network import count_conv_flops, count_parameters
+from lunet_cli.config.run import RunConfig
+from lunet_cli.engine.checkpoints.models import Model
+from lunet_cli.engine.data.cases import Case, CaseSet
+from lunet_cli.engine.data.labels import LabelScheme
+from lunet_cli.engine.data.layouts import find_cases, find_labels, volumes_in
+from lunet_cli.engine.data.splits import find_test_cases, load_cases
+from lunet_cli.engine.data.store import require_known_values, require_same_grid
+from lunet_cli.engine.data.volume import Geometry, read_label, stem
+from lunet_cli.engine.evaluation.files import write_evaluation
+from lunet_cli.engine.evaluation.scores import ALL_METRICS, score_label
+from lunet_cli.engine.evaluation.summary import NUM_RESAMPLES, SEED, summarize
+from lunet_cli.engine.evaluation.surface import field_of_view_diagonal_mm
+from lunet_cli.engine.inference.predictor import Predictor
+from lunet_cli.engine.run_folder import versions
+from lunet_cli.errors import CheckpointError, ConfigError, DataError, LunetError
+from lunet_cli.results import CaseFailed, CaseScore, CaseScored, Caution, EvalResult, Event, Notice, WindowDone
+
+SplitName = Literal["train", "val", "test", "all"]
+OnEvent = Callable[[Event], None]
+Mask = npt.NDArray[np.bool_]
+_IN_MM = ("hausdorff95", "hausdorff", "assd")
+
+
+@dataclass(frozen=True)
+class EvaluationOptions:
+    """What to measure.
+
+    Args:
+        metrics: The metrics.
+        tolerance_mm: Distance that NSD still counts as equal.
+        penalty: Whether undefined distances in mm take the diagonal of the field of view, the largest one possible,
+            instead of being left out of the mean and counted.
+    """
+
+    metrics: tuple[MetricName, ...] = ALL_METRICS
+    tolerance_mm: float = 1.0
+    penalty: bool = False
+
+
+@dataclass(frozen=True)
+class _Pair:
+    """A case to measure: `load` gives the masks of each label, prediction first, and the grid."""
+
+    case: str
+    load: Callable[[], tuple[Iterator[tuple[str, Mask, Mask]], Geometry]]
+
+
+def evaluate_model(
+    predictor: Predictor,
+    *,
+    data: Path | None = None,
+    split: SplitName | None = None,
+    labels: dict[str, tuple[int, ...]] | None = None,
+    folder: Path | None = None,
+    options: EvaluationOptions = EvaluationOptions(),
+    on_event: OnEvent = lambda event: None,
+) -> EvalResult:
+    """Segment labelled cases and measure the result, on the grid of the files.
+
+    Args:
+        predictor: The networks.
+        data: A labelled data set; None takes that of the training.
+        split: Which cases: `train` or `val` of the training, `test` as the data set says, or `all`. None takes `val`
+            of the data of the training, and `all` of other data.
+        labels: Names and values that the outputs mean, for a checkpoint of the authors, which does not say.
+        folder: Where `metrics.csv` and `summary.json` go; None takes `eval/<split>` beside the checkpoint.
+        options: What to measure.
+        on_event: Called with what happens.
+
+    Returns:
+        What was found; cases that could not be used are in `failures`.
+
+    Raises:
+        LunetError: Of the kind that fits, if there is nothing to evaluate.
+    """
+    model = predictor.models[0]
+    scheme = _scheme_of(model, labels)
+    chosen: SplitName = split or ("val" if data is None else "all")
+    case_set, cases, origin = _select_cases(model, data, chosen)
+    trained_on = _recorded_split(model).get("train", [])
+    seen = [case.case_id for case in cases if case.case_id in set(trained_on)] if chosen != "train" else []
+    if seen:
+        on_event(Caution(f"{len(seen)} of {len(cases)} cases were trained on, such as {seen[0]}; their values flatter"))
+    on_event(Notice(f"{len(cases)} cases: {origin}; computing in {predictor.plan}"))
+
+    def pair(case: Case) -> _Pair:
+        return _Pair(case.case_id, lambda: _predict_masks(predictor, scheme, case_set, case, on_event))
+
+    destination = folder or model.path.parent / "eval" / chosen
+    scores, failures = _measure([pair(case) for case in cases], options, on_event)
+    facts = {
+        "model": _describe(predictor),
+        "data": {"root": case_set.root, "layout": case_set.layout, "split": chosen, "origin": origin},
+        "labels": {name: list(values) for name, values in scheme.regions},
+        **_facts(options, scores),
+    }
+    title = f"{model.architecture} ({model.path}) on {origin}"
+    return _finish(title, scores, failures, facts, destination, options)
+
+
+def score_predictions(
+    predictions: Path,
+    references: Path,
+    *,
+    labels: dict[str, tuple[int, ...]] | None = None,
+    only_predicted: bool = False,
+    folder: Path | None = None,
+    options: EvaluationOptions = EvaluationOptions(),
+    on_event: OnEvent = lambda event: None,
+) -> EvalResult:
+    """Measure label maps of any tool.
+
+    Args:
+        predictions: A folder of label maps, or one.
+        references: A folder of label maps of the same names, or one. Of the names, `ct_`, `label_` and `_0000` do not
+            count.
+        labels: Names and values; None takes those of a `dataset.json` beside, or else each value as its own label.
+        only_predicted: Whether references without a prediction are left out in silence instead of as a failure.
+        folder: Where `metrics.csv` and `summary.json` go; None takes that of the predictions.
+        options: What to measure.
+        on_event: Called with what happens.
+
+    Raises:
+        LunetError: Of the kind that fits, if there is nothing to evaluate.
+    """
+    found, expected = _label_maps(predictions), _label_maps(references)
+    if predictions.is_file() and references.is_file():
+        found = dict(zip(expected, found.values(), strict=True))
+    missing = [name for name in expected if name not in found]
+    if len(missing) == len(expected):
+        raise DataError(
+            f"{predictions}: no label map is called like one of {references}, such as {missing[0]}",
+            hint="A prediction has the name of its reference.",
+        )
+    surplus = len([name for name in found if name not in expected])
+    if surplus:
+        on_event(Caution(f"{surplus} predictions have no reference and are left out"))
+    regions = labels or find_labels(references, predictions) or _labels_by_value([*expected.values()])
+    scheme = LabelScheme(tuple(regions.items()), "sigmoid")
+    failures = []
+    if missing and not only_predicted:
+        what = f"{len(missing)} of {len(expected)} references have no prediction, such as {missing[0]}"
+        failures = [CaseFailed(missing[0], f"{predictions}: {what}", "To measure the others only: --only-predicted")]
+        on_event(failures[0])
+    pairs = [
+        _Pair(name, lambda name=name: _read_masks(scheme, found[name], expected[name]))  # type: ignore[misc]
+        for name in expected
+        if name in found
+    ]
+    scores, failed = _measure(pairs, options, on_event)
+    facts = {
+        "data": {"predictions": predictions, "references": references},
+        "labels": {name: list(values) for name, values in regions.items()},
+        **_facts(options, scores),
+    }
+    destination = folder or (predictions if predictions.is_dir() else predictions.parent)
+    title = f"{predictions} against {references}"
+    return _finish(title, scores, [*failures, *failed], facts, destination, options)
+
+
+def _measure(
+    pairs: Sequence[_Pair], options: EvaluationOptions, on_event: OnEvent
+) -> tuple[list[CaseScore], list[CaseFailed]]:
+    scores: list[CaseScore] = []
+    failures: list[CaseFailed] = []
+    for number, pair in enumerate(pairs, start=1):
+        try:
+            masks, geometry = pair.load()
+            rows = [
+                _penalize(
+                    score_label(
+                        pair.case,
+                        label,
+                        prediction,
+                        reference,
+                        geometry.spacing_mm,
+                        metrics=options.metrics,
+                        tolerance_mm=options.tolerance_mm,
+                    ),
+                    geometry,
+                    options,
+                )
+                for label, prediction, reference in masks
+            ]
+        except LunetError as error:
+            failures.append(CaseFailed(pair.case, error.message, error.hint))
+            on_event(failures[-1])
+            continue
+        scores += rows
+        dice = [row.values["dice"] for row in rows if "dice" in row.values]
+        on_event(CaseScored(pair.case, float(np.mean(dice)) if dice else math.nan, number, len(pairs)))
+    return scores, failures
+
+
+def _penalize(score: CaseScore, geometry: Geometry, options: EvaluationOptions) -> CaseScore:
+    if not options.penalty:
+        return score
+    diagonal = field_of_view_diagonal_mm(geometry.size, geometry.spacing_mm)
+    values = {name: diagonal if name in _IN_MM and math.isnan(value) else value for name, value in score.values.items()}
+    return replace(score, values=values)
+
+
+def _finish(
+    title: str,
+    scores: list[CaseScore],
+    failures: list[CaseFailed],
+    facts: dict[str, Any],
+    folder: Path,
+    options: EvaluationOptions,
+) -> EvalResult:
+    summaries = summarize(scores, metrics=options.metrics)
+    result = EvalResult(title, tuple(scores), summaries, tuple(failures), facts, folder)
+    if scores:
+        write_evaluation(result, options.metrics)
+    return result
+
+
+def _predict_masks(
+    predictor: Predictor, scheme: LabelScheme, case_set: CaseSet, case: Case, on_event: OnEvent
+) -> tuple[Iterator[tuple[str, Mask, Mask]], Geometry]:
+    channels, label = case_set.reader(case)
+    require_same_grid(case, channels[0], label)
+    require_known_values(str(case.label), label, scheme)
+    num_windows = predictor.plan_windows(Geometry.of(channels[0])).num_windows
+    done = 0
+
+    def on_window() -> None:
+        nonlocal done
+        done += 1
+        on_event(WindowDone(done, num_windows, case.case_id))
+
+    try:
+        segmentation = predictor.segment(channels, on_window=on_window)
+    except DataError as error:
+        raise DataError(
+            f"{case.images[0] if case.images else case.case_id}: {error.message}", hint=error.hint
+        ) from None
+    reference = sitk.GetArrayFromImage(label)
+
+    def masks() -> Iterator[tuple[str, Mask, Mask]]:
+        for index, (name, values) in enumerate(scheme.regions):
+            yield name, segmentation.mask(index), _has_value(reference, values)
+
+    return masks(), segmentation.geometry
+
+
+def _read_masks(
+    scheme: LabelScheme, prediction: Path, reference: Path
+) -> tuple[Iterator[tuple[str, Mask, Mask]], Geometry]:
+    maps = [read_label(path) for path in (prediction, reference)]
+    geometries = [Geometry.of(label) for label in maps]
+    differences = geometries[1].differences(geometries[0])
+    if differences:
+        raise DataError(
+            f"{prediction}: does not lie on the grid of {reference}: {'; '.join(differences)}",
+            hint="Resample the prediction onto the reference (nearest neighbour).",
+        )
+    for path, label in zip((prediction, reference), maps, strict=True):
+        require_known_values(str(path), label, scheme)
+    arrays = [sitk.GetArrayFromImage(label) for label in maps]
+
+    def masks() -> Iterator[tuple[str, Mask, Mask]]:
+        for name, values in scheme.regions:
+            yield name, _has_value(arrays[0], values), _has_value(arrays[1], values)
+
+    return masks(), geometries[1]
+
+
+def _select_cases(model: Model, data: Path | None, split: SplitName) -> tuple[CaseSet, tuple[Case, ...], str]:
+    """The cases to evaluate, and where they come from in words."""
+    if model.config is None and data is None:
+        raise CheckpointError(
+            f"{model.path}: does not say what it was trained on", hint="Name a labelled data set with --data FOLDER."
+        )
+    config = _run_config(model)
+    if data is not None:
+        config = config.model_copy(update={"data": DataConfig(root=data, split=config.data.split)})
+    place = str(data or config.data.root or f"{config.data.train_dir} and {config.data.val_dir}")
+    if config.data.root is None and config.data.train_dir is None:
+        place = "phantom"
+    if split == "all" and data is not None:
+        case_set = find_cases(data, "auto")
+        return case_set, case_set.cases, f"all cases of {place}"
+    if split == "test":
+        case_set = find_test_cases(config.data)
+        return case_set, case_set.cases, f"test cases of {place}"
+    recorded = _recorded_split(model)
+    case_set, computed = load_cases(config.data, seed=config.experiment.seed)
+    if split == "all":
+        return case_set, case_set.cases, f"all cases of {place}"
+    if not recorded:
+        return case_set, computed.train if split == "train" else computed.val, f"{split} cases of {place}"
+    by_id = {case.case_id: case for case in case_set.cases}
+    gone = [name for name in recorded[split] if name not in by_id]
+    if gone:
+        raise DataError(
+            f"{place}: {len(gone)} of the {len(recorded[split])} {split} cases of the training are not there, such as "
+            f"{gone[0]}",
+            hint="Name the data set of the training with --data FOLDER, or take all cases of another: --split all.",
+        )
+    return case_set, tuple(by_id[name] for name in recorded[split]), f"{split} cases of {place}"
+
+
+def _recorded_split(model: Model) -> dict[str, list[str]]:
+    """The cases of the training as its run folder has recorded them; empty where the checkpoint stands alone."""
+    path = model.path.parent / "manifest.json"
+    try:
+        recorded = json.loads(path.read_text(encoding="utf-8"))["split"]
+        return {side: [str(name) for name in recorded[side]] for side in ("train", "val")}
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{path}: cannot be read ({error!r})", hint="Move the checkpoint out of its folder.") from None
+
+
+def _run_config(model: Model) -> RunConfig:
+    try:
+        return RunConfig.model_validate(model.config or {})
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise CheckpointError(f"{model.path}: its configuration is not that of this lunet ({where})") from None
+
+
+def _scheme_of(model: Model, labels: dict[str, tuple[int, ...]] | None) -> LabelScheme:
+    scheme = model.card.labels
+    if labels is None:
+        return scheme
+    if model.config is not None:
+        raise ConfigError("--label: the checkpoint knows its labels", hint="Leave --label out.")
+    if len(labels) != len(scheme.regions):
+        raise ConfigError(f"--label: {len(labels)} labels for a network of {len(scheme.regions)} output channels")
+    return LabelScheme(tuple(labels.items()), scheme.activation)
+
+
+def _has_value(array: npt.NDArray[np.uint16], values: tuple[int, ...]) -> Mask:
+    mask: Mask = array == values[0]
+    for value in values[1:]:
+        mask |= array == value
+    return mask
+
+
+def _label_maps(path: Path) -> dict[str, Path]:
+    """Label maps by their names, without what marks images and channels."""
+    if not path.exists():
+        raise DataError(f"{path}: there is no such file or folder")
+    files = [path] if path.is_file() else volumes_in(path)
+    if not files:
+        raise DataError(f"{path}: holds no label map")
+    return {re.sub(r"^(ct|label)_|_0000$", "", stem(file)): file for file in files}
+
+
+def _labels_by_value(paths: Sequence[Path]) -> dict[str, tuple[int, ...]]:
+    values: set[int] = set()
+    for path in paths:
+        try:
+            values |= set(np.unique(sitk.GetArrayViewFromImage(read_label(path))).tolist())
+        except DataError:
+            continue  # Measuring the case says what is wrong.
+    found = sorted(value for value in values if value > 0)
+    if not found:
+        raise DataError(f"{paths[0].parent}: no reference has a label", hint="Name the labels with --label NAME=VALUE.")
+    return {str(value): (value,) for value in found}
+
+
+def _describe(predictor: Predictor) -> dict[str, Any]:
+    spec, options = predictor.card.network, predictor.options
+    return {
+        "checkpoints": [str(model.path) for model in predictor.models],
+        "architecture": predictor.models[0].architecture,
+        "parameters": sum(count_parameters(model.card.network) for model in predictor.models),
+        "conv_flops_at_64": sum(count_conv_flops(model.card.network) for model in predictor.models),
+        "channels": list(spec.channels),
+        "execution": predictor.plan.to_dict(),
+        "window": options.window or predictor.models[0].window,
+        "overlap": options.overlap,
+        "tta": options.tta,
+    }
+
+
+def _facts(options: EvaluationOptions, scores: Sequence[CaseScore]) -> dict[str, Any]:
+    return {
+        "num_cases": len({score.case for score in scores}),
+        "nsd_tolerance_mm": options.tolerance_mm,
+        "undefined_distances": "diagonal of the field of view" if options.penalty else "left out and counted",
+        "bootstrap": {"resamples": NUM_RESAMPLES, "seed": SEED, "interval": "95 % percentile, over cases"},
+        "versions": versions(),
+    }

@@ -1,0 +1,80 @@
+"""All measures of one prediction against its reference."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from lunet_cli.config.metrics import METRICS, MetricName
+from lunet_cli.engine.evaluation.overlap import Overlap
+from lunet_cli.engine.evaluation.surface import SurfaceDistances
+from lunet_cli.results import CaseScore
+
+Mask = npt.NDArray[np.bool_]
+ALL_METRICS: tuple[MetricName, ...] = tuple(METRICS)
+_OF_SURFACES = {"hausdorff95", "hausdorff", "assd", "nsd"}
+
+
+def evaluate(
+    prediction: Mask,
+    reference: Mask,
+    spacing_mm: tuple[float, float, float],
+    *,
+    metrics: Sequence[MetricName] = ALL_METRICS,
+    tolerance_mm: float = 1.0,
+) -> dict[MetricName, float]:
+    """Measure a prediction.
+
+    Args:
+        prediction: Mask (D, H, W), bool.
+        reference: Mask (D, H, W), bool.
+        spacing_mm: Voxel size (z, y, x).
+        metrics: What to measure; `config.metrics.METRICS` has the definitions.
+        tolerance_mm: Distance that NSD still counts as equal.
+
+    Returns:
+        The value of each metric; NaN where it is undefined.
+
+    Raises:
+        ValueError: The masks differ in shape.
+    """
+    if prediction.shape != reference.shape:
+        raise ValueError(f"the prediction has shape {prediction.shape}, the reference {reference.shape}")
+    overlap = Overlap.of(prediction, reference)
+    values: dict[MetricName, float] = {
+        "dice": overlap.share_of((overlap.prediction + overlap.reference) / 2),
+        "iou": overlap.share_of(overlap.prediction + overlap.reference - overlap.shared),
+        "sensitivity": overlap.share_of(overlap.reference),
+        "precision": overlap.share_of(overlap.prediction),
+        "relative_volume_difference": overlap.relative_difference,
+        "absolute_volume_difference": abs(overlap.prediction - overlap.reference) * math.prod(spacing_mm) / 1000,
+    }
+    if _OF_SURFACES & set(metrics):
+        distances = SurfaceDistances.between(prediction, reference, spacing_mm)
+        values |= {
+            "hausdorff95": distances.percentile(95),
+            "hausdorff": distances.percentile(100),
+            "assd": distances.mean,
+            "nsd": distances.share_within(tolerance_mm),
+        }
+    return {name: values[name] for name in metrics}
+
+
+def score_label(
+    case: str,
+    label: str,
+    prediction: Mask,
+    reference: Mask,
+    spacing_mm: tuple[float, float, float],
+    *,
+    metrics: Sequence[MetricName],
+    tolerance_mm: float,
+) -> CaseScore:
+    """Measure one label of one case; see `evaluate`."""
+    values = evaluate(prediction, reference, spacing_mm, metrics=metrics, tolerance_mm=tolerance_mm)
+    voxel_ml = math.prod(spacing_mm) / 1000
+    volumes = (int(np.count_nonzero(mask)) * voxel_ml for mask in (prediction, reference))
+    return CaseScore(case, label, {str(name): value for name, value in values.items()}, *volumes)

@@ -1,0 +1,312 @@
+"""From the channels of a volume to its segmentation, with one trained network or several."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import combinations, pairwise
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import SimpleITK as sitk  # noqa: N813
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from lunet_cli.engine.checkpoints.checkpoint import ModelCard
+from lunet_cli.engine.checkpoints.models import Model, load_model
+from lunet_cli.engine.data.preprocessing import Placement
+from lunet_cli.engine.data.volume import Geometry
+from lunet_cli.engine.inference.memory import Estimate, estimate_memory
+from lunet_cli.engine.inference.segmentation import Segmentation, SegmentationBuilder
+from lunet_cli.engine.inference.sliding_window import Forward, Size, Stitcher, run_windows, window_starts
+from lunet_cli.engine.networks.blocks import SegmentationNetwork
+from lunet_cli.engine.networks.execution import ExecutionPlan, Precision, prefers_channels_last, resolve_device
+from lunet_cli.errors import CheckpointError, DataError
+
+_WHOLE_VOLUME_VOXELS = 128**3
+_WINDOW_EDGE = 96
+
+
+@dataclass(frozen=True)
+class PredictionOptions:
+    """How to predict.
+
+    Args:
+        window: Voxels (D, H, W) of a window; `whole` takes volumes as a whole; None does as the network was trained.
+        overlap: Share of a window that neighbours have in common, 0 to below 1.
+        batch_size: Windows per forward pass.
+        tta: Whether to average over the eight mirrorings (test-time augmentation).
+        device: Where to compute; `auto` takes CUDA, then MPS, then the CPU.
+        precision: Arithmetic; `auto` takes that of the network's own validation where this device has it.
+        max_memory_mib: Memory that may be used; None does not limit it.
+    """
+
+    window: Size | Literal["whole"] | None = None
+    overlap: float = 0.5
+    batch_size: int = 2
+    tta: bool = False
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    max_memory_mib: float | None = None
+
+
+@dataclass(frozen=True)
+class WindowPlan:
+    """How a volume goes through the network.
+
+    Args:
+        window: Voxels (D, H, W) of a window.
+        bands: Output rows, first and one after the last, that are worked on one after the other.
+        num_windows: Forward passes of single windows; those at the border of two bands count in both.
+        memory: What it takes.
+    """
+
+    window: Size
+    bands: tuple[tuple[int, int], ...]
+    num_windows: int
+    memory: Estimate
+
+
+class Predictor:
+    """Trained networks with the same labels and preprocessing, whose probabilities are averaged.
+
+    Args:
+        models: At least one.
+        options: How to predict.
+
+    Raises:
+        CheckpointError: The networks do not fit together.
+        DeviceError: The device is not available.
+    """
+
+    def __init__(self, models: Sequence[Model], options: PredictionOptions = PredictionOptions()) -> None:
+        _require_alike(models)
+        self.models = tuple(models)
+        self.options = options
+        self.plan = _execution_plan(models[0], options)
+        networks = [self.plan.place(model.network).eval() for model in models]
+        self.forward = _combine(networks, self.plan, self.card, tta=options.tta)
+
+    @classmethod
+    def load(
+        cls,
+        sources: Sequence[Path],
+        *,
+        architecture: str | None = None,
+        options: PredictionOptions = PredictionOptions(),
+    ) -> Predictor:
+        """Load checkpoints or run folders; see `load_model`."""
+        return cls([load_model(source, architecture=architecture) for source in sources], options)
+
+    @property
+    def card(self) -> ModelCard:
+        """Labels and preprocessing, and the network of the first model."""
+        return self.models[0].card
+
+    def plan_windows(self, stored: Geometry, *, with_probabilities: bool = False) -> WindowPlan:
+        """Decide on windows and bands for a volume, without reading it.
+
+        Raises:
+            DataError: It needs more memory than `max_memory_mib` even in the narrowest bands.
+        """
+        placement = self.card.preprocessing.place(stored)
+        window = self._window(placement.grid.size)
+        height, limit = placement.oriented_size[1], self.options.max_memory_mib
+        num_bands = 1
+        while True:
+            plan = self._plan_bands(placement, window, num_bands, with_probabilities=with_probabilities)
+            if limit is None or plan.memory.total_mib <= limit:
+                return plan
+            if num_bands >= height or plan.memory.slab_mib < 0.02 * plan.memory.total_mib:
+                raise DataError(
+                    f"needs about {plan.memory.total_mib:,.0f} MiB of memory, more than the {limit:,.0f} MiB allowed",
+                    hint="Raise --max-memory, or take a smaller --batch-size or --window.",
+                )
+            num_bands *= 2
+
+    def segment(
+        self,
+        channels: list[sitk.Image],
+        *,
+        probabilities: npt.NDArray[np.float32] | None = None,
+        on_window: Callable[[], None] = lambda: None,
+    ) -> Segmentation:
+        """Segment a volume.
+
+        Args:
+            channels: Its channels as `read_image` gives them.
+            probabilities: Array (regions, D, H, W), float32, on the stored grid, that is filled as well.
+            on_window: Called after each window.
+
+        Returns:
+            The segmentation on the stored grid.
+
+        Raises:
+            DataError: The number of channels is not that of the network, or memory does not suffice.
+        """
+        self.require_channels(len(channels))
+        plan = self.plan_windows(Geometry.of(channels[0]), with_probabilities=probabilities is not None)
+        image, placement = self.card.preprocessing.apply(channels)
+        builder = SegmentationBuilder(placement, self.card.labels, probabilities)
+        for first, stop in plan.bands:
+            band = builder.band(first, stop)
+            stitcher = Stitcher(
+                image, window=plan.window, overlap=self.options.overlap, on_planes=band, rows=band.needed
+            )
+            with torch.inference_mode():
+                for _ in run_windows(self.forward, [stitcher], batch_size=self.options.batch_size, on_window=on_window):
+                    pass
+        return builder.result
+
+    def require_channels(self, found: int) -> None:
+        """Raise if a volume has another number of channels than the network takes.
+
+        Raises:
+            DataError: It has.
+        """
+        wanted = self.card.network.in_channels
+        if found != wanted:
+            raise DataError(
+                f"has {found} channel{'s' if found > 1 else ''}, and the network takes {wanted}",
+                hint="Give the channels of a case as NAME_0000, NAME_0001, ... or as one four-dimensional file.",
+            )
+
+    def _window(self, size: Size) -> Size:
+        wanted = self.options.window or self.models[0].window
+        if wanted == "whole":
+            return size
+        if wanted is None:
+            is_small = size[0] * size[1] * size[2] <= _WHOLE_VOLUME_VOXELS
+            return size if is_small else (_WINDOW_EDGE,) * 3
+        return wanted
+
+    def _plan_bands(
+        self, placement: Placement, window: Size, num_bands: int, *, with_probabilities: bool
+    ) -> WindowPlan:
+        height, grid = placement.oriented_size[1], placement.grid.size
+        edges = sorted({round(index * height / num_bands) for index in range(num_bands + 1)})
+        bands = tuple(pairwise(edges))
+        starts = [
+            window_starts(max(size, edge), edge, self.options.overlap) for size, edge in zip(grid, window, strict=True)
+        ]
+        front = (max(grid[1], window[1]) - grid[1]) // 2
+        num_windows, widest = 0, 0
+        for first, stop in bands:
+            low, high = (front + edge * grid[1] / height for edge in (first, stop))
+            rows = [start for start in starts[1] if start < high + 1 and start + window[1] > low - 1]
+            num_windows += len(starts[0]) * len(rows) * len(starts[2])
+            widest = max(widest, rows[-1] + window[1] - rows[0])
+        memory = estimate_memory(
+            self.card,
+            placement,
+            window=window,
+            rows=widest,
+            num_windows=num_windows,
+            batch_size=self.options.batch_size,
+            num_members=len(self.models),
+            averages=len(self.models) > 1 or self.options.tta,
+            with_probabilities=with_probabilities,
+        )
+        return WindowPlan(window, bands, num_windows, memory)
+
+
+def set_threads(number: int | None) -> None:
+    """Compute with so many CPU threads; None leaves it at what PyTorch finds."""
+    if number is not None:
+        torch.set_num_threads(number)
+
+
+def predict(
+    image: npt.NDArray[np.float32],
+    checkpoint: Path,
+    *,
+    spacing_mm: tuple[float, float, float] = (1.0, 1.0, 1.0),
+    architecture: str | None = None,
+    options: PredictionOptions = PredictionOptions(),
+) -> npt.NDArray[np.uint8] | npt.NDArray[np.uint16]:
+    """Segment an array.
+
+    Args:
+        image: Intensities (C, D, H, W), as they would be stored; x, y and z increase to the left, back and top (LPS).
+        checkpoint: A checkpoint or run folder of lunet, or a checkpoint of the authors' release.
+        spacing_mm: Voxel size (z, y, x).
+        architecture: Preset name, for a checkpoint of the authors.
+        options: How to predict.
+
+    Returns:
+        Label values (D, H, W); 0 is background.
+
+    Raises:
+        LunetError: Of the kind that fits.
+    """
+    channels = [sitk.GetImageFromArray(np.ascontiguousarray(channel, dtype=np.float32)) for channel in image]
+    for channel in channels:
+        channel.SetSpacing([float(edge) for edge in reversed(spacing_mm)])
+    predictor = Predictor.load([checkpoint], architecture=architecture, options=options)
+    return predictor.segment(channels).label_map()
+
+
+def _execution_plan(model: Model, options: PredictionOptions) -> ExecutionPlan:
+    device = resolve_device(options.device)
+    precision: Precision = options.precision if options.precision != "auto" else "fp32"
+    if options.precision == "auto" and model.execution is not None:
+        validated: Precision = model.execution["precision"]
+        if _has_precision(device, validated):
+            precision = validated
+    return ExecutionPlan(device, precision, prefers_channels_last(model.card.network, device, precision), compile=False)
+
+
+def _has_precision(device: str, precision: Precision) -> bool:
+    """Whether a device computes in a precision faster than in fp32."""
+    if device == "cpu":
+        return precision == "bf16" and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    return precision == "fp16" or (device == "cuda" and torch.cuda.is_bf16_supported())
+
+
+def _combine(networks: list[SegmentationNetwork], plan: ExecutionPlan, card: ModelCard, *, tta: bool) -> Forward:
+    """The logits of one network, or those whose probabilities are the mean over networks and mirrorings."""
+    mirrorings: list[tuple[int, ...]] = [()]
+    if tta:
+        mirrorings = [axes for count in range(4) for axes in combinations((2, 3, 4), count)]
+
+    def run(network: SegmentationNetwork, image: Tensor, axes: tuple[int, ...]) -> Tensor:
+        with plan.autocast():
+            logits: Tensor = network(plan.place_image(image.flip(axes) if axes else image))
+        return logits.flip(axes) if axes else logits
+
+    def forward(image: Tensor) -> Tensor:
+        members = [(network, axes) for network in networks for axes in mirrorings]
+        if len(members) == 1:
+            return run(*members[0][:1], image, ())
+        # The logarithms of mean probabilities are logits again, and can be stitched like those of one network.
+        inside, outside = None, None
+        for network, axes in members:
+            logits = run(network, image, axes).float()
+            is_softmax = card.labels.activation == "softmax"
+            log_p = F.log_softmax(logits, dim=1) if is_softmax else F.logsigmoid(logits)
+            inside = log_p if inside is None else torch.logaddexp(inside, log_p)
+            if not is_softmax:
+                log_q = F.logsigmoid(-logits)
+                outside = log_q if outside is None else torch.logaddexp(outside, log_q)
+        assert inside is not None
+        return inside if outside is None else inside - outside
+
+    return forward
+
+
+def _require_alike(models: Sequence[Model]) -> None:
+    first = models[0]
+    for model in models[1:]:
+        for what, ours, theirs in (
+            ("labels", first.card.labels, model.card.labels),
+            ("preprocessing", first.card.preprocessing, model.card.preprocessing),
+            ("image channels", first.card.network.in_channels, model.card.network.in_channels),
+        ):
+            if ours != theirs:
+                raise CheckpointError(
+                    f"{model.path}: cannot be averaged with {first.path}: its {what} differ",
+                    hint="The networks of an ensemble need the same labels, preprocessing and channels.",
+                )
