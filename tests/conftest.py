@@ -7,8 +7,9 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import pytest
 
@@ -67,6 +68,81 @@ def facts() -> dict[str, PresetFacts]:
 def preset_facts(request: pytest.FixtureRequest) -> PresetFacts:
     """The published figures of one preset; a test that takes this runs once for each of the 29."""
     return request.param
+
+
+class MakeThresholdModel(Protocol):
+    def __call__(
+        self,
+        path: Path,
+        *,
+        thresholds: tuple[float, ...] = ...,
+        activation: str = ...,
+        labels: dict[str, tuple[int, ...]] | None = ...,
+        in_channels: int = ...,
+        window: tuple[int, int, int] = ...,
+        spacing_mm: tuple[float, float, float] | None = ...,
+        orientation: str | None = ...,
+        config: dict[str, Any] | None = ...,
+    ) -> Path: ...
+
+
+@pytest.fixture(scope="session")
+def make_threshold_model() -> MakeThresholdModel:
+    """Write a checkpoint of a U-Net whose weights make it a threshold on intensities from 0 on.
+
+    With a sigmoid, region `i` is where the first channel exceeds `thresholds[i]`. With a softmax of ascending
+    thresholds, region `i` is where it lies between this threshold and the next.
+    """
+
+    def make(
+        path: Path,
+        *,
+        thresholds: tuple[float, ...] = (100.5,),
+        activation: str = "sigmoid",
+        labels: dict[str, tuple[int, ...]] | None = None,
+        in_channels: int = 1,
+        window: tuple[int, int, int] = (16, 16, 16),
+        spacing_mm: tuple[float, float, float] | None = None,
+        orientation: str | None = "LPS",
+        config: dict[str, Any] | None = None,
+    ) -> Path:
+        import torch
+
+        from lunet_cli.config.presets import parse_preset
+        from lunet_cli.engine.checkpoints.checkpoint import Checkpoint, ModelCard, save_checkpoint
+        from lunet_cli.engine.data.labels import LabelScheme
+        from lunet_cli.engine.data.preprocessing import Normalization, Preprocessing
+        from lunet_cli.engine.networks import build_network
+
+        regions = labels or {f"label{index + 1}": (index + 1,) for index in range(len(thresholds))}
+        scheme = LabelScheme(tuple(regions.items()), activation)  # type: ignore[arg-type]
+        preset = parse_preset("lunet_small_1f")
+        spec = replace(preset.spec, in_channels=in_channels, out_channels=scheme.num_channels, dropout=0.0)
+        network = build_network(spec).eval()
+        with torch.no_grad():
+            for parameter in network.parameters():
+                parameter.zero_()
+            units = [*network.encoders[0], *network.decoders[-1], network.head[0]]
+            for unit in units:
+                # The last input channel but at the entrance: in the decoder, that is the skip behind what comes up.
+                unit.conv.weight[0, 0 if unit is units[0] else -1, 1, 1, 1] = 1
+                unit.norm.weight.fill_((1 + unit.norm.eps) ** 0.5)
+            weight, bias = network.head[1].weight, network.head[1].bias
+            if activation == "sigmoid":
+                weight.fill_(1)
+                bias.copy_(-torch.tensor(thresholds))
+            else:  # Lines of rising slope cross at the thresholds.
+                for index, threshold in enumerate(thresholds):
+                    weight[index + 1] = index + 1
+                    bias[index + 1] = bias[index] - threshold
+        card = ModelCard(spec, scheme, Preprocessing(orientation, spacing_mm, Normalization("none", 40, 400)), window)
+        execution = {"device": "cpu", "precision": "fp32", "channels_last": True, "compile": False}
+        weights = network.state_dict()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_checkpoint(Checkpoint(card, weights, 1, config or {}, {"lunet": "test"}, execution), path)
+        return path
+
+    return make
 
 
 @pytest.fixture(scope="session")

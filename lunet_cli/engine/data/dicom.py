@@ -11,6 +11,7 @@ import SimpleITK as sitk  # noqa: N813
 from lunet_cli.errors import DataError
 
 _POSITION = "0020|0032"  # Image Position (Patient)
+_THICKNESS = "0018|0050"  # Slice Thickness
 
 
 @dataclass(frozen=True)
@@ -107,6 +108,11 @@ def read_series(series: DicomSeries) -> sitk.Image:
     reader.MetaDataDictionaryArrayUpdateOn()
     image: sitk.Image = reader.Execute()
     _require_even_slices(reader, series.folder)
+    if len(series.files) == 1 and reader.HasMetaDataKey(0, _THICKNESS):
+        # ITK takes the distance of the slices, and 1 mm where there is only one.
+        x, y, _ = image.GetSpacing()
+        thickness = float(reader.GetMetaData(0, _THICKNESS) or 0)
+        image.SetSpacing((x, y, thickness if thickness > 0 else 1.0))
     return image
 
 

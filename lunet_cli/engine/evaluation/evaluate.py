@@ -374,7 +374,7 @@ def _labels_by_value(paths: Sequence[Path]) -> dict[str, tuple[int, ...]]:
     values: set[int] = set()
     for path in paths:
         try:
-            values |= set(np.unique(sitk.GetArrayViewFromImage(read_label(path))).tolist())
+            values |= set(np.unique(sitk.GetArrayFromImage(read_label(path))).tolist())
         except DataError:
             continue  # Measuring the case says what is wrong.
     found = sorted(value for value in values if value > 0)

@@ -17,6 +17,7 @@ _CHANNEL = re.compile(r"(?P<id>.+)_(?P<channel>\d{4})")
 _SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha")  # Single files; what comes in two files is written as one.
 _ONE_FILE = {".nhdr": ".nrrd", ".mhd": ".mha"}
 _DEFAULT_SUFFIX = ".nii.gz"
+_Found = tuple[Path | DicomSeries, Path]  # a volume, and the file or folder that names it
 
 
 @dataclass(frozen=True)
@@ -48,14 +49,13 @@ def find_inputs(
     Returns:
         Cases in a stable order, and what could not be used.
     """
-    found: list[tuple[Path | DicomSeries, str]] = []
+    found: list[_Found] = []
     failures: list[CaseFailed] = []
     for path in inputs:
         try:
             if not path.exists():
                 raise DataError(f"{path}: there is no such file or folder")
-            sources = _in_folder(path, series, failures) if path.is_dir() else [path]
-            found += [(source, stem(Path(os.path.abspath(str(source))))) for source in sources]
+            found += _in_folder(path, series, failures) if path.is_dir() else [(path, path)]
         except LunetError as error:
             failures.append(CaseFailed(str(path), error.message, error.hint))
     return _to_cases(found, num_channels), failures
@@ -66,36 +66,37 @@ def output_suffix(path: Path) -> str | None:
     return next((suffix for suffix in _SUFFIXES if path.name.lower().endswith(suffix)), None)
 
 
-def _in_folder(folder: Path, series: str | None, failures: list[CaseFailed]) -> list[Path | DicomSeries]:
-    """Volumes of a folder, or its DICOM series, or those of its sub-folders."""
+def _in_folder(folder: Path, series: str | None, failures: list[CaseFailed]) -> list[_Found]:
+    """Volumes of a folder, or its DICOM series, or those below its sub-folders, which name them."""
     entries = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
     files = [path for path in entries if path.is_file() and has_volume_suffix(path)]
     with_prefix = [path for path in files if stem(path).startswith("ct_")]
     if any(stem(path).startswith("label_") for path in files) and with_prefix:
         files = with_prefix  # The layout harp keeps label maps beside the images.
     if not files and any(path.is_file() for path in entries) and find_series(folder):
-        return [choose_series(folder, series)]
-    sources: list[Path | DicomSeries] = list(files)
+        return [(choose_series(folder, series), folder)]
+    sources: list[_Found] = [(path, path) for path in files]
+    num_failures = len(failures)
     for path in entries:
         if path.is_dir() and not any(has_volume_suffix(entry) for entry in path.iterdir()):
             try:
-                sources += _series_below(path, series)
+                sources += [(one, path) for one in _series_below(path, series)]
             except LunetError as error:
                 failures.append(CaseFailed(str(path), error.message, error.hint))
-    if not sources and not failures:
+    if not sources and len(failures) == num_failures:
         inner = [path.name for path in entries if path.is_dir() and any(map(has_volume_suffix, path.iterdir()))]
         hint = f"Volumes lie in its sub-folder{'s' if len(inner) > 1 else ''} {', '.join(inner[:4])}." if inner else ""
         raise DataError(f"{folder}: holds no volume and no DICOM series", hint=hint)
     return sources
 
 
-def _series_below(folder: Path, series: str | None) -> list[Path | DicomSeries]:
+def _series_below(folder: Path, series: str | None) -> list[DicomSeries]:
     """The DICOM series of a patient's folder, at whatever depth it lies; none if there is no DICOM at all."""
     folders = [folder, *sorted(path for path in folder.rglob("*") if path.is_dir())]
     found = [one for place in folders for one in find_series(place)]
     fitting = [one for one in found if series is None or one.matches(series)]
     if len(fitting) == 1:
-        return [fitting[0]]
+        return fitting
     if not found:
         return []
     listed = "; ".join(one.summary() for one in fitting or found)
@@ -107,17 +108,17 @@ def _series_below(folder: Path, series: str | None) -> list[Path | DicomSeries]:
     )
 
 
-def _to_cases(found: list[tuple[Path | DicomSeries, str]], num_channels: int) -> list[InputCase]:
+def _to_cases(found: list[_Found], num_channels: int) -> list[InputCase]:
     """Bring channels together, and give each case a name of its own."""
-    stems = {name for _, name in found}
+    stems = {stem(place) for _, place in found}
     groups: dict[str, list[Path | DicomSeries]] = {}
-    for source, name in found:
+    for source, place in found:
+        name = stem(Path(os.path.abspath(place)))
         match = _CHANNEL.fullmatch(name)
         # A network of one channel knows nnU-Net's _0000, but not every number of four digits is a channel.
         alone = match is not None and match["channel"] == "0000" and f"{match['id']}_0001" not in stems
-        place = os.path.dirname(os.path.abspath(str(source)))
         short = match["id"] if match is not None and (num_channels > 1 or alone) else name
-        groups.setdefault(os.path.join(place, short), []).append(source)
+        groups.setdefault(os.path.join(os.path.dirname(os.path.abspath(place)), short), []).append(source)
     names = [os.path.basename(path) for path in groups]
     if len(set(names)) < len(names):
         common = os.path.commonpath([os.path.dirname(path) for path in groups])

@@ -120,7 +120,7 @@ class Predictor:
             plan = self._plan_bands(placement, window, num_bands, with_probabilities=with_probabilities)
             if limit is None or plan.memory.total_mib <= limit:
                 return plan
-            if num_bands >= height or plan.memory.slab_mib < 0.02 * plan.memory.total_mib:
+            if 2 * num_bands > height:
                 raise DataError(
                     f"needs about {plan.memory.total_mib:,.0f} MiB of memory, more than the {limit:,.0f} MiB allowed",
                     hint="Raise --max-memory, or take a smaller --batch-size or --window.",

@@ -48,7 +48,8 @@ class Segmentation:
             self.codes[self.mask(index) & ~mask] = 0
             self.codes[mask & (self.codes == 0)] = index + 1
         else:
-            self.codes[...] = self.codes & ~(1 << index) | (mask.astype(self.codes.dtype) << index)
+            bit = self.codes.dtype.type(1 << index)
+            self.codes[...] = np.where(mask, self.codes | bit, self.codes & ~bit)
 
     def label_map(self, order: Sequence[str] | None = None) -> npt.NDArray[np.uint8] | npt.NDArray[np.uint16]:
         """Label values (D, H, W), uint8 or uint16; see `LabelScheme.painted_values` for regions that overlap."""

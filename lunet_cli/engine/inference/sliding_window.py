@@ -113,7 +113,12 @@ class Stitcher:
             self._hand_on(logits)
             return
         if self._total is None:
-            self._total = logits.new_zeros(logits.shape[0], *self._extent)
+            # In the layout of the logits, sums run over memory in one go.
+            channels_last = logits.stride(0) == 1
+            self._total = logits.new_zeros(
+                (*self._extent, len(logits)) if channels_last else (len(logits), *self._extent)
+            )
+            self._total = self._total.movedim(-1, 0) if channels_last else self._total
             self._weight = logits.new_full(self._extent, 1e-12)
         self._advance(start[0])
         top, left = start[1] - self._first_row, start[2]

@@ -6,7 +6,15 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from lunet_cli.engine.evaluation.surface import Mask, hausdorff95, surface
+from lunet_cli.engine.evaluation.surface import (
+    Mask,
+    assd,
+    field_of_view_diagonal_mm,
+    hausdorff,
+    hausdorff95,
+    nsd,
+    surface,
+)
 
 Spacing = tuple[float, float, float]
 
@@ -144,3 +152,62 @@ def test_random_masks_match_all_pairs_of_surface_voxels(seed: int, density: floa
     expected = _brute_hausdorff95(prediction, reference, (z, y, x))
     assert hausdorff95(prediction, reference, (z, y, x)) == pytest.approx(expected, abs=1e-4)
     assert np.argwhere(surface(prediction)).tolist() == _brute_surface(prediction).tolist()
+
+
+def test_cube_in_a_cube_by_hand() -> None:
+    # Faces 2 mm apart: 602 outer surface voxels, 218 inner ones (7^3 - 5^3), which are all 2 mm from the outer ones. Of
+    # the outer ones, 6 x 49 lie above the inner faces at 2 mm; the nearest of the others is the inner edge or corner.
+    outer, inner = _box((13, 13, 13), (1, 12), (1, 12), (1, 12)), _box((13, 13, 13), (3, 10), (3, 10), (3, 10))
+    assert hausdorff(inner, outer, (1.0, 1.0, 1.0)) == pytest.approx(math.sqrt(12))
+    # Above the faces, or one step beyond them: sqrt(2^2 + 1) and sqrt(2^2 + 1 + 1) come from the rim of each face.
+    distances = _brute_distances(outer, inner, (1.0, 1.0, 1.0))
+    total = sum(distances) + 218 * 2.0
+    assert assd(inner, outer, (1.0, 1.0, 1.0)) == pytest.approx(total / (602 + 218))
+    assert nsd(inner, outer, (1.0, 1.0, 1.0), tolerance_mm=2.0) == pytest.approx((6 * 49 + 218) / (602 + 218))
+    assert nsd(inner, outer, (1.0, 1.0, 1.0), tolerance_mm=1.9) == 0
+    assert nsd(inner, outer, (1.0, 1.0, 1.0), tolerance_mm=3.5) == 1
+
+
+def _brute_distances(one: Mask, two: Mask, spacing_mm: Spacing) -> list[float]:
+    """From each surface voxel of `one` to the nearest of `two`, over all pairs."""
+    a, b = (_brute_surface(mask) * np.array(spacing_mm) for mask in (one, two))
+    return np.sqrt(((a[:, None] - b[None]) ** 2).sum(axis=-1)).min(axis=1).tolist()
+
+
+def test_shifted_cube_has_the_mean_and_the_share_of_its_two_faces() -> None:
+    cube = _box((8, 8, 8), (2, 6), (2, 6), (2, 6))
+    moved = np.roll(cube, 1, 0)
+    # Of the 56 surface voxels, the face of 16 left behind is 3 mm away; so is that in front on the way back. Inside the
+    # volume, each 2 x 2 middle of a face that has become inner is 1.5 or 0.5 mm from the side walls' rings, or on one.
+    forth, back = _brute_distances(moved, cube, (3.0, 1.5, 0.5)), _brute_distances(cube, moved, (3.0, 1.5, 0.5))
+    assert hausdorff(moved, cube, (3.0, 1.5, 0.5)) == pytest.approx(3.0)
+    assert assd(moved, cube, (3.0, 1.5, 0.5)) == pytest.approx(sum(forth + back) / 112)
+    within = sum(distance <= 1.0 for distance in forth + back)
+    assert nsd(moved, cube, (3.0, 1.5, 0.5)) == pytest.approx(within / 112)
+    assert within == 112 - 32
+
+
+def test_spheres_are_their_difference_of_radii_apart() -> None:
+    spacing_mm = (1.0, 0.5, 0.25)
+    z, y, x = np.indices((48, 96, 192)) * np.array(spacing_mm).reshape(3, 1, 1, 1)
+    distance = np.sqrt((z - 24) ** 2 + (y - 24) ** 2 + (x - 24) ** 2)
+    small, large = distance < 15, distance < 20
+    # Voxel centres lie within half of a voxel's diagonal of the sphere, 0.57 mm.
+    for metric in (hausdorff, hausdorff95, assd):
+        assert metric(small, large, spacing_mm) == pytest.approx(5.0, abs=0.6)
+    assert nsd(small, large, spacing_mm, tolerance_mm=6.2) == 1
+    assert nsd(small, large, spacing_mm, tolerance_mm=3.8) == 0
+
+
+def test_empty_masks_of_the_other_distances() -> None:
+    empty, cube = _box((4, 4, 4), (0, 0), (0, 0), (0, 0)), _box((4, 4, 4), (1, 3), (1, 3), (1, 3))
+    for metric in (hausdorff, assd):
+        assert metric(empty, empty.copy(), (1.0, 1.0, 1.0)) == 0
+        assert math.isnan(metric(empty, cube, (1.0, 1.0, 1.0)))
+        assert math.isnan(metric(cube, empty, (1.0, 1.0, 1.0)))
+    assert nsd(empty, empty.copy(), (1.0, 1.0, 1.0)) == 1
+    assert nsd(empty, cube, (1.0, 1.0, 1.0)) == nsd(cube, empty, (1.0, 1.0, 1.0)) == 0
+
+
+def test_diagonal_of_the_field_of_view() -> None:
+    assert field_of_view_diagonal_mm((3, 4, 6), (1.0, 1.0, 2.0)) == pytest.approx(13)

@@ -1,0 +1,144 @@
+"""Time and peak memory of segmenting a large CT volume, beside MONAI's sliding windows, each in a process of its own.
+
+    python benchmarks/prediction.py [--size 600x512x512] [--precision bf16 fp32] [--rounds 1]
+
+Both get the same int16 volume, network (lunet_small_4f, two labels and background), arithmetic, memory layout, window
+96^3, overlap 0.5, Gaussian weights and windows per batch, and end with a label map in memory. `whole command` is
+`lunet predict` from a .nii.gz file to a .nii.gz file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk  # noqa: N813
+import torch
+
+from lunet_cli.config.presets import parse_preset
+from lunet_cli.engine.checkpoints.checkpoint import Checkpoint, ModelCard, save_checkpoint
+from lunet_cli.engine.data.labels import LabelScheme
+from lunet_cli.engine.data.preprocessing import Normalization, Preprocessing
+from lunet_cli.engine.data.volume import read_image
+from lunet_cli.engine.inference.predictor import PredictionOptions, Predictor
+from lunet_cli.engine.networks import build_network
+from lunet_cli.engine.networks.execution import machine_name
+from lunet_cli.engine.run_folder import versions
+
+WINDOW, OVERLAP, BATCH = (96, 96, 96), 0.5, 2
+CANDIDATES = ("MONAI", "lunet", "whole command")
+
+
+def write_files(folder: Path, size: tuple[int, int, int]) -> None:
+    """A network with random weights, and a volume with smooth structures and noise."""
+    torch.manual_seed(0)
+    spec = replace(parse_preset("lunet_small_4f").spec, out_channels=3)
+    scheme = LabelScheme((("organ", (1,)), ("lesion", (2,))), "softmax")
+    card = ModelCard(spec, scheme, Preprocessing("LPS", None, Normalization("ct_window", 40.0, 400.0)), WINDOW)
+    execution = {"device": "cpu", "precision": "fp32", "channels_last": True, "compile": False}
+    weights = build_network(spec).state_dict()
+    save_checkpoint(Checkpoint(card, weights, 0, {}, versions(), execution), folder / "model.pt")
+    rng = np.random.default_rng(0)
+    volume = np.empty(size, np.int16)
+    y, x = np.ogrid[: size[1], : size[2]]
+    for z in range(size[0]):
+        body = 300 * np.sin(y / 40 + z / 60) * np.cos(x / 50) - 100
+        volume[z] = (body + rng.normal(0, 30, size[1:])).astype(np.int16)
+    image = sitk.GetImageFromArray(volume)
+    image.SetSpacing((0.7, 0.7, 1.0))
+    sitk.WriteImage(image, str(folder / "ct.nii.gz"), useCompression=True)
+
+
+def run_candidate(name: str, folder: Path, precision: str) -> dict[str, float]:
+    """Segment the volume once, in this process."""
+    predictor = Predictor.load(
+        [folder / "model.pt"],
+        options=PredictionOptions(overlap=OVERLAP, batch_size=BATCH, precision=precision),  # type: ignore[arg-type]
+    )
+    start = time.perf_counter()
+    channels = read_image([folder / "ct.nii.gz"])
+    read = time.perf_counter()
+    if name == "lunet":
+        labels = predictor.segment(channels).label_map()
+    else:
+        from monai.inferers import sliding_window_inference
+
+        image = torch.from_numpy(predictor.card.preprocessing.apply_to_image(channels).array)[None]
+        del channels
+        with torch.inference_mode():
+            logits = sliding_window_inference(
+                image, WINDOW, BATCH, predictor.forward, overlap=OVERLAP, mode="gaussian", sigma_scale=0.125
+            )
+            assert isinstance(logits, torch.Tensor)
+            labels = logits[0].argmax(dim=0).to(torch.uint8).numpy()
+    np.save(folder / f"{name}_{precision}.npy", labels)
+    return {"seconds": time.perf_counter() - read, "reading": read - start, "mib": _peak_mib()}
+
+
+def run_command(folder: Path, precision: str) -> dict[str, float]:
+    """The whole command in a child process."""
+    program = Path(sys.executable).with_name("lunet")
+    command = [program, "predict", folder / "model.pt", folder / "ct.nii.gz", "-o", folder / f"out_{precision}"]
+    start = time.perf_counter()
+    subprocess.run([*command, "--precision", precision], check=True, capture_output=True)
+    seconds = time.perf_counter() - start
+    (folder / f"out_{precision}" / "ct.nii.gz").unlink()
+    return {"seconds": seconds, "mib": _peak_mib(resource.RUSAGE_CHILDREN)}
+
+
+def _peak_mib(who: int = resource.RUSAGE_SELF) -> float:
+    return resource.getrusage(who).ru_maxrss / 1024
+
+
+def measure(name: str, folder: Path, precision: str) -> dict[str, float]:
+    """Run a candidate in a process of its own."""
+    command = [sys.executable, __file__, "--candidate", name, "--folder", str(folder), "--precision", precision]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, encoding="utf-8")
+    result: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return result
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--size", default="600x512x512", help="voxels (z, y, x)")
+    parser.add_argument("--precision", nargs="+", default=["bf16", "fp32"])
+    parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--candidate", choices=CANDIDATES, help=argparse.SUPPRESS)
+    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.candidate:
+        precision = arguments.precision[0]
+        is_command = arguments.candidate == "whole command"
+        found = (
+            run_command(arguments.folder, precision)
+            if is_command
+            else run_candidate(arguments.candidate, arguments.folder, precision)
+        )
+        print(json.dumps(found))
+        return
+    print(f"{machine_name()}, {os.cpu_count()} CPUs, {torch.get_num_threads()} threads, {versions()}")
+    depth, height, width = (int(edge) for edge in arguments.size.split("x"))
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        write_files(folder, (depth, height, width))
+        print(f"{'':16}{'precision':>10}{'seconds':>10}{'peak MiB':>10}")
+        for _ in range(arguments.rounds):
+            for precision in arguments.precision:
+                for candidate in CANDIDATES:
+                    found = measure(candidate, folder, precision)
+                    print(f"{candidate:16}{precision:>10}{found['seconds']:>10.1f}{found['mib']:>10.0f}", flush=True)
+                maps = [np.load(folder / f"{candidate}_{precision}.npy", mmap_mode="r") for candidate in CANDIDATES[:2]]
+                print(f"voxels that agree in {precision}: {np.mean(maps[0] == maps[1]):.6f}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,199 @@
+"""`lunet predict` as a person meets it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk  # noqa: N813
+import torch
+
+from lunet_cli.cli.options import parse_memory, parse_window
+from lunet_cli.cli.predict import parse_shard
+from lunet_cli.errors import ConfigError
+
+RunLunet = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+def write(path: Path, array: np.ndarray) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    sitk.WriteImage(sitk.GetImageFromArray(array), str(path))
+    return path
+
+
+def array_of(path: Path) -> np.ndarray:
+    return sitk.GetArrayFromImage(sitk.ReadImage(str(path)))
+
+
+@pytest.fixture
+def image() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 200, (9, 10, 11)).astype(np.int16)
+
+
+def test_from_a_run_folder_to_files(
+    tmp_path: Path, image: np.ndarray, run_lunet: RunLunet, make_threshold_model
+) -> None:
+    make_threshold_model(tmp_path / "run/best_model.pt", labels={"liver": (1,)})
+    for name in ("a", "b"):
+        write(tmp_path / f"in/{name}.nii.gz", image)
+    (tmp_path / "in/c.nii.gz").write_text("no image")
+    done = run_lunet("predict", tmp_path / "run", tmp_path / "in", "-o", tmp_path / "out", "--precision", "fp32")
+    assert done.returncode == 1
+    assert f"error: {tmp_path / 'in/c.nii.gz'}: cannot be read: it is damaged or incomplete" in done.stderr
+    assert "2 segmented, 1 failed, in fp32 channels-last on cpu; label values: 0 background, 1 liver" in done.stdout
+    assert f"{(image > 100.5).sum() / 1000:.2f}" in done.stdout
+    for name in ("a", "b"):
+        assert np.array_equal(array_of(tmp_path / f"out/{name}.nii.gz"), image > 100.5)
+    again = run_lunet("predict", tmp_path / "run", tmp_path / "in/a.nii.gz", "-o", tmp_path / "out")
+    assert again.returncode == 1
+    assert "is there already, and is not overwritten" in again.stderr
+    assert "--resume" in again.stderr
+
+
+def test_every_option_at_once(tmp_path: Path, image: np.ndarray, run_lunet: RunLunet, make_threshold_model) -> None:
+    models = [
+        make_threshold_model(tmp_path / f"{name}.pt", thresholds=(50.5, 120.5), labels={"whole": (1, 2), "core": (2,)})
+        for name in "ab"
+    ]
+    source = write(tmp_path / "in.nii.gz", image)
+    done = run_lunet(
+        *("predict", models[0], source, "-o", tmp_path / "out", "--ensemble", models[1], "--tta", "--format", "mha"),
+        *("--probabilities", "--window", "16x12x12", "--overlap", "0.25", "--batch-size", "3", "--max-memory", "4G"),
+        *("--postprocess", "core:min-volume=0.001", "--order", "whole,core", "--shard", "1/1", "--threads", "1"),
+        *("--device", "cpu", "--precision", "fp32", "--json"),
+    )
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    assert result["values"] == {"whole": 1, "core": 2}
+    assert result["planned"][0]["window"] == [16, 12, 12]
+    assert np.array_equal(array_of(tmp_path / "out/in.mha"), np.digitize(image, (50.5, 120.5)))
+    assert (tmp_path / "out/in_prob_core.mha").is_file()
+
+
+def test_dry_run_is_a_table(tmp_path: Path, image: np.ndarray, run_lunet: RunLunet, make_threshold_model) -> None:
+    model = make_threshold_model(tmp_path / "model.pt")
+    done = run_lunet("predict", model, write(tmp_path / "in.nii.gz", image), "-o", tmp_path / "out", "--dry-run")
+    assert done.returncode == 0
+    assert "9 x 10 x 11" in done.stdout
+    assert "nothing was written" in done.stdout
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["model.pt", "in.nii.gz", "-o", "out", "--format", "png"], 2, "--format png: unknown format"),
+        (["model.pt", "in.nii.gz", "-o", "out", "--shard", "5/4"], 2, "--shard 5/4: is no share"),
+        (["model.pt", "in.nii.gz", "-o", "out", "--window", "big"], 2, "--window big: is no window"),
+        (["model.pt", "in.nii.gz", "-o", "out", "--max-memory", "much"], 2, "--max-memory much: is no size"),
+        (["model.pt", "in.nii.gz", "-o", "out", "--postprocess", "melt"], 2, "unknown operation 'melt'"),
+        (["model.pt", "in.nii.gz", "-o", "out", "--order", "x"], 2, "--order x: is no order of the labels label1"),
+        (["missing.pt", "in.nii.gz", "-o", "out"], 1, "missing.pt: there is no such checkpoint"),
+        (["future.pt", "in.nii.gz", "-o", "out"], 1, "future.pt: has checkpoint format 99"),
+        (["in.nii.gz", "in.nii.gz", "-o", "out"], 1, "in.nii.gz: is damaged or no checkpoint"),
+        (["model.pt", "missing.nii.gz", "-o", "out"], 1, "missing.nii.gz: there is no such file or folder"),
+        (["model.pt", "in.nii.gz", "-o", "out", "--max-memory", "5M"], 1, "in.nii.gz: needs about"),
+        (["model.pt", "in.nii.gz", "-o", "out", "--arch", "lunet_small_1f"], 1, "model.pt: knows its own network"),
+        (["authors.pt", "in.nii.gz", "-o", "out"], 1, "authors.pt: comes from the authors' release"),
+    ],
+)
+def test_mistakes_get_one_line(
+    arguments: list[str],
+    code: int,
+    message: str,
+    tmp_path: Path,
+    image: np.ndarray,
+    run_lunet: RunLunet,
+    make_threshold_model,
+) -> None:
+    model = make_threshold_model(tmp_path / "model.pt")
+    write(tmp_path / "in.nii.gz", image)
+    values = torch.load(model, weights_only=True)
+    torch.save({**values, "lunet_format_version": 99}, tmp_path / "future.pt")
+    torch.save({"model_state_dict": {"out_conv.weight": torch.ones(1)}}, tmp_path / "authors.pt")
+    done = run_lunet("predict", *arguments, cwd=tmp_path)
+    assert done.returncode == code, done.stderr
+    errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1
+    assert message in errors[0]
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_interruption_tells_how_to_go_on(tmp_path: Path, make_threshold_model) -> None:
+    model = make_threshold_model(tmp_path / "model.pt")
+    large = np.zeros((64, 64, 64), np.int16)
+    for index in range(30):
+        write(tmp_path / f"in/{index:02d}.nii.gz", large)
+    program = Path(sys.executable).with_name("lunet")
+    command = [program, "predict", model, tmp_path / "in", "-o", tmp_path / "out", "--threads", "1"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, encoding="utf-8")
+    while not list((tmp_path / "out").glob("*.nii.gz")) if (tmp_path / "out").exists() else True:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130, stderr
+    assert "finished files are whole. Go on with:" in stderr
+    assert f"-o {tmp_path / 'out'} --threads 1 --resume" in stderr
+    assert "Traceback" not in stderr
+    for path in (tmp_path / "out").glob("*.nii.gz"):
+        assert not array_of(path).any()
+
+
+def test_authors_checkpoint_needs_a_name_only(tmp_path: Path, image: np.ndarray, run_lunet: RunLunet) -> None:
+    from lunet_cli.config.presets import parse_preset
+    from lunet_cli.engine.networks import build_network
+
+    torch.manual_seed(0)
+    network = build_network(parse_preset("mednext_small").spec).eval()
+    names = {"encoders.": "enc_block_", "downs.": "down_", "ups.": "up_", "decoders.": "dec_block_"}
+    theirs = {}
+    for name, tensor in network.state_dict().items():
+        prefix = next((ours for ours in names if name.startswith(ours)), None)
+        theirs[names[prefix] + name.removeprefix(prefix) if prefix else name] = tensor
+    torch.save(
+        {"epoch": 3, "model_state_dict": theirs, "optimizer_state_dict": {}, "best_metric": 0.5}, tmp_path / "a.pt"
+    )
+    source = write(tmp_path / "in.nii.gz", np.random.default_rng(0).normal(size=(16, 32, 16)).astype(np.float32))
+    done = run_lunet(
+        "predict", tmp_path / "a.pt", source, "-o", tmp_path / "out", "--arch", "mednext_small", "--probabilities"
+    )
+    assert done.returncode == 0, done.stderr
+    with torch.inference_mode():
+        expected = torch.sigmoid(network(torch.from_numpy(array_of(source))[None, None]))[0, 0].numpy()
+    np.testing.assert_allclose(array_of(tmp_path / "out/in_prob_foreground.nii.gz"), expected, atol=1e-5)
+    wrong = run_lunet("predict", tmp_path / "a.pt", source, "-o", tmp_path / "b", "--arch", "lunet_small_4f")
+    assert wrong.returncode == 1
+    assert "its weights are not those of this network" in wrong.stderr
+
+
+def test_values_of_options() -> None:
+    assert parse_window("96") == (96, 96, 96)
+    assert parse_window("32x64X96") == (32, 64, 96)
+    assert parse_window("whole") == "whole"
+    assert [parse_memory(text) for text in ("4G", "800M", "2GiB", "512", "1.5g", "1024k")] == [
+        4096,
+        800,
+        2048,
+        512,
+        1536,
+        1,
+    ]
+    assert parse_shard("2/4") == (1, 4)
+
+
+def test_torchrun_gives_the_share(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(os.environ, "RANK", "2")
+    monkeypatch.setitem(os.environ, "WORLD_SIZE", "3")
+    assert parse_shard(None) == (2, 3)
+    assert parse_shard("1/1") == (0, 1)
+    with pytest.raises(ConfigError):
+        parse_shard("0/2")

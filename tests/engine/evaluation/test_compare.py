@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+import csv
+import json
+import math
+from pathlib import Path
+
+import pytest
+from scipy import stats
+
+from lunet_cli.engine.evaluation.compare import compare
+from lunet_cli.errors import ConfigError, DataError
+
+CASES = [f"c{index}" for index in range(8)]
+BASE = [0.80, 0.82, 0.84, 0.86, 0.88, 0.90, 0.92, 0.94]
+
+
+def write_run(folder: Path, values: dict[str, list[float]], *, parameters: int = 100, flops: int = 100) -> Path:
+    place = folder / "eval" / "val"
+    place.mkdir(parents=True)
+    with (place / "metrics.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["case", "label", "dice", "prediction_ml", "reference_ml"])
+        for label, of_label in values.items():
+            writer.writerows([case, label, value, 1, 1] for case, value in zip(CASES, of_label, strict=False))
+    model = {"architecture": folder.name, "parameters": parameters, "conv_flops_at_64": flops}
+    (place / "summary.json").write_text(json.dumps({"model": model}))
+    return folder
+
+
+def test_paired_difference_by_hand(tmp_path: Path) -> None:
+    steps = [0.01, 0.02, 0.03, 0.04, -0.01, 0.02, 0.01, 0.0]
+    a = write_run(tmp_path / "a", {"x": BASE})
+    b = write_run(tmp_path / "b", {"x": [value + step for value, step in zip(BASE, steps, strict=True)]})
+    (row,) = compare([a, b]).differences
+    assert (row.run, row.label, row.num_cases, row.num_left_out) == ("b", "x", 8, 0)
+    assert row.mean == pytest.approx(sum(steps) / 8)
+    assert row.interval[0] < row.mean < row.interval[1]
+    # Seven cases differ. Computed from sign and rank by scipy on exact steps.
+    assert row.p_value == pytest.approx(stats.wilcoxon([round(step, 2) for step in steps[:-1]]).pvalue, abs=0.02)
+
+
+def test_equal_runs_do_not_differ(tmp_path: Path) -> None:
+    a, b = (write_run(tmp_path / name, {"x": BASE}) for name in "ab")
+    (row,) = compare([a, b]).differences
+    assert (row.mean, row.interval, row.p_value) == (0, (0, 0), 1)
+
+
+def test_clear_difference_is_significant_and_adjusted_for_the_number_of_runs(tmp_path: Path) -> None:
+    a = write_run(tmp_path / "a", {"x": BASE})
+    better = [
+        write_run(tmp_path / name, {"x": [value + 0.02 + i / 1000 for i, value in enumerate(BASE)]}) for name in "bc"
+    ]
+    (alone,) = compare([a, better[0]]).differences
+    assert alone.p_value == pytest.approx(2 / 2**8)  # all eight of one sign
+    assert [row.p_value for row in compare([a, *better]).differences] == pytest.approx([4 / 2**8] * 2)
+
+
+def test_labels_and_their_mean(tmp_path: Path) -> None:
+    a = write_run(tmp_path / "a", {"x": BASE, "y": BASE})
+    b = write_run(tmp_path / "b", {"x": [value + 0.04 for value in BASE], "y": BASE})
+    rows = compare([a, b]).differences
+    assert [row.label for row in rows] == ["x", "y", "mean over labels"]
+    assert [row.mean for row in rows] == pytest.approx([0.04, 0, 0.02])
+
+
+def test_cases_of_one_run_only_and_undefined_ones_are_left_out(tmp_path: Path) -> None:
+    a = write_run(tmp_path / "a", {"x": BASE})
+    b = write_run(tmp_path / "b", {"x": [math.nan, *BASE[1:6]]})
+    (row,) = compare([a, b]).differences
+    assert (row.num_cases, row.num_left_out) == (5, 3)
+
+
+def test_pareto_front(tmp_path: Path) -> None:
+    runs = [
+        write_run(tmp_path / "small", {"x": [0.8] * 8}, parameters=10, flops=50),
+        write_run(tmp_path / "worse", {"x": [0.7] * 8}, parameters=20, flops=20),
+        write_run(tmp_path / "large", {"x": [0.9] * 8}, parameters=99, flops=99),
+        write_run(tmp_path / "twin", {"x": [0.9] * 8}, parameters=99, flops=100),
+    ]
+    rows = compare(runs).runs
+    assert [row.value for row in rows] == pytest.approx([0.8, 0.7, 0.9, 0.9])
+    assert [row.on_parameter_front for row in rows] == [True, False, True, True]
+    assert [row.on_flop_front for row in rows] == [True, True, True, False]
+
+
+def test_what_cannot_be_compared(tmp_path: Path) -> None:
+    a = write_run(tmp_path / "a", {"x": BASE})
+    (tmp_path / "untouched").mkdir()
+    with pytest.raises(DataError, match="has not been evaluated on 'val'") as caught:
+        compare([a, tmp_path / "untouched"])
+    assert caught.value.hint == f"lunet eval {tmp_path / 'untouched'} --split val"
+    with pytest.raises(DataError, match="there is no such folder"):
+        compare([a, tmp_path / "missing"])
+    with pytest.raises(ConfigError, match="at least two runs"):
+        compare([a])
+    with pytest.raises(DataError, match="has no column hausdorff95_mm"):
+        compare([a, a], metric="hausdorff95")
+    with pytest.raises(DataError, match="have no label in common"):
+        compare([a, write_run(tmp_path / "b", {"y": BASE})])
+    (a / "eval/val/metrics.csv").write_text("something,else\n1,2\n")
+    with pytest.raises(DataError, match="is no table of metrics"):
+        compare([a, a])

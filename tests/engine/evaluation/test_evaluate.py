@@ -1,0 +1,267 @@
+"""The job as a whole: from a checkpoint or label maps to tables."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk  # noqa: N813
+
+from lunet_cli.config.load import load_config
+from lunet_cli.engine.evaluation.evaluate import EvaluationOptions, evaluate_model, score_predictions
+from lunet_cli.engine.inference.predictor import PredictionOptions, Predictor
+from lunet_cli.engine.training.train import train
+from lunet_cli.errors import CheckpointError, ConfigError, DataError
+from lunet_cli.results import CaseScored, Caution, EvalResult, Event, MetricSummary
+
+FP32 = PredictionOptions(device="cpu", precision="fp32")
+
+
+def write(path: Path, array: np.ndarray, spacing: tuple[float, float, float] = (1.0, 1.0, 1.0)) -> Path:
+    image = sitk.GetImageFromArray(array)
+    image.SetSpacing(spacing)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    sitk.WriteImage(image, str(path))
+    return path
+
+
+def find(result: EvalResult, label: str, metric: str) -> MetricSummary:
+    return next(row for row in result.summaries if (row.label, row.metric) == (label, metric))
+
+
+def make_data(folder: Path, count: int = 4) -> Path:
+    """Cases whose reference is intensity above 100, but for one plane of case 0."""
+    for index in range(count):
+        image = np.zeros((12, 10, 8), np.int16)
+        image[2:10, 2:8, 2:6] = 150
+        label = (image > 100).astype(np.uint8)
+        if index == 0:
+            label[2] = 0
+        write(folder / f"images/case{index}.nii.gz", image, (2.0, 1.0, 1.0))
+        write(folder / f"labels/case{index}.nii.gz", label, (2.0, 1.0, 1.0))
+    return folder
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    return make_data(tmp_path / "data")
+
+
+def predictor_of(path: Path, **options: object) -> Predictor:
+    return Predictor.load([path], options=FP32, **options)  # type: ignore[arg-type]
+
+
+def test_values_by_hand(tmp_path: Path, data: Path, make_threshold_model) -> None:
+    model = make_threshold_model(tmp_path / "run/best_model.pt", labels={"liver": (1,)})
+    result = evaluate_model(predictor_of(model), data=data)
+    assert [score.case for score in result.scores] == [f"case{index}" for index in range(4)]
+    first = result.scores[0].values
+    # 8 planes of 6 x 4 voxels predicted, 7 of them right.
+    assert first["dice"] == pytest.approx(2 * 7 / 15)
+    assert (first["sensitivity"], first["precision"]) == (1, 7 / 8)
+    assert first["absolute_volume_difference"] == pytest.approx(24 * 2 / 1000)
+    assert (first["hausdorff"], first["nsd"]) == (1, 1)
+    assert all(score.values["dice"] == 1 for score in result.scores[1:])
+    assert find(result, "liver", "dice").mean == pytest.approx((2 * 7 / 15 + 3) / 4)
+    assert result.folder == tmp_path / "run/eval/all"
+
+
+def test_files_hold_values_and_definitions(tmp_path: Path, data: Path, make_threshold_model) -> None:
+    model = make_threshold_model(tmp_path / "run/best_model.pt")
+    evaluate_model(predictor_of(model), data=data, folder=tmp_path / "out")
+    with (tmp_path / "out/metrics.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["case"] for row in rows] == ["case0", "case1", "case2", "case3"]
+    assert float(rows[0]["dice"]) == pytest.approx(2 * 7 / 15)
+    assert float(rows[0]["hausdorff95_mm"]) == 1
+    assert float(rows[1]["reference_ml"]) == pytest.approx(8 * 24 * 2 / 1000)
+    summary = json.loads((tmp_path / "out/summary.json").read_text())
+    assert summary["model"]["parameters"] == 686
+    assert "1 where both masks are empty" in summary["definitions"]["dice"]
+    assert summary["bootstrap"]["seed"] == 0
+    assert {"lunet", "torch"} <= summary["versions"].keys()
+
+
+@pytest.mark.parametrize("penalty", [False, True])
+def test_missed_structure(penalty: bool, tmp_path: Path, data: Path, make_threshold_model) -> None:
+    write(data / "images/case3.nii.gz", np.zeros((12, 10, 8), np.int16), (2.0, 1.0, 1.0))
+    model = make_threshold_model(tmp_path / "model.pt")
+    result = evaluate_model(predictor_of(model), data=data, options=EvaluationOptions(penalty=penalty))
+    dice, distance = find(result, "label1", "dice"), find(result, "label1", "assd")
+    assert dice.num_undefined == 0
+    assert dice.worst[0] == ("case3", 0.0)
+    assert distance.num_undefined == (0 if penalty else 1)
+    if penalty:
+        assert result.scores[3].values["hausdorff95"] == pytest.approx(math.hypot(12, 10, 16))
+    else:
+        assert distance.worst[0][0] == "case3"
+
+
+def test_broken_cases_are_told_and_the_others_measured(tmp_path: Path, data: Path, make_threshold_model) -> None:
+    (data / "images/case0.nii.gz").write_text("no image")
+    label = np.zeros((12, 10, 8), np.uint8)
+    label[0, 0, 0] = 7
+    write(data / "labels/case1.nii.gz", label, (2.0, 1.0, 1.0))
+    write(data / "labels/case2.nii.gz", label, (1.0, 1.0, 2.5))
+    events: list[Event] = []
+    result = evaluate_model(
+        predictor_of(make_threshold_model(tmp_path / "model.pt")), data=data, on_event=events.append
+    )
+    assert [score.case for score in result.scores] == ["case3"]
+    messages = [failure.message for failure in result.failures]
+    assert "cannot be read" in messages[0]
+    assert messages[1].startswith(f"{data / 'labels/case1.nii.gz'}: label value 7 not configured")
+    assert "does not lie on the grid of its image" in messages[2]
+    assert sum(isinstance(event, CaseScored) for event in events) == 1
+
+
+@pytest.mark.parametrize("patch", ["null", "[16, 16, 16]"])
+@pytest.mark.parametrize("out_channels", ["null", "1"])
+def test_validation_of_the_training_is_met(patch: str, out_channels: str, tmp_path: Path) -> None:
+    config = load_config(
+        None,
+        [
+            "model.architecture=lunet_large_2f",
+            f"model.out_channels={out_channels}",
+            "data.phantom.num_cases=5",
+            "data.phantom.size=32",
+            "data.split.val_fraction=0.4",
+            "training.epochs=3",
+            "training.batch_size=1",
+            f"training.patch_size={patch}",
+            "training.precision=fp32",
+            f"experiment.output_dir={tmp_path}",
+            "experiment.name=run",
+        ],
+    )
+    trained = train(config)
+    assert trained.best is not None
+    result = evaluate_model(Predictor.load([tmp_path / "run"]))
+    label = "foreground" if out_channels == "1" else "mean over labels"
+    assert find(result, label, "dice").mean == pytest.approx(trained.best.val_dice, abs=1e-6)
+    assert result.folder == tmp_path / "run/eval/val"
+    train_side = evaluate_model(Predictor.load([tmp_path / "run"]), split="train", options=EvaluationOptions(("dice",)))
+    assert len({score.case for score in train_side.scores}) == 3
+    # Without its run folder, the checkpoint finds the same cases by configuration and seed.
+    shutil.copy(tmp_path / "run/best_model.pt", tmp_path / "alone.pt")
+    alone = evaluate_model(Predictor.load([tmp_path / "alone.pt"]), options=EvaluationOptions(("dice",)))
+    assert [s.values["dice"] for s in alone.scores] == [s.values["dice"] for s in result.scores]
+
+
+def test_cases_of_the_training_are_pointed_out(tmp_path: Path, data: Path, make_threshold_model) -> None:
+    model = make_threshold_model(tmp_path / "run/best_model.pt")
+    manifest = {"split": {"train": ["case1", "case2"], "val": ["case0"]}}
+    (tmp_path / "run/manifest.json").write_text(json.dumps(manifest))
+    events: list[Event] = []
+    predictor = predictor_of(model)
+    evaluate_model(predictor, data=data, on_event=events.append)
+    cautions = [str(event) for event in events if isinstance(event, Caution)]
+    assert cautions == ["warning: 2 of 4 cases were trained on, such as case1; their values flatter"]
+    result = evaluate_model(predictor, data=data, split="val")
+    assert [score.case for score in result.scores] == ["case0"]
+    (data / "images/case0.nii.gz").unlink()
+    (data / "labels/case0.nii.gz").unlink()
+    with pytest.raises(DataError, match="1 of the 1 val cases of the training are not there, such as case0"):
+        evaluate_model(predictor, data=data, split="val")
+
+
+def test_test_cases_are_those_that_the_data_set_names(tmp_path: Path, data: Path, make_threshold_model) -> None:
+    predictor = predictor_of(make_threshold_model(tmp_path / "model.pt"))
+    with pytest.raises(DataError, match="names no labelled test cases"):
+        evaluate_model(predictor, data=data, split="test")
+    (data / "splits.json").write_text(json.dumps([{"train": ["case0"], "val": ["case1"], "test": ["case2", "case3"]}]))
+    result = evaluate_model(predictor, data=data, split="test")
+    assert [score.case for score in result.scores] == ["case2", "case3"]
+    nnunet = tmp_path / "nnunet"
+    for side, case in (("Tr", "case0"), ("Ts", "case1")):
+        (nnunet / f"images{side}").mkdir(parents=True)
+        (nnunet / f"labels{side}").mkdir()
+        shutil.copy(data / f"images/{case}.nii.gz", nnunet / f"images{side}/{case}_0000.nii.gz")
+        shutil.copy(data / f"labels/{case}.nii.gz", nnunet / f"labels{side}/{case}.nii.gz")
+    description = {"labels": {"background": 0, "label1": 1}, "channel_names": {"0": "CT"}, "file_ending": ".nii.gz"}
+    (nnunet / "dataset.json").write_text(json.dumps(description))
+    result = evaluate_model(predictor, data=nnunet, split="test")
+    assert [score.case for score in result.scores] == ["case1"]
+
+
+def test_lone_checkpoint_of_unknown_data_needs_some(tmp_path: Path, data: Path, make_threshold_model) -> None:
+    predictor = predictor_of(make_threshold_model(tmp_path / "model.pt"))
+    with pytest.raises(ConfigError, match="the checkpoint knows its labels"):
+        evaluate_model(predictor, data=data, labels={"x": (1,)})
+    broken = predictor_of(make_threshold_model(tmp_path / "old.pt", config={"trainig": {}}))
+    with pytest.raises(CheckpointError, match="its configuration is not that of this lunet"):
+        evaluate_model(broken, data=data)
+
+
+def test_label_maps_of_any_tool(tmp_path: Path, data: Path) -> None:
+    predictions = tmp_path / "predictions"
+    for index in range(4):
+        label = sitk.GetArrayFromImage(sitk.ReadImage(str(data / f"labels/case{index}.nii.gz")))
+        label[3] = 0
+        write(predictions / f"case{index}.nrrd", label, (2.0, 1.0, 1.0))
+    result = score_predictions(predictions, data / "labels")
+    assert {score.label for score in result.scores} == {"1"}
+    assert find(result, "1", "precision").mean == 1
+    assert result.scores[1].values["dice"] == pytest.approx(2 * 7 / 15)
+    assert result.folder == predictions
+    assert (predictions / "metrics.csv").is_file()
+    (data / "dataset.json").write_text(json.dumps({"labels": {"0": "background", "1": "liver"}}))
+    named = score_predictions(predictions, data / "labels", folder=tmp_path / "out")
+    assert {score.label for score in named.scores} == {"liver"}
+    region = score_predictions(predictions, data / "labels", folder=tmp_path / "out", labels={"any": (1, 2)})
+    assert {score.label for score in region.scores} == {"any"}
+    single = score_predictions(predictions / "case1.nrrd", data / "labels/case0.nii.gz", folder=tmp_path / "out")
+    assert [score.case for score in single.scores] == ["case0"]
+
+
+def test_names_may_differ_by_what_marks_images_and_labels(tmp_path: Path) -> None:
+    array = np.ones((3, 3, 3), np.uint8)
+    write(tmp_path / "p/ct_7.nii.gz", array)
+    write(tmp_path / "r/label_7.nii.gz", array)
+    assert [score.case for score in score_predictions(tmp_path / "p", tmp_path / "r").scores] == ["7"]
+
+
+def test_missing_surplus_and_misplaced_predictions(tmp_path: Path, data: Path) -> None:
+    predictions = tmp_path / "predictions"
+    predictions.mkdir()
+    with pytest.raises(DataError, match="holds no label map"):
+        score_predictions(predictions, data / "labels")
+    shutil.copy(data / "labels/case1.nii.gz", predictions / "case9.nii.gz")
+    with pytest.raises(DataError, match="no label map is called like one of"):
+        score_predictions(predictions, data / "labels")
+    shutil.copy(data / "labels/case1.nii.gz", predictions / "case1.nii.gz")
+    write(predictions / "case2.nii.gz", np.ones((12, 10, 8), np.uint8), (1.0, 1.0, 9.0))
+    events: list[Event] = []
+    result = score_predictions(predictions, data / "labels", on_event=events.append)
+    assert [score.case for score in result.scores] == ["case1"]
+    assert next(failure.message for failure in result.failures).endswith(
+        "2 of 4 references have no prediction, such as case0"
+    )
+    assert "does not lie on the grid of" in result.failures[1].message
+    assert "1 predictions have no reference" in str(next(event for event in events if isinstance(event, Caution)))
+    quiet = score_predictions(predictions, data / "labels", only_predicted=True)
+    assert len(quiet.failures) == 1
+
+
+@pytest.mark.real_data
+def test_forty_real_cases_are_measured_within_seconds(tmp_path: Path, hippocampus: Path) -> None:
+    """References against themselves, moved by a voxel: all metrics of 40 cases and two labels."""
+    names = json.loads((hippocampus / "splits.json").read_text())
+    entry = names[0] if isinstance(names, list) else names
+    for name in entry["val"]:
+        image = sitk.ReadImage(str(hippocampus / f"labelsTr/{name}.nii.gz"))
+        moved = sitk.GetImageFromArray(np.roll(sitk.GetArrayFromImage(image), 1, axis=0))
+        moved.CopyInformation(image)
+        (tmp_path / "p").mkdir(exist_ok=True)
+        sitk.WriteImage(moved, str(tmp_path / f"p/{name}.nii.gz"))
+    result = score_predictions(tmp_path / "p", hippocampus / "labelsTr", only_predicted=True)
+    assert len(result.scores) == 80
+    assert {score.label for score in result.scores} == {"Anterior", "Posterior"}
+    assert all(0 < score.values["dice"] < 1 for score in result.scores)
+    assert all(score.values["hausdorff"] >= 1 for score in result.scores)
+    assert find(result, "mean over labels", "assd").mean < 1

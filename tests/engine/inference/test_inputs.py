@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lunet_cli.engine.data.dicom import DicomSeries
+from lunet_cli.engine.inference.inputs import find_inputs
+
+ARRAY = np.zeros((4, 5, 6), np.int16)
+
+
+def touch(*paths: Path) -> None:
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+
+
+def names(inputs: list[Path], num_channels: int = 1, series: str | None = None) -> dict[str, list[str]]:
+    cases, failures = find_inputs(inputs, num_channels=num_channels, series=series)
+    assert failures == []
+    return {case.name: [source.name for source in case.images] for case in cases}
+
+
+def failure(inputs: list[Path], series: str | None = None) -> tuple[str, str]:
+    _, failures = find_inputs(inputs, num_channels=1, series=series)
+    (found,) = failures
+    return found.message, found.hint
+
+
+def test_files_and_folders(tmp_path: Path) -> None:
+    touch(tmp_path / "in/b.nii.gz", tmp_path / "in/a.mha", tmp_path / "in/notes.txt", tmp_path / "in/.hidden.nii")
+    assert names([tmp_path / "in"]) == {"a": ["a.mha"], "b": ["b.nii.gz"]}
+    assert names([tmp_path / "in/b.nii.gz"]) == {"b": ["b.nii.gz"]}
+
+
+@pytest.mark.parametrize(
+    ("name", "suffix"),
+    [
+        ("a.nii.gz", ".nii.gz"),
+        ("a.nii", ".nii"),
+        ("a.nrrd", ".nrrd"),
+        ("a.mha", ".mha"),
+        ("a.mhd", ".mha"),
+        ("a.nhdr", ".nrrd"),
+        ("a.vtk", ".nii.gz"),
+    ],
+)
+def test_format_of_the_output(tmp_path: Path, name: str, suffix: str) -> None:
+    touch(tmp_path / name)
+    (case,), _ = find_inputs([tmp_path / name], num_channels=1)
+    assert case.suffix == suffix
+
+
+def test_channels_come_together(tmp_path: Path) -> None:
+    touch(*(tmp_path / f"{case}_000{channel}.nii.gz" for case in ("x", "y") for channel in (1, 0)))
+    expected = {name: [f"{name}_0000.nii.gz", f"{name}_0001.nii.gz"] for name in ("x", "y")}
+    assert names([tmp_path], num_channels=2) == expected
+    assert names(sorted(tmp_path.iterdir()), num_channels=2) == expected
+
+
+def test_a_single_channel_of_nnunet_loses_its_number_and_a_year_keeps_it(tmp_path: Path) -> None:
+    touch(tmp_path / "x_0000.nii.gz", tmp_path / "scan_2023.nii.gz", tmp_path / "scan_2024.nii.gz")
+    assert list(names([tmp_path])) == ["scan_2023", "scan_2024", "x"]
+
+
+def test_channels_that_a_network_of_one_does_not_know_stay_apart(tmp_path: Path) -> None:
+    touch(tmp_path / "x_0000.nii.gz", tmp_path / "x_0001.nii.gz")
+    assert list(names([tmp_path])) == ["x_0000", "x_0001"]
+
+
+def test_equal_names_are_told_apart_by_their_folders(tmp_path: Path) -> None:
+    files = [tmp_path / f"sub-{number}/T1.nii.gz" for number in (1, 2)]
+    touch(*files)
+    assert list(names(files)) == ["sub-1/T1", "sub-2/T1"]
+
+
+def test_images_of_harp_without_its_label_maps(tmp_path: Path) -> None:
+    touch(tmp_path / "ct_1.nrrd", tmp_path / "label_1.nrrd", tmp_path / "ct_2.nrrd")
+    assert list(names([tmp_path])) == ["ct_1", "ct_2"]
+
+
+def test_dicom_series(tmp_path: Path, write_dicom) -> None:
+    series = write_dicom(tmp_path / "patient", ARRAY)
+    (case,), _ = find_inputs([series], num_channels=1)
+    assert (case.name, case.suffix) == ("patient", ".nii.gz")
+    assert isinstance(case.images[0], DicomSeries)
+    assert len(case.images[0].files) == 4
+
+
+def test_folder_of_patients_at_any_depth(tmp_path: Path, write_dicom) -> None:
+    write_dicom(tmp_path / "in/one/study/series", ARRAY)
+    write_dicom(tmp_path / "in/two", ARRAY)
+    cases, failures = find_inputs([tmp_path / "in"], num_channels=1)
+    assert failures == []
+    assert [case.name for case in cases] == ["one", "two"]
+
+
+def test_several_series_are_listed_and_one_is_named(tmp_path: Path, write_dicom) -> None:
+    folder = tmp_path / "patient"
+    write_dicom(folder / "a", ARRAY, uid="1.2.3.4", number=3, description="T1 MPRAGE")
+    write_dicom(folder / "b", ARRAY[:3], uid="1.2.3.5", number=7, description="FLAIR")
+    message, hint = failure([tmp_path])
+    assert f"{folder}: holds 2 DICOM series" in message
+    assert "number 3: 'T1 MPRAGE', MR, 4 files, UID 1.2.3.4; number 7: 'FLAIR', MR, 3 files, UID 1.2.3.5" in message
+    assert "--series" in hint
+    for wanted in ("7", "flair", "1.2.3.5", "5"):
+        (case,), failures = find_inputs([tmp_path], num_channels=1, series=wanted)
+        assert failures == []
+        assert len(case.images[0].files) == 3
+    message, _ = failure([tmp_path], series="T2")
+    assert "no DICOM series is called 'T2'; there are number 3" in message
+
+
+def test_several_series_in_one_folder(tmp_path: Path, write_dicom) -> None:
+    write_dicom(tmp_path / "p", ARRAY, uid="1.2.3.4", number=1)
+    write_dicom(tmp_path / "p", ARRAY, uid="1.2.3.5", number=2)
+    message, _ = failure([tmp_path / "p"])
+    assert "holds 2 DICOM series" in message
+    (case,), _ = find_inputs([tmp_path / "p"], num_channels=1, series="2")
+    assert case.images[0].uid == "1.2.3.5"
+
+
+def test_what_cannot_be_used_is_told_and_the_rest_found(tmp_path: Path) -> None:
+    touch(tmp_path / "a.nii.gz")
+    (tmp_path / "empty").mkdir()
+    touch(tmp_path / "nested/images/b.nii.gz")
+    inputs = [tmp_path / name for name in ("missing.nii.gz", "empty", "nested", "a.nii.gz")]
+    cases, failures = find_inputs(inputs, num_channels=1)
+    assert [case.name for case in cases] == ["a"]
+    messages = [found.message for found in failures]
+    assert messages[0] == f"{tmp_path / 'missing.nii.gz'}: there is no such file or folder"
+    assert messages[1] == f"{tmp_path / 'empty'}: holds no volume and no DICOM series"
+    assert failures[2].hint == "Volumes lie in its sub-folder images."
