@@ -52,12 +52,10 @@ def measure_with_lunet(pairs: list[tuple[Mask, Mask]]) -> list[float]:
 
 
 def measure_with_monai(pairs: list[tuple[Mask, Mask]]) -> list[float]:
-    from monai.metrics import (
-        compute_average_surface_distance,
-        compute_dice,
-        compute_hausdorff_distance,
-        compute_surface_dice,
-    )
+    from monai.metrics.hausdorff_distance import compute_hausdorff_distance
+    from monai.metrics.meandice import compute_dice
+    from monai.metrics.surface_dice import compute_surface_dice
+    from monai.metrics.surface_distance import compute_average_surface_distance
 
     found = []
     for pair in pairs:

@@ -70,7 +70,7 @@ def run_candidate(name: str, folder: Path, precision: str) -> dict[str, float]:
     if name == "lunet":
         labels = predictor.segment(channels).label_map()
     else:
-        from monai.inferers import sliding_window_inference
+        from monai.inferers.utils import sliding_window_inference
 
         image = torch.from_numpy(predictor.card.preprocessing.apply_to_image(channels).array)[None]
         del channels
@@ -89,7 +89,7 @@ def run_command(folder: Path, precision: str) -> dict[str, float]:
     program = Path(sys.executable).with_name("lunet")
     command = [program, "predict", folder / "model.pt", folder / "ct.nii.gz", "-o", folder / f"out_{precision}"]
     start = time.perf_counter()
-    subprocess.run([*command, "--precision", precision], check=True, capture_output=True)
+    subprocess.run([*map(str, command), "--precision", precision], check=True, capture_output=True)
     seconds = time.perf_counter() - start
     (folder / f"out_{precision}" / "ct.nii.gz").unlink()
     return {"seconds": seconds, "mib": _peak_mib(resource.RUSAGE_CHILDREN)}

@@ -181,8 +181,9 @@ class MetricSummary:
         sd: Standard deviation over cases (n - 1); NaN for fewer than two.
         median: Median over cases.
         interval: 95 % percentile bootstrap confidence interval of the mean; NaN for fewer than two cases.
-        num_cases: Cases where it is defined.
-        num_undefined: Cases where it is not, because one of prediction and reference is empty.
+        num_cases: Cases that count in the mean.
+        num_undefined: Cases where it is undefined, because one of prediction and reference is empty; they do not count,
+            or with a penalty.
         worst: The cases with the worst values, undefined ones first.
     """
 
@@ -299,7 +300,7 @@ class CasePredicted(Event):
     Args:
         case: Its name.
         output: The label map.
-        volume_ml: Volume of each label in it.
+        volume_ml: Volume of each label, with what other labels cover of it.
         seconds: From reading to writing.
         num_done: Cases finished so far.
         num_cases: Cases of this command.
@@ -334,6 +335,7 @@ class PlannedCase:
         window: Voxels (D, H, W) of a window.
         num_windows: Windows.
         memory_mib: Estimated peak of the process.
+        seconds: Estimated time in the network, in a dry run.
     """
 
     case: str
@@ -343,6 +345,7 @@ class PlannedCase:
     window: tuple[int, int, int]
     num_windows: int
     memory_mib: float
+    seconds: float | None = None
 
 
 @dataclass(frozen=True)
@@ -356,7 +359,6 @@ class PredictResult:
         failures: Cases that could not be used.
         plan: How it was computed.
         values: Label value that stands for each label.
-        window_ms: Time of a window, in a dry run.
     """
 
     planned: tuple[PlannedCase, ...]
@@ -365,7 +367,6 @@ class PredictResult:
     failures: tuple[CaseFailed, ...]
     plan: str
     values: dict[str, int]
-    window_ms: float | None = None
 
 
 @dataclass(frozen=True)
@@ -373,12 +374,13 @@ class CaseScored(Event):
     """A case was measured."""
 
     case: str
-    mean_dice: float
+    mean_dice: float | None
     num_done: int
     num_cases: int
 
     def __str__(self) -> str:
-        return f"{self.num_done}/{self.num_cases} {self.case}: mean Dice {self.mean_dice:.4f}"
+        dice = "" if self.mean_dice is None else f": mean Dice {self.mean_dice:.4f}"
+        return f"{self.num_done}/{self.num_cases} {self.case}{dice}"
 
 
 @dataclass(frozen=True)
@@ -388,7 +390,8 @@ class CaseScore:
     Args:
         case: The case.
         label: The label.
-        values: Value of each metric, by its key in `config.metrics.METRICS`; NaN where it is undefined.
+        values: Value of each metric, by its key in `config.metrics.METRICS`; NaN or a penalty where it is undefined.
+        undefined: Metrics that are undefined.
         prediction_ml: Volume of the prediction.
         reference_ml: Volume of the reference.
     """
@@ -398,6 +401,7 @@ class CaseScore:
     values: dict[str, float]
     prediction_ml: float
     reference_ml: float
+    undefined: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -451,7 +455,8 @@ class ComparedRun:
     Args:
         run: Its name.
         architecture: Its network; empty if that is not known.
-        value: Mean of the metric.
+        value: Mean of the metric over the cases that are defined in all runs.
+        num_cases: Number of these cases.
         parameters: Parameters of the network; None if that is not known.
         flops: FLOPs of its convolutions for 64 x 64 x 64 voxels; None if that is not known.
         on_parameter_front: Whether no run is better with as few parameters.
@@ -461,6 +466,7 @@ class ComparedRun:
     run: str
     architecture: str
     value: float
+    num_cases: int
     parameters: int | None
     flops: int | None
     on_parameter_front: bool

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Literal, cast
 import typer
 
 from lunet_cli.cli.options import (
+    DEFAULT_BATCH_SIZE,
+    DEFAULT_OVERLAP,
     Architecture,
     AsJson,
     BatchSize,
@@ -68,8 +70,8 @@ def evaluate(
     ] = None,
     tta: Tta = False,
     window: Window = None,
-    overlap: Overlap = 0.5,
-    batch_size: BatchSize = 2,
+    overlap: Overlap = DEFAULT_OVERLAP,
+    batch_size: BatchSize = DEFAULT_BATCH_SIZE,
     max_memory: MaxMemory = None,
     architecture: Architecture = None,
     device: Device = "auto",
@@ -81,20 +83,35 @@ def evaluate(
     by_files = predictions is not None and references is not None
     if (predictions is None) != (references is None) or by_files == (checkpoint is not None):
         raise ConfigError("give either a CHECKPOINT, or both --predictions and --labels")
-    for name, given in (("--data", data), ("--split", split), ("--ensemble", ensemble), ("--arch", architecture)):
+    of_checkpoint = {
+        "--data": data,
+        "--split": split,
+        "--ensemble": ensemble,
+        "--arch": architecture,
+        "--tta": tta,
+        "--window": window,
+        "--overlap": overlap != DEFAULT_OVERLAP,
+        "--batch-size": batch_size != DEFAULT_BATCH_SIZE,
+        "--max-memory": max_memory,
+        "--device": device != "auto",
+        "--precision": precision != "auto",
+    }
+    for name, given in of_checkpoint.items():
         if by_files and given:
             raise ConfigError(f"{name}: belongs to a CHECKPOINT, not to --predictions")
+    if only_predicted and not by_files:
+        raise ConfigError("--only-predicted: belongs to --predictions, not to a CHECKPOINT")
     regions = parse_labels(label or [])
     sizes, limit = parse_window(window), parse_memory(max_memory)
     metrics = parse_metrics(metric)
     from lunet_cli.engine.evaluation.evaluate import EvaluationOptions, evaluate_model, score_predictions
     from lunet_cli.engine.evaluation.files import without_nan
-    from lunet_cli.engine.inference.predictor import PredictionOptions, Predictor, set_threads
+    from lunet_cli.engine.inference.predictor import PredictionOptions, Predictor, set_up_process
     from lunet_cli.render.console import make_console, make_status_console
     from lunet_cli.render.progress import report_progress
     from lunet_cli.render.tables import eval_table
 
-    set_threads(threads)
+    set_up_process(threads)
     options = EvaluationOptions(metrics, tolerance_mm, undefined == "diagonal")
     with report_progress(make_status_console()) as on_event:
         if checkpoint is None:

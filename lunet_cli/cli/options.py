@@ -38,8 +38,12 @@ Precision = Annotated[
     Literal["auto", "fp32", "bf16", "fp16"],
     typer.Option(help="Arithmetic; auto takes that in which the network was validated, where the device has it."),
 ]
-Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads; all that PyTorch finds if not given.")]
+Threads = Annotated[
+    int | None, typer.Option(min=1, help="CPU threads of the network; all that PyTorch finds if not given.")
+]
 
+DEFAULT_OVERLAP = 0.5
+DEFAULT_BATCH_SIZE = 2
 _UNITS_MIB = {"": 1.0, "k": 1 / 1024, "m": 1.0, "g": 1024.0, "t": 1024.0**2}
 
 

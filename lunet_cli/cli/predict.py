@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lunet_cli.cli.options import (
+    DEFAULT_BATCH_SIZE,
+    DEFAULT_OVERLAP,
     Architecture,
     AsJson,
     BatchSize,
@@ -52,8 +54,8 @@ def predict(
     ] = None,
     tta: Tta = False,
     window: Window = None,
-    overlap: Overlap = 0.5,
-    batch_size: BatchSize = 2,
+    overlap: Overlap = DEFAULT_OVERLAP,
+    batch_size: BatchSize = DEFAULT_BATCH_SIZE,
     steps: Annotated[
         list[str] | None,
         typer.Option(
@@ -90,12 +92,12 @@ def predict(
     sizes, limit = parse_window(window), parse_memory(max_memory)
     from lunet_cli.engine.inference.postprocessing import parse_step
     from lunet_cli.engine.inference.predict import OutputOptions, predict_files
-    from lunet_cli.engine.inference.predictor import PredictionOptions, Predictor, set_threads
+    from lunet_cli.engine.inference.predictor import PredictionOptions, Predictor, set_up_process
     from lunet_cli.render.console import make_console, make_status_console
     from lunet_cli.render.progress import report_progress
     from lunet_cli.render.tables import predict_plan_table, predict_table
 
-    set_threads(threads)
+    set_up_process(threads)
     options = PredictionOptions(sizes, overlap, batch_size, tta, device, precision, limit)
     predictor = Predictor.load([checkpoint, *(ensemble or ())], architecture=architecture, options=options)
     labels = predictor.card.labels.names
@@ -127,17 +129,20 @@ def predict(
 
 
 def parse_shard(text: str | None) -> tuple[int, int]:
-    """Share (from 0) and number of shares, from `I/N` or from what torchrun sets.
+    """Share (from 0) and number of shares, from `I/N` and from what torchrun sets, which divides that share further.
 
     Raises:
-        ConfigError: `text` is no share.
+        ConfigError: `text` or what is in the environment is no share.
     """
+    rank, world = os.environ.get("RANK", "0"), os.environ.get("WORLD_SIZE", "1")
+    if not (rank.isdigit() and world.isdigit() and int(rank) < int(world)):
+        raise ConfigError(f"RANK={rank} and WORLD_SIZE={world} in the environment are no share of processes")
     if text is None:
-        return int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+        return int(rank), int(world)
     number, slash, count = text.partition("/")
     if not (slash and number.isdigit() and count.isdigit() and 1 <= int(number) <= int(count)):
         raise ConfigError(f"--shard {text}: is no share", hint="Write 1/4, 2/4, 3/4 and 4/4 for four processes.")
-    return int(number) - 1, int(count)
+    return (int(number) - 1) * int(world) + int(rank), int(count) * int(world)
 
 
 def _to_json(result: PredictResult) -> dict[str, Any]:

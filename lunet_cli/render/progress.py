@@ -65,7 +65,7 @@ class _Bars:
         )
         self._tasks: dict[str, TaskID] = {}
         self._best = ""
-        self._first_window = 0.0
+        self._clock: tuple[float, int] | None = None
 
     def __call__(self, event: Event) -> None:
         if isinstance(event, CaseRead):
@@ -78,7 +78,7 @@ class _Bars:
         elif isinstance(event, EpochDone):
             self._show_epoch(event)
         elif isinstance(event, CaseScored):
-            self._update("cases", event.num_done, event.num_cases, f"{event.case}  Dice {event.mean_dice:.4f}")
+            self._update("cases", event.num_done, event.num_cases, str(event).partition(" ")[2])
         elif isinstance(event, WindowDone):
             self._update("windows", event.num_done, event.num_windows, f"{event.case}  {self._left(event)}")
         else:
@@ -88,11 +88,14 @@ class _Bars:
             self.progress.console.print(str(event), style=style, markup=False, soft_wrap=True)
 
     def _left(self, event: WindowDone) -> str:
-        if event.num_done == 1:
-            self._first_window = time.perf_counter()
+        """Time left by the windows since the clock was started: at the first event, and where counting starts anew."""
+        now = time.perf_counter()
+        if self._clock is None or event.num_done <= self._clock[1]:
+            self._clock = (now, event.num_done)
             return ""
-        seconds = (time.perf_counter() - self._first_window) / (event.num_done - 1)
-        return f"{format_seconds(seconds * (event.num_windows - event.num_done))} left"
+        start, first = self._clock
+        seconds = (now - start) / (event.num_done - first) * (event.num_windows - event.num_done)
+        return f"{format_seconds(seconds)} left"
 
     def _show_epoch(self, event: EpochDone) -> None:
         record = event.record

@@ -150,6 +150,7 @@ def compare_table(result: CompareResult) -> RenderableType:
             Text("*" if run.on_flop_front else "", style="bold green"),
         )
     notes = Text(
+        f"Means are over the {first.num_cases} cases that are defined in all runs.\n"
         "p: Wilcoxon signed-rank test over cases, two-sided, after Holm. CI: percentile bootstrap over cases.\n"
         "front *: no run is as good at a lower cost (Pareto).",
         style="dim",
@@ -186,16 +187,14 @@ def predict_table(result: PredictResult) -> RenderableType:
 def predict_plan_table(result: PredictResult) -> RenderableType:
     """What a prediction would take."""
     table = _columns("case", "voxels (z, y, x)", "network's grid", "window", "windows", "memory MiB", "about")
-    window_ms = result.window_ms or 0.0
     for case in result.planned:
         sizes = (" x ".join(map(str, edges)) for edges in (case.size, case.grid, case.window))
-        seconds = format_seconds(case.num_windows * window_ms / 1000)
-        table.add_row(case.case, *sizes, f"{case.num_windows:,}", f"{case.memory_mib:,.0f}", seconds)
-    total = format_seconds(sum(case.num_windows for case in result.planned) * window_ms / 1000)
+        table.add_row(
+            case.case, *sizes, f"{case.num_windows:,}", f"{case.memory_mib:,.0f}", format_seconds(case.seconds or 0)
+        )
+    total = format_seconds(sum(case.seconds or 0 for case in result.planned))
     end = Text(
-        f"{len(result.planned)} cases, about {total} of computing in {result.plan} ({window_ms:.0f} ms per window); "
-        "nothing was written",
-        style="bold",
+        f"{len(result.planned)} cases, about {total} of computing in {result.plan}; nothing was written", style="bold"
     )
     return Group(table, end)
 

@@ -77,6 +77,8 @@ def test_failed_cases_make_the_exit_code(tmp_path: Path, data: Path, run_lunet: 
         (["eval", "model.pt", "--predictions", "p", "--labels", "r"], 2, "give either a CHECKPOINT"),
         (["eval", "--predictions", "data"], 2, "give either a CHECKPOINT"),
         (["eval", "--predictions", "p", "--labels", "r", "--split", "val"], 2, "--split: belongs to a CHECKPOINT"),
+        (["eval", "--predictions", "p", "--labels", "r", "--tta"], 2, "--tta: belongs to a CHECKPOINT"),
+        (["eval", "model.pt", "--data", "data", "--only-predicted"], 2, "--only-predicted: belongs to --predictions"),
         (["eval", "--predictions", "p", "--labels", "data/labels"], 1, "p: there is no such file or folder"),
         (["eval", "model.pt", "--data", "data", "--metric", "dise"], 2, "Did you mean dice"),
         (["eval", "model.pt", "--data", "data", "--label", "x"], 2, "--label x: is no label"),

@@ -47,7 +47,7 @@ def test_from_a_run_folder_to_files(
     (tmp_path / "in/c.nii.gz").write_text("no image")
     done = run_lunet("predict", tmp_path / "run", tmp_path / "in", "-o", tmp_path / "out", "--precision", "fp32")
     assert done.returncode == 1
-    assert f"error: {tmp_path / 'in/c.nii.gz'}: cannot be read: it is damaged or incomplete" in done.stderr
+    assert f"error: {tmp_path / 'in/c.nii.gz'}: cannot be read: it is no image" in done.stderr
     assert "2 segmented, 1 failed, in fp32 channels-last on cpu; label values: 0 background, 1 liver" in done.stdout
     assert f"{(image > 100.5).sum() / 1000:.2f}" in done.stdout
     for name in ("a", "b"):
@@ -98,7 +98,7 @@ def test_dry_run_is_a_table(tmp_path: Path, image: np.ndarray, run_lunet: RunLun
         (["model.pt", "in.nii.gz", "-o", "out", "--order", "x"], 2, "--order x: is no order of the labels label1"),
         (["missing.pt", "in.nii.gz", "-o", "out"], 1, "missing.pt: there is no such checkpoint"),
         (["future.pt", "in.nii.gz", "-o", "out"], 1, "future.pt: has checkpoint format 99"),
-        (["in.nii.gz", "in.nii.gz", "-o", "out"], 1, "in.nii.gz: is damaged or no checkpoint"),
+        (["in.nii.gz", "in.nii.gz", "-o", "out"], 1, "in.nii.gz: holds more than tensors and plain values, or is no checkpoint"),
         (["model.pt", "missing.nii.gz", "-o", "out"], 1, "missing.nii.gz: there is no such file or folder"),
         (["model.pt", "in.nii.gz", "-o", "out", "--max-memory", "5M"], 1, "in.nii.gz: needs about"),
         (["model.pt", "in.nii.gz", "-o", "out", "--arch", "lunet_small_1f"], 1, "model.pt: knows its own network"),
@@ -194,6 +194,10 @@ def test_torchrun_gives_the_share(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(os.environ, "RANK", "2")
     monkeypatch.setitem(os.environ, "WORLD_SIZE", "3")
     assert parse_shard(None) == (2, 3)
-    assert parse_shard("1/1") == (0, 1)
+    assert parse_shard("1/1") == (2, 3)
+    assert parse_shard("2/2") == (5, 6)
     with pytest.raises(ConfigError):
         parse_shard("0/2")
+    monkeypatch.setitem(os.environ, "RANK", "a")
+    with pytest.raises(ConfigError, match="RANK=a and WORLD_SIZE=3"):
+        parse_shard(None)

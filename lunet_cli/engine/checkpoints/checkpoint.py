@@ -18,7 +18,7 @@ from lunet_cli.engine.data.preprocessing import Preprocessing
 from lunet_cli.engine.files import write_atomically
 from lunet_cli.errors import CheckpointError
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 _MARK = "lunet_format_version"
 
 
@@ -120,7 +120,7 @@ def load_checkpoint(path: Path, values: dict[str, Any] | None = None) -> Checkpo
     if version != FORMAT_VERSION:
         raise CheckpointError(
             f"{path}: has checkpoint format {version}, this lunet reads format {FORMAT_VERSION}",
-            hint="Use the version of lunet that wrote it, or a newer one.",
+            hint="Use the version of lunet that wrote it.",
         )
     try:
         return Checkpoint(

@@ -11,6 +11,7 @@ import SimpleITK as sitk  # noqa: N813
 from lunet_cli.errors import DataError
 
 _POSITION = "0020|0032"  # Image Position (Patient)
+_ORIENTATION = "0020|0037"  # Image Orientation (Patient)
 _THICKNESS = "0018|0050"  # Slice Thickness
 
 
@@ -20,7 +21,7 @@ class DicomSeries:
 
     Args:
         folder: Where its files lie.
-        uid: Series Instance UID; GDCM appends to it where one UID holds slices of several orientations or sizes.
+        uid: Series Instance UID.
         number: Series Number; empty if the files do not say.
         description: Series Description, likewise.
         modality: Modality, likewise.
@@ -100,7 +101,7 @@ def read_series(series: DicomSeries) -> sitk.Image:
     """Stack the slices of a series.
 
     Raises:
-        DataError: Slices are missing or do not lie at equal distances.
+        DataError: Slices are missing, do not lie at equal distances, or are of several orientations.
         RuntimeError: From ITK, if a file cannot be read or the slices differ in size.
     """
     reader = sitk.ImageSeriesReader()
@@ -117,13 +118,22 @@ def read_series(series: DicomSeries) -> sitk.Image:
 
 
 def _require_even_slices(reader: sitk.ImageSeriesReader, folder: Path) -> None:
-    """Refuse a series with a gap: ITK stacks slices at equal distances, whatever their positions say."""
+    """Refuse a series with a gap or a turn: ITK stacks slices at equal distances, whatever their tags say."""
     slices = range(len(reader.GetFileNames()))
-    if len(slices) < 3 or not all(reader.HasMetaDataKey(index, _POSITION) for index in slices):
+    if all(reader.HasMetaDataKey(index, _ORIENTATION) for index in slices):
+        axes = [reader.GetMetaData(index, _ORIENTATION).split("\\") for index in slices]
+        if np.ptp(np.array(axes, dtype=np.float64), axis=0).max() > 0.01:
+            raise DataError(
+                f"{folder}: the slices of its DICOM series have several orientations",
+                hint="Is it a localizer, or are two scans mixed? Keep the slices of one scan in the folder.",
+            )
+    if len(slices) < 2 or not all(reader.HasMetaDataKey(index, _POSITION) for index in slices):
         return
     positions = np.array([reader.GetMetaData(index, _POSITION).split("\\") for index in slices], dtype=np.float64)
     distances = np.linalg.norm(np.diff(positions, axis=0), axis=1)
-    if np.ptp(distances) > 0.1 * distances.mean():  # Positions are rounded, so small differences are common.
+    if (
+        np.ptp(distances) > 0.1 * distances.mean() or distances.mean() == 0
+    ):  # Positions are rounded, so small differences are common.
         raise DataError(
             f"{folder}: the {len(slices)} slices of its DICOM series lie {distances.min():g} to {distances.max():g} mm "
             "apart",

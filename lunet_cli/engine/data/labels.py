@@ -14,6 +14,7 @@ from torch import Tensor
 from lunet_cli.errors import ConfigError
 
 Activation = Literal["sigmoid", "softmax"]
+_MOST_REGIONS = 63  # A voxel's regions are the bits of one number.
 
 
 @dataclass(frozen=True)
@@ -90,8 +91,9 @@ class LabelScheme:
     def painted_values(self, order: Sequence[str] | None = None) -> dict[str, int]:
         """The label value that stands for each region in a label map, in the order in which regions are painted.
 
-        Later regions cover earlier ones, so each gets the first of its values that no later region has, or its first
-        one. With `whole: [1, 2]` and then `anterior: 1`, whole is painted as 2 and anterior over it as 1.
+        Later regions cover earlier ones, so each gets the first of its values that no later region has. With
+        `whole: [1, 2]` and then `anterior: 1`, whole is painted as 2 and anterior over it as 1. A region whose values
+        all belong to later ones gets the smallest number that no region has.
 
         Args:
             order: All region names; None takes them as they are configured.
@@ -106,10 +108,13 @@ class LabelScheme:
                 f"--order {','.join(names)}: is no order of the labels {', '.join(regions)}",
                 hint="Name each label once; later ones cover earlier ones.",
             )
-        values = {}
+        values: dict[str, int] = {}
         for index, name in enumerate(names):
             later = {value for other in names[index + 1 :] for value in regions[other]}
-            values[name] = next((value for value in regions[name] if value not in later), regions[name][0])
+            own = (value for value in regions[name] if value not in later and value not in values.values())
+            values[name] = next(own, None) or next(
+                value for value in range(1, 65536) if value not in self.values and value not in values.values()
+            )
         return values
 
     def masks(self, label: Tensor) -> Tensor:
@@ -170,6 +175,8 @@ def resolve_labels(
         if out_channels == len(regions):
             activation = "sigmoid"
     scheme = LabelScheme(tuple(regions.items()), activation)
+    if activation == "sigmoid" and len(regions) > _MOST_REGIONS:
+        raise ConfigError(f"labels: {len(regions)} overlapping labels are more than the {_MOST_REGIONS} possible")
     if out_channels not in (None, scheme.num_channels):
         extra = " and the background" if activation == "softmax" else ""
         raise ConfigError(

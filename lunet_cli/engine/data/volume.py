@@ -166,10 +166,12 @@ def read_header(path: Path | DicomSeries) -> tuple[Geometry, int]:
     if isinstance(path, DicomSeries):
         first, last = (_read_header(file, path) for file in (path.files[0], path.files[-1]))
         geometry, num_slices = Geometry.of(_empty_image(first)), len(path.files)
-        length = math.dist(first.GetOrigin()[:3], last.GetOrigin()[:3])
-        (_, height, width), (thickness, y, x) = geometry.size, geometry.spacing_mm
-        distance = length / (num_slices - 1) if num_slices > 1 else thickness
-        return replace(geometry, size=(num_slices, height, width), spacing_mm=(distance, y, x)), 1
+        thickness, y, x = geometry.spacing_mm
+        width, height, num_frames = first.GetSize()
+        if num_slices > 1:
+            thickness = math.dist(first.GetOrigin()[:3], last.GetOrigin()[:3]) / (num_slices - 1)
+        depth = num_frames if num_slices == 1 else num_slices
+        return replace(geometry, size=(depth, height, width), spacing_mm=(thickness, y, x)), 1
     if not path.exists():
         raise DataError(f"{path}: there is no such file or folder")
     reader = _read_header(str(path), path)
@@ -250,6 +252,8 @@ def _reason(text: str) -> str:
         "Unable to determine ImageIO": "it is no image, or its format is unknown",
         "orthonormal": "its axes are not at right angles, which ITK refuses",
         "nondecreasing": "its axes are not at right angles, which ITK refuses",
+        "Size mismatch": "its slices differ in size",
+        "does not fully contain the requested region": "its slices differ in size",
         # The reason that ITK adds here is "No such file" even if the file only ends early.
         "MetaImageIO": "it is damaged or incomplete, or the data file that it names is missing",
     }

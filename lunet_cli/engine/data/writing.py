@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 from pathlib import Path
@@ -32,7 +33,7 @@ def write_volume(array: npt.NDArray[Any], geometry: Geometry, path: Path) -> Non
     image.SetDirection(geometry.direction)
     partial = path.parent / PARTIAL / path.name
     try:
-        partial.parent.mkdir(parents=True, exist_ok=True)
+        _reserve(partial)
         sitk.WriteImage(image, str(partial), useCompression=True)
         del image
         stored = sitk.ReadImage(str(partial))
@@ -40,7 +41,8 @@ def write_volume(array: npt.NDArray[Any], geometry: Geometry, path: Path) -> Non
             raise OSError("what was written differs from what was to be written")
         os.replace(partial, path)
     except (OSError, RuntimeError) as error:
-        partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
         raise DataError(f"{path}: cannot be written ({_reason(error, path.parent)})") from None
 
 
@@ -50,6 +52,17 @@ def remove_partial_folder(folder: Path) -> None:
         (folder / PARTIAL).rmdir()
     except OSError:
         return
+
+
+def _reserve(partial: Path) -> None:
+    """Make an empty file, and its folder again as often as another process that has ended removes it."""
+    while True:
+        try:
+            partial.parent.mkdir(parents=True, exist_ok=True)
+            return partial.touch()
+        except (FileExistsError, FileNotFoundError):
+            if partial.parent.is_file():
+                raise
 
 
 def _reason(error: Exception, folder: Path) -> str:

@@ -29,22 +29,43 @@ def compare(runs: Sequence[Path], *, metric: MetricName = "dice", split: str = "
         split: Which evaluation of a run folder is meant.
 
     Raises:
-        DataError: A run has not been evaluated, or two share no case.
+        DataError: A run has not been evaluated, or not alike, or two share no case.
         ConfigError: There are fewer than two runs.
     """
     if len(runs) < 2:
         raise ConfigError("lunet compare needs at least two runs", hint="lunet compare runs/a runs/b")
     folders = [_evaluation_folder(run, split) for run in runs]
     names = _names(runs)
+    facts = [read_facts(folder / SUMMARY) for folder in folders]
+    for name, of_run in zip(names[1:], facts[1:], strict=True):
+        _require_alike(names[0], facts[0], name, of_run, metric)
     values = [_values(folder, metric) for folder in folders]
-    facts = [read_facts(folder / SUMMARY).get("model") or {} for folder in folders]
     differences: list[PairedDifference] = []
     for label in values[0]:
         others = [(name, of_run[label]) for name, of_run in zip(names[1:], values[1:], strict=True) if label in of_run]
         differences += _differences(label, values[0][label], others)
     if not differences:
         raise DataError(f"{folders[0]} and {folders[1]}: have no label in common")
-    return CompareResult(metric, tuple(_pareto(names, values, facts, metric)), tuple(differences))
+    for row in differences:
+        if row.num_cases == 0:
+            raise DataError(f"{names[0]} and {row.run}: have no case with a {METRICS[metric].short} of {row.label}")
+    models = [of_run.get("model") or {} for of_run in facts]
+    return CompareResult(metric, _common_means(names, values, models, metric), tuple(differences))
+
+
+def _require_alike(
+    one: str, facts: dict[str, Any], other: str, others_facts: dict[str, Any], metric: MetricName
+) -> None:
+    """Raise if two evaluations do not mean the same by a metric."""
+    settings = ["nsd_tolerance_mm"] if metric == "nsd" else []
+    settings += ["undefined_distances"] if METRICS[metric].unit == "mm" else []
+    for setting in settings:
+        mine, theirs = facts.get(setting), others_facts.get(setting)
+        if facts and others_facts and mine != theirs:
+            raise DataError(
+                f"{one} and {other}: were evaluated with different settings: {setting} is {mine} and {theirs}",
+                hint="Evaluate one of them anew: lunet eval.",
+            )
 
 
 def _evaluation_folder(run: Path, split: str) -> Path:
@@ -117,28 +138,28 @@ def _holm(p_values: list[float]) -> list[float]:
     return adjusted
 
 
-def _pareto(
-    names: list[str], values: list[_ByLabel], facts: list[dict[str, Any]], metric: MetricName
-) -> list[ComparedRun]:
-    means = []
-    for by_label in values:
-        of_run = by_label.get(MEAN_LABEL) or next(iter(by_label.values()))
-        defined = [value for value in of_run.values() if not math.isnan(value)]
-        means.append(float(np.mean(defined)) if defined else math.nan)
-    costs = {key: [of_run.get(key) for of_run in facts] for key in ("parameters", "conv_flops_at_64")}
+def _common_means(
+    names: list[str], values: list[_ByLabel], models: list[dict[str, Any]], metric: MetricName
+) -> tuple[ComparedRun, ...]:
+    """Each run with its mean over the cases that are defined in all, its costs, and whether it is on the front."""
+    over_labels = [by_label.get(MEAN_LABEL) or next(iter(by_label.values())) for by_label in values]
+    common = [case for case in over_labels[0] if all(not math.isnan(run.get(case, math.nan)) for run in over_labels)]
+    means = [float(np.mean([run[case] for case in common])) if common else math.nan for run in over_labels]
+    costs = {key: [model.get(key) for model in models] for key in ("parameters", "conv_flops_at_64")}
     fronts = {key: _front(means, known, metric) for key, known in costs.items()}
-    return [
+    return tuple(
         ComparedRun(
             run=name,
-            architecture=str(facts[index].get("architecture", "")),
+            architecture=str(models[index].get("architecture", "")),
             value=means[index],
+            num_cases=len(common),
             parameters=costs["parameters"][index],
             flops=costs["conv_flops_at_64"][index],
             on_parameter_front=fronts["parameters"][index],
             on_flop_front=fronts["conv_flops_at_64"][index],
         )
         for index, name in enumerate(names)
-    ]
+    )
 
 
 def _front(means: list[float], costs: Sequence[int | None], metric: MetricName) -> list[bool]:

@@ -30,8 +30,8 @@ from lunet_cli.engine.evaluation.files import write_evaluation
 from lunet_cli.engine.evaluation.scores import ALL_METRICS, score_label
 from lunet_cli.engine.evaluation.summary import NUM_RESAMPLES, SEED, summarize
 from lunet_cli.engine.evaluation.surface import field_of_view_diagonal_mm
-from lunet_cli.engine.inference.predictor import Predictor
-from lunet_cli.engine.run_folder import versions
+from lunet_cli.engine.inference.predictor import Predictor, errors_of
+from lunet_cli.engine.run_folder import BEST, versions
 from lunet_cli.errors import CheckpointError, ConfigError, DataError, LunetError
 from lunet_cli.results import CaseFailed, CaseScore, CaseScored, Caution, EvalResult, Event, Notice, WindowDone
 
@@ -83,7 +83,8 @@ def evaluate_model(
         split: Which cases: `train` or `val` of the training, `test` as the data set says, or `all`. None takes `val`
             of the data of the training, and `all` of other data.
         labels: Names and values that the outputs mean, for a checkpoint of the authors, which does not say.
-        folder: Where `metrics.csv` and `summary.json` go; None takes `eval/<split>` beside the checkpoint.
+        folder: Where `metrics.csv` and `summary.json` go; None takes `eval/<split>` beside the checkpoint, with the
+            names of other data, another checkpoint than the best one, or an ensemble behind.
         options: What to measure.
         on_event: Called with what happens.
 
@@ -106,7 +107,7 @@ def evaluate_model(
     def pair(case: Case) -> _Pair:
         return _Pair(case.case_id, lambda: _predict_masks(predictor, scheme, case_set, case, on_event))
 
-    destination = folder or model.path.parent / "eval" / chosen
+    destination = folder or model.path.parent / "eval" / _evaluation_name(predictor, data, chosen)
     scores, failures = _measure([pair(case) for case in cases], options, on_event)
     facts = {
         "model": _describe(predictor),
@@ -155,7 +156,7 @@ def score_predictions(
     surplus = len([name for name in found if name not in expected])
     if surplus:
         on_event(Caution(f"{surplus} predictions have no reference and are left out"))
-    regions = labels or find_labels(references, predictions) or _labels_by_value([*expected.values()])
+    regions = labels or find_labels(references, predictions) or _labels_by_value([*expected.values(), *found.values()])
     scheme = LabelScheme(tuple(regions.items()), "sigmoid")
     failures = []
     if missing and not only_predicted:
@@ -208,7 +209,7 @@ def _measure(
             continue
         scores += rows
         dice = [row.values["dice"] for row in rows if "dice" in row.values]
-        on_event(CaseScored(pair.case, float(np.mean(dice)) if dice else math.nan, number, len(pairs)))
+        on_event(CaseScored(pair.case, float(np.mean(dice)) if dice else None, number, len(pairs)))
     return scores, failures
 
 
@@ -241,7 +242,9 @@ def _predict_masks(
     channels, label = case_set.reader(case)
     require_same_grid(case, channels[0], label)
     require_known_values(str(case.label), label, scheme)
-    num_windows = predictor.plan_windows(Geometry.of(channels[0])).num_windows
+    source = case.images[0] if case.images else case.case_id
+    with errors_of(source):
+        num_windows = predictor.plan_windows(Geometry.of(channels[0])).num_windows
     done = 0
 
     def on_window() -> None:
@@ -249,12 +252,8 @@ def _predict_masks(
         done += 1
         on_event(WindowDone(done, num_windows, case.case_id))
 
-    try:
+    with errors_of(source):
         segmentation = predictor.segment(channels, on_window=on_window)
-    except DataError as error:
-        raise DataError(
-            f"{case.images[0] if case.images else case.case_id}: {error.message}", hint=error.hint
-        ) from None
     reference = sitk.GetArrayFromImage(label)
 
     def masks() -> Iterator[tuple[str, Mask, Mask]]:
@@ -284,6 +283,16 @@ def _read_masks(
             yield name, _has_value(arrays[0], values), _has_value(arrays[1], values)
 
     return masks(), geometries[1]
+
+
+def _evaluation_name(predictor: Predictor, data: Path | None, split: SplitName) -> str:
+    """Name of the folder for an evaluation, so that different ones of a run do not overwrite each other."""
+    model = predictor.models[0]
+    parts: list[str] = [split]
+    parts += [] if data is None else [data.resolve().name]
+    parts += [] if model.path.name == BEST else [model.path.stem]
+    parts += [f"ensemble_of_{len(predictor.models)}"] if len(predictor.models) > 1 else []
+    return "_".join([*parts, *(["tta"] if predictor.options.tta else [])])
 
 
 def _select_cases(model: Model, data: Path | None, split: SplitName) -> tuple[CaseSet, tuple[Case, ...], str]:
@@ -379,7 +388,7 @@ def _labels_by_value(paths: Sequence[Path]) -> dict[str, tuple[int, ...]]:
             continue  # Measuring the case says what is wrong.
     found = sorted(value for value in values if value > 0)
     if not found:
-        raise DataError(f"{paths[0].parent}: no reference has a label", hint="Name the labels with --label NAME=VALUE.")
+        raise DataError(f"{paths[0].parent}: no label map has a label", hint="Name the labels with --label NAME=VALUE.")
     return {str(value): (value,) for value in found}
 
 
@@ -389,7 +398,7 @@ def _describe(predictor: Predictor) -> dict[str, Any]:
         "checkpoints": [str(model.path) for model in predictor.models],
         "architecture": predictor.models[0].architecture,
         "parameters": sum(count_parameters(model.card.network) for model in predictor.models),
-        "conv_flops_at_64": sum(count_conv_flops(model.card.network) for model in predictor.models),
+        "conv_flops_at_64": (8 if options.tta else 1) * sum(count_conv_flops(m.card.network) for m in predictor.models),
         "channels": list(spec.channels),
         "execution": predictor.plan.to_dict(),
         "window": options.window or predictor.models[0].window,
@@ -402,7 +411,7 @@ def _facts(options: EvaluationOptions, scores: Sequence[CaseScore]) -> dict[str,
     return {
         "num_cases": len({score.case for score in scores}),
         "nsd_tolerance_mm": options.tolerance_mm,
-        "undefined_distances": "diagonal of the field of view" if options.penalty else "left out and counted",
+        "undefined_distances": "diagonal of the field of view" if options.penalty else "left out",
         "bootstrap": {"resamples": NUM_RESAMPLES, "seed": SEED, "interval": "95 % percentile, over cases"},
         "versions": versions(),
     }

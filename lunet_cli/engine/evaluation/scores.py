@@ -76,5 +76,7 @@ def score_label(
     """Measure one label of one case; see `evaluate`."""
     values = evaluate(prediction, reference, spacing_mm, metrics=metrics, tolerance_mm=tolerance_mm)
     voxel_ml = math.prod(spacing_mm) / 1000
-    volumes = (int(np.count_nonzero(mask)) * voxel_ml for mask in (prediction, reference))
-    return CaseScore(case, label, {str(name): value for name, value in values.items()}, *volumes)
+    prediction_ml, reference_ml = (int(np.count_nonzero(mask)) * voxel_ml for mask in (prediction, reference))
+    undefined = frozenset(str(name) for name, value in values.items() if math.isnan(value))
+    plain = {str(name): value for name, value in values.items()}
+    return CaseScore(case, label, plain, prediction_ml, reference_ml, undefined)

@@ -29,7 +29,16 @@ def summarize(scores: Sequence[CaseScore], *, metrics: Sequence[MetricName]) -> 
         Rows by label, in the order of their first appearance, then by metric.
     """
     by_label = values_by_label(scores, metrics)
-    return tuple(_summarize(label, metric, by_label[label][metric]) for label in by_label for metric in metrics)
+    undefined: dict[tuple[str, str], set[str]] = {}
+    for score in scores:
+        for metric in score.undefined:
+            for label in (score.label, MEAN_LABEL):
+                undefined.setdefault((label, metric), set()).add(score.case)
+    return tuple(
+        _summarize(label, metric, by_label[label][metric], undefined.get((label, metric), set()))
+        for label in by_label
+        for metric in metrics
+    )
 
 
 def values_by_label(
@@ -65,10 +74,12 @@ def bootstrap_interval(values: npt.NDArray[np.float64]) -> tuple[float, float]:
     return float(found.confidence_interval.low), float(found.confidence_interval.high)
 
 
-def _summarize(label: str, metric: MetricName, by_case: dict[str, float]) -> MetricSummary:
+def _summarize(label: str, metric: MetricName, by_case: dict[str, float], undefined: set[str]) -> MetricSummary:
     defined = np.array([value for value in by_case.values() if not math.isnan(value)])
-    num_undefined = len(by_case) - len(defined)
-    worst = tuple(sorted(by_case.items(), key=lambda item: _badness(metric, item[1]), reverse=True)[:_NUM_WORST])
+    num_undefined = len(undefined)
+    worst = tuple(
+        sorted(by_case.items(), key=lambda item: (item[0] in undefined, _badness(metric, item[1])), reverse=True)
+    )[:_NUM_WORST]
     if len(defined) == 0:
         return MetricSummary(label, metric, *(math.nan,) * 3, (math.nan, math.nan), 0, num_undefined, worst)
     return MetricSummary(

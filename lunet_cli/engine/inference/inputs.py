@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from lunet_cli.engine.data.dicom import DicomSeries, choose_series, find_series
 from lunet_cli.engine.data.volume import has_volume_suffix, stem
 from lunet_cli.errors import DataError, LunetError
-from lunet_cli.results import CaseFailed
+from lunet_cli.results import CaseFailed, Caution, Event
 
 _CHANNEL = re.compile(r"(?P<id>.+)_(?P<channel>\d{4})")
 _SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha")  # Single files; what comes in two files is written as one.
 _ONE_FILE = {".nhdr": ".nrrd", ".mhd": ".mha"}
 _DEFAULT_SUFFIX = ".nii.gz"
-_Found = tuple[Path | DicomSeries, Path]  # a volume, and the file or folder that names it
+_Source = Path | DicomSeries
+_Found = tuple[_Source, Path]  # a volume, and the file or folder that names it
 
 
 @dataclass(frozen=True)
@@ -31,12 +32,16 @@ class InputCase:
     """
 
     name: str
-    images: tuple[Path | DicomSeries, ...]
+    images: tuple[_Source, ...]
     suffix: str
 
 
 def find_inputs(
-    inputs: Sequence[Path], *, num_channels: int, series: str | None = None
+    inputs: Sequence[Path],
+    *,
+    num_channels: int,
+    series: str | None = None,
+    on_event: Callable[[Event], None] = lambda event: None,
 ) -> tuple[list[InputCase], list[CaseFailed]]:
     """Find the volumes to segment.
 
@@ -45,20 +50,24 @@ def find_inputs(
         num_channels: Image channels of the network: where it takes several, files NAME_0000, NAME_0001, ... are one
             case.
         series: Number, description or UID of the DICOM series to take where a folder has several.
+        on_event: Called with what could not be used, and with what was left out.
 
     Returns:
         Cases in a stable order, and what could not be used.
     """
-    found: list[_Found] = []
-    failures: list[CaseFailed] = []
+    search = _Search(series, on_event)
+    found: dict[str, _Found] = {}
     for path in inputs:
         try:
             if not path.exists():
                 raise DataError(f"{path}: there is no such file or folder")
-            found += _in_folder(path, series, failures) if path.is_dir() else [(path, path)]
+            volumes = search.in_folder(path) if path.is_dir() else [(path, path)]
         except LunetError as error:
-            failures.append(CaseFailed(str(path), error.message, error.hint))
-    return _to_cases(found, num_channels), failures
+            search.fail(str(path), error)
+            continue
+        for source, place in volumes:  # A file that is named twice is one volume.
+            found.setdefault(os.path.abspath(place), (source, place))
+    return _to_cases(list(found.values()), num_channels, search), search.failures
 
 
 def output_suffix(path: Path) -> str | None:
@@ -66,70 +75,109 @@ def output_suffix(path: Path) -> str | None:
     return next((suffix for suffix in _SUFFIXES if path.name.lower().endswith(suffix)), None)
 
 
-def _in_folder(folder: Path, series: str | None, failures: list[CaseFailed]) -> list[_Found]:
-    """Volumes of a folder, or its DICOM series, or those below its sub-folders, which name them."""
-    entries = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
-    files = [path for path in entries if path.is_file() and has_volume_suffix(path)]
-    with_prefix = [path for path in files if stem(path).startswith("ct_")]
-    if any(stem(path).startswith("label_") for path in files) and with_prefix:
-        files = with_prefix  # The layout harp keeps label maps beside the images.
-    if not files and any(path.is_file() for path in entries) and find_series(folder):
-        return [(choose_series(folder, series), folder)]
-    sources: list[_Found] = [(path, path) for path in files]
-    num_failures = len(failures)
-    for path in entries:
-        if path.is_dir() and not any(has_volume_suffix(entry) for entry in path.iterdir()):
+class _Search:
+    """A search through folders that goes on where something cannot be used."""
+
+    def __init__(self, series: str | None, on_event: Callable[[Event], None]) -> None:
+        self._series, self._on_event = series, on_event
+        self.failures: list[CaseFailed] = []
+
+    def fail(self, case: str, error: LunetError) -> None:
+        self.failures.append(CaseFailed(case, error.message, error.hint))
+        self._on_event(self.failures[-1])
+
+    def in_folder(self, folder: Path) -> list[_Found]:
+        """Volumes of a folder, or its DICOM series, or those below its sub-folders, which name them."""
+        entries = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+        files = [path for path in entries if path.is_file() and has_volume_suffix(path)]
+        with_prefix = [path for path in files if stem(path).startswith("ct_")]
+        if any(stem(path).startswith("label_") for path in files) and with_prefix:
+            files = with_prefix  # The layout harp keeps label maps beside the images.
+        if not files and any(path.is_file() for path in entries) and find_series(folder):
+            return [(choose_series(folder, self._series), folder)]
+        found: list[_Found] = [(path, path) for path in files]
+        num_failures, passed_over = len(self.failures), []
+        for path in filter(Path.is_dir, entries):
+            if any(map(has_volume_suffix, path.iterdir())):
+                passed_over.append(path.name)
+                continue
             try:
-                sources += [(one, path) for one in _series_below(path, series)]
+                found += [(one, path) for one in self._series_below(path)]
             except LunetError as error:
-                failures.append(CaseFailed(str(path), error.message, error.hint))
-    if not sources and len(failures) == num_failures:
-        inner = [path.name for path in entries if path.is_dir() and any(map(has_volume_suffix, path.iterdir()))]
-        hint = f"Volumes lie in its sub-folder{'s' if len(inner) > 1 else ''} {', '.join(inner[:4])}." if inner else ""
-        raise DataError(f"{folder}: holds no volume and no DICOM series", hint=hint)
-    return sources
+                self.fail(str(path), error)
+        below = f"Volumes lie in its sub-folder{'s' if len(passed_over) > 1 else ''} {', '.join(passed_over[:4])}."
+        if not found and len(self.failures) == num_failures:
+            raise DataError(f"{folder}: holds no volume and no DICOM series", hint=below if passed_over else "")
+        if passed_over:
+            self._on_event(Caution(f"{folder}: {below} They are left out; to segment them, name them too."))
+        return found
+
+    def _series_below(self, folder: Path) -> list[DicomSeries]:
+        """The DICOM series of a patient's folder, at whatever depth it lies; none if there is no DICOM at all."""
+        folders = [folder, *sorted(path for path in folder.rglob("*") if path.is_dir())]
+        found = [one for place in folders for one in find_series(place)]
+        fitting = [one for one in found if self._series is None or one.matches(self._series)]
+        if len(fitting) == 1 or not found:
+            return fitting
+        listed = "; ".join(one.summary() for one in fitting or found)
+        if not fitting:
+            raise DataError(f"{folder}: no DICOM series is called '{self._series}'; there are {listed}")
+        raise DataError(
+            f"{folder}: holds {len(fitting)} DICOM series ({listed})",
+            hint="Name one by its number, description or UID (--series).",
+        )
 
 
-def _series_below(folder: Path, series: str | None) -> list[DicomSeries]:
-    """The DICOM series of a patient's folder, at whatever depth it lies; none if there is no DICOM at all."""
-    folders = [folder, *sorted(path for path in folder.rglob("*") if path.is_dir())]
-    found = [one for place in folders for one in find_series(place)]
-    fitting = [one for one in found if series is None or one.matches(series)]
-    if len(fitting) == 1:
-        return fitting
-    if not found:
-        return []
-    listed = "; ".join(one.summary() for one in fitting or found)
-    if not fitting:
-        raise DataError(f"{folder}: no DICOM series is called '{series}'; there are {listed}")
-    raise DataError(
-        f"{folder}: holds {len(fitting)} DICOM series ({listed})",
-        hint="Name one by its number, description or UID (--series).",
-    )
-
-
-def _to_cases(found: list[_Found], num_channels: int) -> list[InputCase]:
+def _to_cases(found: list[_Found], num_channels: int, search: _Search) -> list[InputCase]:
     """Bring channels together, and give each case a name of its own."""
+    groups: dict[str, list[_Source]] = {}
     stems = {stem(place) for _, place in found}
-    groups: dict[str, list[Path | DicomSeries]] = {}
-    for source, place in found:
-        name = stem(Path(os.path.abspath(place)))
-        match = _CHANNEL.fullmatch(name)
-        # A network of one channel knows nnU-Net's _0000, but not every number of four digits is a channel.
-        alone = match is not None and match["channel"] == "0000" and f"{match['id']}_0001" not in stems
-        short = match["id"] if match is not None and (num_channels > 1 or alone) else name
-        groups.setdefault(os.path.join(os.path.dirname(os.path.abspath(place)), short), []).append(source)
-    names = [os.path.basename(path) for path in groups]
+    for source, place in sorted(found, key=lambda item: stem(item[1])) if num_channels > 1 else found:
+        groups.setdefault(_case_path(place, num_channels, stems), []).append(source)
+    usable = {}
+    for path, sources in groups.items():
+        try:
+            _require_channels(sources)
+        except DataError as error:
+            search.fail(path, error)
+        else:
+            usable[path] = sources
+    names = [os.path.basename(path) for path in usable]
     if len(set(names)) < len(names):
-        common = os.path.commonpath([os.path.dirname(path) for path in groups])
-        names = [os.path.relpath(path, common) for path in groups]
+        common = os.path.commonpath([os.path.dirname(path) for path in usable])
+        names = [os.path.relpath(path, common) for path in usable]
     return [
         InputCase(name, tuple(sources), _suffix_of(sources[0]))
-        for name, sources in zip(names, groups.values(), strict=True)
+        for name, sources in zip(names, usable.values(), strict=True)
     ]
 
 
-def _suffix_of(source: Path | DicomSeries) -> str:
+def _case_path(place: Path, num_channels: int, stems: set[str]) -> str:
+    """Absolute path of the case that a volume belongs to, without suffix and channel number."""
+    path = Path(os.path.abspath(place))
+    name = stem(path)
+    match = _CHANNEL.fullmatch(name)
+    # A network of one channel knows nnU-Net's _0000, but not every number of four digits is a channel.
+    alone = match is not None and match["channel"] == "0000" and f"{match['id']}_0001" not in stems
+    return os.path.join(path.parent, match["id"] if match is not None and (num_channels > 1 or alone) else name)
+
+
+def _require_channels(sources: list[_Source]) -> None:
+    """Several files are one case if they are its channels 0, 1, 2, ..."""
+    if len(sources) == 1:
+        return
+    matches = [_CHANNEL.fullmatch(stem(Path(str(source)))) for source in sources]
+    numbers = [int(match["channel"]) if match is not None else -1 for match in matches]
+    if -1 in numbers:
+        raise DataError(f"{sources[0]}: {sources[1].name} beside it has the same name; keep one of them")
+    if numbers != list(range(len(numbers))):
+        raise DataError(
+            f"{sources[0]}: its case has the channels {', '.join(f'{number:04d}' for number in numbers)}",
+            hint="Channels are numbered 0000, 0001, ... without a gap.",
+        )
+
+
+def _suffix_of(source: _Source) -> str:
     if isinstance(source, DicomSeries):
         return _DEFAULT_SUFFIX
     return output_suffix(source) or _ONE_FILE.get(source.suffix.lower(), _DEFAULT_SUFFIX)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lunet_cli.config.network import NetworkSpec, count_parameters
@@ -36,26 +37,26 @@ class Estimate:
 
 def estimate_memory(
     card: ModelCard,
+    networks: Sequence[NetworkSpec],
     placement: Placement,
     *,
     window: tuple[int, int, int],
     rows: int,
     num_windows: int,
     batch_size: int,
-    num_members: int,
     averages: bool,
     with_probabilities: bool,
 ) -> Estimate:
     """Estimate the peak of a prediction on a CPU.
 
     Args:
-        card: The network.
+        card: Labels and preprocessing.
+        networks: The networks of the ensemble.
         placement: The two grids.
         window: Voxels (D, H, W) of a window.
         rows: Rows of the network's grid that are worked on at once.
         num_windows: Windows of the volume.
         batch_size: Windows per forward pass.
-        num_members: Networks of the ensemble.
         averages: Whether probabilities of several forward passes are averaged.
         with_probabilities: Whether probability maps are made (in a file, of which pages stay in memory).
     """
@@ -70,29 +71,24 @@ def estimate_memory(
         width = max(placement.grid.size[2], window[2])
         slab = (spec.out_channels + 1) * window[0] * rows * width * _FLOAT_BYTES
     batch = min(batch_size, num_windows) * math.prod(window) * _FLOAT_BYTES
-    activations = batch * (activation_channels(spec) + spec.out_channels * (6 if averages else 2))
-    weights = num_members * _FLOAT_BYTES * 2 * count_parameters(spec)
+    activations = batch * (max(map(activation_channels, networks)) + spec.out_channels * (6 if averages else 2))
+    weights = _FLOAT_BYTES * 2 * sum(map(count_parameters, networks))
     return Estimate(
         (image + resampled + maps + 2 * stored * code_bytes) / _MIB, slab / _MIB, (activations + weights) / _MIB
     )
 
 
 def activation_channels(spec: NetworkSpec) -> float:
-    """Values per input voxel that a forward pass keeps at its peak, as channels at full resolution.
+    """Values per input voxel that a forward pass holds at its peak, as channels at full resolution.
 
-    Skips stay until the decoder takes them. At full resolution there are also the concatenation, the input and the
-    output of a convolution, and the copy that oneDNN makes in its own layout.
+    Skips stay until the decoder takes them. At full resolution there are also the concatenation, and the input, output
+    and working copy of a convolution. A test holds the estimate against measured peaks.
     """
-    if spec.topology == "mednext":
-        widest = max(spec.expansion_ratios, default=4)
-        return (
-            spec.in_channels
-            + sum(c * 0.125**level for level, c in enumerate(spec.channels))
-            + 3 * widest * spec.channels[0]
-        )
     nodes = spec.num_levels if spec.topology == "unetpp" else 1
-    kept = sum(width * min(nodes, spec.num_levels - level) * 0.125**level for level, width in enumerate(spec.channels))
-    concatenated = (nodes + 1) * spec.channels[0]
-    # oneDNN fills channels up to blocks of 16.
-    block = 16 * math.ceil(spec.channels[0] / 16)
-    return spec.in_channels + kept + 2 * concatenated + 3 * block
+    kept: float = sum(
+        width * min(nodes, spec.num_levels - level) * 0.125**level for level, width in enumerate(spec.channels)
+    )
+    if spec.topology == "mednext":
+        return spec.in_channels + kept + (6 * spec.expansion_ratios[0] + 2) * spec.channels[0]
+    working = max(3 * spec.channels[0], 16)  # In bf16, oneDNN works on blocks of 16 channels.
+    return spec.in_channels + kept + (nodes + 1) * spec.channels[0] + working + 2

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+import os
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations, pairwise
 from pathlib import Path
@@ -201,22 +203,40 @@ class Predictor:
             widest = max(widest, rows[-1] + window[1] - rows[0])
         memory = estimate_memory(
             self.card,
+            [model.card.network for model in self.models],
             placement,
             window=window,
             rows=widest,
             num_windows=num_windows,
             batch_size=self.options.batch_size,
-            num_members=len(self.models),
             averages=len(self.models) > 1 or self.options.tta,
             with_probabilities=with_probabilities,
         )
         return WindowPlan(window, bands, num_windows, memory)
 
 
-def set_threads(number: int | None) -> None:
-    """Compute with so many CPU threads; None leaves it at what PyTorch finds."""
-    if number is not None:
-        torch.set_num_threads(number)
+def set_up_process(num_threads: int | None) -> None:
+    """Compute with so many CPU threads (None leaves it to PyTorch), and under torchrun on the GPU of this process."""
+    if num_threads is not None:
+        torch.set_num_threads(num_threads)
+    if "LOCAL_RANK" in os.environ and torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+
+
+@contextlib.contextmanager
+def errors_of(source: object) -> Iterator[None]:
+    """Let errors of a predictor, which knows no files, say which volume it is; lack of memory becomes one of them.
+
+    Raises:
+        DataError: With the name of `source` in front.
+    """
+    try:
+        yield
+    except DataError as error:
+        raise DataError(f"{source}: {error.message}", hint=error.hint) from None
+    except (MemoryError, RuntimeError) as error:  # PyTorch raises the latter where memory does not suffice.
+        reason = (str(error).strip() or "out of memory").splitlines()[0]
+        raise DataError(f"{source}: {reason}", hint="Is it too large? Try --max-memory or --batch-size 1.") from error
 
 
 def predict(

@@ -84,6 +84,32 @@ def test_pareto_front(tmp_path: Path) -> None:
     assert [row.on_flop_front for row in rows] == [True, True, True, False]
 
 
+def test_means_are_over_the_cases_that_all_runs_have(tmp_path: Path) -> None:
+    a = write_run(tmp_path / "a", {"x": [0.6, 0.9]}, parameters=10)
+    b = write_run(tmp_path / "b", {"x": [math.nan, 0.8]}, parameters=10)
+    rows = compare([a, b]).runs
+    assert [row.value for row in rows] == [0.9, 0.8]
+    assert [row.num_cases for row in rows] == [1, 1]
+    assert [row.on_parameter_front for row in rows] == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("metric", "setting"), [("nsd", "nsd_tolerance_mm"), ("assd", "undefined_distances"), ("dice", "")]
+)
+def test_evaluations_with_other_settings(metric: str, setting: str, tmp_path: Path) -> None:
+    runs = [write_run(tmp_path / name, {"x": BASE}) for name in "ab"]
+    for value, run in enumerate(runs):
+        place = run / "eval/val"
+        (place / "summary.json").write_text(json.dumps({"nsd_tolerance_mm": value, "undefined_distances": value}))
+        table = (place / "metrics.csv").read_text()
+        (place / "metrics.csv").write_text(table.replace("dice", {"assd": "assd_mm"}.get(metric, metric), 1))
+    if setting:
+        with pytest.raises(DataError, match=f"different settings: {setting} is 0 and 1"):
+            compare(runs, metric=metric)
+    else:
+        assert compare(runs, metric=metric).differences[0].mean == 0
+
+
 def test_what_cannot_be_compared(tmp_path: Path) -> None:
     a = write_run(tmp_path / "a", {"x": BASE})
     (tmp_path / "untouched").mkdir()
@@ -98,6 +124,12 @@ def test_what_cannot_be_compared(tmp_path: Path) -> None:
         compare([a, a], metric="hausdorff95")
     with pytest.raises(DataError, match="have no label in common"):
         compare([a, write_run(tmp_path / "b", {"y": BASE})])
+    apart = write_run(tmp_path / "c", {"x": BASE})
+    table = apart / "eval/val/metrics.csv"
+    table.write_text(table.read_text().replace("c", "d").replace("dase", "case").replace("dide", "dice"))
+    table.write_text(table.read_text().replace("predidtion", "prediction").replace("referende", "reference"))
+    with pytest.raises(DataError, match="have no case with a Dice of x"):
+        compare([a, apart])
     (a / "eval/val/metrics.csv").write_text("something,else\n1,2\n")
     with pytest.raises(DataError, match="is no table of metrics"):
         compare([a, a])

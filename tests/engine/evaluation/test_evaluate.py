@@ -68,7 +68,7 @@ def test_values_by_hand(tmp_path: Path, data: Path, make_threshold_model) -> Non
     assert (first["hausdorff"], first["nsd"]) == (1, 1)
     assert all(score.values["dice"] == 1 for score in result.scores[1:])
     assert find(result, "liver", "dice").mean == pytest.approx((2 * 7 / 15 + 3) / 4)
-    assert result.folder == tmp_path / "run/eval/all"
+    assert result.folder == tmp_path / "run/eval/all_data"
 
 
 def test_files_hold_values_and_definitions(tmp_path: Path, data: Path, make_threshold_model) -> None:
@@ -95,11 +95,11 @@ def test_missed_structure(penalty: bool, tmp_path: Path, data: Path, make_thresh
     dice, distance = find(result, "label1", "dice"), find(result, "label1", "assd")
     assert dice.num_undefined == 0
     assert dice.worst[0] == ("case3", 0.0)
-    assert distance.num_undefined == (0 if penalty else 1)
+    assert distance.num_undefined == 1
+    assert distance.num_cases == (4 if penalty else 3)
     if penalty:
         assert result.scores[3].values["hausdorff95"] == pytest.approx(math.hypot(12, 10, 16))
-    else:
-        assert distance.worst[0][0] == "case3"
+    assert distance.worst[0][0] == "case3"
 
 
 def test_broken_cases_are_told_and_the_others_measured(tmp_path: Path, data: Path, make_threshold_model) -> None:
@@ -205,7 +205,7 @@ def test_label_maps_of_any_tool(tmp_path: Path, data: Path) -> None:
         label[3] = 0
         write(predictions / f"case{index}.nrrd", label, (2.0, 1.0, 1.0))
     result = score_predictions(predictions, data / "labels")
-    assert {score.label for score in result.scores} == {"1"}
+    assert {score.label for score in result.scores} == {"1"}  # the only value that occurs
     assert find(result, "1", "precision").mean == 1
     assert result.scores[1].values["dice"] == pytest.approx(2 * 7 / 15)
     assert result.folder == predictions
@@ -265,3 +265,37 @@ def test_forty_real_cases_are_measured_within_seconds(tmp_path: Path, hippocampu
     assert all(0 < score.values["dice"] < 1 for score in result.scores)
     assert all(score.values["hausdorff"] >= 1 for score in result.scores)
     assert find(result, "mean over labels", "assd").mean < 1
+
+
+def test_invented_labels_are_measured(tmp_path: Path) -> None:
+    reference = np.zeros((4, 4, 4), np.uint8)
+    reference[1] = 1
+    prediction = reference.copy()
+    prediction[3, 0, 0] = 2
+    write(tmp_path / "p/a.nii.gz", prediction)
+    write(tmp_path / "r/a.nii.gz", reference)
+    result = score_predictions(tmp_path / "p", tmp_path / "r")
+    assert {score.label: score.values["dice"] for score in result.scores} == {"1": 1, "2": 0}
+
+
+def test_different_evaluations_of_a_run_have_folders_of_their_own(
+    tmp_path: Path, data: Path, make_threshold_model
+) -> None:
+    best, last = (make_threshold_model(tmp_path / f"run/{name}.pt") for name in ("best_model", "last"))
+    other = make_data(tmp_path / "other")
+    dice = EvaluationOptions(("dice",))
+    folders = [
+        evaluate_model(predictor_of(best), data=data, options=dice).folder,
+        evaluate_model(predictor_of(best), data=other, options=dice).folder,
+        evaluate_model(predictor_of(last), data=data, options=dice).folder,
+        evaluate_model(Predictor.load([best, last], options=FP32), data=data, options=dice).folder,
+    ]
+    assert [folder.name for folder in folders] == ["all_data", "all_other", "all_data_last", "all_data_ensemble_of_2"]
+
+
+def test_memory_that_is_not_there_fails_the_case_alone(tmp_path: Path, data: Path, make_threshold_model) -> None:
+    model = make_threshold_model(tmp_path / "model.pt")
+    predictor = Predictor.load([model], options=PredictionOptions(device="cpu", max_memory_mib=5))
+    result = evaluate_model(predictor, data=data)
+    assert len(result.failures) == 4
+    assert result.failures[0].message.startswith(f"{data / 'images/case0.nii.gz'}: needs about")

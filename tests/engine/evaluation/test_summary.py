@@ -13,7 +13,10 @@ NAN = math.nan
 
 
 def scores(label: str, metric: str, **values: float) -> list[CaseScore]:
-    return [CaseScore(case, label, {metric: value}, 1.0, 1.0) for case, value in values.items()]
+    return [
+        CaseScore(case, label, {metric: value}, 1.0, 1.0, frozenset([metric] if math.isnan(value) else []))
+        for case, value in values.items()
+    ]
 
 
 def test_mean_deviation_and_median_by_hand() -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from lunet_cli.engine.data.dicom import DicomSeries
 from lunet_cli.engine.inference.inputs import find_inputs
+from lunet_cli.results import Event
 
 ARRAY = np.zeros((4, 5, 6), np.int16)
 
@@ -133,3 +134,32 @@ def test_what_cannot_be_used_is_told_and_the_rest_found(tmp_path: Path) -> None:
     assert messages[0] == f"{tmp_path / 'missing.nii.gz'}: there is no such file or folder"
     assert messages[1] == f"{tmp_path / 'empty'}: holds no volume and no DICOM series"
     assert failures[2].hint == "Volumes lie in its sub-folder images."
+
+
+def test_channels_are_sorted_and_complete(tmp_path: Path) -> None:
+    files = [tmp_path / f"x_000{number}.nii.gz" for number in (0, 1, 3)]
+    touch(*files)
+    assert names([files[1], files[0]], num_channels=2) == {"x": ["x_0000.nii.gz", "x_0001.nii.gz"]}
+    _, failures = find_inputs([files[0], files[2]], num_channels=2)
+    assert "its case has the channels 0000, 0003" in failures[0].message
+
+
+@pytest.mark.parametrize("num_channels", [1, 2])
+def test_equal_names_in_one_folder_are_no_channels(num_channels: int, tmp_path: Path) -> None:
+    touch(tmp_path / "a.nii.gz", tmp_path / "a.nrrd", tmp_path / "b.nrrd")
+    cases, failures = find_inputs([tmp_path], num_channels=num_channels)
+    assert [case.name for case in cases] == ["b"]
+    assert "a.nrrd beside it has the same name" in failures[0].message
+
+
+def test_a_file_that_is_named_twice_is_one_case(tmp_path: Path) -> None:
+    touch(tmp_path / "a.nii.gz")
+    assert names([tmp_path, tmp_path / "a.nii.gz"]) == {"a": ["a.nii.gz"]}
+
+
+def test_what_is_passed_over_is_told(tmp_path: Path) -> None:
+    touch(tmp_path / "a.nii.gz", tmp_path / "old/b.nii.gz")
+    events: list[Event] = []
+    cases, _ = find_inputs([tmp_path], num_channels=1, on_event=events.append)
+    assert [case.name for case in cases] == ["a"]
+    assert "Volumes lie in its sub-folder old. They are left out" in str(events[0])

@@ -156,6 +156,8 @@ def test_overlapping_regions_become_one_label_map(tmp_path: Path, make_threshold
     assert np.array_equal(
         sitk.GetArrayFromImage(read_back(tmp_path / "a/in.nii.gz")), np.digitize(array, (50.5, 120.5))
     )
+    volumes = run(model, [source], tmp_path / "c").predicted[0].volume_ml
+    assert volumes == pytest.approx({"whole": (array > 50.5).sum() / 1000, "core": (array > 120.5).sum() / 1000})
     run(model, [source], tmp_path / "b", order=("core", "whole"))
     assert np.array_equal(sitk.GetArrayFromImage(read_back(tmp_path / "b/in.nii.gz")), array > 50.5)
 
@@ -219,8 +221,8 @@ def test_dry_run_estimates_and_writes_nothing(model: Path, tmp_path: Path, write
     (plan,) = result.planned
     assert (plan.size, plan.grid, plan.window, plan.num_windows) == ((40, 16, 16), (40, 16, 16), (16, 16, 16), 4)
     assert plan.memory_mib > 300
-    assert result.window_ms is not None
-    assert result.window_ms > 0
+    assert plan.seconds is not None
+    assert plan.seconds > 0
     assert not (tmp_path / "out").exists()
 
 
@@ -365,3 +367,82 @@ def test_memory_that_is_not_there_fails_the_case(model: Path, tmp_path: Path, wr
     (failure,) = result.failures
     assert failure.message.startswith(f"{tmp_path / 'in/a.nii.gz'}: needs about")
     assert "--max-memory" in failure.hint
+
+
+def test_dicom_is_planned_by_its_header_and_has_probabilities(model: Path, tmp_path: Path, write_dicom) -> None:
+    series = write_dicom(tmp_path / "patient", random_image((7, 11, 30)), spacing=SPACING)
+    predictor = Predictor.load([model], options=FP32)
+    plan = predict_files(predictor, [series], OutputOptions(tmp_path / "out"), dry_run=True).planned[0]
+    assert (plan.size, plan.num_windows) == ((7, 11, 30), 3)
+    run(model, [series], tmp_path / "out", probabilities=True)
+    assert read_back(tmp_path / "out/patient_prob_label1.nii.gz").GetSize() == (30, 11, 7)
+
+
+def test_mixed_orientations_and_sizes_in_one_series(model: Path, tmp_path: Path, write_dicom) -> None:
+    folder = tmp_path / "a"
+    write_dicom(folder, random_image((4, 9, 9)), uid="1.2.3")
+    for path in sorted(folder.iterdir()):
+        path.rename(folder / f"axial_{path.name}")
+    write_dicom(folder, random_image((4, 9, 9)), uid="1.2.3", direction=(1, 0, 0, 0, 0, 1, 0, -1, 0))
+    other = tmp_path / "b"
+    write_dicom(other, random_image((4, 9, 9)), uid="1.2.3")
+    for path in sorted(other.iterdir()):
+        path.rename(other / f"small_{path.name}")
+    write_dicom(other, random_image((4, 5, 5)), uid="1.2.3", origin=(0, 0, 50))
+    result = run(model, [folder, other], tmp_path / "out")
+    messages = sorted(failure.message for failure in result.failures)
+    assert len(messages) == 2
+    assert "have several orientations" in messages[0]
+    assert "its slices differ in size" in messages[1]
+
+
+def test_shards_and_a_single_file_lose_no_case(model: Path, tmp_path: Path, write_image) -> None:
+    for name in "ab":
+        write_image(tmp_path / f"in/{name}.nii.gz", random_image((5, 5, 5)))
+    with pytest.raises(OutputError, match="is the name of one file, and there are 2 cases"):
+        run(model, [tmp_path / "in"], tmp_path / "out.nii.gz", shard=(0, 2))
+
+
+def test_inputs_are_no_outputs(model: Path, tmp_path: Path, write_image) -> None:
+    write_image(tmp_path / "in/a.nii.gz", random_image((5, 5, 5)))
+    for resume in (False, True):
+        with pytest.raises(OutputError, match="is an input and would be the output too"):
+            run(model, [tmp_path / "in"], tmp_path / "in", resume=resume)
+
+
+def test_resuming_brings_missing_probability_maps(model: Path, tmp_path: Path, write_image) -> None:
+    source = write_image(tmp_path / "a.nii.gz", random_image((5, 5, 5)))
+    run(model, [source], tmp_path / "out")
+    result = run(model, [source], tmp_path / "out", probabilities=True, resume=True)
+    assert result.skipped == ()
+    assert (tmp_path / "out/a_prob_label1.nii.gz").is_file()
+    with pytest.raises(OutputError, match="and 1 more"):
+        run(model, [source], tmp_path / "out", probabilities=True)
+
+
+def test_format_and_name_of_a_file_must_agree(model: Path, tmp_path: Path, write_image) -> None:
+    source = write_image(tmp_path / "a.nii.gz", random_image((5, 5, 5)))
+    with pytest.raises(OutputError, match=r"is the name of a \.nii\.gz file, and --format asks for \.nrrd"):
+        run(model, [source], tmp_path / "x.nii.gz", suffix=".nrrd")
+    with pytest.raises(OutputError, match="is no format that can be written"):
+        run(model, [source], tmp_path / "x.hdr")
+
+
+def test_a_folder_that_another_process_removes_is_made_again(tmp_path: Path) -> None:
+    geometry = Geometry((3, 3, 3), (1.0, 1.0, 1.0), (0.0, 0.0, 0.0), LPS)
+    script = (
+        "import sys; from pathlib import Path\n"
+        "from lunet_cli.engine.data.writing import remove_partial_folder\n"
+        "print('ready', flush=True)\n"
+        "while True: remove_partial_folder(Path(sys.argv[1]))\n"
+    )
+    process = subprocess.Popen([sys.executable, "-c", script, str(tmp_path)], stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    process.stdout.readline()
+    try:
+        for index in range(100):
+            write_volume(np.zeros((3, 3, 3), np.uint8), geometry, tmp_path / f"{index}.nii.gz")
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()

@@ -109,10 +109,16 @@ def test_regions_are_painted_in_order_with_values_of_their_own() -> None:
     # whole is 2 where nothing covers it, since 1 is the value of core.
     assert found.label_map().ravel().tolist() == [0, 2, 1, 1]
     assert REGIONS.painted_values() == {"whole": 2, "core": 1}
-    # The other way round, whole covers core.
-    assert found.label_map(("core", "whole")).ravel().tolist() == [0, 1, 1, 1]
+    # The other way round, whole covers core, which keeps a number of its own where whole is not.
+    assert found.label_map(("core", "whole")).ravel().tolist() == [0, 1, 1, 3]
     with pytest.raises(ConfigError, match="is no order of the labels whole, core"):
         found.label_map(("core",))
+
+
+def test_region_that_is_made_of_others_has_a_number_of_its_own() -> None:
+    scheme = LabelScheme((("whole", (1, 2)), ("anterior", (1,)), ("posterior", (2,))), "sigmoid")
+    assert scheme.painted_values() == {"whole": 3, "anterior": 1, "posterior": 2}
+    assert segmentation([0b001, 0b011, 0b101], scheme).label_map().ravel().tolist() == [3, 1, 2]
 
 
 def test_values_above_255_need_two_bytes() -> None:

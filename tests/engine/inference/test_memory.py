@@ -1,0 +1,58 @@
+"""The estimate beside what processes really take."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+SCRIPT = """
+import resource, sys, torch, SimpleITK as sitk
+from dataclasses import replace
+from pathlib import Path
+from lunet_cli.config.presets import parse_preset
+from lunet_cli.engine.checkpoints.checkpoint import ModelCard
+from lunet_cli.engine.checkpoints.models import Model
+from lunet_cli.engine.data.labels import LabelScheme
+from lunet_cli.engine.data.preprocessing import Normalization, Preprocessing
+from lunet_cli.engine.data.volume import Geometry
+from lunet_cli.engine.inference.predictor import PredictionOptions, Predictor
+from lunet_cli.engine.networks import build_network
+
+name, window, precision, edge = sys.argv[1:]
+torch.set_num_threads(1)
+scheme = LabelScheme((("a", (1,)), ("b", (2,))), "softmax")
+spec = replace(parse_preset(name).spec, out_channels=3)
+card = ModelCard(spec, scheme, Preprocessing("LPS", None, Normalization("zscore", 40, 400)), (64, 64, 64))
+model = Model(Path("x"), card, build_network(spec).eval(), (64, 64, 64), name, None, None)
+options = PredictionOptions(window="whole" if window == "whole" else None, device="cpu", precision=precision)
+predictor = Predictor([model], options)
+image = sitk.Image([int(edge)] * 3, sitk.sitkInt16)
+predictor.segment([image])
+plan = predictor.plan_windows(Geometry.of(image))
+print(plan.memory.total_mib, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "window", "precision", "edge"),
+    [
+        ("lunet_small_4f", "64", "fp32", 160),
+        ("lunet_small_4f", "whole", "fp32", 128),
+        ("lunet_small_1f", "whole", "bf16", 160),
+        ("unet_large_6f", "whole", "fp32", 96),
+        ("lunetpp_small_4f", "whole", "fp32", 112),
+        ("mednext_small", "whole", "fp32", 112),
+    ],
+)
+def test_estimate_covers_what_is_taken(name: str, window: str, precision: str, edge: int) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT, name, window, precision, str(edge)],
+        capture_output=True,
+        encoding="utf-8",
+        check=True,
+    )
+    estimated, taken = map(float, done.stdout.split())
+    assert 0.9 * taken <= estimated <= 1.7 * taken
