@@ -90,8 +90,9 @@ def predict(
         raise ConfigError(f"--format {file_format}: unknown format", hint=f"Known: {', '.join(FORMATS)}")
     share = parse_shard(shard)
     sizes, limit = parse_window(window), parse_memory(max_memory)
+    from lunet_cli.engine.inference.outputs import OutputOptions
     from lunet_cli.engine.inference.postprocessing import parse_step
-    from lunet_cli.engine.inference.predict import OutputOptions, predict_files
+    from lunet_cli.engine.inference.predict import predict_files
     from lunet_cli.engine.inference.predictor import PredictionOptions, Predictor, set_up_process
     from lunet_cli.render.console import make_console, make_status_console
     from lunet_cli.render.progress import report_progress

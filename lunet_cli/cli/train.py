@@ -71,6 +71,8 @@ def _next_commands(config: RunConfig, run_dir: Path, again: list[str]) -> list[t
     more = [item for item in again if not item.startswith("--set=training.epochs=")]
     longer = [*more, f"--set=training.epochs={2 * config.training.epochs}", "--resume", "auto"]
     return [
+        ("measure it, case by case", shlex.join([again[0], "eval", str(run_dir)])),
+        ("segment other volumes", shlex.join([again[0], "predict", str(run_dir), "FOLDER", "-o", "masks"])),
         ("train on, twice as long", shlex.join(longer)),
         ("the configuration that was used", shlex.join([again[0], "config", "show", str(run_dir / "config.yaml")])),
     ]

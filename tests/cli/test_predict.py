@@ -98,7 +98,11 @@ def test_dry_run_is_a_table(tmp_path: Path, image: np.ndarray, run_lunet: RunLun
         (["model.pt", "in.nii.gz", "-o", "out", "--order", "x"], 2, "--order x: is no order of the labels label1"),
         (["missing.pt", "in.nii.gz", "-o", "out"], 1, "missing.pt: there is no such checkpoint"),
         (["future.pt", "in.nii.gz", "-o", "out"], 1, "future.pt: has checkpoint format 99"),
-        (["in.nii.gz", "in.nii.gz", "-o", "out"], 1, "in.nii.gz: holds more than tensors and plain values, or is no checkpoint"),
+        (
+            ["in.nii.gz", "in.nii.gz", "-o", "out"],
+            1,
+            "in.nii.gz: holds more than tensors and plain values, or is no checkpoint",
+        ),
         (["model.pt", "missing.nii.gz", "-o", "out"], 1, "missing.nii.gz: there is no such file or folder"),
         (["model.pt", "in.nii.gz", "-o", "out", "--max-memory", "5M"], 1, "in.nii.gz: needs about"),
         (["model.pt", "in.nii.gz", "-o", "out", "--arch", "lunet_small_1f"], 1, "model.pt: knows its own network"),

@@ -17,8 +17,9 @@ import SimpleITK as sitk  # noqa: N813
 from lunet_cli.engine.data import writing
 from lunet_cli.engine.data.volume import Geometry
 from lunet_cli.engine.data.writing import write_volume
+from lunet_cli.engine.inference.outputs import OutputOptions
 from lunet_cli.engine.inference.postprocessing import Step
-from lunet_cli.engine.inference.predict import OutputOptions, predict_files
+from lunet_cli.engine.inference.predict import predict_files
 from lunet_cli.engine.inference.predictor import PredictionOptions, Predictor
 from lunet_cli.errors import DataError, OutputError
 from lunet_cli.results import CaseFailed, CasePredicted, Event, PredictResult
@@ -323,7 +324,8 @@ def test_killed_at_any_moment_and_run_again_gives_the_same_files(
     script = (
         "import sys, torch; torch.set_num_threads(1)\n"
         "from pathlib import Path\n"
-        "from lunet_cli.engine.inference.predict import OutputOptions, predict_files\n"
+        "from lunet_cli.engine.inference.outputs import OutputOptions\n"
+        "from lunet_cli.engine.inference.predict import predict_files\n"
         "from lunet_cli.engine.inference.predictor import PredictionOptions, Predictor\n"
         "model, inputs, out = map(Path, sys.argv[1:])\n"
         "predictor = Predictor.load([model], options=PredictionOptions(device='cpu', precision='fp32'))\n"
