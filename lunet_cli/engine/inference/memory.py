@@ -11,7 +11,7 @@ from lunet_cli.engine.checkpoints.checkpoint import ModelCard
 from lunet_cli.engine.data.preprocessing import Placement
 
 _MIB = 2**20
-_PROCESS_MIB = 350  # Python with torch and SimpleITK, and what their libraries keep for themselves.
+_PROCESS_MIB = 380  # Python with torch and SimpleITK, and what their libraries keep for themselves.
 _FLOAT_BYTES = 4
 
 
@@ -89,6 +89,7 @@ def activation_channels(spec: NetworkSpec) -> float:
         width * min(nodes, spec.num_levels - level) * 0.125**level for level, width in enumerate(spec.channels)
     )
     if spec.topology == "mednext":
-        return spec.in_channels + kept + (6 * spec.expansion_ratios[0] + 2) * spec.channels[0]
+        return spec.in_channels + kept + (8 * spec.expansion_ratios[0] + 2) * spec.channels[0]
     working = max(3 * spec.channels[0], 16)  # In bf16, oneDNN works on blocks of 16 channels.
-    return spec.in_channels + kept + (nodes + 1) * spec.channels[0] + working + 2
+    concatenated = (nodes + 1) * spec.channels[0] * (2 if nodes > 1 else 1)
+    return spec.in_channels + kept + concatenated + working + 2

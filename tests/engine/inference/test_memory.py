@@ -59,4 +59,4 @@ def test_estimate_covers_what_is_taken(name: str, window: str, precision: str, e
         check=True,
     )
     estimated, taken = map(float, done.stdout.split())
-    assert 0.9 * taken <= estimated <= 1.7 * taken
+    assert 0.95 * taken <= estimated <= 1.75 * taken
