@@ -16,6 +16,7 @@ from lunet_cli.engine.data.volume import Geometry
 from lunet_cli.errors import DataError
 
 PARTIAL = ".partial"
+_ATTEMPTS = 100
 
 
 def write_volume(array: npt.NDArray[Any], geometry: Geometry, path: Path) -> None:
@@ -55,14 +56,16 @@ def remove_partial_folder(folder: Path) -> None:
 
 
 def _reserve(partial: Path) -> None:
-    """Make an empty file, and its folder again as often as another process that has ended removes it."""
-    while True:
+    """Make an empty file, and its folder again where another process that has ended has just removed it."""
+    for attempt in range(_ATTEMPTS):
         try:
             partial.parent.mkdir(parents=True, exist_ok=True)
-            return partial.touch()
+            partial.touch()
         except (FileExistsError, FileNotFoundError):
-            if partial.parent.is_file():
+            if attempt == _ATTEMPTS - 1:
                 raise
+        else:
+            return
 
 
 def _reason(error: Exception, folder: Path) -> str:

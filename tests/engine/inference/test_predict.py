@@ -297,6 +297,14 @@ def test_a_file_that_does_not_reach_the_disk_is_an_error(
     assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
+@pytest.mark.parametrize("place", ["/proc/nowhere", "a_file"])
+def test_folder_that_cannot_be_made_is_an_error(place: str, tmp_path: Path) -> None:
+    (tmp_path / "a_file").touch()
+    geometry = Geometry((2, 2, 2), (1.0, 1.0, 1.0), (0.0, 0.0, 0.0), LPS)
+    with pytest.raises(DataError, match=r"mask\.nii\.gz: cannot be written \("):
+        write_volume(np.zeros((2, 2, 2), np.uint8), geometry, tmp_path / place / "mask.nii.gz")
+
+
 def test_full_disk_fails_one_case_after_the_other(
     model: Path, tmp_path: Path, write_image, monkeypatch: pytest.MonkeyPatch
 ) -> None:
