@@ -159,6 +159,26 @@ def run_lunet() -> RunLunet:
     return run
 
 
+@pytest.fixture
+def call_lunet(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run `lunet` in this process, which saves loading PyTorch; for what ends before much has happened."""
+
+    def call(*arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
+        from lunet_cli.cli.app import main
+
+        monkeypatch.chdir(cwd)
+        monkeypatch.setattr(sys, "argv", ["lunet", *map(str, arguments)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main()
+        out, err = capsys.readouterr()
+        return subprocess.CompletedProcess(sys.argv, int(ended.value.code or 0), out, err)
+
+    return call
+
+
 @pytest.fixture(scope="session")
 def hippocampus() -> Path:
     """The folder of the hippocampus volumes; skips where it is absent."""

@@ -90,11 +90,17 @@ def test_failed_cases_make_the_exit_code(tmp_path: Path, data: Path, run_lunet: 
     ],
 )
 def test_mistakes_get_one_line(
-    arguments: list[str], code: int, message: str, tmp_path: Path, data: Path, run_lunet: RunLunet, make_threshold_model
+    arguments: list[str],
+    code: int,
+    message: str,
+    tmp_path: Path,
+    data: Path,
+    call_lunet: RunLunet,
+    make_threshold_model,
 ) -> None:
     make_threshold_model(tmp_path / "model.pt")
     (tmp_path / "empty").mkdir()
-    done = run_lunet(*arguments, cwd=tmp_path)
+    done = call_lunet(*arguments, cwd=tmp_path)
     assert done.returncode == code, done.stderr
     errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
     assert len(errors) == 1

@@ -115,7 +115,7 @@ def test_mistakes_get_one_line(
     message: str,
     tmp_path: Path,
     image: np.ndarray,
-    run_lunet: RunLunet,
+    call_lunet: RunLunet,
     make_threshold_model,
 ) -> None:
     model = make_threshold_model(tmp_path / "model.pt")
@@ -123,7 +123,7 @@ def test_mistakes_get_one_line(
     values = torch.load(model, weights_only=True)
     torch.save({**values, "lunet_format_version": 99}, tmp_path / "future.pt")
     torch.save({"model_state_dict": {"out_conv.weight": torch.ones(1)}}, tmp_path / "authors.pt")
-    done = run_lunet("predict", *arguments, cwd=tmp_path)
+    done = call_lunet("predict", *arguments, cwd=tmp_path)
     assert done.returncode == code, done.stderr
     errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
     assert len(errors) == 1
