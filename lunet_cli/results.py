@@ -175,7 +175,7 @@ class MetricSummary:
     """A metric of one label over cases.
 
     Args:
-        label: The label, or `mean over labels` for that of each case.
+        label: The label, or `mean of labels` for that of each case.
         metric: Its key in `config.metrics.METRICS`.
         mean: Mean over the cases where it is defined; NaN if there is none, and so for all that follow.
         sd: Standard deviation over cases (n - 1); NaN for fewer than two.
@@ -411,7 +411,7 @@ class EvalResult:
     Args:
         title: What was evaluated, in words.
         scores: A row per case and label.
-        summaries: A row per label and metric, and for the mean over labels where there are several.
+        summaries: A row per label and metric, and for the mean of labels where there are several.
         failures: Cases that could not be used.
         facts: What is needed to understand and repeat it: model, data, versions, definitions.
         folder: Where `metrics.csv` and `summary.json` are.
@@ -431,7 +431,7 @@ class PairedDifference:
 
     Args:
         run: The run.
-        label: The label, or `mean over labels`.
+        label: The label, or `mean of labels`.
         mean: Mean of the differences, this run minus the first.
         interval: 95 % percentile bootstrap confidence interval of that mean.
         p_value: Wilcoxon signed-rank test, two-sided, after Holm over all runs of this label; 1 where no case differs.

@@ -101,28 +101,30 @@ def dry_run_table(result: DryRunResult) -> RenderableType:
 
 def eval_table(result: EvalResult) -> RenderableType:
     """Summaries of an evaluation: a row per label and metric."""
-    table = _columns("metric", "mean", "sd", "median", "95 % CI of mean", "undefined")
+    table = _columns("", "mean", "sd", "median", "95 % CI of mean", "undef.")
+    for column in table.columns:
+        column.no_wrap = True
     table.add_column("worst case", overflow="fold")
     previous = ""
     for row in result.summaries:
         if row.label != previous:
             table.add_row(Text(f"{chr(10) if previous else ''}{row.label}", style="bold"))
         low, high = row.interval
-        interval = "" if math.isnan(low) else f"{_number(row.metric, low)} to {_number(row.metric, high)}"
+        interval = "" if math.isnan(low) else f"{_rough(row.metric, low)} to {_rough(row.metric, high)}"
         metric = METRICS[row.metric]
         table.add_row(
             f"  {metric.short}{f' {metric.unit}' if metric.unit else ''}",
             Text(_number(row.metric, row.mean), style="bold"),
-            _number(row.metric, row.sd),
-            _number(row.metric, row.median),
+            _rough(row.metric, row.sd),
+            _rough(row.metric, row.median),
             interval,
             str(row.num_undefined),
-            "".join(f"{case}: {_number(row.metric, value)}" for case, value in row.worst[:1]),
+            "".join(case for case, _ in row.worst[:1]),
         )
         previous = row.label
     num_cases = len({score.case for score in result.scores})
     failed = f", {len(result.failures)} failed" if result.failures else ""
-    head = Text(f"{result.title}: {num_cases} cases{failed}\n", style="bold")
+    head = Text(f"{result.title}: {_count(num_cases, 'case')}{failed}\n", style="bold")
     end = Text(f"\nEvery case and every definition: {result.folder}/metrics.csv, summary.json")
     return Group(head, table, end) if num_cases else head
 
@@ -170,6 +172,15 @@ def _number(metric: str, value: float) -> str:
     return f"{value:.2f}" if METRICS[metric].unit else f"{value:.4f}"
 
 
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def _rough(metric: str, value: float) -> str:
+    """Three decimals for ratios, two for mm and ml."""
+    return "-" if math.isnan(value) else f"{value:.2f}" if METRICS[metric].unit else f"{value:.3f}"
+
+
 def predict_table(result: PredictResult) -> RenderableType:
     """What a prediction wrote."""
     table = _columns("case", *(f"{name} ml" for name in result.values), "seconds", "output")
@@ -186,15 +197,16 @@ def predict_table(result: PredictResult) -> RenderableType:
 
 def predict_plan_table(result: PredictResult) -> RenderableType:
     """What a prediction would take."""
-    table = _columns("case", "voxels (z, y, x)", "network's grid", "window", "windows", "memory MiB", "about")
+    table = _columns("case", "voxels zyx", "network's", "window", "windows", "MiB", "about")
     for case in result.planned:
-        sizes = (" x ".join(map(str, edges)) for edges in (case.size, case.grid, case.window))
+        sizes = ("x".join(map(str, edges)) for edges in (case.size, case.grid, case.window))
         table.add_row(
             case.case, *sizes, f"{case.num_windows:,}", f"{case.memory_mib:,.0f}", format_seconds(case.seconds or 0)
         )
     total = format_seconds(sum(case.seconds or 0 for case in result.planned))
     end = Text(
-        f"{len(result.planned)} cases, about {total} of computing in {result.plan}; nothing was written", style="bold"
+        f"{_count(len(result.planned), 'case')}, about {total} of computing in {result.plan}; nothing was written",
+        style="bold",
     )
     return Group(table, end)
 

@@ -82,7 +82,7 @@ def test_dry_run_is_a_table(tmp_path: Path, image: np.ndarray, run_lunet: RunLun
     model = make_threshold_model(tmp_path / "model.pt")
     done = run_lunet("predict", model, write(tmp_path / "in.nii.gz", image), "-o", tmp_path / "out", "--dry-run")
     assert done.returncode == 0
-    assert "9 x 10 x 11" in done.stdout
+    assert "9x10x11" in done.stdout
     assert "nothing was written" in done.stdout
     assert not (tmp_path / "out").exists()
 

@@ -14,12 +14,12 @@ from lunet_cli.results import CaseScore, MetricSummary
 
 NUM_RESAMPLES = 9999
 SEED = 0
-MEAN_LABEL = "mean over labels"
+MEAN_LABEL = "mean of labels"
 _NUM_WORST = 3
 
 
 def summarize(scores: Sequence[CaseScore], *, metrics: Sequence[MetricName]) -> tuple[MetricSummary, ...]:
-    """Summarise each metric per label, and the mean over labels where there are several.
+    """Summarise each metric per label, and the mean of labels where there are several.
 
     Args:
         scores: A row per case and label.

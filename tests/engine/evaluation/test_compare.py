@@ -60,7 +60,7 @@ def test_labels_and_their_mean(tmp_path: Path) -> None:
     a = write_run(tmp_path / "a", {"x": BASE, "y": BASE})
     b = write_run(tmp_path / "b", {"x": [value + 0.04 for value in BASE], "y": BASE})
     rows = compare([a, b]).differences
-    assert [row.label for row in rows] == ["x", "y", "mean over labels"]
+    assert [row.label for row in rows] == ["x", "y", "mean of labels"]
     assert [row.mean for row in rows] == pytest.approx([0.04, 0, 0.02])
 
 

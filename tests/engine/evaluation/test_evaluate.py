@@ -142,7 +142,7 @@ def test_validation_of_the_training_is_met(patch: str, out_channels: str, tmp_pa
     trained = train(config)
     assert trained.best is not None
     result = evaluate_model(Predictor.load([tmp_path / "run"]))
-    label = "foreground" if out_channels == "1" else "mean over labels"
+    label = "foreground" if out_channels == "1" else "mean of labels"
     assert find(result, label, "dice").mean == pytest.approx(trained.best.val_dice, abs=1e-6)
     assert result.folder == tmp_path / "run/eval/val"
     train_side = evaluate_model(Predictor.load([tmp_path / "run"]), split="train", options=EvaluationOptions(("dice",)))
@@ -264,7 +264,7 @@ def test_forty_real_cases_are_measured_within_seconds(tmp_path: Path, hippocampu
     assert {score.label for score in result.scores} == {"Anterior", "Posterior"}
     assert all(0 < score.values["dice"] < 1 for score in result.scores)
     assert all(score.values["hausdorff"] >= 1 for score in result.scores)
-    assert find(result, "mean over labels", "assd").mean < 1
+    assert find(result, "mean of labels", "assd").mean < 1
 
 
 def test_invented_labels_are_measured(tmp_path: Path) -> None:

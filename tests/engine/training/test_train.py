@@ -318,7 +318,7 @@ def test_closing_measures_what_the_configuration_asks_for(tmp_path: Path) -> Non
     )
     result = train(tiny(tmp_path, "closing", *settings))
     assert {row.metric for row in result.metrics} == {"hausdorff95"}
-    assert [row.label for row in result.metrics] == ["anterior", "posterior", "ventricle", "mean over labels"]
+    assert [row.label for row in result.metrics] == ["anterior", "posterior", "ventricle", "mean of labels"]
     assert result.latency_ms is not None
     assert result.latency_ms > 0
     assert result.slices[0].image.shape == (32, 32)
