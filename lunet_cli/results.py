@@ -278,7 +278,8 @@ class PredictionStarted(Event):
     plan: str
 
     def __str__(self) -> str:
-        return f"{self.num_cases} cases, {self.num_windows:,} windows, computing in {self.plan}"
+        cases = "1 case" if self.num_cases == 1 else f"{self.num_cases} cases"
+        return f"{cases}, {self.num_windows:,} windows, computing in {self.plan}"
 
 
 @dataclass(frozen=True)
@@ -401,7 +402,7 @@ class CaseScore:
     values: dict[str, float]
     prediction_ml: float
     reference_ml: float
-    undefined: frozenset[str] = frozenset()
+    undefined: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

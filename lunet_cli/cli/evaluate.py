@@ -24,7 +24,7 @@ from lunet_cli.cli.options import (
     parse_memory,
     parse_window,
 )
-from lunet_cli.errors import EXIT_FAILURE, ConfigError
+from lunet_cli.errors import EXIT_FAILURE, EXIT_INTERRUPTED, ConfigError
 
 if TYPE_CHECKING:
     from lunet_cli.config.metrics import MetricName
@@ -54,7 +54,12 @@ def evaluate(
     ] = False,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", metavar="DIR", help="For metrics.csv and summary.json; eval/SPLIT of the run."),
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="DIR",
+            help="For metrics.csv and summary.json; eval/SPLIT of the run, or the folder of --predictions.",
+        ),
     ] = None,
     metric: Annotated[
         list[str] | None, typer.Option(metavar="NAME", help="Only this metric; repeatable. All if not given.")
@@ -113,29 +118,34 @@ def evaluate(
 
     set_up_process(threads)
     options = EvaluationOptions(metrics, tolerance_mm, undefined == "diagonal")
-    with report_progress(make_status_console()) as on_event:
-        if checkpoint is None:
-            result = score_predictions(
-                cast("Path", predictions),
-                cast("Path", references),
-                labels=regions,
-                only_predicted=only_predicted,
-                folder=output,
-                options=options,
-                on_event=on_event,
-            )
-        else:
-            how = PredictionOptions(sizes, overlap, batch_size, tta, device, precision, limit)
-            predictor = Predictor.load([checkpoint, *(ensemble or ())], architecture=architecture, options=how)
-            result = evaluate_model(
-                predictor,
-                data=data,
-                split=split,
-                labels=regions,
-                folder=output,
-                options=options,
-                on_event=on_event,
-            )
+    status = make_status_console()
+    try:
+        with report_progress(status) as on_event:
+            if checkpoint is None:
+                result = score_predictions(
+                    cast("Path", predictions),
+                    cast("Path", references),
+                    labels=regions,
+                    only_predicted=only_predicted,
+                    folder=output,
+                    options=options,
+                    on_event=on_event,
+                )
+            else:
+                how = PredictionOptions(sizes, overlap, batch_size, tta, device, precision, limit)
+                predictor = Predictor.load([checkpoint, *(ensemble or ())], architecture=architecture, options=how)
+                result = evaluate_model(
+                    predictor,
+                    data=data,
+                    split=split,
+                    labels=regions,
+                    folder=output,
+                    options=options,
+                    on_event=on_event,
+                )
+    except KeyboardInterrupt:
+        status.print("Interrupted; nothing was written.")
+        raise typer.Exit(EXIT_INTERRUPTED) from None
     if as_json:
         from dataclasses import asdict
 
@@ -158,6 +168,8 @@ def parse_labels(texts: list[str]) -> dict[str, tuple[int, ...]] | None:
         numbers = values.split(",")
         if not name or not all(number.isdigit() and int(number) > 0 for number in numbers):
             raise ConfigError(f"--label {text}: is no label", hint="Write anterior=1, or whole=1,2.")
+        if name in found:
+            raise ConfigError(f"--label {text}: {name} is named twice", hint="Write several values as whole=1,2.")
         found[name] = tuple(map(int, numbers))
     return found or None
 

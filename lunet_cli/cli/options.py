@@ -22,7 +22,9 @@ Architecture = Annotated[
     str | None,
     typer.Option("--arch", metavar="NAME", help="Network of a checkpoint of the Lean Unet authors' release."),
 ]
-Tta = Annotated[bool, typer.Option("--tta", help="Average over the eight mirrorings (test-time augmentation).")]
+Tta = Annotated[
+    bool, typer.Option("--tta", help="Average over the eight mirrorings; for networks trained with mirrored volumes.")
+]
 Window = Annotated[
     str | None,
     typer.Option(metavar="DxHxW|whole", help="Voxels that the network sees at once; as it was trained if not given."),

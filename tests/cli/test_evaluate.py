@@ -85,7 +85,7 @@ def test_failed_cases_make_the_exit_code(tmp_path: Path, data: Path, run_lunet: 
         (["eval", "model.pt", "--data", "dat"], 1, "dat: there is no such folder"),
         (["eval", "missing.pt"], 1, "missing.pt: there is no such checkpoint"),
         (["eval", "empty"], 1, "empty: holds no checkpoint"),
-        (["compare", "empty", "empty"], 1, "empty: has not been evaluated on 'val'"),
+        (["compare", "empty", "empty"], 1, "empty: has no evaluation 'val'"),
         (["compare", "empty"], 2, "needs at least two runs"),
     ],
 )

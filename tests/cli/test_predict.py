@@ -54,7 +54,7 @@ def test_from_a_run_folder_to_files(
         assert np.array_equal(array_of(tmp_path / f"out/{name}.nii.gz"), image > 100.5)
     again = run_lunet("predict", tmp_path / "run", tmp_path / "in/a.nii.gz", "-o", tmp_path / "out")
     assert again.returncode == 1
-    assert "is there already, and is not overwritten" in again.stderr
+    assert "is there already and is not overwritten" in again.stderr
     assert "--resume" in again.stderr
 
 

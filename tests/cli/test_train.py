@@ -71,7 +71,7 @@ Spoil = Callable[[Path], object]
 BAD_DATA: dict[str, tuple[Spoil, str]] = {
     "missing folder": (shutil.rmtree, "there is no such folder"),
     "image without label": (lambda d: (d / LABEL).unlink(), "has no label map"),
-    "label of another size": (lambda d: write(label_of(d)[:30], d / LABEL), "size (z, y, x) (32, 32, 32) against (30"),
+    "label of another size": (lambda d: write(label_of(d)[:30], d / LABEL), "size (z, y, x) (30, 32, 32) against (32"),
     "label of another spacing": (lambda d: write(label_of(d), d / LABEL, spacing=2), "spacing (z, y, x)"),
     "label of another origin": (lambda d: write(label_of(d), d / LABEL, origin=9), "origin (x, y, z)"),
     "truncated file": (lambda d: truncate(d / IMAGE), "images/case1.nii.gz: cannot be read"),

@@ -77,7 +77,7 @@ def check_weights(weights: dict[str, Tensor], network: SegmentationNetwork, path
         raise CheckpointError(
             f"{path}: its weights are not those of this network ({network.spec.family}, channels "
             f"{', '.join(map(str, network.spec.channels))}): {problems[0]}{more}",
-            hint="Set model.architecture, in_channels and out_channels to those that the checkpoint was trained with.",
+            hint="Name the network it was trained with: --arch, or model.architecture, in_channels and out_channels.",
         )
 
 

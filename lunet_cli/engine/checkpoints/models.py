@@ -73,6 +73,8 @@ def load_model(source: Path, *, architecture: str | None = None) -> Model:
     """
     path = find_checkpoint(source)
     values = load_values(path)
+    if values and all(isinstance(value, Tensor) for value in values.values()):
+        values = {"model_state_dict": values}  # the weights alone
     if is_authors_checkpoint(values):
         return _load_authors_model(path, values, architecture)
     checkpoint = load_checkpoint(path, values)

@@ -76,7 +76,7 @@ def require_same_grid(case: Case, image: sitk.Image, label: sitk.Image) -> None:
     Raises:
         DataError: It does not; the message says in what it differs.
     """
-    differences = Geometry.of(image).differences(Geometry.of(label))
+    differences = Geometry.of(label).differences(Geometry.of(image))
     if differences:
         raise DataError(
             f"{case.label}: does not lie on the grid of its image {case.images[0].name}: {'; '.join(differences)}",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from lunet_cli.engine.data.volume import Geometry
 from lunet_cli.errors import DataError
 
 PARTIAL = ".partial"
-_ATTEMPTS = 100
+_ATTEMPTS = 1000
 
 
 def write_volume(array: npt.NDArray[Any], geometry: Geometry, path: Path) -> None:
@@ -64,6 +65,7 @@ def _reserve(partial: Path) -> None:
         except (FileExistsError, FileNotFoundError):
             if attempt == _ATTEMPTS - 1:
                 raise
+            time.sleep(0.001)
         else:
             return
 

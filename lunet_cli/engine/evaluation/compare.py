@@ -15,7 +15,7 @@ from lunet_cli.config.metrics import METRICS, MetricName
 from lunet_cli.engine.evaluation.files import SUMMARY, TABLE, read_facts, read_scores
 from lunet_cli.engine.evaluation.summary import MEAN_LABEL, bootstrap_interval, values_by_label
 from lunet_cli.errors import ConfigError, DataError
-from lunet_cli.results import ComparedRun, CompareResult, PairedDifference
+from lunet_cli.results import CaseScore, ComparedRun, CompareResult, PairedDifference
 
 _ByLabel = dict[str, dict[str, float]]
 
@@ -39,16 +39,13 @@ def compare(runs: Sequence[Path], *, metric: MetricName = "dice", split: str = "
     facts = [read_facts(folder / SUMMARY) for folder in folders]
     for name, of_run in zip(names[1:], facts[1:], strict=True):
         _require_alike(names[0], facts[0], name, of_run, metric)
-    values = [_values(folder, metric) for folder in folders]
+    values = _of_shared_labels([_scores(folder, metric) for folder in folders], names, metric)
     differences: list[PairedDifference] = []
-    for label in values[0]:
-        others = [(name, of_run[label]) for name, of_run in zip(names[1:], values[1:], strict=True) if label in of_run]
-        differences += _differences(label, values[0][label], others)
-    if not differences:
-        raise DataError(f"{folders[0]} and {folders[1]}: have no label in common")
-    for row in differences:
-        if row.num_cases == 0:
-            raise DataError(f"{names[0]} and {row.run}: have no case with a {METRICS[metric].short} of {row.label}")
+    for label, baseline in values[0].items():
+        others = [(name, of_run[label]) for name, of_run in zip(names[1:], values[1:], strict=True)]
+        differences += _differences(label, baseline, others)
+    if all(row.num_cases == 0 for row in differences):
+        raise DataError(f"{', '.join(names)}: have no case in common for which {METRICS[metric].short} is defined")
     models = [of_run.get("model") or {} for of_run in facts]
     return CompareResult(metric, _common_means(names, values, models, metric), tuple(differences))
 
@@ -74,7 +71,9 @@ def _evaluation_folder(run: Path, split: str) -> Path:
             return folder
     if not run.is_dir():
         raise DataError(f"{run}: there is no such folder")
-    raise DataError(f"{run}: has not been evaluated on '{split}'", hint=f"lunet eval {run} --split {split}")
+    done = sorted(path.parent.name for path in run.glob(f"eval/*/{TABLE}"))
+    hint = f"There are {', '.join(done)}: --split NAME" if done else f"lunet eval {run}"
+    raise DataError(f"{run}: has no evaluation '{split}'", hint=hint)
 
 
 def _names(runs: Sequence[Path]) -> list[str]:
@@ -83,14 +82,30 @@ def _names(runs: Sequence[Path]) -> list[str]:
     return names if len(set(names)) == len(names) else [str(run) for run in runs]
 
 
-def _values(folder: Path, metric: MetricName) -> _ByLabel:
+def _scores(folder: Path, metric: MetricName) -> list[CaseScore]:
     scores = read_scores(folder / TABLE)
     if metric not in scores[0].values:
         raise DataError(
             f"{folder / TABLE}: has no column {METRICS[metric].column(metric)}",
-            hint=f"lunet eval ... --metric {metric}",
+            hint="Evaluate it anew with all metrics: lunet eval.",
         )
-    return {label: of_label[metric] for label, of_label in values_by_label(scores, [metric]).items()}
+    return scores
+
+
+def _of_shared_labels(runs: list[list[CaseScore]], names: list[str], metric: MetricName) -> list[_ByLabel]:
+    """Values of each run by label and case, for the labels that all runs have, and the mean of these."""
+    of_runs = [list(dict.fromkeys(score.label for score in scores)) for scores in runs]
+    shared = [label for label in of_runs[0] if all(label in labels for labels in of_runs)]
+    if not shared:
+        listed = "; ".join(f"{name}: {', '.join(labels)}" for name, labels in zip(names, of_runs, strict=True))
+        raise DataError(
+            f"the runs have no label in common ({listed})",
+            hint="Name the labels of label maps alike: lunet eval --predictions ... --label NAME=VALUE.",
+        )
+    kept = [[score for score in scores if score.label in shared] for scores in runs]
+    by_label = [values_by_label(scores, [metric]) for scores in kept]
+    order = [*shared, *([MEAN_LABEL] if len(shared) > 1 else [])]
+    return [{label: of_run[label][metric] for label in order} for of_run in by_label]
 
 
 def _differences(

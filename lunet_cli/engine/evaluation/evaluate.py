@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import re
@@ -30,7 +31,7 @@ from lunet_cli.engine.evaluation.files import write_evaluation
 from lunet_cli.engine.evaluation.scores import ALL_METRICS, score_label
 from lunet_cli.engine.evaluation.summary import NUM_RESAMPLES, SEED, summarize
 from lunet_cli.engine.evaluation.surface import field_of_view_diagonal_mm
-from lunet_cli.engine.inference.predictor import Predictor, errors_of
+from lunet_cli.engine.inference.predictor import PredictionOptions, Predictor, errors_of
 from lunet_cli.engine.run_folder import BEST, versions
 from lunet_cli.errors import CheckpointError, ConfigError, DataError, LunetError
 from lunet_cli.results import CaseFailed, CaseScore, CaseScored, Caution, EvalResult, Event, Notice, WindowDone
@@ -102,6 +103,8 @@ def evaluate_model(
     seen = [case.case_id for case in cases if case.case_id in set(trained_on)] if chosen != "train" else []
     if seen:
         on_event(Caution(f"{len(seen)} of {len(cases)} cases were trained on, such as {seen[0]}; their values flatter"))
+    for caution in predictor.cautions():
+        on_event(Caution(caution))
     on_event(Notice(f"{len(cases)} cases: {origin}; computing in {predictor.plan}"))
 
     def pair(case: Case) -> _Pair:
@@ -115,7 +118,8 @@ def evaluate_model(
         "labels": {name: list(values) for name, values in scheme.regions},
         **_facts(options, scores),
     }
-    title = f"{model.architecture} ({model.path}) on {origin}"
+    others = f" and {len(predictor.models) - 1} more" if len(predictor.models) > 1 else ""
+    title = f"{model.architecture} ({model.path}){others}{', mirrored,' if predictor.options.tta else ''} on {origin}"
     return _finish(title, scores, failures, facts, destination, options)
 
 
@@ -156,7 +160,15 @@ def score_predictions(
     surplus = len([name for name in found if name not in expected])
     if surplus:
         on_event(Caution(f"{surplus} predictions have no reference and are left out"))
-    regions = labels or find_labels(references, predictions) or _labels_by_value([*expected.values(), *found.values()])
+    regions = labels or find_labels(references, predictions)
+    if regions is None:
+        of_references, of_predictions = _values_in([*expected.values()]), _values_in([*found.values()])
+        invented = sorted(of_predictions - of_references)
+        if invented:
+            on_event(Caution(f"label values {', '.join(map(str, invented))} occur in predictions only"))
+        regions = {str(value): (value,) for value in sorted(of_references | of_predictions)}
+    if not regions:
+        raise DataError(f"{references}: no label map has a label", hint="Name the labels with --label NAME=VALUE.")
     scheme = LabelScheme(tuple(regions.items()), "sigmoid")
     failures = []
     if missing and not only_predicted:
@@ -268,7 +280,7 @@ def _read_masks(
 ) -> tuple[Iterator[tuple[str, Mask, Mask]], Geometry]:
     maps = [read_label(path) for path in (prediction, reference)]
     geometries = [Geometry.of(label) for label in maps]
-    differences = geometries[1].differences(geometries[0])
+    differences = geometries[0].differences(geometries[1])
     if differences:
         raise DataError(
             f"{prediction}: does not lie on the grid of {reference}: {'; '.join(differences)}",
@@ -292,7 +304,12 @@ def _evaluation_name(predictor: Predictor, data: Path | None, split: SplitName) 
     parts += [] if data is None else [data.resolve().name]
     parts += [] if model.path.name == BEST else [model.path.stem]
     parts += [f"ensemble_of_{len(predictor.models)}"] if len(predictor.models) > 1 else []
-    return "_".join([*parts, *(["tta"] if predictor.options.tta else [])])
+    options, usual = predictor.options, PredictionOptions()
+    window = "x".join(map(str, options.window)) if isinstance(options.window, tuple) else options.window
+    parts += ["tta"] if options.tta else []
+    parts += [f"window_{window}"] if window is not None else []
+    parts += [f"overlap_{options.overlap:g}"] if options.overlap != usual.overlap else []
+    return "_".join(parts)
 
 
 def _select_cases(model: Model, data: Path | None, split: SplitName) -> tuple[CaseSet, tuple[Case, ...], str]:
@@ -379,17 +396,13 @@ def _label_maps(path: Path) -> dict[str, Path]:
     return {re.sub(r"^(ct|label)_|_0000$", "", stem(file)): file for file in files}
 
 
-def _labels_by_value(paths: Sequence[Path]) -> dict[str, tuple[int, ...]]:
+def _values_in(paths: Sequence[Path]) -> set[int]:
+    """Label values that occur in label maps; what cannot be read is told when it is measured."""
     values: set[int] = set()
     for path in paths:
-        try:
+        with contextlib.suppress(DataError):
             values |= set(np.unique(sitk.GetArrayFromImage(read_label(path))).tolist())
-        except DataError:
-            continue  # Measuring the case says what is wrong.
-    found = sorted(value for value in values if value > 0)
-    if not found:
-        raise DataError(f"{paths[0].parent}: no label map has a label", hint="Name the labels with --label NAME=VALUE.")
-    return {str(value): (value,) for value in found}
+    return values - {0}
 
 
 def _describe(predictor: Predictor) -> dict[str, Any]:

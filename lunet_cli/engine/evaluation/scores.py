@@ -77,6 +77,6 @@ def score_label(
     values = evaluate(prediction, reference, spacing_mm, metrics=metrics, tolerance_mm=tolerance_mm)
     voxel_ml = math.prod(spacing_mm) / 1000
     prediction_ml, reference_ml = (int(np.count_nonzero(mask)) * voxel_ml for mask in (prediction, reference))
-    undefined = frozenset(str(name) for name, value in values.items() if math.isnan(value))
+    undefined = tuple(str(name) for name, value in values.items() if math.isnan(value))
     plain = {str(name): value for name, value in values.items()}
     return CaseScore(case, label, plain, prediction_ml, reference_ml, undefined)

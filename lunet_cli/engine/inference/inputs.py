@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lunet_cli.engine.data.dicom import DicomSeries, choose_series, find_series
-from lunet_cli.engine.data.volume import has_volume_suffix, stem
+from lunet_cli.engine.data.volume import has_volume_suffix, read_header, stem
 from lunet_cli.errors import DataError, LunetError
 from lunet_cli.results import CaseFailed, Caution, Event
 
@@ -61,6 +61,8 @@ def find_inputs(
         try:
             if not path.exists():
                 raise DataError(f"{path}: there is no such file or folder")
+            if path.is_file() and path.suffix.lower() in (".dcm", ".ima") and read_header(path)[0].size[0] == 1:
+                raise DataError(f"{path}: is one slice of a DICOM series", hint="Name the folder of the series.")
             volumes = search.in_folder(path) if path.is_dir() else [(path, path)]
         except LunetError as error:
             search.fail(str(path), error)
@@ -155,7 +157,7 @@ def _to_cases(found: list[_Found], num_channels: int, search: _Search) -> list[I
 def _case_path(place: Path, num_channels: int, stems: set[str]) -> str:
     """Absolute path of the case that a volume belongs to, without suffix and channel number."""
     path = Path(os.path.abspath(place))
-    name = stem(path)
+    name = stem(path) if has_volume_suffix(path) or path.is_dir() else path.stem
     match = _CHANNEL.fullmatch(name)
     # A network of one channel knows nnU-Net's _0000, but not every number of four digits is a channel.
     alone = match is not None and match["channel"] == "0000" and f"{match['id']}_0001" not in stems

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,6 +11,8 @@ from pathlib import Path
 from lunet_cli.engine.inference.inputs import InputCase, output_suffix
 from lunet_cli.engine.inference.postprocessing import Step
 from lunet_cli.errors import OutputError
+
+_UNWRITABLE = (".hdr", ".img", ".nhdr", ".mhd", ".dcm", ".png", ".jpg", ".tif", ".tiff", ".npy", ".npz")
 
 
 @dataclass(frozen=True)
@@ -91,11 +94,40 @@ def require_absent(outputs: Sequence[CaseOutput]) -> None:
     """
     present = [path for output in outputs for path in output.files if path.exists()]
     if present:
-        more = f" and {len(present) - 1} more" if len(present) > 1 else ""
+        more = f" ({len(present) - 1} more are, too)" if len(present) > 1 else ""
         raise OutputError(
-            f"{present[0]}: is there already{more}, and is not overwritten",
+            f"{present[0]}: is there already{more} and is not overwritten",
             hint="Go on with what is missing: --resume. Or write elsewhere: -o FOLDER",
         )
+
+
+def require_whole(outputs: Sequence[CaseOutput]) -> None:
+    """Raise if a case has a label map and lacks a probability map: doing it again would replace the label map.
+
+    Raises:
+        OutputError: It has.
+    """
+    for output in outputs:
+        if output.label_map.exists() and not output.is_done:
+            raise OutputError(
+                f"{output.label_map}: is there without its probability maps, and is not overwritten",
+                hint="Remove it, or write elsewhere: -o FOLDER",
+            )
+
+
+def require_writable(outputs: Sequence[CaseOutput]) -> None:
+    """Make the folders, before anything is computed for them.
+
+    Raises:
+        OutputError: One cannot be made or written.
+    """
+    for folder in sorted({output.label_map.parent for output in outputs}):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputError(f"{folder}: cannot be made ({error.strerror or error})") from None
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise OutputError(f"{folder}: is not writable for you", hint="Write elsewhere: -o FOLDER")
 
 
 def _label_maps(cases: Sequence[InputCase], options: OutputOptions, *, num_inputs: int) -> list[Path]:
@@ -113,7 +145,7 @@ def _label_maps(cases: Sequence[InputCase], options: OutputOptions, *, num_input
         raise OutputError(
             f"{path}: is the name of one file, and there are {len(cases)} cases", hint="Give a folder: -o FOLDER"
         )
-    if path.is_file() or path.suffix.lower() in (".hdr", ".img", ".nhdr", ".mhd", ".dcm"):
+    if path.is_file() or path.suffix.lower() in _UNWRITABLE:
         raise OutputError(f"{path}: is no format that can be written", hint="Use .nii.gz, .nii, .nrrd or .mha.")
     return [path / f"{case.name}{options.suffix or case.suffix}" for case in cases]
 

@@ -18,13 +18,21 @@ import torch
 from lunet_cli.engine.data.volume import Geometry, read_header, read_image
 from lunet_cli.engine.data.writing import remove_partial_folder, write_volume
 from lunet_cli.engine.inference.inputs import InputCase, find_inputs
-from lunet_cli.engine.inference.outputs import CaseOutput, OutputOptions, find_outputs, require_absent
+from lunet_cli.engine.inference.outputs import (
+    CaseOutput,
+    OutputOptions,
+    find_outputs,
+    require_absent,
+    require_whole,
+    require_writable,
+)
 from lunet_cli.engine.inference.postprocessing import postprocess
 from lunet_cli.engine.inference.predictor import Predictor, errors_of
 from lunet_cli.errors import DataError, LunetError
 from lunet_cli.results import (
     CaseFailed,
     CasePredicted,
+    Caution,
     Event,
     Notice,
     PlannedCase,
@@ -71,8 +79,10 @@ def predict_files(
         on_event(Notice(f"share {index + 1} of {count} of {len(cases)} cases"))
     mine = list(zip(cases, outputs, strict=True))[index::count]
     skipped = [files.label_map for _, files in mine if output.resume and files.is_done]
-    if not (output.resume or dry_run):
-        require_absent([files for _, files in mine])
+    if not dry_run:
+        (require_whole if output.resume else require_absent)([files for _, files in mine])
+    for caution in predictor.cautions():
+        on_event(Caution(caution))
     planned: list[_Task] = []
     for case, files in mine:
         if files.label_map in skipped:
@@ -94,6 +104,7 @@ def predict_files(
         seconds = _seconds_per_voxel(predictor)
         timed = [replace(plan, seconds=seconds * plan.num_windows * math.prod(plan.window)) for plan in result.planned]
         return replace(result, planned=tuple(timed))
+    require_writable([task.files for task in planned])
     job = _Job(predictor, output, planned, on_event)
     predicted = job.run()
     return replace(result, predicted=tuple(predicted), failures=(*failures, *job.failures))

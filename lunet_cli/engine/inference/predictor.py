@@ -108,6 +108,15 @@ class Predictor:
         """Labels and preprocessing, and the network of the first model."""
         return self.models[0].card
 
+    def cautions(self) -> list[str]:
+        """What a user should know before trusting the result."""
+        if not self.options.tta:
+            return []
+        settings = [(model.config or {}).get("augmentation", {}) for model in self.models if model.config is not None]
+        if all(values.get("enabled") and values.get("flip_probability") for values in settings):
+            return []
+        return ["--tta mirrors volumes, and the network was trained without mirrored ones: the result may be far worse"]
+
     def plan_windows(self, stored: Geometry, *, with_probabilities: bool = False) -> WindowPlan:
         """Decide on windows and bands for a volume, without reading it.
 

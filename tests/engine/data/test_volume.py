@@ -228,7 +228,7 @@ def test_folder_with_two_series_is_refused(tmp_path: Path, write_series: Any) ->
     write_series(tmp_path / "scan", ARRAY, uid="1.2.3.5")
     message = _message(read_image, [tmp_path / "scan"])
     assert str(tmp_path / "scan") in message
-    assert "2 DICOM series (no number: CT, 4 files, UID 1.2.3.4; no number: CT, 4 files, UID 1.2.3.5)" in message
+    assert "2 DICOM series (number 1: CT, 4 files, UID 1.2.3.4; number 1: CT, 4 files, UID 1.2.3.5)" in message
 
 
 def test_series_with_a_missing_slice_is_refused(tmp_path: Path, write_series: Any) -> None:

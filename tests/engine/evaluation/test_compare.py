@@ -64,6 +64,14 @@ def test_labels_and_their_mean(tmp_path: Path) -> None:
     assert [row.mean for row in rows] == pytest.approx([0.04, 0, 0.02])
 
 
+def test_only_labels_that_all_runs_have_are_compared(tmp_path: Path) -> None:
+    a = write_run(tmp_path / "a", {"x": BASE, "y": BASE})
+    b = write_run(tmp_path / "b", {"x": BASE, "z": [0.0] * 8})
+    result = compare([a, b])
+    assert [row.label for row in result.differences] == ["x"]
+    assert [row.value for row in result.runs] == pytest.approx([0.87, 0.87])
+
+
 def test_cases_of_one_run_only_and_undefined_ones_are_left_out(tmp_path: Path) -> None:
     a = write_run(tmp_path / "a", {"x": BASE})
     b = write_run(tmp_path / "b", {"x": [math.nan, *BASE[1:6]]})
@@ -113,22 +121,25 @@ def test_evaluations_with_other_settings(metric: str, setting: str, tmp_path: Pa
 def test_what_cannot_be_compared(tmp_path: Path) -> None:
     a = write_run(tmp_path / "a", {"x": BASE})
     (tmp_path / "untouched").mkdir()
-    with pytest.raises(DataError, match="has not been evaluated on 'val'") as caught:
+    with pytest.raises(DataError, match="has no evaluation 'val'") as caught:
         compare([a, tmp_path / "untouched"])
-    assert caught.value.hint == f"lunet eval {tmp_path / 'untouched'} --split val"
+    assert caught.value.hint == f"lunet eval {tmp_path / 'untouched'}"
+    with pytest.raises(DataError, match="has no evaluation 'test'") as caught:
+        compare([a, a], split="test")
+    assert caught.value.hint == "There are val: --split NAME"
     with pytest.raises(DataError, match="there is no such folder"):
         compare([a, tmp_path / "missing"])
     with pytest.raises(ConfigError, match="at least two runs"):
         compare([a])
     with pytest.raises(DataError, match="has no column hausdorff95_mm"):
         compare([a, a], metric="hausdorff95")
-    with pytest.raises(DataError, match="have no label in common"):
+    with pytest.raises(DataError, match="the runs have no label in common"):
         compare([a, write_run(tmp_path / "b", {"y": BASE})])
     apart = write_run(tmp_path / "c", {"x": BASE})
     table = apart / "eval/val/metrics.csv"
     table.write_text(table.read_text().replace("c", "d").replace("dase", "case").replace("dide", "dice"))
     table.write_text(table.read_text().replace("predidtion", "prediction").replace("referende", "reference"))
-    with pytest.raises(DataError, match="have no case with a Dice of x"):
+    with pytest.raises(DataError, match="have no case in common for which Dice is defined"):
         compare([a, apart])
     (a / "eval/val/metrics.csv").write_text("something,else\n1,2\n")
     with pytest.raises(DataError, match="is no table of metrics"):

@@ -14,7 +14,7 @@ NAN = math.nan
 
 def scores(label: str, metric: str, **values: float) -> list[CaseScore]:
     return [
-        CaseScore(case, label, {metric: value}, 1.0, 1.0, frozenset([metric] if math.isnan(value) else []))
+        CaseScore(case, label, {metric: value}, 1.0, 1.0, (metric,) if math.isnan(value) else ())
         for case, value in values.items()
     ]
 

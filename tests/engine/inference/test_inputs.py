@@ -82,29 +82,29 @@ def test_images_of_harp_without_its_label_maps(tmp_path: Path) -> None:
     assert list(names([tmp_path])) == ["ct_1", "ct_2"]
 
 
-def test_dicom_series(tmp_path: Path, write_dicom) -> None:
-    series = write_dicom(tmp_path / "patient", ARRAY)
+def test_dicom_series(tmp_path: Path, write_series) -> None:
+    series = write_series(tmp_path / "patient", ARRAY)
     (case,), _ = find_inputs([series], num_channels=1)
     assert (case.name, case.suffix) == ("patient", ".nii.gz")
     assert isinstance(case.images[0], DicomSeries)
     assert len(case.images[0].files) == 4
 
 
-def test_folder_of_patients_at_any_depth(tmp_path: Path, write_dicom) -> None:
-    write_dicom(tmp_path / "in/one/study/series", ARRAY)
-    write_dicom(tmp_path / "in/two", ARRAY)
+def test_folder_of_patients_at_any_depth(tmp_path: Path, write_series) -> None:
+    write_series(tmp_path / "in/one/study/series", ARRAY)
+    write_series(tmp_path / "in/two", ARRAY)
     cases, failures = find_inputs([tmp_path / "in"], num_channels=1)
     assert failures == []
     assert [case.name for case in cases] == ["one", "two"]
 
 
-def test_several_series_are_listed_and_one_is_named(tmp_path: Path, write_dicom) -> None:
+def test_several_series_are_listed_and_one_is_named(tmp_path: Path, write_series) -> None:
     folder = tmp_path / "patient"
-    write_dicom(folder / "a", ARRAY, uid="1.2.3.4", number=3, description="T1 MPRAGE")
-    write_dicom(folder / "b", ARRAY[:3], uid="1.2.3.5", number=7, description="FLAIR")
+    write_series(folder / "a", ARRAY, uid="1.2.3.4", number=3, description="T1 MPRAGE")
+    write_series(folder / "b", ARRAY[:3], uid="1.2.3.5", number=7, description="FLAIR")
     message, hint = failure([tmp_path])
     assert f"{folder}: holds 2 DICOM series" in message
-    assert "number 3: 'T1 MPRAGE', MR, 4 files, UID 1.2.3.4; number 7: 'FLAIR', MR, 3 files, UID 1.2.3.5" in message
+    assert "number 3: 'T1 MPRAGE', CT, 4 files, UID 1.2.3.4; number 7: 'FLAIR', CT, 3 files, UID 1.2.3.5" in message
     assert "--series" in hint
     for wanted in ("7", "flair", "1.2.3.5", "5"):
         (case,), failures = find_inputs([tmp_path], num_channels=1, series=wanted)
@@ -114,9 +114,9 @@ def test_several_series_are_listed_and_one_is_named(tmp_path: Path, write_dicom)
     assert "no DICOM series is called 'T2'; there are number 3" in message
 
 
-def test_several_series_in_one_folder(tmp_path: Path, write_dicom) -> None:
-    write_dicom(tmp_path / "p", ARRAY, uid="1.2.3.4", number=1)
-    write_dicom(tmp_path / "p", ARRAY, uid="1.2.3.5", number=2)
+def test_several_series_in_one_folder(tmp_path: Path, write_series) -> None:
+    write_series(tmp_path / "p", ARRAY, uid="1.2.3.4", number=1)
+    write_series(tmp_path / "p", ARRAY, uid="1.2.3.5", number=2)
     message, _ = failure([tmp_path / "p"])
     assert "holds 2 DICOM series" in message
     (case,), _ = find_inputs([tmp_path / "p"], num_channels=1, series="2")

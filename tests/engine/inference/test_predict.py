@@ -22,7 +22,7 @@ from lunet_cli.engine.inference.postprocessing import Step
 from lunet_cli.engine.inference.predict import predict_files
 from lunet_cli.engine.inference.predictor import PredictionOptions, Predictor
 from lunet_cli.errors import DataError, OutputError
-from lunet_cli.results import CaseFailed, CasePredicted, Event, PredictResult
+from lunet_cli.results import CaseFailed, CasePredicted, Caution, Event, PredictResult
 
 FP32 = PredictionOptions(device="cpu", precision="fp32")
 LPS = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
@@ -66,10 +66,10 @@ def read_back(path: Path) -> sitk.Image:
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("suffix", [".nii.gz", ".nii", ".nrrd", ".mha"])
 def test_output_lies_on_its_input_voxel_for_voxel(
-    suffix: str, size: str, direction: str, model: Path, tmp_path: Path, write_image
+    suffix: str, size: str, direction: str, model: Path, tmp_path: Path, write_volume
 ) -> None:
     array = random_image(SIZES[size])
-    source = write_image(
+    source = write_volume(
         tmp_path / f"in{suffix}", array, spacing=SPACING, origin=ORIGIN, direction=DIRECTIONS[direction]
     )
     result = run(model, [source], tmp_path / "out")
@@ -90,18 +90,18 @@ def srow(path: Path) -> np.ndarray:
 
 
 @pytest.mark.parametrize("direction", DIRECTIONS)
-def test_affine_of_nifti_is_that_of_the_input(direction: str, model: Path, tmp_path: Path, write_image) -> None:
+def test_affine_of_nifti_is_that_of_the_input(direction: str, model: Path, tmp_path: Path, write_volume) -> None:
     array = random_image((9, 8, 7))
-    source = write_image(tmp_path / "in.nii", array, spacing=SPACING, origin=ORIGIN, direction=DIRECTIONS[direction])
+    source = write_volume(tmp_path / "in.nii", array, spacing=SPACING, origin=ORIGIN, direction=DIRECTIONS[direction])
     run(model, [source], tmp_path / "out")
     np.testing.assert_allclose(srow(tmp_path / "out/in.nii"), srow(source), rtol=1e-6, atol=1e-6)
 
 
 @pytest.mark.parametrize("direction", ["LPS", "oblique", "mirrored"])
 @pytest.mark.parametrize("depth", [12, 1])
-def test_dicom_series(direction: str, depth: int, model: Path, tmp_path: Path, write_dicom) -> None:
+def test_dicom_series(direction: str, depth: int, model: Path, tmp_path: Path, write_series) -> None:
     array = random_image((depth, 11, 13))
-    series = write_dicom(tmp_path / "patient", array, spacing=SPACING, origin=ORIGIN, direction=DIRECTIONS[direction])
+    series = write_series(tmp_path / "patient", array, spacing=SPACING, origin=ORIGIN, direction=DIRECTIONS[direction])
     result = run(model, [series], tmp_path / "out")
     assert result.failures == ()
     written = read_back(tmp_path / "out/patient.nii.gz")
@@ -111,11 +111,11 @@ def test_dicom_series(direction: str, depth: int, model: Path, tmp_path: Path, w
     np.testing.assert_allclose(written.GetDirection(), DIRECTIONS[direction], atol=1e-6)
 
 
-def test_resampling_to_the_network_and_back_keeps_the_grid(tmp_path: Path, make_threshold_model, write_image) -> None:
+def test_resampling_to_the_network_and_back_keeps_the_grid(tmp_path: Path, make_threshold_model, write_volume) -> None:
     model = make_threshold_model(tmp_path / "model.pt", spacing_mm=(1.0, 1.0, 1.0))
     array = np.zeros((12, 30, 40), np.int16)
     array[3:9, 8:22, 10:30] = 200
-    source = write_image(tmp_path / "in.nii.gz", array, spacing=SPACING, origin=ORIGIN, direction=OBLIQUE)
+    source = write_volume(tmp_path / "in.nii.gz", array, spacing=SPACING, origin=ORIGIN, direction=OBLIQUE)
     result = run(model, [source], tmp_path / "out")
     written = read_back(tmp_path / "out/in.nii.gz")
     assert Geometry.of(written).differences(Geometry.of(read_back(source))) == []
@@ -127,11 +127,11 @@ def test_resampling_to_the_network_and_back_keeps_the_grid(tmp_path: Path, make_
     assert result.predicted[0].volume_ml["label1"] == pytest.approx(volume)
 
 
-def test_several_channels_and_exclusive_labels(tmp_path: Path, make_threshold_model, write_image) -> None:
+def test_several_channels_and_exclusive_labels(tmp_path: Path, make_threshold_model, write_volume) -> None:
     model = make_threshold_model(tmp_path / "model.pt", thresholds=(50.5, 120.5), activation="softmax", in_channels=2)
     first, second = random_image((9, 20, 18), 0), random_image((9, 20, 18), 1)
-    write_image(tmp_path / "in/x_0000.nii.gz", first)
-    write_image(tmp_path / "in/x_0001.nii.gz", second)
+    write_volume(tmp_path / "in/x_0000.nii.gz", first)
+    write_volume(tmp_path / "in/x_0001.nii.gz", second)
     run(model, [tmp_path / "in"], tmp_path / "out")
     found = sitk.GetArrayFromImage(read_back(tmp_path / "out/x.nii.gz"))
     assert np.array_equal(found, np.digitize(first, (50.5, 120.5)))
@@ -147,12 +147,12 @@ def test_four_dimensional_file_holds_the_channels(tmp_path: Path, make_threshold
     assert np.array_equal(sitk.GetArrayFromImage(found), random_image((6, 7, 8), 0) > 100.5)
 
 
-def test_overlapping_regions_become_one_label_map(tmp_path: Path, make_threshold_model, write_image) -> None:
+def test_overlapping_regions_become_one_label_map(tmp_path: Path, make_threshold_model, write_volume) -> None:
     model = make_threshold_model(
         tmp_path / "model.pt", thresholds=(50.5, 120.5), labels={"whole": (1, 2), "core": (2,)}
     )
     array = random_image((8, 9, 10))
-    source = write_image(tmp_path / "in.nii.gz", array)
+    source = write_volume(tmp_path / "in.nii.gz", array)
     assert run(model, [source], tmp_path / "a").values == {"whole": 1, "core": 2}
     assert np.array_equal(
         sitk.GetArrayFromImage(read_back(tmp_path / "a/in.nii.gz")), np.digitize(array, (50.5, 120.5))
@@ -163,12 +163,12 @@ def test_overlapping_regions_become_one_label_map(tmp_path: Path, make_threshold
     assert np.array_equal(sitk.GetArrayFromImage(read_back(tmp_path / "b/in.nii.gz")), array > 50.5)
 
 
-def test_probabilities_lie_on_the_grid_of_the_input(tmp_path: Path, make_threshold_model, write_image) -> None:
+def test_probabilities_lie_on_the_grid_of_the_input(tmp_path: Path, make_threshold_model, write_volume) -> None:
     model = make_threshold_model(
         tmp_path / "model.pt", thresholds=(50.5, 120.5), labels={"whole": (1, 2), "tumor core": (2,)}
     )
     array = random_image((8, 19, 10))
-    source = write_image(tmp_path / "in.nrrd", array, spacing=SPACING, origin=ORIGIN, direction=SRP)
+    source = write_volume(tmp_path / "in.nrrd", array, spacing=SPACING, origin=ORIGIN, direction=SRP)
     run(model, [source], tmp_path / "out", probabilities=True)
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
         "in.nrrd",
@@ -182,30 +182,30 @@ def test_probabilities_lie_on_the_grid_of_the_input(tmp_path: Path, make_thresho
     np.testing.assert_allclose(sitk.GetArrayFromImage(found), expected, atol=1e-5)
 
 
-def test_cleaning_happens_before_writing(model: Path, tmp_path: Path, write_image) -> None:
+def test_cleaning_happens_before_writing(model: Path, tmp_path: Path, write_volume) -> None:
     array = np.zeros((8, 8, 8), np.int16)
     array[1:4, 1:4, 1:4] = array[6, 6, 6] = 150
-    source = write_image(tmp_path / "in.nii.gz", array)
+    source = write_volume(tmp_path / "in.nii.gz", array)
     run(model, [source], tmp_path / "out", steps=(Step("largest-component", None),))
     assert sitk.GetArrayFromImage(read_back(tmp_path / "out/in.nii.gz")).sum() == 27
 
 
-def test_single_output_file_and_other_format(model: Path, tmp_path: Path, write_image) -> None:
-    source = write_image(tmp_path / "in.nii.gz", random_image((5, 5, 5)))
+def test_single_output_file_and_other_format(model: Path, tmp_path: Path, write_volume) -> None:
+    source = write_volume(tmp_path / "in.nii.gz", random_image((5, 5, 5)))
     run(model, [source], tmp_path / "mask.mha")
     assert (tmp_path / "mask.mha").is_file()
     run(model, [source], tmp_path / "out", suffix=".nrrd")
     assert (tmp_path / "out/in.nrrd").is_file()
     with pytest.raises(OutputError, match="is the name of one file, and there are 2 cases"):
-        run(model, [source, write_image(tmp_path / "b.nii.gz", random_image((5, 5, 5)))], tmp_path / "two.nii.gz")
+        run(model, [source, write_volume(tmp_path / "b.nii.gz", random_image((5, 5, 5)))], tmp_path / "two.nii.gz")
 
 
-def test_existing_outputs_are_refused_or_skipped(model: Path, tmp_path: Path, write_image) -> None:
+def test_existing_outputs_are_refused_or_skipped(model: Path, tmp_path: Path, write_volume) -> None:
     for name in "abc":
-        write_image(tmp_path / f"in/{name}.nii.gz", random_image((5, 5, 5)))
+        write_volume(tmp_path / f"in/{name}.nii.gz", random_image((5, 5, 5)))
     run(model, [tmp_path / "in/b.nii.gz"], tmp_path / "out")
     before = (tmp_path / "out/b.nii.gz").stat().st_mtime_ns
-    with pytest.raises(OutputError, match=r"b\.nii\.gz: is there already, and is not overwritten"):
+    with pytest.raises(OutputError, match=r"b\.nii\.gz: is there already and is not overwritten"):
         run(model, [tmp_path / "in"], tmp_path / "out")
     assert not (tmp_path / "out/a.nii.gz").exists()
     result = run(model, [tmp_path / "in"], tmp_path / "out", resume=True)
@@ -215,8 +215,8 @@ def test_existing_outputs_are_refused_or_skipped(model: Path, tmp_path: Path, wr
     assert not (tmp_path / "out" / writing.PARTIAL).exists()
 
 
-def test_dry_run_estimates_and_writes_nothing(model: Path, tmp_path: Path, write_image) -> None:
-    source = write_image(tmp_path / "in.nii.gz", random_image((40, 16, 16)))
+def test_dry_run_estimates_and_writes_nothing(model: Path, tmp_path: Path, write_volume) -> None:
+    source = write_volume(tmp_path / "in.nii.gz", random_image((40, 16, 16)))
     predictor = Predictor.load([model], options=FP32)
     result = predict_files(predictor, [source], OutputOptions(tmp_path / "out"), dry_run=True)
     (plan,) = result.planned
@@ -228,9 +228,9 @@ def test_dry_run_estimates_and_writes_nothing(model: Path, tmp_path: Path, write
 
 
 @pytest.mark.parametrize("count", [2, 3, 7])
-def test_shards_share_the_cases(count: int, model: Path, tmp_path: Path, write_image) -> None:
+def test_shards_share_the_cases(count: int, model: Path, tmp_path: Path, write_volume) -> None:
     for index in range(5):
-        write_image(tmp_path / f"in/{index}.nii.gz", random_image((4, 4, 4), index))
+        write_volume(tmp_path / f"in/{index}.nii.gz", random_image((4, 4, 4), index))
     done: list[str] = []
     for index in range(count):
         result = run(model, [tmp_path / "in"], tmp_path / "out", shard=(index, count))
@@ -238,19 +238,19 @@ def test_shards_share_the_cases(count: int, model: Path, tmp_path: Path, write_i
     assert sorted(done) == ["0", "1", "2", "3", "4"]
 
 
-def test_broken_cases_do_not_stop_the_others(model: Path, tmp_path: Path, write_image, write_dicom) -> None:
+def test_broken_cases_do_not_stop_the_others(model: Path, tmp_path: Path, write_volume, write_series) -> None:
     folder = tmp_path / "in"
-    good = write_image(folder / "good.nii.gz", random_image((6, 6, 6)))
+    good = write_volume(folder / "good.nii.gz", random_image((6, 6, 6)))
     (folder / "text.nii.gz").write_text("this is no image")
     (folder / "short.nii.gz").write_bytes(good.read_bytes()[:200])
     sitk.WriteImage(sitk.GetImageFromArray(random_image((1, 6, 6))[0]), str(folder / "flat.nii.gz"))
     nan = np.full((4, 4, 4), np.nan, np.float32)
-    write_image(folder / "nan.nii.gz", nan)
+    write_volume(folder / "nan.nii.gz", nan)
     sitk.WriteImage(sitk.JoinSeries([sitk.GetImageFromArray(random_image((4, 4, 4)))] * 2), str(folder / "two.nii.gz"))
-    gap = write_dicom(folder / "gap", random_image((5, 6, 6)))
+    gap = write_series(folder / "gap", random_image((5, 6, 6)))
     sorted(gap.iterdir())[2].unlink()
-    write_dicom(folder / "mixed", random_image((5, 6, 6)), uid="1.2.3", number=1)
-    write_dicom(folder / "mixed", random_image((5, 6, 6)), uid="1.2.4", number=2)
+    write_series(folder / "mixed", random_image((5, 6, 6)), uid="1.2.3", number=1)
+    write_series(folder / "mixed", random_image((5, 6, 6)), uid="1.2.4", number=2)
     (tmp_path / "empty").mkdir()
     events: list[Event] = []
     predictor = Predictor.load([model], options=FP32)
@@ -306,13 +306,13 @@ def test_folder_that_cannot_be_made_is_an_error(place: str, tmp_path: Path) -> N
 
 
 def test_full_disk_fails_one_case_after_the_other(
-    model: Path, tmp_path: Path, write_image, monkeypatch: pytest.MonkeyPatch
+    model: Path, tmp_path: Path, write_volume, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(image: sitk.Image, path: str, **options: bool) -> None:
         raise OSError(28, "No space left on device")
 
     for name in "ab":
-        write_image(tmp_path / f"in/{name}.nii.gz", random_image((5, 5, 5)))
+        write_volume(tmp_path / f"in/{name}.nii.gz", random_image((5, 5, 5)))
     monkeypatch.setattr(writing.sitk, "WriteImage", refuse)
     result = run(model, [tmp_path / "in"], tmp_path / "out")
     assert [failure.message for failure in result.failures] == [
@@ -322,10 +322,10 @@ def test_full_disk_fails_one_case_after_the_other(
 
 @pytest.mark.slow
 def test_killed_at_any_moment_and_run_again_gives_the_same_files(
-    model: Path, tmp_path: Path, write_image, make_threshold_model
+    model: Path, tmp_path: Path, write_volume, make_threshold_model
 ) -> None:
     for index in range(40):
-        write_image(tmp_path / f"in/{index:02d}.nii.gz", random_image((40, 40, 40), index))
+        write_volume(tmp_path / f"in/{index:02d}.nii.gz", random_image((40, 40, 40), index))
     run(model, [tmp_path / "in"], tmp_path / "whole")
     expected = {path.name: path.read_bytes() for path in (tmp_path / "whole").iterdir()}
     assert len(expected) == 40
@@ -360,9 +360,9 @@ def test_killed_at_any_moment_and_run_again_gives_the_same_files(
     assert {path.name: path.read_bytes() for path in out.iterdir()} == expected
 
 
-def test_two_shards_give_the_same_files(model: Path, tmp_path: Path, write_image) -> None:
+def test_two_shards_give_the_same_files(model: Path, tmp_path: Path, write_volume) -> None:
     for index in range(6):
-        write_image(tmp_path / f"in/{index}.nii.gz", random_image((20, 20, 20), index))
+        write_volume(tmp_path / f"in/{index}.nii.gz", random_image((20, 20, 20), index))
     run(model, [tmp_path / "in"], tmp_path / "whole")
     for index in (0, 1):
         run(model, [tmp_path / "in"], tmp_path / "shared", shard=(index, 2))
@@ -371,16 +371,16 @@ def test_two_shards_give_the_same_files(model: Path, tmp_path: Path, write_image
     }
 
 
-def test_memory_that_is_not_there_fails_the_case(model: Path, tmp_path: Path, write_image) -> None:
-    write_image(tmp_path / "in/a.nii.gz", random_image((30, 30, 30)))
+def test_memory_that_is_not_there_fails_the_case(model: Path, tmp_path: Path, write_volume) -> None:
+    write_volume(tmp_path / "in/a.nii.gz", random_image((30, 30, 30)))
     result = run(model, [tmp_path / "in"], tmp_path / "out", options=replace(FP32, max_memory_mib=5))
     (failure,) = result.failures
     assert failure.message.startswith(f"{tmp_path / 'in/a.nii.gz'}: needs about")
     assert "--max-memory" in failure.hint
 
 
-def test_dicom_is_planned_by_its_header_and_has_probabilities(model: Path, tmp_path: Path, write_dicom) -> None:
-    series = write_dicom(tmp_path / "patient", random_image((7, 11, 30)), spacing=SPACING)
+def test_dicom_is_planned_by_its_header_and_has_probabilities(model: Path, tmp_path: Path, write_series) -> None:
+    series = write_series(tmp_path / "patient", random_image((7, 11, 30)), spacing=SPACING)
     predictor = Predictor.load([model], options=FP32)
     plan = predict_files(predictor, [series], OutputOptions(tmp_path / "out"), dry_run=True).planned[0]
     assert (plan.size, plan.num_windows) == ((7, 11, 30), 3)
@@ -388,17 +388,17 @@ def test_dicom_is_planned_by_its_header_and_has_probabilities(model: Path, tmp_p
     assert read_back(tmp_path / "out/patient_prob_label1.nii.gz").GetSize() == (30, 11, 7)
 
 
-def test_mixed_orientations_and_sizes_in_one_series(model: Path, tmp_path: Path, write_dicom) -> None:
+def test_mixed_orientations_and_sizes_in_one_series(model: Path, tmp_path: Path, write_series) -> None:
     folder = tmp_path / "a"
-    write_dicom(folder, random_image((4, 9, 9)), uid="1.2.3")
+    write_series(folder, random_image((4, 9, 9)), uid="1.2.3")
     for path in sorted(folder.iterdir()):
         path.rename(folder / f"axial_{path.name}")
-    write_dicom(folder, random_image((4, 9, 9)), uid="1.2.3", direction=(1, 0, 0, 0, 0, 1, 0, -1, 0))
+    write_series(folder, random_image((4, 9, 9)), uid="1.2.3", direction=(1, 0, 0, 0, 0, 1, 0, -1, 0))
     other = tmp_path / "b"
-    write_dicom(other, random_image((4, 9, 9)), uid="1.2.3")
+    write_series(other, random_image((4, 9, 9)), uid="1.2.3")
     for path in sorted(other.iterdir()):
         path.rename(other / f"small_{path.name}")
-    write_dicom(other, random_image((4, 5, 5)), uid="1.2.3", origin=(0, 0, 50))
+    write_series(other, random_image((4, 5, 5)), uid="1.2.3", origin=(0, 0, 50))
     result = run(model, [folder, other], tmp_path / "out")
     messages = sorted(failure.message for failure in result.failures)
     assert len(messages) == 2
@@ -406,32 +406,61 @@ def test_mixed_orientations_and_sizes_in_one_series(model: Path, tmp_path: Path,
     assert "its slices differ in size" in messages[1]
 
 
-def test_shards_and_a_single_file_lose_no_case(model: Path, tmp_path: Path, write_image) -> None:
+def test_shards_and_a_single_file_lose_no_case(model: Path, tmp_path: Path, write_volume) -> None:
     for name in "ab":
-        write_image(tmp_path / f"in/{name}.nii.gz", random_image((5, 5, 5)))
+        write_volume(tmp_path / f"in/{name}.nii.gz", random_image((5, 5, 5)))
     with pytest.raises(OutputError, match="is the name of one file, and there are 2 cases"):
         run(model, [tmp_path / "in"], tmp_path / "out.nii.gz", shard=(0, 2))
 
 
-def test_inputs_are_no_outputs(model: Path, tmp_path: Path, write_image) -> None:
-    write_image(tmp_path / "in/a.nii.gz", random_image((5, 5, 5)))
+def test_inputs_are_no_outputs(model: Path, tmp_path: Path, write_volume) -> None:
+    write_volume(tmp_path / "in/a.nii.gz", random_image((5, 5, 5)))
     for resume in (False, True):
         with pytest.raises(OutputError, match="is an input and would be the output too"):
             run(model, [tmp_path / "in"], tmp_path / "in", resume=resume)
 
 
-def test_resuming_brings_missing_probability_maps(model: Path, tmp_path: Path, write_image) -> None:
-    source = write_image(tmp_path / "a.nii.gz", random_image((5, 5, 5)))
+def test_resuming_replaces_no_label_map_to_make_its_probability_maps(model: Path, tmp_path: Path, write_volume) -> None:
+    source = write_volume(tmp_path / "a.nii.gz", random_image((5, 5, 5)))
     run(model, [source], tmp_path / "out")
-    result = run(model, [source], tmp_path / "out", probabilities=True, resume=True)
-    assert result.skipped == ()
-    assert (tmp_path / "out/a_prob_label1.nii.gz").is_file()
-    with pytest.raises(OutputError, match="and 1 more"):
-        run(model, [source], tmp_path / "out", probabilities=True)
+    with pytest.raises(OutputError, match="is there without its probability maps"):
+        run(model, [source], tmp_path / "out", probabilities=True, resume=True)
+    run(model, [source], tmp_path / "maps", probabilities=True)
+    assert run(model, [source], tmp_path / "maps", probabilities=True, resume=True).skipped != ()
+    with pytest.raises(OutputError, match="1 more are, too"):
+        run(model, [source], tmp_path / "maps", probabilities=True)
 
 
-def test_format_and_name_of_a_file_must_agree(model: Path, tmp_path: Path, write_image) -> None:
-    source = write_image(tmp_path / "a.nii.gz", random_image((5, 5, 5)))
+def test_folder_that_cannot_be_written_is_told_before_computing(model: Path, tmp_path: Path, write_volume) -> None:
+    source = write_volume(tmp_path / "a.nii.gz", random_image((5, 5, 5)))
+    (tmp_path / "link").symlink_to("/proc/nowhere")
+    events: list[Event] = []
+    with pytest.raises(OutputError, match="cannot be made"):
+        predict_files(
+            Predictor.load([model], options=FP32), [source], OutputOptions(tmp_path / "link/x"), on_event=events.append
+        )
+    assert events == []
+
+
+def test_mirroring_is_warned_of_where_it_was_not_trained(tmp_path: Path, make_threshold_model, write_volume) -> None:
+    source = write_volume(tmp_path / "a.nii.gz", random_image((5, 5, 5)))
+    for probability, expected in ((0.0, 1), (0.5, 0)):
+        config = {"augmentation": {"enabled": True, "flip_probability": probability}}
+        model = make_threshold_model(tmp_path / f"{probability}.pt", config=config)
+        events: list[Event] = []
+        predictor = Predictor.load([model], options=replace(FP32, tta=True))
+        predict_files(predictor, [source], OutputOptions(tmp_path / f"{probability}"), on_event=events.append)
+        assert sum(isinstance(event, Caution) for event in events) == expected
+
+
+def test_single_slice_of_a_series_is_refused(model: Path, tmp_path: Path, write_series) -> None:
+    series = write_series(tmp_path / "patient", random_image((4, 9, 9)))
+    result = run(model, [sorted(series.iterdir())[0]], tmp_path / "out")
+    assert "is one slice of a DICOM series" in result.failures[0].message
+
+
+def test_format_and_name_of_a_file_must_agree(model: Path, tmp_path: Path, write_volume) -> None:
+    source = write_volume(tmp_path / "a.nii.gz", random_image((5, 5, 5)))
     with pytest.raises(OutputError, match=r"is the name of a \.nii\.gz file, and --format asks for \.nrrd"):
         run(model, [source], tmp_path / "x.nii.gz", suffix=".nrrd")
     with pytest.raises(OutputError, match="is no format that can be written"):
