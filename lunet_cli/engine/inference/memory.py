@@ -91,5 +91,5 @@ def activation_channels(spec: NetworkSpec) -> float:
     if spec.topology == "mednext":
         return spec.in_channels + kept + (8 * spec.expansion_ratios[0] + 2) * spec.channels[0]
     working = max(3 * spec.channels[0], 16)  # In bf16, oneDNN works on blocks of 16 channels.
-    concatenated = (nodes + 1) * spec.channels[0] * (2 if nodes > 1 else 1)
-    return spec.in_channels + kept + concatenated + working + 2
+    concatenated = (nodes + 1) * spec.channels[0]
+    return spec.in_channels + kept + 2 * concatenated + working + 2
