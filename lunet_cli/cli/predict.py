@@ -31,7 +31,7 @@ from lunet_cli.cli.options import (
 from lunet_cli.errors import EXIT_FAILURE, EXIT_INTERRUPTED, ConfigError
 
 if TYPE_CHECKING:
-    from lunet_cli.results import PredictResult
+    from lunet_cli.results.prediction import PredictResult
 
 FORMATS = ("nii.gz", "nii", "nrrd", "mha")
 

@@ -23,7 +23,8 @@ from lunet_cli.config.load import dump_yaml
 from lunet_cli.config.run import RunConfig
 from lunet_cli.engine.files import write_atomically
 from lunet_cli.errors import OutputError
-from lunet_cli.results import EpochRecord, Event
+from lunet_cli.results.events import Event
+from lunet_cli.results.training import EpochRecord
 
 LAST, BEST = "last.pt", "best_model.pt"
 

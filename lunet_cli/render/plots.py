@@ -15,7 +15,7 @@ from rich.style import Style
 from rich.table import Table
 from rich.text import Text
 
-from lunet_cli.results import EpochRecord, SlicePicture, TrainResult
+from lunet_cli.results.training import EpochRecord, SlicePicture, TrainResult
 
 if TYPE_CHECKING:
     from lunet_cli.config.visualization import VisualizationConfig

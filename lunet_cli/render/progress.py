@@ -10,18 +10,10 @@ from collections.abc import Callable, Iterator
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 
-from lunet_cli.results import (
-    CaseFailed,
-    CaseRead,
-    CaseScored,
-    Caution,
-    EpochDone,
-    Event,
-    StepDone,
-    TrainingStarted,
-    WindowDone,
-    format_seconds,
-)
+from lunet_cli.results.evaluation import CaseScored
+from lunet_cli.results.events import CaseFailed, CaseRead, Caution, Event, format_seconds
+from lunet_cli.results.prediction import WindowDone
+from lunet_cli.results.training import EpochDone, StepDone, TrainingStarted
 
 OnEvent = Callable[[Event], None]
 

@@ -13,7 +13,10 @@ from rich.text import Text
 
 from lunet_cli.config.metrics import METRICS as _METRICS
 from lunet_cli.config.metrics import Metric
-from lunet_cli.results import CompareResult, DryRunResult, EvalResult, PredictResult, TrainResult, format_seconds
+from lunet_cli.results.evaluation import CompareResult, EvalResult
+from lunet_cli.results.events import format_seconds
+from lunet_cli.results.prediction import PredictResult
+from lunet_cli.results.training import DryRunResult, TrainResult
 
 METRICS: dict[str, Metric] = {str(name): metric for name, metric in _METRICS.items()}
 

@@ -15,7 +15,7 @@ from lunet_cli.config.metrics import METRICS, MetricName
 from lunet_cli.engine.evaluation.files import SUMMARY, TABLE, read_facts, read_scores
 from lunet_cli.engine.evaluation.summary import MEAN_LABEL, bootstrap_interval, values_by_label
 from lunet_cli.errors import ConfigError, DataError
-from lunet_cli.results import CaseScore, ComparedRun, CompareResult, PairedDifference
+from lunet_cli.results.evaluation import CaseScore, ComparedRun, CompareResult, PairedDifference
 
 _ByLabel = dict[str, dict[str, float]]
 

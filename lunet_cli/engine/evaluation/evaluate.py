@@ -34,7 +34,9 @@ from lunet_cli.engine.evaluation.surface import field_of_view_diagonal_mm
 from lunet_cli.engine.inference.predictor import PredictionOptions, Predictor, errors_of
 from lunet_cli.engine.run_folder import BEST, versions
 from lunet_cli.errors import CheckpointError, ConfigError, DataError, LunetError
-from lunet_cli.results import CaseFailed, CaseScore, CaseScored, Caution, EvalResult, Event, Notice, WindowDone
+from lunet_cli.results.evaluation import CaseScore, CaseScored, EvalResult
+from lunet_cli.results.events import CaseFailed, Caution, Event, Notice
+from lunet_cli.results.prediction import WindowDone
 
 SplitName = Literal["train", "val", "test", "all"]
 OnEvent = Callable[[Event], None]

@@ -13,7 +13,7 @@ from typing import Any
 from lunet_cli.config.metrics import METRICS, MetricName
 from lunet_cli.engine.files import write_atomically
 from lunet_cli.errors import DataError, OutputError
-from lunet_cli.results import CaseScore, EvalResult
+from lunet_cli.results.evaluation import CaseScore, EvalResult
 
 TABLE, SUMMARY = "metrics.csv", "summary.json"
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from lunet_cli.config.metrics import METRICS, MetricName
 from lunet_cli.engine.evaluation.overlap import Overlap
 from lunet_cli.engine.evaluation.surface import SurfaceDistances
-from lunet_cli.results import CaseScore
+from lunet_cli.results.evaluation import CaseScore
 
 Mask = npt.NDArray[np.bool_]
 ALL_METRICS: tuple[MetricName, ...] = tuple(METRICS)

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from scipy import stats
 
 from lunet_cli.config.metrics import METRICS, MetricName
-from lunet_cli.results import CaseScore, MetricSummary
+from lunet_cli.results.evaluation import CaseScore, MetricSummary
 
 NUM_RESAMPLES = 9999
 SEED = 0

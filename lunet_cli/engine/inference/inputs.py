@@ -11,7 +11,7 @@ from pathlib import Path
 from lunet_cli.engine.data.dicom import DicomSeries, choose_series, find_series
 from lunet_cli.engine.data.volume import has_volume_suffix, read_header, stem
 from lunet_cli.errors import DataError, LunetError
-from lunet_cli.results import CaseFailed, Caution, Event
+from lunet_cli.results.events import CaseFailed, Caution, Event
 
 _CHANNEL = re.compile(r"(?P<id>.+)_(?P<channel>\d{4})")
 _SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha")  # Single files; what comes in two files is written as one.

@@ -29,17 +29,8 @@ from lunet_cli.engine.inference.outputs import (
 from lunet_cli.engine.inference.postprocessing import postprocess
 from lunet_cli.engine.inference.predictor import Predictor, errors_of
 from lunet_cli.errors import DataError, LunetError
-from lunet_cli.results import (
-    CaseFailed,
-    CasePredicted,
-    Caution,
-    Event,
-    Notice,
-    PlannedCase,
-    PredictionStarted,
-    PredictResult,
-    WindowDone,
-)
+from lunet_cli.results.events import CaseFailed, Caution, Event, Notice
+from lunet_cli.results.prediction import CasePredicted, PlannedCase, PredictionStarted, PredictResult, WindowDone
 
 OnEvent = Callable[[Event], None]
 _PROBE = (64, 64, 64)

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import json
+import statistics
 from dataclasses import asdict, replace
 
 import numpy as np
 import torch
 
 from lunet_cli.config.run import RunConfig
-from lunet_cli.engine.benchmarking.latency import measure_latency_ms
 from lunet_cli.engine.evaluation.files import without_nan
 from lunet_cli.engine.evaluation.scores import score_label
 from lunet_cli.engine.evaluation.summary import summarize
 from lunet_cli.engine.networks.blocks import SegmentationNetwork
 from lunet_cli.engine.networks.execution import evaluating
 from lunet_cli.engine.run_folder import RunFolder
+from lunet_cli.engine.runtimes.timing import time_passes_ms
 from lunet_cli.engine.training.loop import Machinery, predict_cases
 from lunet_cli.engine.training.setup import Setup
-from lunet_cli.results import CaseScore, SlicePicture, TrainResult
+from lunet_cli.results.evaluation import CaseScore
+from lunet_cli.results.training import SlicePicture, TrainResult
 
 
 def assess(
@@ -85,7 +87,13 @@ def _latency_ms(config: RunConfig, network: SegmentationNetwork, machinery: Mach
     plan, benchmark = machinery.plan, config.benchmark
     image = plan.place_image(torch.randn(benchmark.input_size))
     with plan.autocast(), evaluating(network):
-        return measure_latency_ms(network, image, warmup_runs=benchmark.warmup_runs, timed_runs=benchmark.timed_runs)
+        times = time_passes_ms(
+            lambda: network(image),
+            device=plan.device,
+            warmup_runs=benchmark.warmup_runs,
+            timed_runs=benchmark.timed_runs,
+        )
+    return statistics.median(times)
 
 
 def _write_summary(result: TrainResult, folder: RunFolder) -> None:

@@ -18,7 +18,8 @@ from lunet_cli.engine.training.loop import Machinery, train_step, validate
 from lunet_cli.engine.training.setup import set_up
 from lunet_cli.engine.training.state import TrainState
 from lunet_cli.engine.training.trial import choose_plan
-from lunet_cli.results import DryRunResult, Event
+from lunet_cli.results.events import Event
+from lunet_cli.results.training import DryRunResult
 
 _BYTES_PER_WEIGHT = {"adam": 16, "adamw": 16, "sgd": 12}  # weight, gradient and one or two moments, fp32
 

@@ -24,7 +24,7 @@ from lunet_cli.engine.training.losses import Loss
 from lunet_cli.engine.training.optimization import learning_rate_at, update_average
 from lunet_cli.engine.training.state import TrainState
 from lunet_cli.errors import TrainingError
-from lunet_cli.results import StepDone
+from lunet_cli.results.training import StepDone
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,7 @@ from lunet_cli.engine.networks import build_network
 from lunet_cli.engine.networks.blocks import SegmentationNetwork
 from lunet_cli.engine.training.losses import Loss, make_loss
 from lunet_cli.errors import ConfigError, DataError
-from lunet_cli.results import CaseRead, Event, Notice
+from lunet_cli.results.events import CaseRead, Event, Notice
 
 _WHOLE_VOLUME_VOXELS = 128**3
 _PATCH_EDGE = 96

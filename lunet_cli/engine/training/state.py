@@ -15,7 +15,7 @@ from lunet_cli.config.training import TrainingConfig
 from lunet_cli.engine.networks.blocks import SegmentationNetwork
 from lunet_cli.engine.networks.execution import ExecutionPlan
 from lunet_cli.engine.training.optimization import make_optimizer
-from lunet_cli.results import EpochRecord
+from lunet_cli.results.training import EpochRecord
 
 
 @dataclass

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from lunet_cli.config.run import RunConfig
-from lunet_cli.results import EpochDone, Event
+from lunet_cli.results.events import Event
+from lunet_cli.results.training import EpochDone
 
 
 class WandbMirror:

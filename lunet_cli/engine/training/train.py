@@ -27,17 +27,8 @@ from lunet_cli.engine.training.state import TrainState
 from lunet_cli.engine.training.tracking import WandbMirror
 from lunet_cli.engine.training.trial import choose_plan
 from lunet_cli.errors import CheckpointError, ConfigError
-from lunet_cli.results import (
-    Caution,
-    EpochDone,
-    EpochRecord,
-    Event,
-    Notice,
-    PlanChosen,
-    StepDone,
-    TrainingStarted,
-    TrainResult,
-)
+from lunet_cli.results.events import Caution, Event, Notice
+from lunet_cli.results.training import EpochDone, EpochRecord, PlanChosen, StepDone, TrainingStarted, TrainResult
 
 OnEvent = Callable[[Event], None]
 

@@ -15,7 +15,7 @@ from lunet_cli.engine.networks.blocks import SegmentationNetwork
 from lunet_cli.engine.networks.execution import ExecutionPlan, Precision, prefers_channels_last, resolve_device
 from lunet_cli.engine.training.losses import Loss
 from lunet_cli.engine.training.optimization import make_optimizer
-from lunet_cli.results import Trial
+from lunet_cli.results.training import Trial
 
 _TRIAL_STEPS = 4
 _HOPELESS = 1.5  # A candidate so much slower than the fastest after its second step runs no more steps.

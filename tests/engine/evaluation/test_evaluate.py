@@ -17,7 +17,8 @@ from lunet_cli.engine.evaluation.evaluate import EvaluationOptions, evaluate_mod
 from lunet_cli.engine.inference.predictor import PredictionOptions, Predictor
 from lunet_cli.engine.training.train import train
 from lunet_cli.errors import CheckpointError, ConfigError, DataError
-from lunet_cli.results import CaseScored, Caution, EvalResult, Event, MetricSummary
+from lunet_cli.results.evaluation import CaseScored, EvalResult, MetricSummary
+from lunet_cli.results.events import Caution, Event
 
 FP32 = PredictionOptions(device="cpu", precision="fp32")
 

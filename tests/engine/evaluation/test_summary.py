@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from lunet_cli.engine.evaluation.summary import MEAN_LABEL, bootstrap_interval, summarize
-from lunet_cli.results import CaseScore
+from lunet_cli.results.evaluation import CaseScore
 
 NAN = math.nan
 

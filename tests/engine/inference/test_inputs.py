@@ -7,7 +7,7 @@ import pytest
 
 from lunet_cli.engine.data.dicom import DicomSeries
 from lunet_cli.engine.inference.inputs import find_inputs
-from lunet_cli.results import Event
+from lunet_cli.results.events import Event
 
 ARRAY = np.zeros((4, 5, 6), np.int16)
 

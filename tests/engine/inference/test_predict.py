@@ -22,7 +22,8 @@ from lunet_cli.engine.inference.postprocessing import Step
 from lunet_cli.engine.inference.predict import predict_files
 from lunet_cli.engine.inference.predictor import PredictionOptions, Predictor
 from lunet_cli.errors import DataError, OutputError
-from lunet_cli.results import CaseFailed, CasePredicted, Caution, Event, PredictResult
+from lunet_cli.results.events import CaseFailed, Caution, Event
+from lunet_cli.results.prediction import CasePredicted, PredictResult
 
 FP32 = PredictionOptions(device="cpu", precision="fp32")
 LPS = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)

@@ -9,7 +9,8 @@ import pytest
 
 from lunet_cli.config.run import RunConfig
 from lunet_cli.engine.training.tracking import WandbMirror
-from lunet_cli.results import EpochDone, EpochRecord, Notice
+from lunet_cli.results.events import Notice
+from lunet_cli.results.training import EpochDone, EpochRecord
 
 ENABLED = RunConfig.model_validate({"wandb": {"enabled": True, "project": "p", "mode": "offline"}})
 RECORD = EpochRecord(3, 0.5, 0.6, 0.7, {"a": 0.65, "b": 0.75}, 0.01, 2.0)

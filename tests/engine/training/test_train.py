@@ -19,7 +19,8 @@ from lunet_cli.engine.checkpoints.checkpoint import load_checkpoint
 from lunet_cli.engine.training.dry_run import rehearse
 from lunet_cli.engine.training.train import train
 from lunet_cli.errors import CheckpointError, ConfigError, LunetError, OutputError
-from lunet_cli.results import EpochDone, Event, PlanChosen, StepDone, TrainResult
+from lunet_cli.results.events import Event
+from lunet_cli.results.training import EpochDone, PlanChosen, StepDone, TrainResult
 
 TINY = (
     "model.architecture=lunet_small_1f",
@@ -66,7 +67,7 @@ import os, sys
 from pathlib import Path
 from lunet_cli.config.load import load_config
 from lunet_cli.engine.training.train import train
-from lunet_cli.results import StepDone
+from lunet_cli.results.training import StepDone
 def on_event(event):
     if isinstance(event, StepDone) and (event.epoch, event.step) == {kill_at}:
         os.kill(os.getpid(), {number})

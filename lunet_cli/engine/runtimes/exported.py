@@ -1,0 +1,29 @@
+"""Networks in exported files, which hold a graph instead of a checkpoint."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+GraphFormat = Literal["onnx", "openvino", "torch-export"]
+SUFFIXES: dict[GraphFormat, str] = {"onnx": ".onnx", "openvino": ".xml", "torch-export": ".pt2"}
+METADATA_KEY = "lunet"
+
+
+@dataclass(frozen=True)
+class ExportedGraph:
+    """A file with a graph from images (B, C, D, H, W) to logits (B, K, D, H, W), float32, any B, D, H and W.
+
+    Args:
+        path: The file.
+        format: Its format.
+    """
+
+    path: Path
+    format: GraphFormat
+
+
+def format_of(path: Path) -> GraphFormat | None:
+    """The format that the name of a file stands for; None if it is none of an exported graph."""
+    return next((name for name, suffix in SUFFIXES.items() if path.suffix == suffix), None)

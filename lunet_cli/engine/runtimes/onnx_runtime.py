@@ -1,0 +1,76 @@
+"""ONNX Runtime: from a network or a file to a session on the CPU."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from lunet_cli.engine.networks.blocks import SegmentationNetwork
+from lunet_cli.engine.runtimes.exported import ExportedGraph
+from lunet_cli.engine.runtimes.tracing import INPUT, OUTPUT, quiet, trace
+from lunet_cli.errors import CheckpointError
+
+if TYPE_CHECKING:
+    from lunet_cli.engine.runtimes.runtime import Forward
+
+
+def load_onnx(network: SegmentationNetwork | ExportedGraph) -> Forward:
+    """See `load_runtime`."""
+    if isinstance(network, ExportedGraph):
+        session = open_session(network.path)
+    else:
+        buffer = io.BytesIO()
+        import onnx
+
+        onnx.save_model(to_onnx(network), buffer)
+        session = _make_session(buffer.getvalue())
+
+    def forward(image: Tensor) -> Tensor:
+        return torch.from_numpy(session.run([OUTPUT], {INPUT: image.numpy()})[0])
+
+    return forward
+
+
+def to_onnx(network: SegmentationNetwork) -> Any:
+    """The network as an `onnx.ModelProto`, from `image` to `logits`, with free batch, depth, height and width."""
+    with quiet(), torch.no_grad():
+        program = torch.onnx.export(
+            trace(network), (), dynamo=True, verbose=False, input_names=[INPUT], output_names=[OUTPUT]
+        )
+    assert program is not None
+    return program.model_proto
+
+
+def open_session(path: Path) -> Any:
+    """A session of the network in a file, with as many threads as PyTorch.
+
+    Raises:
+        CheckpointError: The file is missing, damaged, or not of lunet.
+    """
+    if not path.is_file():
+        raise CheckpointError(f"{path}: there is no such file")
+    session = _make_session(str(path), path)
+    names = [value.name for value in (*session.get_inputs(), *session.get_outputs())]
+    if names != [INPUT, OUTPUT]:
+        raise CheckpointError(
+            f"{path}: was not written by lunet export (its values are {', '.join(names)})",
+            hint=f"lunet takes graphs from '{INPUT}' to '{OUTPUT}'.",
+        )
+    return session
+
+
+def _make_session(source: str | bytes, path: Path | None = None) -> Any:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    options.log_severity_level = 4
+    try:
+        return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime has an exception class of its own for each status
+        reason = (str(error).strip() or repr(error)).splitlines()[0]
+        raise CheckpointError(f"{path or 'network'}: is damaged or no ONNX file ({reason})") from None

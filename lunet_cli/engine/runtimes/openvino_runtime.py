@@ -1,0 +1,89 @@
+"""OpenVINO: from a network or a file to a compiled model on the CPU."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from lunet_cli.engine.networks.blocks import SegmentationNetwork
+from lunet_cli.engine.networks.execution import Precision
+from lunet_cli.engine.runtimes.exported import ExportedGraph
+from lunet_cli.engine.runtimes.tracing import INPUT, OUTPUT, quiet, trace
+from lunet_cli.errors import CheckpointError
+
+if TYPE_CHECKING:
+    from lunet_cli.engine.runtimes.runtime import Forward
+
+_MAX_SHAPES = 8
+
+
+def load_openvino(network: SegmentationNetwork | ExportedGraph, precision: Precision) -> Forward:
+    """See `load_runtime`. Each new shape is compiled for itself, which is faster than one model for all."""
+    import openvino
+
+    model = read_openvino(network.path) if isinstance(network, ExportedGraph) else to_openvino(network)
+    settings = {
+        "INFERENCE_PRECISION_HINT": {"fp32": "f32", "bf16": "bf16"}[precision],
+        "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+        "PERFORMANCE_HINT": "LATENCY",
+    }
+    core = openvino.Core()
+    requests: OrderedDict[tuple[int, ...], Any] = OrderedDict()
+
+    def request_for(shape: tuple[int, ...]) -> Any:
+        if shape not in requests:
+            fixed = model.clone()
+            fixed.reshape(list(shape))
+            requests[shape] = core.compile_model(fixed, "CPU", settings).create_infer_request()
+        requests.move_to_end(shape)
+        if len(requests) > _MAX_SHAPES:
+            requests.popitem(last=False)
+        return requests[shape]
+
+    def forward(image: Tensor) -> Tensor:
+        request = request_for(tuple(image.shape))
+        # The result lies in memory of the request, which the next call overwrites.
+        return torch.from_numpy(request.infer([image.contiguous().numpy()], share_inputs=True)[0])
+
+    return forward
+
+
+def to_openvino(network: SegmentationNetwork) -> Any:
+    """The network as an `openvino.Model`, from `image` to `logits`, with free batch, depth, height and width."""
+    import openvino
+
+    with quiet():
+        model = openvino.convert_model(trace(network))
+    model.inputs[0].get_tensor().set_names({INPUT})
+    model.outputs[0].get_tensor().set_names({OUTPUT})
+    return model
+
+
+def read_openvino(path: Path) -> Any:
+    """The model in an `.xml` file, with its weights in the `.bin` beside it, or in an `.onnx` file.
+
+    Raises:
+        CheckpointError: A file is missing, damaged, or not of lunet.
+    """
+    import openvino
+
+    weights = path.with_suffix(".bin")
+    for needed in (path, weights) if path.suffix == ".xml" else (path,):
+        if not needed.is_file():
+            raise CheckpointError(f"{needed}: there is no such file")
+    try:
+        model = openvino.Core().read_model(path)
+        names = [value.get_any_name() for value in (*model.inputs, *model.outputs)]
+    except RuntimeError as error:
+        reason = next((line for line in reversed(str(error).splitlines()) if line.strip()), repr(error))
+        raise CheckpointError(f"{path}: is damaged or no OpenVINO model ({reason.strip()})") from None
+    if names != [INPUT, OUTPUT]:
+        raise CheckpointError(
+            f"{path}: was not written by lunet export (its values are {', '.join(names)})",
+            hint=f"lunet takes graphs from '{INPUT}' to '{OUTPUT}'.",
+        )
+    return model

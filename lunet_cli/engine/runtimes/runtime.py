@@ -1,0 +1,159 @@
+"""What a runtime is, which ones there are, and which of them this machine has."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+from lunet_cli.engine.networks.blocks import SegmentationNetwork
+from lunet_cli.engine.networks.execution import Precision
+from lunet_cli.engine.runtimes.exported import ExportedGraph
+from lunet_cli.errors import ConfigError, DeviceError, MissingDependencyError
+
+RuntimeName = Literal["eager", "torch", "torch-compile", "onnx", "openvino"]
+RUNTIMES: tuple[RuntimeName, ...] = get_args(RuntimeName)
+Forward = Callable[[Tensor], Tensor]
+Network = SegmentationNetwork | ExportedGraph
+
+_PACKAGES = {"onnx": ("onnxruntime", "onnx", "onnxscript"), "openvino": ("openvino",)}
+_OF_FORMAT: dict[str, tuple[RuntimeName, ...]] = {
+    "onnx": ("onnx", "openvino"),
+    "openvino": ("openvino",),
+    "torch-export": ("torch",),
+}
+
+
+@dataclass(frozen=True)
+class RuntimePlan:
+    """How a trained network is computed.
+
+    Args:
+        runtime: `eager` is PyTorch as it comes; `torch` takes what is exact and faster within PyTorch.
+        device: `cpu`, `cuda` or `mps`.
+        precision: Arithmetic of the convolutions; images and logits are fp32.
+    """
+
+    runtime: RuntimeName
+    device: str
+    precision: Precision
+
+    def __str__(self) -> str:
+        return f"{self.runtime} {self.precision} on {self.device}"
+
+
+def load_runtime(plan: RuntimePlan, network: Network) -> Forward:
+    """Make a network ready to be computed as `plan` says.
+
+    Args:
+        plan: How.
+        network: A network in evaluation mode, or an exported file; it is not changed.
+
+    Returns:
+        A function from images (B, C, D, H, W), float32 on the CPU, to logits (B, K, D, H, W) on the device of the
+        plan. It takes any size; some runtimes prepare for each new one.
+
+    Raises:
+        ConfigError: The runtime cannot compute this file, device or precision.
+        MissingDependencyError: The runtime is not installed.
+    """
+    _require_fitting(plan, network)
+    if plan.runtime == "onnx":
+        from lunet_cli.engine.runtimes.onnx_runtime import load_onnx
+
+        return load_onnx(network)
+    if plan.runtime == "openvino":
+        from lunet_cli.engine.runtimes.openvino_runtime import load_openvino
+
+        return load_openvino(network, plan.precision)
+    from lunet_cli.engine.runtimes.torch_runtime import load_torch
+
+    return load_torch(plan.runtime, plan.device, plan.precision, network)
+
+
+def runtimes_of(network: Network) -> tuple[RuntimeName, ...]:
+    """The runtimes that can compute a network or exported file, the usual one first."""
+    if isinstance(network, ExportedGraph):
+        return _OF_FORMAT[network.format]
+    return ("torch", "eager", "torch-compile", "onnx", "openvino")
+
+
+def is_installed(runtime: RuntimeName) -> bool:
+    """Whether the packages of a runtime are there."""
+    return all(find_spec(package) is not None for package in _PACKAGES.get(runtime, ()))
+
+
+def require_installed(runtime: RuntimeName) -> None:
+    """Raise if a runtime is not installed.
+
+    Raises:
+        MissingDependencyError: It is not.
+    """
+    missing = [package for package in _PACKAGES.get(runtime, ()) if find_spec(package) is None]
+    if missing:
+        raise MissingDependencyError(
+            f"runtime {runtime}: needs {', '.join(missing)}, which this environment lacks",
+            hint=f'Install the extra: pip install "lunet[{runtime}]"',
+        )
+
+
+def has_precision(device: str, precision: Precision) -> bool:
+    """Whether a device computes in a precision at full speed."""
+    if precision == "fp32":
+        return True
+    if device == "cpu":
+        return precision == "bf16" and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    return precision == "fp16" or (device == "cuda" and torch.cuda.is_bf16_supported())
+
+
+def candidate_plans(network: Network, device: str, precision: Precision | Literal["auto"]) -> list[RuntimePlan]:
+    """The ways to compute a network that are worth a try on this machine, the most ordinary first.
+
+    Compilation is left out: it takes longer than most predictions.
+    """
+    names = [name for name in runtimes_of(network) if name not in ("eager", "torch-compile") and is_installed(name)]
+    precisions: list[Precision] = (
+        ["fp32", "bf16" if device == "cpu" else "fp16"] if precision == "auto" else [precision]
+    )
+    if precision == "auto" and device == "cuda" and torch.cuda.is_bf16_supported():
+        precisions = ["fp32", "bf16"]
+    plans = [RuntimePlan(name, device, kind) for name in names for kind in precisions if has_precision(device, kind)]
+    return [plan for plan in plans if _obstacle(plan) is None and not _is_fixed(plan, network)]
+
+
+def _half(device: str) -> Precision:
+    """The half precision with the wider range, where the device has it."""
+    return "fp16" if device == "mps" or (device == "cuda" and not torch.cuda.is_bf16_supported()) else "bf16"
+
+
+def _require_fitting(plan: RuntimePlan, network: Network) -> None:
+    possible = runtimes_of(network)
+    if plan.runtime not in possible:
+        assert isinstance(network, ExportedGraph)
+        raise ConfigError(
+            f"{network.path}: cannot be computed by the runtime {plan.runtime}", hint=f"Possible: {', '.join(possible)}"
+        )
+    require_installed(plan.runtime)
+    obstacle = _obstacle(plan)
+    if obstacle is not None:
+        raise DeviceError(f"runtime {plan.runtime}: {obstacle}", hint="The runtime torch computes in all of them.")
+
+
+def _obstacle(plan: RuntimePlan) -> str | None:
+    """Why a runtime cannot follow the plan."""
+    if plan.runtime in ("onnx", "openvino") and plan.device != "cpu":
+        return f"computes on the CPU here, not on {plan.device}"
+    if plan.runtime == "onnx" and plan.precision != "fp32":
+        return f"computes in fp32 on a CPU, not in {plan.precision}"
+    if plan.runtime == "openvino" and plan.precision == "fp16":
+        return "computes in fp32 or bf16 on a CPU, not in fp16"
+    return None
+
+
+def _is_fixed(plan: RuntimePlan, network: Network) -> bool:
+    """Whether the file leaves no choice of precision."""
+    return isinstance(network, ExportedGraph) and network.format == "torch-export" and plan.precision != "fp32"

@@ -1,0 +1,112 @@
+"""PyTorch as a runtime: as it comes, compiled, or with what is exact and faster.
+
+For one window with few channels PyTorch takes a convolution of its own instead of oneDNN's, which is several times
+faster. On a CPU in fp32, `torch` therefore folds the normalisation away and calls oneDNN itself, with weights laid out
+once. In half precision PyTorch takes oneDNN by itself, and the network runs as it did when it was validated.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from lunet_cli.engine.networks.blocks import SegmentationNetwork
+from lunet_cli.engine.networks.execution import ExecutionPlan, Precision, prefers_channels_last
+from lunet_cli.engine.runtimes.exported import ExportedGraph
+from lunet_cli.engine.runtimes.folding import FoldedNetwork, can_fold
+from lunet_cli.errors import CheckpointError, DeviceError
+
+Forward = Callable[[Tensor], Tensor]
+
+
+def load_torch(
+    name: Literal["eager", "torch", "torch-compile"],
+    device: str,
+    precision: Precision,
+    network: SegmentationNetwork | ExportedGraph,
+) -> Forward:
+    """See `load_runtime`."""
+    if isinstance(network, ExportedGraph):
+        return _load_program(network, device)
+    network = copy.deepcopy(network).eval().requires_grad_(False)
+    # A window of one sample and in the plain layout, as a user of PyTorch would write it, is what others compare with.
+    layout = name != "eager" and prefers_channels_last(network.spec, device, precision)
+    plan = ExecutionPlan(device, precision, layout, compile=name == "torch-compile")
+    if name == "torch" and device == "cpu" and precision == "fp32":
+        network = FoldedNetwork(network) if can_fold(network) else network
+        _call_onednn(network, channels_last=layout)
+    network = plan.place(network)
+    compute = _compiled(network) if plan.compile else network
+
+    def forward(image: Tensor) -> Tensor:
+        with plan.autocast():
+            return compute(plan.place_image(image))
+
+    return forward
+
+
+class _OneDnnConvolution(nn.Module):
+    """A convolution by oneDNN, whatever PyTorch would choose.
+
+    References:
+        `use_mkldnn` in PyTorch's aten/src/ATen/native/Convolution.cpp asks for a batch or for many channels and rows.
+    """
+
+    def __init__(self, convolution: nn.Conv3d, *, channels_last: bool) -> None:
+        super().__init__()
+        layout = torch.channels_last_3d if channels_last else torch.contiguous_format
+        assert convolution.bias is not None
+        self.weight = nn.Buffer(convolution.weight.detach().contiguous(memory_format=layout))
+        self.bias = nn.Buffer(convolution.bias.detach())
+        self.geometry = (convolution.padding, convolution.stride, convolution.dilation, convolution.groups)
+
+    def forward(self, x: Tensor) -> Tensor:
+        output: Tensor = torch.ops.aten.mkldnn_convolution(x, self.weight, self.bias, *self.geometry)
+        return output
+
+
+def _call_onednn(network: nn.Module, *, channels_last: bool) -> None:
+    if not torch.backends.mkldnn.is_available():
+        return
+    for name, module in list(network.named_modules()):
+        if isinstance(module, nn.Conv3d):
+            network.set_submodule(name, _OneDnnConvolution(module, channels_last=channels_last))
+
+
+def _compiled(network: SegmentationNetwork) -> Forward:
+    # Frozen weights let the compiler take oneDNN's convolutions and fuse what follows them.
+    compute = torch.compile(network, dynamic=False, options={"freezing": True})
+
+    def run(image: Tensor) -> Tensor:
+        try:
+            with torch.inference_mode(mode=False), torch.no_grad():  # the compiler does not freeze in inference mode
+                logits: Tensor = compute(image)
+            return logits
+        except RuntimeError as error:
+            if "ompile" not in type(error).__name__ and "Inductor" not in type(error).__name__:
+                raise
+            reason = str(error).strip().splitlines()[0]
+            raise DeviceError(
+                f"runtime torch-compile: the network cannot be compiled here ({reason})",
+                hint="It needs a C++ compiler on a CPU, Triton on CUDA. The runtime torch needs neither.",
+            ) from error
+
+    return run
+
+
+def _load_program(graph: ExportedGraph, device: str) -> Forward:
+    try:
+        program = torch.export.load(graph.path).module().to(device)
+    except Exception as error:  # on damaged archives it raises anything
+        reason = (str(error).strip() or repr(error)).splitlines()[0]
+        raise CheckpointError(f"{graph.path}: is damaged or no torch-export file ({reason})") from None
+
+    def forward(image: Tensor) -> Tensor:
+        logits: Tensor = program(image.to(device))
+        return logits
+
+    return forward

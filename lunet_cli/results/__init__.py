@@ -1,0 +1,1 @@
+"""What jobs report while they run and return at the end, one file per kind of job. No torch."""

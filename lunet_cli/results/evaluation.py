@@ -1,0 +1,150 @@
+"""What an evaluation and a comparison report and return."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lunet_cli.results.events import CaseFailed, Event
+
+
+@dataclass(frozen=True)
+class MetricSummary:
+    """A metric of one label over cases.
+
+    Args:
+        label: The label, or `mean of labels` for that of each case.
+        metric: Its key in `config.metrics.METRICS`.
+        mean: Mean over the cases where it is defined; NaN if there is none, and so for all that follow.
+        sd: Standard deviation over cases (n - 1); NaN for fewer than two.
+        median: Median over cases.
+        interval: 95 % percentile bootstrap confidence interval of the mean; NaN for fewer than two cases.
+        num_cases: Cases that count in the mean.
+        num_undefined: Cases where it is undefined, because one of prediction and reference is empty; they do not count,
+            or with a penalty.
+        worst: The cases with the worst values, undefined ones first.
+    """
+
+    label: str
+    metric: str
+    mean: float
+    sd: float
+    median: float
+    interval: tuple[float, float]
+    num_cases: int
+    num_undefined: int
+    worst: tuple[tuple[str, float], ...]
+
+
+@dataclass(frozen=True)
+class CaseScored(Event):
+    """A case was measured."""
+
+    case: str
+    mean_dice: float | None
+    num_done: int
+    num_cases: int
+
+    def __str__(self) -> str:
+        dice = "" if self.mean_dice is None else f": mean Dice {self.mean_dice:.4f}"
+        return f"{self.num_done}/{self.num_cases} {self.case}{dice}"
+
+
+@dataclass(frozen=True)
+class CaseScore:
+    """One label of one case.
+
+    Args:
+        case: The case.
+        label: The label.
+        values: Value of each metric, by its key in `config.metrics.METRICS`; NaN or a penalty where it is undefined.
+        undefined: Metrics that are undefined.
+        prediction_ml: Volume of the prediction.
+        reference_ml: Volume of the reference.
+    """
+
+    case: str
+    label: str
+    values: dict[str, float]
+    prediction_ml: float
+    reference_ml: float
+    undefined: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class EvalResult:
+    """What an evaluation found.
+
+    Args:
+        title: What was evaluated, in words.
+        scores: A row per case and label.
+        summaries: A row per label and metric, and for the mean of labels where there are several.
+        failures: Cases that could not be used.
+        facts: What is needed to understand and repeat it: model, data, versions, definitions.
+        folder: Where `metrics.csv` and `summary.json` are.
+    """
+
+    title: str
+    scores: tuple[CaseScore, ...]
+    summaries: tuple[MetricSummary, ...]
+    failures: tuple[CaseFailed, ...]
+    facts: dict[str, Any]
+    folder: Path
+
+
+@dataclass(frozen=True)
+class PairedDifference:
+    """How a run differs from the first one on the same cases.
+
+    Args:
+        run: The run.
+        label: The label, or `mean of labels`.
+        mean: Mean of the differences, this run minus the first.
+        interval: 95 % percentile bootstrap confidence interval of that mean.
+        p_value: Wilcoxon signed-rank test, two-sided, after Holm over all runs of this label; 1 where no case differs.
+        num_cases: Cases that count.
+        num_left_out: Cases that only one run has, or whose value is undefined in one.
+    """
+
+    run: str
+    label: str
+    mean: float
+    interval: tuple[float, float]
+    p_value: float
+    num_cases: int
+    num_left_out: int
+
+
+@dataclass(frozen=True)
+class ComparedRun:
+    """A run among others.
+
+    Args:
+        run: Its name.
+        architecture: Its network; empty if that is not known.
+        value: Mean of the metric over the cases that are defined in all runs.
+        num_cases: Number of these cases.
+        parameters: Parameters of the network; None if that is not known.
+        flops: FLOPs of its convolutions for 64 x 64 x 64 voxels; None if that is not known.
+        on_parameter_front: Whether no run is better with as few parameters.
+        on_flop_front: The same for FLOPs.
+    """
+
+    run: str
+    architecture: str
+    value: float
+    num_cases: int
+    parameters: int | None
+    flops: int | None
+    on_parameter_front: bool
+    on_flop_front: bool
+
+
+@dataclass(frozen=True)
+class CompareResult:
+    """A comparison of runs by one metric."""
+
+    metric: str
+    runs: tuple[ComparedRun, ...]
+    differences: tuple[PairedDifference, ...]

@@ -1,0 +1,69 @@
+"""What every job reports while it runs; `str(event)` is its plain line in logs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that happened while a job ran."""
+
+
+@dataclass(frozen=True)
+class Notice(Event):
+    """A decision or a finding worth reading."""
+
+    text: str
+
+    def __str__(self) -> str:
+        return self.text
+
+
+@dataclass(frozen=True)
+class Caution(Event):
+    """Something that did not work and does not stop the job."""
+
+    text: str
+
+    def __str__(self) -> str:
+        return f"warning: {self.text}"
+
+
+@dataclass(frozen=True)
+class CaseRead(Event):
+    """A case was read and checked."""
+
+    num_done: int
+    num_cases: int
+
+    def __str__(self) -> str:
+        return f"read {self.num_done} of {self.num_cases} cases"
+
+
+@dataclass(frozen=True)
+class CaseFailed(Event):
+    """A case could not be used; the others go on.
+
+    Args:
+        case: Its name or path.
+        message: What was wrong and where.
+        hint: What to do about it; may be empty.
+    """
+
+    case: str
+    message: str
+    hint: str = ""
+
+    def __str__(self) -> str:
+        return f"error: {self.message}" + (f" ({self.hint})" if self.hint else "")
+
+
+def format_seconds(seconds: float) -> str:
+    """A duration as people say it: `42 s`, `3 min 05 s`, `2 h 10 min`."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"

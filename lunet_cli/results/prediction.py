@@ -1,0 +1,109 @@
+"""What a prediction reports and returns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from lunet_cli.results.events import CaseFailed, Event, format_seconds
+
+
+@dataclass(frozen=True)
+class PredictionStarted(Event):
+    """The first window is about to run."""
+
+    num_cases: int
+    num_windows: int
+    plan: str
+
+    def __str__(self) -> str:
+        cases = "1 case" if self.num_cases == 1 else f"{self.num_cases} cases"
+        return f"{cases}, {self.num_windows:,} windows, computing in {self.plan}"
+
+
+@dataclass(frozen=True)
+class WindowDone(Event):
+    """Windows went through the network, of all those of all cases."""
+
+    num_done: int
+    num_windows: int
+    case: str
+
+    def __str__(self) -> str:
+        return f"{self.case}: {self.num_done} of {self.num_windows} windows"
+
+
+@dataclass(frozen=True)
+class CasePredicted(Event):
+    """A case was segmented and its file written.
+
+    Args:
+        case: Its name.
+        output: The label map.
+        volume_ml: Volume of each label, with what other labels cover of it.
+        seconds: From reading to writing.
+        num_done: Cases finished so far.
+        num_cases: Cases of this command.
+        seconds_left: Estimated time for the rest.
+    """
+
+    case: str
+    output: Path
+    volume_ml: dict[str, float]
+    seconds: float
+    num_done: int
+    num_cases: int
+    seconds_left: float
+
+    def __str__(self) -> str:
+        volumes = ", ".join(f"{name} {volume:.2f} ml" for name, volume in self.volume_ml.items())
+        return (
+            f"{self.num_done}/{self.num_cases} {self.output}: {volumes}, {self.seconds:.1f} s, "
+            f"{format_seconds(self.seconds_left)} left"
+        )
+
+
+@dataclass(frozen=True)
+class PlannedCase:
+    """What a prediction would take.
+
+    Args:
+        case: Its name.
+        output: Where the label map would be written.
+        size: Voxels (D, H, W) as stored.
+        grid: Voxels (D, H, W) that the network works on.
+        window: Voxels (D, H, W) of a window.
+        num_windows: Windows.
+        memory_mib: Estimated peak of the process.
+        seconds: Estimated time in the network, in a dry run.
+    """
+
+    case: str
+    output: Path
+    size: tuple[int, int, int]
+    grid: tuple[int, int, int]
+    window: tuple[int, int, int]
+    num_windows: int
+    memory_mib: float
+    seconds: float | None = None
+
+
+@dataclass(frozen=True)
+class PredictResult:
+    """What a prediction ended with.
+
+    Args:
+        planned: What was to do; of a dry run, this is all.
+        predicted: Cases that were segmented.
+        skipped: Label maps that were there already.
+        failures: Cases that could not be used.
+        plan: How it was computed.
+        values: Label value that stands for each label.
+    """
+
+    planned: tuple[PlannedCase, ...]
+    predicted: tuple[CasePredicted, ...]
+    skipped: tuple[Path, ...]
+    failures: tuple[CaseFailed, ...]
+    plan: str
+    values: dict[str, int]

@@ -1,0 +1,190 @@
+"""What a training reports and returns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from lunet_cli.results.evaluation import MetricSummary
+from lunet_cli.results.events import Event, format_seconds
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One way to compute, tried for a few steps.
+
+    Args:
+        name: Precision, memory layout and compilation in words.
+        step_ms: Median time of a training step.
+        agrees: Whether its losses follow those of fp32.
+    """
+
+    name: str
+    step_ms: float
+    agrees: bool
+
+
+@dataclass(frozen=True)
+class PlanChosen(Event):
+    """How the run computes, and what else was tried."""
+
+    name: str
+    trials: tuple[Trial, ...]
+
+    def __str__(self) -> str:
+        if not self.trials:
+            return f"computing in {self.name}"
+        tried = ", ".join(
+            f"{t.name} {t.step_ms:.0f} ms" + ("" if t.agrees else " (disagrees with fp32)") for t in self.trials
+        )
+        return f"computing in {self.name}, the fastest that agrees with fp32 ({tried} per step)"
+
+
+@dataclass(frozen=True)
+class TrainingStarted(Event):
+    """The first step is about to run."""
+
+    run_dir: Path
+    architecture: str
+    num_parameters: int
+    num_train: int
+    num_val: int
+    labels: tuple[str, ...]
+    first_epoch: int
+    num_epochs: int
+    num_steps: int
+    patch_size: tuple[int, int, int]
+
+    def __str__(self) -> str:
+        patch = " x ".join(map(str, self.patch_size))
+        return (
+            f"{self.architecture} ({self.num_parameters:,} parameters), {self.num_train} training and {self.num_val} "
+            f"validation cases, labels {', '.join(self.labels)}, window {patch}, epochs {self.first_epoch} to "
+            f"{self.num_epochs} of {self.num_steps} steps, in {self.run_dir}"
+        )
+
+
+@dataclass(frozen=True)
+class StepDone(Event):
+    """A training step ended; `loss` is the mean of the epoch so far."""
+
+    epoch: int
+    step: int
+    num_steps: int
+    loss: float
+    learning_rate: float
+
+    def __str__(self) -> str:
+        return f"epoch {self.epoch} step {self.step}/{self.num_steps} loss {self.loss:.4f} lr {self.learning_rate:.2g}"
+
+
+@dataclass(frozen=True)
+class EpochRecord:
+    """One line of the history."""
+
+    epoch: int
+    train_loss: float
+    val_loss: float
+    val_dice: float
+    val_dice_per_label: dict[str, float]
+    learning_rate: float
+    epoch_seconds: float
+
+
+@dataclass(frozen=True)
+class EpochDone(Event):
+    """An epoch was validated and saved."""
+
+    record: EpochRecord
+    num_epochs: int
+    is_best: bool
+    seconds_left: float
+
+    def __str__(self) -> str:
+        r = self.record
+        labels = " ".join(f"{name} {value:.4f}" for name, value in r.val_dice_per_label.items())
+        detail = f" ({labels})" if len(r.val_dice_per_label) > 1 else ""
+        return (
+            f"epoch {r.epoch}/{self.num_epochs} train loss {r.train_loss:.4f} val loss {r.val_loss:.4f} "
+            f"val Dice {r.val_dice:.4f}{detail} lr {r.learning_rate:.2g} {r.epoch_seconds:.1f} s, "
+            f"{format_seconds(self.seconds_left)} left{' *best' if self.is_best else ''}"
+        )
+
+
+@dataclass(frozen=True)
+class SlicePicture:
+    """A slice of a validation case.
+
+    Args:
+        case_id: The case.
+        position: Index of the slice along its axis.
+        image: Intensities (H, W), 0 to 1.
+        reference: Index of the label per pixel (H, W), 0 for background.
+        prediction: The same for the prediction.
+        aspect: Height of a pixel divided by its width, in the patient.
+    """
+
+    case_id: str
+    position: int
+    image: npt.NDArray[np.float32]
+    reference: npt.NDArray[np.uint8]
+    prediction: npt.NDArray[np.uint8]
+    aspect: float
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What a training ended with.
+
+    Args:
+        outcome: `finished`, `stopped early`, or `interrupted` (its state is saved).
+        signal: Number of the signal that interrupted; 0 otherwise.
+        history: One record per epoch.
+        best: The record with the best validation Dice; None before the first epoch has ended.
+        metrics: What the configuration asks for beyond Dice, per label.
+        latency_ms: Median forward time, if the configuration asks for it.
+        slices: Pictures, if the configuration asks for them.
+    """
+
+    run_dir: Path
+    outcome: Literal["finished", "stopped early", "interrupted"]
+    architecture: str
+    num_parameters: int
+    history: tuple[EpochRecord, ...]
+    best: EpochRecord | None
+    seconds: float
+    signal: int = 0
+    metrics: tuple[MetricSummary, ...] = ()
+    latency_ms: float | None = None
+    slices: tuple[SlicePicture, ...] = ()
+
+
+@dataclass(frozen=True)
+class DryRunResult:
+    """What a training would cost.
+
+    Args:
+        activation_mib: Memory of the values that one step keeps for the backward pass.
+        total_mib: Weights, gradients, optimiser state and activations together.
+        cache_mib: Memory of all volumes, if they are kept there.
+        epoch_seconds: Estimated time of an epoch, validation included.
+    """
+
+    architecture: str
+    num_parameters: int
+    plan: str
+    num_train: int
+    num_val: int
+    patch_size: tuple[int, int, int]
+    batch_size: int
+    loss: float
+    activation_mib: float
+    total_mib: float
+    cache_mib: float
+    epoch_seconds: float
+    num_epochs: int
