@@ -7,10 +7,10 @@ nox.options.default_venv_backend = "venv"
 CONSTRAINTS = ("-c", "constraints.txt")
 
 
-def install_project(session: nox.Session) -> None:
+def install_project(session: nox.Session, extras: str = "dev") -> None:
     """Install lunet and its tools; `--no-venv` runs in an environment that has them already."""
     if session.virtualenv.is_sandboxed:
-        session.install(*CONSTRAINTS, "-e", ".[dev]")
+        session.install(*CONSTRAINTS, "-e", f".[{extras}]")
 
 
 @nox.session
@@ -39,5 +39,5 @@ def layers(session: nox.Session) -> None:
 @nox.session
 def tests(session: nox.Session) -> None:
     """All tests that this machine can run."""
-    install_project(session)
+    install_project(session, "dev,onnx,openvino,nncf,safetensors")
     session.run("pytest", *session.posargs)

@@ -76,7 +76,7 @@ def run_candidate(name: str, folder: Path, precision: str) -> dict[str, float]:
         del channels
         with torch.inference_mode():
             logits = sliding_window_inference(
-                image, WINDOW, BATCH, predictor.forward, overlap=OVERLAP, mode="gaussian", sigma_scale=0.125
+                image, WINDOW, BATCH, predictor.ensemble.forward, overlap=OVERLAP, mode="gaussian", sigma_scale=0.125
             )
             assert isinstance(logits, torch.Tensor)
             labels = logits[0].argmax(dim=0).to(torch.uint8).numpy()

@@ -43,6 +43,10 @@ class OutputError(LunetError):
     """A run folder or file is in the way or cannot be written, or there is no state to resume."""
 
 
+class ExportError(LunetError):
+    """An exported file does not compute what the network computes."""
+
+
 class DeviceError(LunetError):
     """The requested device or precision is not available on this machine."""
 

@@ -15,9 +15,11 @@ from lunet_cli.cli.options import (
     AsJson,
     BatchSize,
     Device,
+    Ensemble,
     MaxMemory,
     Overlap,
     Precision,
+    Runtime,
     Threads,
     Tta,
     Window,
@@ -69,10 +71,7 @@ def evaluate(
         Literal["count", "diagonal"],
         typer.Option(help="Distances of a missed or invented label: left out and counted, or the largest possible."),
     ] = "count",
-    ensemble: Annotated[
-        list[Path] | None,
-        typer.Option("--ensemble", metavar="CHECKPOINT", help="Average with this one too; repeatable."),
-    ] = None,
+    ensemble: Ensemble = None,
     tta: Tta = False,
     window: Window = None,
     overlap: Overlap = DEFAULT_OVERLAP,
@@ -81,6 +80,7 @@ def evaluate(
     architecture: Architecture = None,
     device: Device = "auto",
     precision: Precision = "auto",
+    runtime: Runtime = None,
     threads: Threads = None,
     as_json: AsJson = False,
 ) -> None:
@@ -100,6 +100,7 @@ def evaluate(
         "--max-memory": max_memory,
         "--device": device != "auto",
         "--precision": precision != "auto",
+        "--runtime": runtime,
     }
     for name, given in of_checkpoint.items():
         if by_files and given:
@@ -132,7 +133,7 @@ def evaluate(
                     on_event=on_event,
                 )
             else:
-                how = PredictionOptions(sizes, overlap, batch_size, tta, device, precision, limit)
+                how = PredictionOptions(sizes, overlap, batch_size, tta, device, precision, runtime, limit)
                 predictor = Predictor.load([checkpoint, *(ensemble or ())], architecture=architecture, options=how)
                 result = evaluate_model(
                     predictor,

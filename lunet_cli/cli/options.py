@@ -40,8 +40,17 @@ Precision = Annotated[
     Literal["auto", "fp32", "bf16", "fp16"],
     typer.Option(help="Arithmetic; auto takes that in which the network was validated, where the device has it."),
 ]
+Runtime = Annotated[
+    Literal["auto", "torch", "eager", "torch-compile", "onnx", "openvino"] | None,
+    typer.Option(help="What computes; auto takes the fastest that is installed, if the job is long enough to try."),
+]
 Threads = Annotated[
     int | None, typer.Option(min=1, help="CPU threads of the network; all that PyTorch finds if not given.")
+]
+
+Ensemble = Annotated[
+    list[Path] | None,
+    typer.Option("--ensemble", metavar="CHECKPOINT", help="Average with this one too; repeatable."),
 ]
 
 DEFAULT_OVERLAP = 0.5

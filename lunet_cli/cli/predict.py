@@ -19,9 +19,11 @@ from lunet_cli.cli.options import (
     AsJson,
     BatchSize,
     Device,
+    Ensemble,
     MaxMemory,
     Overlap,
     Precision,
+    Runtime,
     Threads,
     Tta,
     Window,
@@ -37,7 +39,9 @@ FORMATS = ("nii.gz", "nii", "nrrd", "mha")
 
 
 def predict(
-    checkpoint: Annotated[Path, typer.Argument(metavar="CHECKPOINT", help="A best_model.pt, or its run folder.")],
+    checkpoint: Annotated[
+        Path, typer.Argument(metavar="CHECKPOINT", help="A best_model.pt, its run folder, or an exported file.")
+    ],
     inputs: Annotated[
         list[Path], typer.Argument(metavar="INPUT...", help="Volumes, folders of them, or folders of DICOM series.")
     ],
@@ -48,10 +52,7 @@ def predict(
     probabilities: Annotated[
         bool, typer.Option("--probabilities", help="Write a float map per label too, as NAME_prob_LABEL.")
     ] = False,
-    ensemble: Annotated[
-        list[Path] | None,
-        typer.Option("--ensemble", metavar="CHECKPOINT", help="Average with this one too; repeatable."),
-    ] = None,
+    ensemble: Ensemble = None,
     tta: Tta = False,
     window: Window = None,
     overlap: Overlap = DEFAULT_OVERLAP,
@@ -82,7 +83,11 @@ def predict(
     architecture: Architecture = None,
     device: Device = "auto",
     precision: Precision = "auto",
+    runtime: Runtime = "auto",
     threads: Threads = None,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Show which runtimes were tried, and why one was taken.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Segment volumes with a trained network; each output lies exactly on its input."""
@@ -96,10 +101,10 @@ def predict(
     from lunet_cli.engine.inference.predictor import PredictionOptions, Predictor, set_up_process
     from lunet_cli.render.console import make_console, make_status_console
     from lunet_cli.render.progress import report_progress
-    from lunet_cli.render.tables import predict_plan_table, predict_table
+    from lunet_cli.render.tables import predict_plan_table, predict_table, runtime_table
 
     set_up_process(threads)
-    options = PredictionOptions(sizes, overlap, batch_size, tta, device, precision, limit)
+    options = PredictionOptions(sizes, overlap, batch_size, tta, device, precision, runtime, limit)
     predictor = Predictor.load([checkpoint, *(ensemble or ())], architecture=architecture, options=options)
     labels = predictor.card.labels.names
     writing = OutputOptions(
@@ -125,6 +130,8 @@ def predict(
         typer.echo(json.dumps(_to_json(result), indent=2))
     else:
         make_console().print(predict_plan_table(result) if dry_run else predict_table(result))
+        if explain:
+            make_console().print(runtime_table(result))
     if result.failures:
         raise typer.Exit(EXIT_FAILURE)
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 
+from lunet_cli.results.benchmarking import RoundDone
 from lunet_cli.results.evaluation import CaseScored
 from lunet_cli.results.events import CaseFailed, CaseRead, Caution, Event, format_seconds
 from lunet_cli.results.prediction import WindowDone
@@ -38,6 +39,8 @@ class _PlainLines:
         if isinstance(event, StepDone) and event.step % max(1, event.num_steps // 4):
             return
         if isinstance(event, WindowDone) and (event.num_windows < 100 or event.num_done % (event.num_windows // 10)):
+            return
+        if isinstance(event, RoundDone) and not event.is_tenth:
             return
         # Straight to stderr: a console would fold long lines at the width it assumes for a pipe.
         print(str(event), file=sys.stderr, flush=True)
@@ -73,6 +76,8 @@ class _Bars:
             self._update("cases", event.num_done, event.num_cases, str(event).partition(" ")[2])
         elif isinstance(event, WindowDone):
             self._update("windows", event.num_done, event.num_windows, f"{event.case}  {self._left(event)}")
+        elif isinstance(event, RoundDone):
+            self._update("passes", event.num_passes, event.total, "")
         else:
             if isinstance(event, TrainingStarted):
                 self._update("epoch", event.first_epoch - 1, event.num_epochs, "")

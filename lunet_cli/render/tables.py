@@ -15,6 +15,7 @@ from lunet_cli.config.metrics import METRICS as _METRICS
 from lunet_cli.config.metrics import Metric
 from lunet_cli.results.evaluation import CompareResult, EvalResult
 from lunet_cli.results.events import format_seconds
+from lunet_cli.results.exporting import ExportResult
 from lunet_cli.results.prediction import PredictResult
 from lunet_cli.results.training import DryRunResult, TrainResult
 
@@ -196,6 +197,38 @@ def predict_table(result: PredictResult) -> RenderableType:
     values = ", ".join(f"{value} {name}" for name, value in result.values.items())
     end = Text(f"{', '.join(counts)}, in {result.plan}; label values: 0 background, {values}", style="bold")
     return Group(table, end) if result.predicted else end
+
+
+def runtime_table(result: PredictResult) -> RenderableType:
+    """Which runtimes were tried, and why one was taken."""
+    if result.choice is None:
+        return Text(f"\nComputed with {result.plan}, as asked; --runtime auto tries others.")
+    table = _columns("runtime", "ms per pass", "difference")
+    table.add_column("", overflow="fold")
+    for trial in result.choice.trials:
+        pass_ms = "" if trial.pass_ms is None else f"{trial.pass_ms:.1f}"
+        difference = "" if trial.difference is None else f"{trial.difference:.1e}"
+        table.add_row(trial.name, pass_ms, difference, trial.verdict)
+    note = Text("difference: the largest of any probability from fp32 in PyTorch, on the first windows", style="dim")
+    return Group(Text(f"\nComputed with {result.choice.name}: {result.choice.reason}"), table, note)
+
+
+def export_table(result: ExportResult) -> RenderableType:
+    """What an export wrote, and how it compares with PyTorch."""
+    agreement = result.agreement
+    table = _facts()
+    table.add_row("written", Text("\n".join(map(str, result.files))))
+    table.add_row("size", f"{result.size_on_disk_bytes / 1024:,.0f} kB, weights in {result.weights}")
+    table.add_row("compared on", f"{_count(agreement.num_windows, 'window')} of {agreement.windows}")
+    table.add_row("probabilities", f"differ by at most {agreement.max_difference:.1e} from PyTorch in fp32")
+    table.add_row("label maps", f"agree to a Dice of {agreement.dice:.4f}")
+    ratio = agreement.eager_ms / agreement.exported_ms
+    table.add_row(
+        "time of a window",
+        f"{agreement.exported_ms:.1f} ms with {result.runtime}, {agreement.eager_ms:.1f} ms in plain PyTorch "
+        f"({ratio:.1f} times as fast)",
+    )
+    return Group(Text(f"{result.architecture} as {result.format}", style="bold"), table)
 
 
 def predict_plan_table(result: PredictResult) -> RenderableType:

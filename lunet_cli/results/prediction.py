@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lunet_cli.results.events import CaseFailed, Event, format_seconds
+from lunet_cli.results.runtimes import RuntimeChosen
 
 
 @dataclass(frozen=True)
@@ -99,6 +100,7 @@ class PredictResult:
         failures: Cases that could not be used.
         plan: How it was computed.
         values: Label value that stands for each label.
+        choice: Why it was computed that way, if it was left open.
     """
 
     planned: tuple[PlannedCase, ...]
@@ -107,3 +109,4 @@ class PredictResult:
     failures: tuple[CaseFailed, ...]
     plan: str
     values: dict[str, int]
+    choice: RuntimeChosen | None = None

@@ -48,7 +48,7 @@ def test_from_a_run_folder_to_files(
     done = run_lunet("predict", tmp_path / "run", tmp_path / "in", "-o", tmp_path / "out", "--precision", "fp32")
     assert done.returncode == 1
     assert f"error: {tmp_path / 'in/c.nii.gz'}: cannot be read: it is no image" in done.stderr
-    assert "2 segmented, 1 failed, in fp32 channels-last on cpu; label values: 0 background, 1 liver" in done.stdout
+    assert "2 segmented, 1 failed, in torch fp32 on cpu; label values: 0 background, 1 liver" in done.stdout
     assert f"{(image > 100.5).sum() / 1000:.2f}" in done.stdout
     for name in ("a", "b"):
         assert np.array_equal(array_of(tmp_path / f"out/{name}.nii.gz"), image > 100.5)

@@ -1,1 +1,1 @@
-"""What a network costs in time."""
+"""What a network costs and how fast it runs."""

@@ -1,4 +1,4 @@
-"""A trained network ready for use, from a checkpoint of ours or of the authors."""
+"""A trained network ready for use, from a checkpoint of ours or of the authors, or from an exported file."""
 
 from __future__ import annotations
 
@@ -11,11 +11,13 @@ from torch import Tensor
 from lunet_cli.config.presets import parse_preset
 from lunet_cli.engine.checkpoints.authors import check_weights, is_authors_checkpoint, load_authors_weights
 from lunet_cli.engine.checkpoints.checkpoint import ModelCard, load_checkpoint, load_values
+from lunet_cli.engine.checkpoints.exported import is_exported, read_metadata, read_weights
 from lunet_cli.engine.data.labels import LabelScheme
 from lunet_cli.engine.data.preprocessing import Normalization, Preprocessing
 from lunet_cli.engine.networks import build_network
 from lunet_cli.engine.networks.blocks import SegmentationNetwork
 from lunet_cli.engine.run_folder import RunFolder
+from lunet_cli.engine.runtimes.exported import ExportedGraph, format_of
 from lunet_cli.errors import CheckpointError
 
 # Their networks have seen whole volumes, with intensities as they are stored.
@@ -29,7 +31,7 @@ class Model:
     Args:
         path: Where it was loaded from.
         card: What it is.
-        network: The network, in evaluation mode on the CPU.
+        network: The network, in evaluation mode on the CPU, or the graph that was exported from it.
         window: Voxels (D, H, W) that it should see at once; None for whole volumes.
         architecture: Name of its preset.
         execution: How it was computed when it was validated (see `ExecutionPlan`); None if that is not known.
@@ -38,7 +40,7 @@ class Model:
 
     path: Path
     card: ModelCard
-    network: SegmentationNetwork
+    network: SegmentationNetwork | ExportedGraph
     window: tuple[int, int, int] | None
     architecture: str
     execution: dict[str, Any] | None
@@ -64,14 +66,19 @@ def load_model(source: Path, *, architecture: str | None = None) -> Model:
     """Load a trained network.
 
     Args:
-        source: A checkpoint, a run folder, or a checkpoint of the authors' release of Lean Unet.
+        source: A checkpoint, a run folder, a checkpoint of the authors' release of Lean Unet, or an exported file.
         architecture: Preset name; needed for, and only for, a checkpoint of the authors.
 
     Raises:
         CheckpointError: The file is missing, damaged, of a newer format, or does not fit `architecture`.
         ConfigError: There is no such preset.
+        MissingDependencyError: Reading this kind of file needs a package that is not installed.
     """
     path = find_checkpoint(source)
+    if is_exported(path):
+        if architecture is not None:
+            raise _knows_its_network(path)
+        return _load_exported(path)
     values = load_values(path)
     if values and all(isinstance(value, Tensor) for value in values.values()):
         values = {"model_state_dict": values}  # the weights alone
@@ -79,12 +86,32 @@ def load_model(source: Path, *, architecture: str | None = None) -> Model:
         return _load_authors_model(path, values, architecture)
     checkpoint = load_checkpoint(path, values)
     if architecture is not None:
-        raise CheckpointError(f"{path}: knows its own network", hint="Leave out --arch.")
+        raise _knows_its_network(path)
     network = build_network(checkpoint.card.network).eval()
     check_weights(checkpoint.weights, network, path)
     network.load_state_dict(checkpoint.weights)
     name = str(checkpoint.config.get("model", {}).get("architecture", checkpoint.card.network.family))
     return Model(path, checkpoint.card, network, checkpoint.card.window, name, checkpoint.execution, checkpoint.config)
+
+
+def _knows_its_network(path: Path) -> CheckpointError:
+    return CheckpointError(f"{path}: knows its own network", hint="Leave out --arch.")
+
+
+def _load_exported(path: Path) -> Model:
+    values = read_metadata(path)
+    card = ModelCard.from_dict(values)
+    network: SegmentationNetwork | ExportedGraph
+    graph_format = format_of(path)
+    if graph_format is not None:
+        network = ExportedGraph(path, graph_format)
+    else:
+        weights = read_weights(path)
+        network = build_network(card.network).eval()
+        check_weights(weights, network, path)
+        network.load_state_dict(weights)
+    window = None if values["takes_whole_volumes"] else card.window
+    return Model(path, card, network, window, values["architecture"], values["execution"], values["config"])
 
 
 def _load_authors_model(path: Path, values: dict[str, Any], architecture: str | None) -> Model:

@@ -7,7 +7,7 @@ import json
 import math
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -100,17 +100,17 @@ def evaluate_model(
     model = predictor.models[0]
     scheme = _scheme_of(model, labels)
     chosen: SplitName = split or ("val" if data is None else "all")
-    case_set, cases, origin = _select_cases(model, data, chosen)
+    case_set, cases, origin = select_cases(model, data, chosen)
     trained_on = _recorded_split(model).get("train", [])
     seen = [case.case_id for case in cases if case.case_id in set(trained_on)] if chosen != "train" else []
     if seen:
         on_event(Caution(f"{len(seen)} of {len(cases)} cases were trained on, such as {seen[0]}; their values flatter"))
     for caution in predictor.cautions():
         on_event(Caution(caution))
-    on_event(Notice(f"{len(cases)} cases: {origin}; computing in {predictor.plan}"))
+    on_event(Notice(f"{len(cases)} cases: {origin}; computing in {predictor.ensemble}"))
 
     def pair(case: Case) -> _Pair:
-        return _Pair(case.case_id, lambda: _predict_masks(predictor, scheme, case_set, case, on_event))
+        return _Pair(case.case_id, lambda: _predict_masks(predictor, scheme, case_set, case, len(cases), on_event))
 
     destination = folder or model.path.parent / "eval" / _evaluation_name(predictor, data, chosen)
     scores, failures = _measure([pair(case) for case in cases], options, on_event)
@@ -251,7 +251,7 @@ def _finish(
 
 
 def _predict_masks(
-    predictor: Predictor, scheme: LabelScheme, case_set: CaseSet, case: Case, on_event: OnEvent
+    predictor: Predictor, scheme: LabelScheme, case_set: CaseSet, case: Case, num_cases: int, on_event: OnEvent
 ) -> tuple[Iterator[tuple[str, Mask, Mask]], Geometry]:
     channels, label = case_set.reader(case)
     require_same_grid(case, channels[0], label)
@@ -267,7 +267,7 @@ def _predict_masks(
         on_event(WindowDone(done, num_windows, case.case_id))
 
     with errors_of(source):
-        segmentation = predictor.segment(channels, on_window=on_window)
+        segmentation = predictor.segment(channels, num_volumes=num_cases, on_choice=on_event, on_window=on_window)
     reference = sitk.GetArrayFromImage(label)
 
     def masks() -> Iterator[tuple[str, Mask, Mask]]:
@@ -314,7 +314,7 @@ def _evaluation_name(predictor: Predictor, data: Path | None, split: SplitName) 
     return "_".join(parts)
 
 
-def _select_cases(model: Model, data: Path | None, split: SplitName) -> tuple[CaseSet, tuple[Case, ...], str]:
+def select_cases(model: Model, data: Path | None, split: SplitName) -> tuple[CaseSet, tuple[Case, ...], str]:
     """The cases to evaluate, and where they come from in words."""
     if model.config is None and data is None:
         raise CheckpointError(
@@ -415,7 +415,7 @@ def _describe(predictor: Predictor) -> dict[str, Any]:
         "parameters": sum(count_parameters(model.card.network) for model in predictor.models),
         "conv_flops_at_64": (8 if options.tta else 1) * sum(count_conv_flops(m.card.network) for m in predictor.models),
         "channels": list(spec.channels),
-        "execution": predictor.plan.to_dict(),
+        "execution": asdict(predictor.ensemble.plan),
         "window": options.window or predictor.models[0].window,
         "overlap": options.overlap,
         "tta": options.tta,

@@ -31,6 +31,7 @@ from lunet_cli.engine.inference.predictor import Predictor, errors_of
 from lunet_cli.errors import DataError, LunetError
 from lunet_cli.results.events import CaseFailed, Caution, Event, Notice
 from lunet_cli.results.prediction import CasePredicted, PlannedCase, PredictionStarted, PredictResult, WindowDone
+from lunet_cli.results.runtimes import RuntimeChosen
 
 OnEvent = Callable[[Event], None]
 _PROBE = (64, 64, 64)
@@ -88,7 +89,7 @@ def predict_files(
         (),
         tuple(skipped),
         tuple(failures),
-        str(predictor.plan),
+        str(predictor.ensemble),
         values,
     )
     if dry_run:
@@ -98,7 +99,13 @@ def predict_files(
     require_writable([task.files for task in planned])
     job = _Job(predictor, output, planned, on_event)
     predicted = job.run()
-    return replace(result, predicted=tuple(predicted), failures=(*failures, *job.failures))
+    return replace(
+        result,
+        predicted=tuple(predicted),
+        failures=(*failures, *job.failures),
+        plan=str(predictor.ensemble),
+        choice=job.choice,
+    )
 
 
 @dataclass(frozen=True)
@@ -117,18 +124,19 @@ class _Job:
         self._predictor, self._output, self._tasks, self._on_event = predictor, output, tasks, on_event
         self._num_windows = sum(task.plan.num_windows for task in tasks)
         self.failures: list[CaseFailed] = []
+        self.choice: RuntimeChosen | None = None
 
     def run(self) -> list[CasePredicted]:
         if not self._tasks:
             return []
-        self._on_event(PredictionStarted(len(self._tasks), self._num_windows, str(self._predictor.plan)))
+        self._on_event(PredictionStarted(len(self._tasks), self._num_windows, str(self._predictor.ensemble)))
         predicted: list[CasePredicted] = []
         start, num_done = time.perf_counter(), 0
         for number, task in enumerate(self._tasks, start=1):
             task_start, num_before = time.perf_counter(), num_done
             num_done += task.plan.num_windows
             try:
-                volumes = self._predict(task, num_before)
+                volumes = self._predict(task, num_before, num_volumes=len(self._tasks) - number + 1)
             except LunetError as error:
                 self.failures.append(CaseFailed(task.case.name, error.message, error.hint))
                 self._on_event(self.failures[-1])
@@ -144,7 +152,7 @@ class _Job:
             remove_partial_folder(folder)
         return predicted
 
-    def _predict(self, task: _Task, num_done: int) -> dict[str, float]:
+    def _predict(self, task: _Task, num_done: int, *, num_volumes: int) -> dict[str, float]:
         """Read, segment and write one case; return the volume of each label in ml."""
         case, files = task.case, task.files
         channels = read_image(case.images)
@@ -157,7 +165,13 @@ class _Job:
         shape = (len(files.maps), *Geometry.of(channels[0]).size)
         with _array_on_disk(files.label_map.parent, shape) as maps:
             with errors_of(case.images[0]):
-                segmentation = self._predictor.segment(channels, probabilities=maps, on_window=on_window)
+                segmentation = self._predictor.segment(
+                    channels,
+                    probabilities=maps,
+                    num_volumes=num_volumes,
+                    on_choice=self._on_choice,
+                    on_window=on_window,
+                )
                 del channels
                 postprocess(segmentation, self._output.steps)
             for path, probability in zip(files.maps, () if maps is None else maps, strict=True):
@@ -167,6 +181,10 @@ class _Job:
         voxel_ml = math.prod(segmentation.geometry.spacing_mm) / 1000
         names = segmentation.scheme.names
         return {name: np.count_nonzero(segmentation.mask(i)) * voxel_ml for i, name in enumerate(names)}
+
+    def _on_choice(self, choice: RuntimeChosen) -> None:
+        self.choice = choice
+        self._on_event(choice)
 
 
 @contextlib.contextmanager
@@ -217,7 +235,7 @@ def _seconds_per_voxel(predictor: Predictor) -> float:
     shape = (predictor.options.batch_size, predictor.card.network.in_channels, *_PROBE)
     image = torch.zeros(shape)
     with torch.inference_mode():
-        predictor.forward(image).cpu()
+        predictor.ensemble.forward(image).cpu()
         start = time.perf_counter()
-        predictor.forward(image).cpu()
+        predictor.ensemble.forward(image).cpu()
     return (time.perf_counter() - start) / (shape[0] * math.prod(_PROBE))

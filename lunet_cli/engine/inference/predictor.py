@@ -6,7 +6,7 @@ import contextlib
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import combinations, pairwise
+from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
@@ -14,19 +14,18 @@ import numpy as np
 import numpy.typing as npt
 import SimpleITK as sitk  # noqa: N813
 import torch
-import torch.nn.functional as F
-from torch import Tensor
 
 from lunet_cli.engine.checkpoints.checkpoint import ModelCard
 from lunet_cli.engine.checkpoints.models import Model, load_model
 from lunet_cli.engine.data.preprocessing import Placement
 from lunet_cli.engine.data.volume import Geometry
+from lunet_cli.engine.inference.ensemble import Ensemble, PrecisionChoice
 from lunet_cli.engine.inference.memory import Estimate, estimate_memory
 from lunet_cli.engine.inference.segmentation import Segmentation, SegmentationBuilder
-from lunet_cli.engine.inference.sliding_window import Forward, Size, Stitcher, run_windows, window_starts
-from lunet_cli.engine.networks.blocks import SegmentationNetwork
-from lunet_cli.engine.networks.execution import ExecutionPlan, Precision, prefers_channels_last, resolve_device
+from lunet_cli.engine.inference.sliding_window import Size, Stitcher, run_windows, window_starts
+from lunet_cli.engine.runtimes.runtime import RuntimeName
 from lunet_cli.errors import CheckpointError, DataError
+from lunet_cli.results.runtimes import RuntimeChosen
 
 _WHOLE_VOLUME_VOXELS = 128**3
 _WINDOW_EDGE = 96
@@ -42,7 +41,9 @@ class PredictionOptions:
         batch_size: Windows per forward pass.
         tta: Whether to average over the eight mirrorings (test-time augmentation).
         device: Where to compute; `auto` takes CUDA, then MPS, then the CPU.
-        precision: Arithmetic; `auto` takes that of the network's own validation where this device has it.
+        precision: Arithmetic; `auto` takes that of the network's own validation where this device has it, and with the
+            runtime `auto` the fastest.
+        runtime: What computes; `auto` tries what is installed on the first window, None takes the usual one.
         max_memory_mib: Memory that may be used; None does not limit it.
     """
 
@@ -51,7 +52,8 @@ class PredictionOptions:
     batch_size: int = 2
     tta: bool = False
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    precision: PrecisionChoice = "auto"
+    runtime: RuntimeName | Literal["auto"] | None = None
     max_memory_mib: float | None = None
 
 
@@ -88,9 +90,9 @@ class Predictor:
         _require_alike(models)
         self.models = tuple(models)
         self.options = options
-        self.plan = _execution_plan(models[0], options)
-        networks = [self.plan.place(model.network).eval() for model in models]
-        self.forward = _combine(networks, self.plan, self.card, tta=options.tta)
+        self.ensemble = Ensemble(
+            models, device=options.device, precision=options.precision, runtime=options.runtime, tta=options.tta
+        )
 
     @classmethod
     def load(
@@ -143,6 +145,8 @@ class Predictor:
         channels: list[sitk.Image],
         *,
         probabilities: npt.NDArray[np.float32] | None = None,
+        num_volumes: int = 1,
+        on_choice: Callable[[RuntimeChosen], None] = lambda choice: None,
         on_window: Callable[[], None] = lambda: None,
     ) -> Segmentation:
         """Segment a volume.
@@ -150,6 +154,8 @@ class Predictor:
         Args:
             channels: Its channels as `read_image` gives them.
             probabilities: Array (regions, D, H, W), float32, on the stored grid, that is filled as well.
+            num_volumes: Volumes that lie ahead, this one included: only a long job is worth a trial of runtimes.
+            on_choice: Called when a runtime has been chosen.
             on_window: Called after each window.
 
         Returns:
@@ -168,9 +174,20 @@ class Predictor:
                 image, window=plan.window, overlap=self.options.overlap, on_planes=band, rows=band.needed
             )
             with torch.inference_mode():
-                for _ in run_windows(self.forward, [stitcher], batch_size=self.options.batch_size, on_window=on_window):
+                self._settle(stitcher, num_volumes * plan.num_windows, on_choice)
+                for _ in run_windows(
+                    self.ensemble.forward, [stitcher], batch_size=self.options.batch_size, on_window=on_window
+                ):
                     pass
         return builder.result
+
+    def _settle(self, stitcher: Stitcher, num_windows: int, on_choice: Callable[[RuntimeChosen], None]) -> None:
+        """Let the first windows decide on the runtime, if that is open."""
+        if not self.ensemble.is_open:
+            return
+        starts = stitcher.starts[: self.options.batch_size]
+        batch = torch.stack([stitcher.read(start) for start in starts])
+        on_choice(self.ensemble.choose(batch, max(1, num_windows // len(starts))))
 
     def require_channels(self, found: int) -> None:
         """Raise if a volume has another number of channels than the network takes.
@@ -276,54 +293,6 @@ def predict(
         channel.SetSpacing([float(edge) for edge in reversed(spacing_mm)])
     predictor = Predictor.load([checkpoint], architecture=architecture, options=options)
     return predictor.segment(channels).label_map()
-
-
-def _execution_plan(model: Model, options: PredictionOptions) -> ExecutionPlan:
-    device = resolve_device(options.device)
-    precision: Precision = options.precision if options.precision != "auto" else "fp32"
-    if options.precision == "auto" and model.execution is not None:
-        validated: Precision = model.execution["precision"]
-        if _has_precision(device, validated):
-            precision = validated
-    return ExecutionPlan(device, precision, prefers_channels_last(model.card.network, device, precision), compile=False)
-
-
-def _has_precision(device: str, precision: Precision) -> bool:
-    """Whether a device computes in a precision faster than in fp32."""
-    if device == "cpu":
-        return precision == "bf16" and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
-    return precision == "fp16" or (device == "cuda" and torch.cuda.is_bf16_supported())
-
-
-def _combine(networks: list[SegmentationNetwork], plan: ExecutionPlan, card: ModelCard, *, tta: bool) -> Forward:
-    """The logits of one network, or those whose probabilities are the mean over networks and mirrorings."""
-    mirrorings: list[tuple[int, ...]] = [()]
-    if tta:
-        mirrorings = [axes for count in range(4) for axes in combinations((2, 3, 4), count)]
-
-    def run(network: SegmentationNetwork, image: Tensor, axes: tuple[int, ...]) -> Tensor:
-        with plan.autocast():
-            logits: Tensor = network(plan.place_image(image.flip(axes) if axes else image))
-        return logits.flip(axes) if axes else logits
-
-    def forward(image: Tensor) -> Tensor:
-        members = [(network, axes) for network in networks for axes in mirrorings]
-        if len(members) == 1:
-            return run(*members[0][:1], image, ())
-        # The logarithms of mean probabilities are logits again, and can be stitched like those of one network.
-        inside, outside = None, None
-        for network, axes in members:
-            logits = run(network, image, axes).float()
-            is_softmax = card.labels.activation == "softmax"
-            log_p = F.log_softmax(logits, dim=1) if is_softmax else F.logsigmoid(logits)
-            inside = log_p if inside is None else torch.logaddexp(inside, log_p)
-            if not is_softmax:
-                log_q = F.logsigmoid(-logits)
-                outside = log_q if outside is None else torch.logaddexp(outside, log_q)
-        assert inside is not None
-        return inside if outside is None else inside - outside
-
-    return forward
 
 
 def _require_alike(models: Sequence[Model]) -> None:

@@ -35,6 +35,8 @@ class FoldedNetwork(SegmentationNetwork):
 
     def __init__(self, network: SegmentationNetwork) -> None:
         super().__init__(network.spec)
+        if not can_fold(network):
+            raise ValueError(f"the normalisation of {network.spec.family} cannot be folded")
         self.graph = _Folding(network).run()
 
     def compute_logits(self, image: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from lunet_cli.engine.networks.blocks import SegmentationNetwork
-from lunet_cli.engine.runtimes.exported import ExportedGraph
+from lunet_cli.engine.runtimes.exported import METADATA_KEY, ExportedGraph
 from lunet_cli.engine.runtimes.tracing import INPUT, OUTPUT, quiet, trace
 from lunet_cli.errors import CheckpointError
 
@@ -42,7 +42,13 @@ def to_onnx(network: SegmentationNetwork) -> Any:
             trace(network), (), dynamo=True, verbose=False, input_names=[INPUT], output_names=[OUTPUT]
         )
     assert program is not None
-    return program.model_proto
+    model = program.model_proto
+    # What the exporter notes about the Python behind each node is several times the weights of a lean network.
+    for node in model.graph.node:
+        del node.metadata_props[:]
+        node.doc_string = ""
+    del model.graph.value_info[:], model.graph.metadata_props[:], model.metadata_props[:]
+    return model
 
 
 def open_session(path: Path) -> Any:
@@ -61,6 +67,11 @@ def open_session(path: Path) -> Any:
             hint=f"lunet takes graphs from '{INPUT}' to '{OUTPUT}'.",
         )
     return session
+
+
+def read_onnx_metadata(path: Path) -> str:
+    """What lunet wrote about the network; empty if the file is not of lunet."""
+    return str(_make_session(str(path), path).get_modelmeta().custom_metadata_map.get(METADATA_KEY, ""))
 
 
 def _make_session(source: str | bytes, path: Path | None = None) -> Any:

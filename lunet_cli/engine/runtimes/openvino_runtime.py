@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lunet_cli.engine.networks.blocks import SegmentationNetwork
 from lunet_cli.engine.networks.execution import Precision
-from lunet_cli.engine.runtimes.exported import ExportedGraph
+from lunet_cli.engine.runtimes.exported import METADATA_KEY, ExportedGraph
 from lunet_cli.engine.runtimes.tracing import INPUT, OUTPUT, quiet, trace
 from lunet_cli.errors import CheckpointError
 
@@ -63,27 +63,36 @@ def to_openvino(network: SegmentationNetwork) -> Any:
     return model
 
 
+def read_openvino_metadata(path: Path) -> str:
+    """What lunet wrote about the network; empty if the model is not of lunet."""
+    model = _read(path)
+    return str(model.get_rt_info(METADATA_KEY).astype(str)) if model.has_rt_info(METADATA_KEY) else ""
+
+
 def read_openvino(path: Path) -> Any:
     """The model in an `.xml` file, with its weights in the `.bin` beside it, or in an `.onnx` file.
 
     Raises:
         CheckpointError: A file is missing, damaged, or not of lunet.
     """
-    import openvino
-
-    weights = path.with_suffix(".bin")
-    for needed in (path, weights) if path.suffix == ".xml" else (path,):
-        if not needed.is_file():
-            raise CheckpointError(f"{needed}: there is no such file")
-    try:
-        model = openvino.Core().read_model(path)
-        names = [value.get_any_name() for value in (*model.inputs, *model.outputs)]
-    except RuntimeError as error:
-        reason = next((line for line in reversed(str(error).splitlines()) if line.strip()), repr(error))
-        raise CheckpointError(f"{path}: is damaged or no OpenVINO model ({reason.strip()})") from None
+    model = _read(path)
+    names = [value.get_any_name() for value in (*model.inputs, *model.outputs)]
     if names != [INPUT, OUTPUT]:
         raise CheckpointError(
             f"{path}: was not written by lunet export (its values are {', '.join(names)})",
             hint=f"lunet takes graphs from '{INPUT}' to '{OUTPUT}'.",
         )
     return model
+
+
+def _read(path: Path) -> Any:
+    import openvino
+
+    for needed in (path, path.with_suffix(".bin")) if path.suffix == ".xml" else (path,):
+        if not needed.is_file():
+            raise CheckpointError(f"{needed}: there is no such file")
+    try:
+        return openvino.Core().read_model(path)
+    except RuntimeError as error:
+        reason = next((line for line in reversed(str(error).splitlines()) if line.strip()), repr(error))
+        raise CheckpointError(f"{path}: is damaged or no OpenVINO model ({reason.strip()})") from None

@@ -45,6 +45,23 @@ class RuntimePlan:
     def __str__(self) -> str:
         return f"{self.runtime} {self.precision} on {self.device}"
 
+    def fits(self, network: Network) -> bool:
+        """Whether the runtime has this device and precision, and can compute the network."""
+        is_fixed = isinstance(network, ExportedGraph) and network.format == "torch-export"
+        return (
+            self.runtime in runtimes_of(network) and not self.obstacle() and (self.precision == "fp32" or not is_fixed)
+        )
+
+    def obstacle(self) -> str:
+        """Why the runtime has not this device or precision; empty if it has."""
+        if self.runtime in ("onnx", "openvino") and self.device != "cpu":
+            return f"computes on the CPU here, not on {self.device}"
+        if self.runtime == "onnx" and self.precision != "fp32":
+            return f"computes in fp32 on a CPU, not in {self.precision}"
+        if self.runtime == "openvino" and self.precision == "fp16":
+            return "computes in fp32 or bf16 on a CPU, not in fp16"
+        return ""
+
 
 def load_runtime(plan: RuntimePlan, network: Network) -> Forward:
     """Make a network ready to be computed as `plan` says.
@@ -93,11 +110,20 @@ def require_installed(runtime: RuntimeName) -> None:
     Raises:
         MissingDependencyError: It is not.
     """
-    missing = [package for package in _PACKAGES.get(runtime, ()) if find_spec(package) is None]
+    require_packages(runtime, *_PACKAGES.get(runtime, ()))
+
+
+def require_packages(extra: str, *packages: str) -> None:
+    """Raise if packages of an extra are not installed.
+
+    Raises:
+        MissingDependencyError: One is not; the hint names the extra.
+    """
+    missing = [package for package in packages if find_spec(package) is None]
     if missing:
         raise MissingDependencyError(
-            f"runtime {runtime}: needs {', '.join(missing)}, which this environment lacks",
-            hint=f'Install the extra: pip install "lunet[{runtime}]"',
+            f"{extra}: needs {', '.join(missing)}, which this environment lacks",
+            hint=f'Install the extra: pip install "lunet[{extra}]"',
         )
 
 
@@ -122,7 +148,7 @@ def candidate_plans(network: Network, device: str, precision: Precision | Litera
     if precision == "auto" and device == "cuda" and torch.cuda.is_bf16_supported():
         precisions = ["fp32", "bf16"]
     plans = [RuntimePlan(name, device, kind) for name in names for kind in precisions if has_precision(device, kind)]
-    return [plan for plan in plans if _obstacle(plan) is None and not _is_fixed(plan, network)]
+    return [plan for plan in plans if plan.fits(network)]
 
 
 def _half(device: str) -> Precision:
@@ -138,22 +164,9 @@ def _require_fitting(plan: RuntimePlan, network: Network) -> None:
             f"{network.path}: cannot be computed by the runtime {plan.runtime}", hint=f"Possible: {', '.join(possible)}"
         )
     require_installed(plan.runtime)
-    obstacle = _obstacle(plan)
-    if obstacle is not None:
-        raise DeviceError(f"runtime {plan.runtime}: {obstacle}", hint="The runtime torch computes in all of them.")
-
-
-def _obstacle(plan: RuntimePlan) -> str | None:
-    """Why a runtime cannot follow the plan."""
-    if plan.runtime in ("onnx", "openvino") and plan.device != "cpu":
-        return f"computes on the CPU here, not on {plan.device}"
-    if plan.runtime == "onnx" and plan.precision != "fp32":
-        return f"computes in fp32 on a CPU, not in {plan.precision}"
-    if plan.runtime == "openvino" and plan.precision == "fp16":
-        return "computes in fp32 or bf16 on a CPU, not in fp16"
-    return None
-
-
-def _is_fixed(plan: RuntimePlan, network: Network) -> bool:
-    """Whether the file leaves no choice of precision."""
-    return isinstance(network, ExportedGraph) and network.format == "torch-export" and plan.precision != "fp32"
+    if plan.obstacle():
+        raise DeviceError(
+            f"runtime {plan.runtime}: {plan.obstacle()}", hint="The runtime torch computes in all of them."
+        )
+    if not plan.fits(network):
+        raise ConfigError(f"{network.path}: its precision is fixed", hint="Leave out --precision.")

@@ -9,18 +9,22 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from pathlib import Path
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.export import ExportedProgram
 
 from lunet_cli.engine.networks.blocks import SegmentationNetwork
 from lunet_cli.engine.networks.execution import ExecutionPlan, Precision, prefers_channels_last
-from lunet_cli.engine.runtimes.exported import ExportedGraph
+from lunet_cli.engine.runtimes.exported import METADATA_KEY, ExportedGraph
 from lunet_cli.engine.runtimes.folding import FoldedNetwork, can_fold
+from lunet_cli.engine.runtimes.tracing import quiet
 from lunet_cli.errors import CheckpointError, DeviceError
 
 Forward = Callable[[Tensor], Tensor]
+METADATA_FILE = f"{METADATA_KEY}.json"
 
 
 def load_torch(
@@ -78,12 +82,15 @@ def _call_onednn(network: nn.Module, *, channels_last: bool) -> None:
 
 
 def _compiled(network: SegmentationNetwork) -> Forward:
-    # Frozen weights let the compiler take oneDNN's convolutions and fuse what follows them.
-    compute = torch.compile(network, dynamic=False, options={"freezing": True})
+    from torch._inductor import config as inductor
+
+    compute = torch.compile(network, dynamic=False)
 
     def run(image: Tensor) -> Tensor:
         try:
-            with torch.inference_mode(mode=False), torch.no_grad():  # the compiler does not freeze in inference mode
+            # Frozen weights let the compiler take oneDNN's convolutions and fuse what follows them. It freezes outside
+            # of inference mode only, and heeds this setting while it compiles, not as an option of torch.compile.
+            with torch.inference_mode(mode=False), torch.no_grad(), inductor.patch(freezing=True):
                 logits: Tensor = compute(image)
             return logits
         except RuntimeError as error:
@@ -98,15 +105,27 @@ def _compiled(network: SegmentationNetwork) -> Forward:
     return run
 
 
+def read_program_metadata(path: Path) -> str:
+    """What lunet wrote about the network; empty if the file is not of lunet."""
+    return _read_program(path)[1]
+
+
 def _load_program(graph: ExportedGraph, device: str) -> Forward:
-    try:
-        program = torch.export.load(graph.path).module().to(device)
-    except Exception as error:  # on damaged archives it raises anything
-        reason = (str(error).strip() or repr(error)).splitlines()[0]
-        raise CheckpointError(f"{graph.path}: is damaged or no torch-export file ({reason})") from None
+    # The graph holds for every size. Its guards ask for relations that only the size it was traced with must have.
+    program = _read_program(graph.path)[0].module(check_guards=False).to(device)
 
     def forward(image: Tensor) -> Tensor:
         logits: Tensor = program(image.to(device))
         return logits
 
     return forward
+
+
+def _read_program(path: Path) -> tuple[ExportedProgram, str]:
+    texts = {METADATA_FILE: ""}
+    try:
+        with quiet():
+            return torch.export.load(path, extra_files=texts), texts[METADATA_FILE]
+    except Exception as error:  # on damaged archives it raises anything
+        reason = (str(error).strip() or repr(error)).splitlines()[0]
+        raise CheckpointError(f"{path}: is damaged or no torch-export file ({reason})") from None

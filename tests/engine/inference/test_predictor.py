@@ -143,10 +143,10 @@ def test_precision_is_that_of_the_validation_where_the_machine_has_it() -> None:
     validated = replace(make_model(0), execution={"device": "cpu", "precision": "bf16"})
     has_bf16 = bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
     automatic = Predictor([validated], PredictionOptions(device="cpu"))
-    assert automatic.plan.precision == ("bf16" if has_bf16 else "fp32")
-    assert Predictor([validated], FP32).plan.precision == "fp32"
+    assert automatic.ensemble.plan.precision == ("bf16" if has_bf16 else "fp32")
+    assert Predictor([validated], FP32).ensemble.plan.precision == "fp32"
     from_cuda = replace(make_model(0), execution={"device": "cuda", "precision": "fp16"})
-    assert Predictor([from_cuda], PredictionOptions(device="cpu")).plan.precision == "fp32"
+    assert Predictor([from_cuda], PredictionOptions(device="cpu")).ensemble.plan.precision == "fp32"
 
 
 def test_arrays_are_segmented_from_python(tmp_path: Path, make_threshold_model) -> None:

@@ -1,0 +1,166 @@
+"""Rows beside a baseline, and beside those of an earlier measurement."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from lunet_cli.engine.benchmarking.rows import AUTO, RowPlan
+from lunet_cli.engine.files import write_atomically
+from lunet_cli.errors import ConfigError, OutputError
+from lunet_cli.results.benchmarking import BenchResult, BenchRow
+
+_FORMAT = "lunet bench 1"
+_SAME = ("arch", "input_shape", "out_channels", "runtime", "precision", "device", "num_threads", "mode")
+
+
+@dataclass(frozen=True)
+class Saved:
+    """An earlier measurement.
+
+    Args:
+        path: Its file.
+        machine: Where it was made.
+        rows: Its rows as plain values.
+    """
+
+    path: Path
+    machine: str
+    rows: tuple[dict[str, Any], ...]
+
+    def remarks(self, rows: Sequence[BenchRow], machine: str) -> list[str]:
+        """What to keep in mind when new `rows`, measured on `machine`, stand beside it."""
+        remarks = []
+        if self.machine != machine:
+            remarks.append(f"{self.path} was measured on another machine: {self.machine}")
+        if not any(row.before_ms is not None for row in rows):
+            remarks.append(f"{self.path} has none of these rows")
+        return remarks
+
+
+def require_baseline(baseline: str | None, plans: Sequence[RowPlan]) -> None:
+    """Raise if no row will be what the baseline names.
+
+    Raises:
+        ConfigError: With what there is.
+    """
+    if baseline is None or any(plan.runtime == AUTO for plan in plans):
+        return
+    words = _words(baseline)
+    if not any(words <= _names(plan.subject.arch, plan) for plan in plans):
+        known = dict.fromkeys(
+            name for plan in plans for name in (plan.subject.arch, plan.runtime, plan.precision, plan.device)
+        )
+        raise ConfigError(
+            f"--baseline {baseline}: no row is that", hint=f"Name some of these, joined by '/': {', '.join(known)}"
+        )
+
+
+def with_ratios(rows: Sequence[BenchRow], baseline: str | None) -> tuple[list[BenchRow], str]:
+    """Add to each row its median as a multiple of that of the baseline.
+
+    Args:
+        rows: The rows.
+        baseline: Which rows are the baseline; of several, each row takes the one that it shares most with. None takes
+            the first row.
+
+    Returns:
+        The rows, and the baseline in words; empty if no row is what it names.
+    """
+    if not rows:
+        return [], ""
+    if baseline is None:
+        candidates, words = rows[:1], " ".join(dict.fromkeys([rows[0].name, rows[0].runtime, rows[0].precision]))
+    else:
+        candidates, words = [row for row in rows if _words(baseline) <= _names(row.arch, row)], baseline
+    if not candidates:
+        return list(rows), ""
+    return [_with_ratio(row, max(candidates, key=lambda other: _kinship(row, other))) for row in rows], words
+
+
+def save_result(result: BenchResult, path: Path) -> None:
+    """Write a measurement as JSON.
+
+    Raises:
+        OutputError: The file cannot be written.
+    """
+    text = json.dumps({"format": _FORMAT, **asdict(result)}, indent=2, default=str) + "\n"
+    write_atomically(path, lambda file: file.write(text.encode()))
+
+
+def require_place(path: Path) -> None:
+    """Raise if `save_result` could not write there.
+
+    Raises:
+        OutputError: There is no such folder, or a folder is in the way.
+    """
+    if path.is_dir():
+        raise OutputError(f"{path}: is a folder", hint="Name a file, such as bench.json.")
+    if not path.parent.is_dir():
+        raise OutputError(f"{path}: there is no folder {path.parent}")
+
+
+def load_saved(path: Path) -> Saved:
+    """Read what `save_result` has written.
+
+    Raises:
+        ConfigError: The file is missing, damaged, or something else.
+    """
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: there is no such file") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise ConfigError(f"{path}: cannot be read as JSON ({error})") from None
+    hint = "Make one with lunet bench ... --save FILE."
+    if not isinstance(values, dict) or values.get("format") != _FORMAT:
+        raise ConfigError(f"{path}: was not written by lunet bench --save", hint=hint)
+    rows = values.get("rows")
+    if not isinstance(rows, list) or not all(_is_row(row) for row in rows):
+        raise ConfigError(f"{path}: is damaged: its rows are incomplete", hint=hint)
+    return Saved(path, str(values.get("machine")), tuple(rows))
+
+
+def beside(rows: Iterable[BenchRow], saved: Saved) -> list[BenchRow]:
+    """Add to each row the median of the same row of an earlier measurement, where it has one."""
+    return [_beside(row, saved) for row in rows]
+
+
+def _beside(row: BenchRow, saved: Saved) -> BenchRow:
+    same = [old for old in saved.rows if all(_plain(getattr(row, name)) == old[name] for name in _SAME)]
+    if not same:
+        return row
+    before = max(same, key=lambda old: old.get("source") == row.source)["latency_ms"]["median"]
+    return replace(row, before_ms=before, before_ratio=row.latency_ms.median / before)
+
+
+def _is_row(values: Any) -> bool:
+    if not isinstance(values, dict) or not values.keys() >= {*_SAME, "latency_ms"}:
+        return False
+    times = values["latency_ms"]
+    median = times.get("median") if isinstance(times, dict) else None
+    return isinstance(median, int | float) and median > 0
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _words(baseline: str) -> set[str]:
+    return {word.strip() for word in baseline.split("/")}
+
+
+def _names(arch: str, row: RowPlan | BenchRow) -> set[str]:
+    return {arch, row.runtime, row.precision, row.device}
+
+
+def _with_ratio(row: BenchRow, baseline: BenchRow) -> BenchRow:
+    return replace(row, ratio=row.latency_ms.median / baseline.latency_ms.median)
+
+
+def _kinship(row: BenchRow, other: BenchRow) -> tuple[bool, int]:
+    """How much two rows have in common: the network above all."""
+    return row.name == other.name, sum(other.settings[name] == value for name, value in row.settings.items())

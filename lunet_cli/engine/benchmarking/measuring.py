@@ -1,0 +1,161 @@
+"""What happens in the process of a row: passes, and the memory and energy that they take."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from lunet_cli.config.training import LossConfig
+from lunet_cli.engine.benchmarking.energy import EnergyMeter
+from lunet_cli.engine.benchmarking.rows import AUTO, RowPlan
+from lunet_cli.engine.networks.blocks import SegmentationNetwork
+from lunet_cli.engine.networks.execution import ExecutionPlan, prefers_channels_last
+from lunet_cli.engine.runtimes.choice import choose_runtime
+from lunet_cli.engine.runtimes.runtime import RuntimePlan, load_runtime, runtimes_of
+from lunet_cli.engine.runtimes.timing import time_passes_ms
+from lunet_cli.engine.training.losses import make_loss
+
+_MIB = 2**20
+_SEED = 0
+_FOREGROUND = 0.2
+_LEARNING_RATE = 1e-3
+_MANY_PASSES = 1_000_000  # The race takes place only for a job that is long enough to gain by it.
+
+
+@dataclass(frozen=True)
+class Turn:
+    """A row's turn.
+
+    Args:
+        untimed: Passes that bring the row's data back into the caches.
+        timed: Passes that count.
+        is_warm_up: Whether the peak of memory starts anew after it.
+    """
+
+    untimed: int
+    timed: int
+    is_warm_up: bool = False
+
+
+@dataclass(frozen=True)
+class TurnDone:
+    """What a turn gave.
+
+    Args:
+        times_ms: Time of each timed pass.
+        peak_mib: Peak of the memory since the warm-up.
+        energy_j: Joules of the timed passes together; None where they cannot be read.
+    """
+
+    times_ms: tuple[float, ...]
+    peak_mib: float
+    energy_j: float | None
+
+
+def prepare_row(plan: RowPlan) -> Callable[[Turn], TurnDone]:
+    """Load the network of a row, ready to be timed."""
+    run = _training_step(plan) if plan.mode == "training step" else _forward_pass(plan)
+    meter = EnergyMeter()
+
+    def take_turn(turn: Turn) -> TurnDone:
+        time_passes_ms(run, device=plan.device, warmup_runs=turn.untimed, timed_runs=0)
+        meter.joules()
+        times = time_passes_ms(run, device=plan.device, warmup_runs=0, timed_runs=turn.timed)
+        done = TurnDone(tuple(times), _peak_mib(plan.device), meter.joules())
+        if turn.is_warm_up:
+            _reset_peak(plan.device)
+        return done
+
+    return take_turn
+
+
+def prepare_race(plan: RowPlan) -> Callable[[None], RuntimePlan]:
+    """Load the network of a row whose runtime is `auto`, ready for the race of its candidates."""
+    network = plan.subject.load()
+    usual = RuntimePlan(runtimes_of(network)[0], plan.device, plan.worst_precision)
+    image = _image(plan)
+
+    def race(_: None) -> RuntimePlan:
+        winner, _forward, _reasons = choose_runtime(
+            network,
+            usual,
+            image,
+            precision=plan.precision,
+            num_passes=_MANY_PASSES,
+            probabilities=torch.sigmoid,
+        )
+        return winner
+
+    return race
+
+
+def _forward_pass(plan: RowPlan) -> Callable[[], object]:
+    assert plan.runtime != AUTO
+    assert plan.precision != AUTO
+    torch.manual_seed(_SEED)
+    image = _image(plan)
+    forward = load_runtime(RuntimePlan(plan.runtime, plan.device, plan.precision), plan.subject.load())
+    return lambda: forward(image)
+
+
+def _training_step(plan: RowPlan) -> Callable[[], object]:
+    """Forward, soft Dice, backward and Adam, in the layout that the training takes; `eager` is PyTorch as it comes."""
+    network = plan.subject.load()
+    assert isinstance(network, SegmentationNetwork)
+    assert plan.precision != AUTO
+    channels_last = plan.runtime != "eager" and prefers_channels_last(network.spec, plan.device, plan.precision)
+    execution = ExecutionPlan(plan.device, plan.precision, channels_last, compile=plan.runtime == "torch-compile")
+    torch.manual_seed(_SEED)
+    network = execution.place(network.train())
+    forward = execution.callable_of(network)
+    optimizer = torch.optim.Adam(network.parameters(), lr=_LEARNING_RATE)
+    loss = make_loss(LossConfig(), "sigmoid")
+    image = execution.place_image(_image(plan))
+    shape = (plan.shape[0], network.spec.out_channels, *plan.shape[2:])
+    target = (torch.rand(shape) < _FOREGROUND).to(plan.device)
+
+    def step() -> None:
+        # The clock runs in inference mode, in which nothing can be learnt.
+        with torch.inference_mode(mode=False), torch.enable_grad():
+            with execution.autocast():
+                logits = forward(image)
+            optimizer.zero_grad()
+            loss(logits, target).backward()
+            optimizer.step()
+
+    return step
+
+
+def _image(plan: RowPlan) -> Tensor:
+    return torch.randn(plan.shape, generator=torch.Generator().manual_seed(_SEED))
+
+
+def _peak_mib(device: str) -> float:
+    """Peak of the resident memory of this process; on CUDA that of the tensors there."""
+    if device == "cuda":
+        return torch.cuda.max_memory_allocated() / _MIB
+    status = Path("/proc/self/status")
+    if status.is_file():
+        for line in status.read_text(encoding="ascii").splitlines():
+            if line.startswith("VmHWM"):
+                return int(line.split()[1]) / 1024
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / _MIB if sys.platform == "darwin" else peak / 1024
+
+
+def _reset_peak(device: str) -> None:
+    """Forget what loading and compiling took, where the system lets us."""
+    if device == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+        return
+    try:
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+    except OSError:
+        return

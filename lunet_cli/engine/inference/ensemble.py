@@ -1,0 +1,128 @@
+"""One or several networks as one function from images to logits, computed by the runtime that was asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import combinations
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from lunet_cli.engine.checkpoints.models import Model
+from lunet_cli.engine.data.labels import LabelScheme
+from lunet_cli.engine.networks.execution import Precision, resolve_device
+from lunet_cli.engine.runtimes.choice import choose_runtime
+from lunet_cli.engine.runtimes.runtime import (
+    Forward,
+    RuntimeName,
+    RuntimePlan,
+    has_precision,
+    load_runtime,
+    runtimes_of,
+)
+from lunet_cli.results.runtimes import RuntimeChosen
+
+PrecisionChoice = Literal["auto", "fp32", "bf16", "fp16"]
+
+
+class Ensemble:
+    """Networks whose probabilities are averaged.
+
+    Args:
+        models: At least one, with the same labels.
+        device: Where to compute.
+        precision: Arithmetic; `auto` takes that of the validation where this device has it.
+        runtime: What computes; `auto` lets `choose` decide, None takes the usual one of a network or exported file.
+        tta: Whether to average over the eight mirrorings too.
+
+    Raises:
+        LunetError: The device, runtime or precision is not available.
+    """
+
+    def __init__(
+        self,
+        models: Sequence[Model],
+        *,
+        device: Literal["auto", "cpu", "cuda", "mps"],
+        precision: PrecisionChoice,
+        runtime: RuntimeName | Literal["auto"] | None,
+        tta: bool,
+    ) -> None:
+        self._models = tuple(models)
+        self._precision = precision
+        self._tta = tta
+        self.is_open = runtime == "auto"
+        self.plan = _usual_plan(models[0], resolve_device(device), precision, runtime)
+        self._forwards: list[Forward] = []
+        if not self.is_open:
+            self._load()
+
+    def __str__(self) -> str:
+        return "a runtime chosen at the first window" if self.is_open else str(self.plan)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Logits (B, K, D, H, W) of images (B, C, D, H, W), float32 on the CPU."""
+        if not self._forwards:
+            self._load()
+        return _combine(self._forwards, self._models[0].card.labels, image, tta=self._tta)
+
+    def choose(self, image: Tensor, num_passes: int) -> RuntimeChosen:
+        """Decide how to compute, which `is_open`.
+
+        Args:
+            image: A batch of windows (B, C, D, H, W), float32 on the CPU.
+            num_passes: Forward passes of such batches that lie ahead.
+
+        Returns:
+            What was decided and why.
+        """
+        self.is_open = False
+        passes = num_passes * len(self._models) * (8 if self._tta else 1)
+        activate = self._models[0].card.labels.probabilities
+        self.plan, first, event = choose_runtime(
+            self._models[0].network,
+            self.plan,
+            image,
+            precision=self._precision,
+            num_passes=passes,
+            probabilities=activate,
+        )
+        self._forwards = [first, *(load_runtime(self.plan, model.network) for model in self._models[1:])]
+        return event
+
+    def _load(self) -> None:
+        self._forwards = [load_runtime(self.plan, model.network) for model in self._models]
+
+
+def _usual_plan(
+    model: Model, device: str, precision: PrecisionChoice, runtime: RuntimeName | Literal["auto"] | None
+) -> RuntimePlan:
+    """What is taken without trying: the named or most ordinary runtime, in the precision of the validation."""
+    name = runtimes_of(model.network)[0] if runtime is None or runtime == "auto" else runtime
+    if precision != "auto":
+        return RuntimePlan(name, device, precision)
+    validated: Precision = "fp32" if model.execution is None else model.execution["precision"]
+    plan = RuntimePlan(name, device, validated)
+    return plan if has_precision(device, validated) and plan.fits(model.network) else RuntimePlan(name, device, "fp32")
+
+
+def _combine(forwards: Sequence[Forward], labels: LabelScheme, image: Tensor, *, tta: bool) -> Tensor:
+    """The logits of one network, or those whose probabilities are the mean over networks and mirrorings."""
+    if len(forwards) == 1 and not tta:
+        return forwards[0](image)
+    mirrorings = [axes for count in range(4 if tta else 1) for axes in combinations((2, 3, 4), count)]
+    # The logarithms of mean probabilities are logits again, and can be stitched like those of one network.
+    inside, outside = None, None
+    for forward in forwards:
+        for axes in mirrorings:
+            logits = forward(image.flip(axes) if axes else image).flip(axes).float()
+            is_softmax = labels.activation == "softmax"
+            log_p = F.log_softmax(logits, dim=1) if is_softmax else F.logsigmoid(logits)
+            inside = log_p if inside is None else torch.logaddexp(inside, log_p)
+            if not is_softmax:
+                log_q = F.logsigmoid(-logits)
+                outside = log_q if outside is None else torch.logaddexp(outside, log_q)
+    assert inside is not None
+    return inside if outside is None else inside - outside

@@ -1,0 +1,268 @@
+from __future__ import annotations
+
+import csv
+import io
+import json
+import subprocess
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from lunet_cli.cli.bench import SORT_KEYS, parse_size
+from lunet_cli.errors import ConfigError
+from lunet_cli.render.bench_tables import bench_table
+from lunet_cli.results.benchmarking import BenchResult, BenchRow, Ceiling, Latency
+from lunet_cli.results.events import CaseFailed
+
+CallLunet = Callable[..., "subprocess.CompletedProcess[str]"]
+TINY = ("--size", "16", "--runs", "2", "--warmup", "1", "--threads", "1", "--device", "cpu")
+KEYS: dict[str, Any] = {
+    "arch": str,
+    "input_shape": list,
+    "runtime": str,
+    "precision": str,
+    "device": str,
+    "num_threads": int,
+    "parameters": int,
+    "macs": int,
+    "flops": int,
+    "latency_ms": dict,
+    "throughput_per_s": float,
+    "peak_memory_mib": float,
+    "size_on_disk_bytes": int,
+    "peak_share": float,
+    "mode": str,
+    "ptflops_macs": int,
+    "activation_mib": float,
+    "gflop_per_s": float,
+    "bandwidth_share": float,
+    "energy_j": float | None,
+    "num_runs": int,
+    "ratio": float,
+}
+
+
+@pytest.fixture(scope="module")
+def measured(run_lunet, tmp_path_factory: pytest.TempPathFactory) -> tuple[list[dict[str, Any]], Path, str]:
+    """Rows of a real measurement, the file that it saved, and what it said meanwhile."""
+    folder = tmp_path_factory.mktemp("bench")
+    names = ("--arch", "lunet_small_1f", "--arch", "unet_small_1f")
+    done = run_lunet("bench", *names, *TINY, "--sort", "name", "--json", "--save", "old.json", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout), folder / "old.json", done.stderr
+
+
+def test_json_rows_have_the_agreed_keys_and_types(measured) -> None:
+    rows, _, _ = measured
+    assert [row["arch"] for row in rows] == ["lunet_small_1f", "unet_small_1f"]
+    for row in rows:
+        assert {key: value for key, value in row.items() if key in KEYS and not isinstance(value, KEYS[key])} == {}
+        assert row.keys() >= KEYS.keys()
+        assert set(row["latency_ms"]) == {"median", "iqr", "p95"}
+        assert row["input_shape"] == [1, 1, 16, 16, 16]
+        assert row["num_runs"] == 2
+    assert rows[0]["ratio"] == 1
+
+
+def test_progress_goes_to_stderr(measured) -> None:
+    _, _, progress = measured
+    assert "2 rows, in turns" in progress
+    assert "prepared 2 of 2: unet_small_1f, torch fp32 on cpu, 16x16x16, 1 thread" in progress
+    assert "timed 4 of 4 passes" in progress
+
+
+def test_saved_file_has_machine_versions_and_ceilings(measured) -> None:
+    rows, path, _ = measured
+    saved = json.loads(path.read_text())
+    assert saved["rows"] == rows
+    assert saved["machine"]
+    assert {"lunet", "torch", "python"} <= saved["versions"].keys()
+    (ceiling,) = saved["ceilings"]
+    assert ceiling["gflop_per_s"] > 0
+    assert ceiling["copy_gb_per_s"] > 0
+
+
+def pretend(monkeypatch: pytest.MonkeyPatch, *rows: BenchRow, failures: tuple[CaseFailed, ...] = ()) -> None:
+    """Let the job return these rows at once."""
+    result = BenchResult(rows, failures, (), "a machine", {}, "")
+    monkeypatch.setattr("lunet_cli.engine.benchmarking.benchmark.benchmark", lambda *_: result)
+
+
+def test_compare_puts_the_saved_rows_beside_the_new(call_lunet: CallLunet, monkeypatch, tmp_path: Path) -> None:
+    pretend(monkeypatch, make_row("lunet_small_1f", "torch", "fp32", scale=1))
+    assert call_lunet("bench", *ONE, "--save", "old.json", cwd=tmp_path).returncode == 0
+    pretend(monkeypatch, make_row("lunet_small_1f", "torch", "fp32", scale=0.5))
+    done = call_lunet("bench", *ONE, "--csv", "--compare", "old.json", cwd=tmp_path)
+    (row,) = csv.DictReader(io.StringIO(done.stdout))
+    assert (row["input_shape"], row["before_ms"], row["before_ratio"]) == ("1x1x64x64x64", "12345.6", "0.5")
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_comparison_without_a_common_row_is_said(call_lunet: CallLunet, monkeypatch, tmp_path: Path) -> None:
+    pretend(monkeypatch, make_row("lunet_small_1f", "torch", "fp32", scale=1))
+    call_lunet("bench", *ONE, "--save", "old.json", cwd=tmp_path)
+    pretend(monkeypatch, make_row("unet_small_1f", "torch", "fp32", scale=1))
+    done = call_lunet("bench", *ONE, "--compare", "old.json", cwd=tmp_path)
+    assert "warning: old.json has none of these rows" in done.stderr
+
+
+def test_row_that_fails_ends_with_exit_code_1(call_lunet: CallLunet, monkeypatch, tmp_path: Path) -> None:
+    row = make_row("lunet_small_1f", "torch", "fp32", scale=1)
+    pretend(monkeypatch, row, failures=(CaseFailed("another", "another: it died"),))
+    done = call_lunet("bench", *ONE, "--json", cwd=tmp_path)
+    assert done.returncode == 1
+    assert [found["arch"] for found in json.loads(done.stdout)] == ["lunet_small_1f"]
+
+
+def test_nothing_measured(call_lunet: CallLunet, monkeypatch, tmp_path: Path) -> None:
+    pretend(monkeypatch, failures=(CaseFailed("one", "one: it died"),))
+    outputs = [call_lunet("bench", *ONE, *option, cwd=tmp_path).stdout for option in ([], ["--json"], ["--csv"])]
+    assert outputs == ["nothing was measured\n", "[]\n", ""]
+
+
+BAD_CONFIG = "model:\n  architecture: lunet_small_4f\n channels: 1\n"
+ONE = ("--arch", "lunet_small_1f")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        ((), 2, "nothing to measure: name a CONFIG, a CHECKPOINT, or presets"),
+        (("--arch", "lunet_smal_4f"), 2, "'lunet_smal_4f' is no preset. Did you mean lunet_small_4f"),
+        (("--family", "lunnet"), 2, "--family lunnet: unknown family. Did you mean lunet"),
+        ((*ONE, "--size", "8"), 2, "size 8x8x8: lunet_small_1f halves each axis"),
+        ((*ONE, "--size", "64x64"), 2, "--size 64x64: is no size"),
+        ((*ONE, "--size", "0"), 2, "--size 0: is no size"),
+        ((*ONE, "--size", "4096", "--batch", "64"), 1, "needs about"),
+        ((*ONE, "--runtime", "tensorrt"), 2, "--runtime tensorrt: is none of its values"),
+        ((*ONE, "--precision", "int8"), 2, "--precision int8: is none of its values"),
+        ((*ONE, "--device", "tpu"), 2, "--device tpu: is none of its values"),
+        ((*ONE, "--device", "cpu", "--precision", "fp16"), 1, "precision fp16: is not available on this cpu"),
+        ((*ONE, "--train", "--runtime", "onnx"), 2, "--train: the runtime onnx computes forward passes only"),
+        ((*ONE, "--train", "--size", "16"), 2, "--train with size 16x16x16: one voxel is left"),
+        ((*ONE, "--sort", "beauty"), 2, "--sort beauty: unknown column"),
+        ((*ONE, "--baseline", "onnx"), 2, "--baseline onnx: no row is that"),
+        ((*ONE, "--json", "--csv"), 2, "--json and --csv: choose one"),
+        ((*ONE, "--save", "absent/new.json"), 1, "absent/new.json: there is no folder absent"),
+        ((*ONE, "--compare", "absent.json"), 2, "absent.json: there is no such file"),
+        ((*ONE, "--compare", "bad.yaml"), 2, "bad.yaml: cannot be read as JSON"),
+        (("bad.yaml",), 2, "bad.yaml:3: no valid YAML"),
+        (("absent.yaml",), 2, "absent.yaml: there is no such file"),
+        (("absent.pt",), 1, "absent.pt: there is no such"),
+        (("bad.pt",), 1, "bad.pt: "),
+    ],
+)
+def test_mistake_is_one_line(call_lunet: CallLunet, tmp_path: Path, arguments, code: int, message: str) -> None:
+    (tmp_path / "bad.yaml").write_text(BAD_CONFIG)
+    (tmp_path / "bad.pt").write_bytes(b"not a checkpoint")
+    done = call_lunet("bench", *arguments, cwd=tmp_path)
+    errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert (done.returncode, len(errors), done.stdout) == (code, 1, ""), done.stderr
+    assert message in errors[0]
+
+
+@pytest.mark.parametrize("option", ["--threads", "--batch", "--runs", "--channels", "--classes"])
+def test_zero_is_refused(call_lunet: CallLunet, tmp_path: Path, option: str) -> None:
+    done = call_lunet("bench", *ONE, option, "0", cwd=tmp_path)
+    assert done.returncode == 2
+    assert option in done.stderr
+
+
+@pytest.mark.parametrize(("text", "size"), [("64", (64, 64, 64)), ("96X96x64", (96, 96, 64))])
+def test_sizes(text: str, size: tuple[int, int, int]) -> None:
+    assert parse_size(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "a", "-1", "1x2", "1x2x3x4", "4097", "0x1x1", "1.5", "²"])
+def test_what_is_no_size(text: str) -> None:
+    with pytest.raises(ConfigError):
+        parse_size(text)
+
+
+def make_row(arch: str, runtime: str, precision: str, *, scale: float, parameters: int = 5_340_889) -> BenchRow:
+    return BenchRow(
+        arch=arch,
+        source=None,
+        mode="forward",
+        input_shape=(1, 1, 64, 64, 64),
+        out_channels=1,
+        runtime=runtime,
+        precision=precision,
+        device="cpu",
+        num_threads=2,
+        parameters=parameters,
+        macs=102_107_185_152,
+        flops=204_214_370_304,
+        ptflops_macs=102_407_185_152,
+        size_on_disk_bytes=21_463_719,
+        activation_mib=1234.5,
+        latency_ms=Latency(12_345.6 * scale, 1_234.5 * scale, 23_456.7 * scale),
+        num_runs=10,
+        throughput_per_s=0.0812 / scale,
+        gflop_per_s=1_654.2 / scale,
+        peak_share=0.987,
+        bandwidth_share=0.123,
+        peak_memory_mib=14_321.0,
+        energy_j=None,
+        ratio=scale,
+    )
+
+
+def render(*rows: BenchRow, width: int) -> str:
+    ceiling = Ceiling("cpu", 2, "fp32", 183.0, 33.6)
+    console = Console(width=width, file=io.StringIO(), highlight=False)
+    console.print(bench_table(BenchResult(rows, (), (ceiling,), "a machine", {}, "eager")))
+    printed: str = console.file.getvalue()  # type: ignore[attr-defined]
+    return printed
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_table_has_every_number_whole(width: int) -> None:
+    rows = [
+        make_row("unetpp_large_24f", "torch-compile", "bf16", scale=1),
+        make_row("lunetpp_large_24f", "eager", "fp32", scale=1.25, parameters=637_153),
+    ]
+    printed = render(*rows, width=width)
+    assert max(map(len, printed.splitlines())) <= width
+    words = set(printed.split())
+    costs = {"5,340,889", "637,153", "20.5", "102", "204", "1234"}
+    speeds = {"12346", "1234", "23457", "0.0812", "1654", "98.7", "12.3", "14321", "1.00"}
+    slower = {"15432", "1543", "29321", "0.065", "1323", "1.25"}
+    assert costs | speeds | slower <= words, printed
+    assert {"unetpp_large_24f", "lunetpp_large_24f", "torch-compile", "eager", "bf16", "fp32"} <= words
+
+
+def test_what_all_rows_share_stands_above_them() -> None:
+    printed = render(make_row("a", "torch", "fp32", scale=1), make_row("b", "eager", "fp32", scale=1), width=80)
+    assert printed.splitlines()[0] == "forward pass, 64x64x64, batch 1, 1 to 1 channels, fp32, on cpu, 2 threads"
+    assert printed.count("fp32") == 2, "in the head and beside the ceiling"
+
+
+def test_table_says_how_it_counts_and_compares() -> None:
+    printed = render(make_row("a", "torch", "fp32", scale=1), width=80)
+    assert "1 MAC = 2 FLOP" in printed
+    assert "ratio: time as a multiple of that of eager" in printed
+    assert "183 GFLOP/s in fp32 and 33.6 GB/s" in " ".join(printed.split())
+
+
+def test_table_of_a_comparison() -> None:
+    row = replace(make_row("a", "torch", "fp32", scale=1), before_ms=6172.8, before_ratio=2.0)
+    (line,) = [line for line in render(row, width=80).splitlines() if "6173" in line]
+    assert line.split() == ["a", "6173", "12346", "2.00"]
+
+
+def test_every_sort_key_orders_rows_from_good_to_bad() -> None:
+    good = make_row("a", "torch", "fp32", scale=1)
+    bad = replace(
+        make_row("b", "torch", "fp32", scale=2, parameters=9_999_999),
+        macs=10**12,
+        flops=2 * 10**12,
+        size_on_disk_bytes=10**9,
+        activation_mib=9e9,
+        peak_memory_mib=9e9,
+    )
+    assert [name for name, key in SORT_KEYS.items() if not key(good) < key(bad)] == []
