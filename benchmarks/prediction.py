@@ -1,10 +1,11 @@
 """Time and peak memory of segmenting a large CT volume, beside MONAI's sliding windows, each in a process of its own.
 
     python benchmarks/prediction.py [--size 600x512x512] [--precision bf16 fp32] [--rounds 1]
+    python benchmarks/prediction.py --runtimes eager/fp32 torch/fp32 torch/bf16 auto/auto
 
 Both get the same int16 volume, network (lunet_small_4f, two labels and background), arithmetic, memory layout, window
 96^3, overlap 0.5, Gaussian weights and windows per batch, and end with a label map in memory. `whole command` is
-`lunet predict` from a .nii.gz file to a .nii.gz file.
+`lunet predict` from a .nii.gz file to a .nii.gz file; with --runtimes, that command alone is compared between runtimes.
 """
 
 from __future__ import annotations
@@ -84,15 +85,35 @@ def run_candidate(name: str, folder: Path, precision: str) -> dict[str, float]:
     return {"seconds": time.perf_counter() - read, "reading": read - start, "mib": _peak_mib()}
 
 
-def run_command(folder: Path, precision: str) -> dict[str, float]:
+def run_command(folder: Path, runtime: str, precision: str) -> dict[str, float]:
     """The whole command in a child process."""
     program = Path(sys.executable).with_name("lunet")
-    command = [program, "predict", folder / "model.pt", folder / "ct.nii.gz", "-o", folder / f"out_{precision}"]
+    output = folder / f"{runtime}_{precision}.nii.gz"
+    command = [program, "predict", folder / "model.pt", folder / "ct.nii.gz", "-o", output, "--explain"]
+    options = ["--precision", precision, "--runtime", runtime]
     start = time.perf_counter()
-    subprocess.run([*map(str, command), "--precision", precision], check=True, capture_output=True)
+    done = subprocess.run([*map(str, command), *options], check=True, capture_output=True, encoding="utf-8")
     seconds = time.perf_counter() - start
-    (folder / f"out_{precision}" / "ct.nii.gz").unlink()
+    print(done.stdout, file=sys.stderr)
+    labels = sitk.GetArrayFromImage(sitk.ReadImage(str(output)))
+    output.unlink()
+    np.save(folder / f"{runtime}_{precision}.npy", labels)
     return {"seconds": seconds, "mib": _peak_mib(resource.RUSAGE_CHILDREN)}
+
+
+def compare_runtimes(folder: Path, runtimes: list[str]) -> None:
+    """Time of the whole command with each RUNTIME/PRECISION, and how far its label map is that of the first."""
+    first: np.ndarray | None = None
+    for name in runtimes:
+        found = measure("whole command", folder, name)
+        labels = np.load(folder / f"{name.replace('/', '_')}.npy")
+        first = labels if first is None else first
+        common = [np.count_nonzero((first == value) & (labels == value)) for value in (1, 2)]
+        sizes = [np.count_nonzero(first == value) + np.count_nonzero(labels == value) for value in (1, 2)]
+        agreement = " ".join(
+            f"{2 * both / size if size else 1.0:.5f}" for both, size in zip(common, sizes, strict=True)
+        )
+        print(f"{name:16}{found['seconds']:>10.1f} s{found['mib']:>10.0f} MiB  Dice {agreement}", flush=True)
 
 
 def _peak_mib(who: int = resource.RUSAGE_SELF) -> float:
@@ -111,6 +132,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", default="600x512x512", help="voxels (z, y, x)")
     parser.add_argument("--precision", nargs="+", default=["bf16", "fp32"])
+    parser.add_argument("--runtimes", nargs="+", metavar="RUNTIME/PRECISION", help="compare these instead")
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--candidate", choices=CANDIDATES, help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
@@ -119,7 +141,7 @@ def main() -> None:
         precision = arguments.precision[0]
         is_command = arguments.candidate == "whole command"
         found = (
-            run_command(arguments.folder, precision)
+            run_command(arguments.folder, *(precision.split("/") if "/" in precision else ("torch", precision)))
             if is_command
             else run_candidate(arguments.candidate, arguments.folder, precision)
         )
@@ -130,6 +152,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_files(folder, (depth, height, width))
+        if arguments.runtimes:
+            compare_runtimes(folder, arguments.runtimes)
+            return
         print(f"{'':16}{'precision':>10}{'seconds':>10}{'peak MiB':>10}")
         for _ in range(arguments.rounds):
             for precision in arguments.precision:

@@ -85,7 +85,7 @@ def bench(
         str | None,
         typer.Option(
             metavar="NAME[/NAME]",
-            help="What ratios refer to: a preset, runtime, precision or several; the first row if not given.",
+            help="What speed is compared with: a preset, runtime, precision or several; else the first row.",
         ),
     ] = None,
     as_json: AsJson = False,

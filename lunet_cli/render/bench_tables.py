@@ -55,7 +55,7 @@ def _speed_table(rows: Sequence[BenchRow], varying: set[str]) -> Table:
     names = ["", "ms", "IQR", "p95", "per s", "GFLOP\n/s", "% of\npeak", "% of\ncopy", "peak\nMiB"]
     has_energy = any(row.energy_j is not None for row in rows)
     has_ratio = any(row.ratio is not None for row in rows)
-    table = _columns(*names, *(["J"] if has_energy else []), *(["ratio"] if has_ratio else []))
+    table = _columns(*names, *(["J"] if has_energy else []), *(["times\nas fast"] if has_ratio else []))
     for row in rows:
         latency = row.latency_ms
         numbers = [latency.median, latency.iqr, latency.p95, row.throughput_per_s, row.gflop_per_s]
@@ -87,7 +87,7 @@ def _notes(result: BenchResult) -> Text:
         f"peak, copy: a matrix product and a copy of memory here reach {peaks}.",
     ]
     if result.baseline:
-        lines.append(f"ratio: time as a multiple of that of {result.baseline}; 0.5 is twice as fast.")
+        lines.append(f"times as fast: as {result.baseline}, by the medians.")
     return Text("\n".join(lines), style="dim")
 
 

@@ -127,7 +127,7 @@ class BenchRow:
         bandwidth_share: Bytes per second that convolutions and pooling move at least, as a share of those of a copy.
         peak_memory_mib: Peak of the process while it was timed, with Python and its libraries; on CUDA, of tensors.
         energy_j: Joules of the processor package per pass; None where it does not tell.
-        ratio: Median as a multiple of that of the baseline; None without one.
+        ratio: How many times as fast as the baseline, by the medians; None without one.
         before_ms: Median of the same row in the file that is compared with.
         before_ratio: Median as a multiple of that.
     """

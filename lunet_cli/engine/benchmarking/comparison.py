@@ -60,7 +60,7 @@ def require_baseline(baseline: str | None, plans: Sequence[RowPlan]) -> None:
 
 
 def with_ratios(rows: Sequence[BenchRow], baseline: str | None) -> tuple[list[BenchRow], str]:
-    """Add to each row its median as a multiple of that of the baseline.
+    """Add to each row how many times as fast as the baseline it is.
 
     Args:
         rows: The rows.
@@ -158,7 +158,7 @@ def _names(arch: str, row: RowPlan | BenchRow) -> set[str]:
 
 
 def _with_ratio(row: BenchRow, baseline: BenchRow) -> BenchRow:
-    return replace(row, ratio=row.latency_ms.median / baseline.latency_ms.median)
+    return replace(row, ratio=baseline.latency_ms.median / row.latency_ms.median)
 
 
 def _kinship(row: BenchRow, other: BenchRow) -> tuple[bool, int]:

@@ -2,7 +2,8 @@
 
 For one window with few channels PyTorch takes a convolution of its own instead of oneDNN's, which is several times
 faster. On a CPU in fp32, `torch` therefore folds the normalisation away and calls oneDNN itself, with weights laid out
-once. In half precision PyTorch takes oneDNN by itself, and the network runs as it did when it was validated.
+once. In half precision PyTorch takes oneDNN by itself, and the network runs as it did when it was validated; so does
+MedNeXt, whose normalisation cannot be folded and whose depthwise convolutions gain nothing from oneDNN.
 """
 
 from __future__ import annotations
@@ -40,9 +41,9 @@ def load_torch(
     # A window of one sample and in the plain layout, as a user of PyTorch would write it, is what others compare with.
     layout = name != "eager" and prefers_channels_last(network.spec, device, precision)
     plan = ExecutionPlan(device, precision, layout, compile=name == "torch-compile")
-    if name == "torch" and device == "cpu" and precision == "fp32":
-        network = FoldedNetwork(network) if can_fold(network) else network
-        _call_onednn(network, channels_last=layout)
+    if name == "torch" and device == "cpu" and precision == "fp32" and can_fold(network):
+        network = FoldedNetwork(network)
+        _call_onednn(network)
     network = plan.place(network)
     compute = _compiled(network) if plan.compile else network
 
@@ -60,11 +61,10 @@ class _OneDnnConvolution(nn.Module):
         `use_mkldnn` in PyTorch's aten/src/ATen/native/Convolution.cpp asks for a batch or for many channels and rows.
     """
 
-    def __init__(self, convolution: nn.Conv3d, *, channels_last: bool) -> None:
+    def __init__(self, convolution: nn.Conv3d) -> None:
         super().__init__()
-        layout = torch.channels_last_3d if channels_last else torch.contiguous_format
         assert convolution.bias is not None
-        self.weight = nn.Buffer(convolution.weight.detach().contiguous(memory_format=layout))
+        self.weight = nn.Buffer(convolution.weight.detach())
         self.bias = nn.Buffer(convolution.bias.detach())
         self.geometry = (convolution.padding, convolution.stride, convolution.dilation, convolution.groups)
 
@@ -73,12 +73,35 @@ class _OneDnnConvolution(nn.Module):
         return output
 
 
-def _call_onednn(network: nn.Module, *, channels_last: bool) -> None:
+class _Doubling(nn.Module):
+    """A transposed convolution with kernel and stride 2 as a matrix product, in the layout of its neighbours.
+
+    PyTorch's own gives the plain layout, and what follows has to be copied.
+    """
+
+    def __init__(self, convolution: nn.ConvTranspose3d) -> None:
+        super().__init__()
+        assert convolution.bias is not None
+        weight = convolution.weight.detach().permute(0, 2, 3, 4, 1)  # input, z, y, x, output
+        self.weight = nn.Buffer(weight.flatten(1).contiguous())
+        self.bias = nn.Buffer(convolution.bias.detach().repeat(8))
+
+    def forward(self, x: Tensor) -> Tensor:
+        batch, channels, depth, height, width = x.shape
+        rows = x.permute(0, 2, 3, 4, 1).reshape(-1, channels)
+        doubled = torch.addmm(self.bias, rows, self.weight).view(batch, depth, height, width, 2, 2, 2, -1)
+        doubled = doubled.permute(0, 1, 4, 2, 5, 3, 6, 7).reshape(batch, 2 * depth, 2 * height, 2 * width, -1)
+        return doubled.permute(0, 4, 1, 2, 3)
+
+
+def _call_onednn(network: nn.Module) -> None:
     if not torch.backends.mkldnn.is_available():
         return
     for name, module in list(network.named_modules()):
         if isinstance(module, nn.Conv3d):
-            network.set_submodule(name, _OneDnnConvolution(module, channels_last=channels_last))
+            network.set_submodule(name, _OneDnnConvolution(module))
+        elif isinstance(module, nn.ConvTranspose3d):
+            network.set_submodule(name, _Doubling(module))
 
 
 def _compiled(network: SegmentationNetwork) -> Forward:
