@@ -201,6 +201,8 @@ def predict_table(result: PredictResult) -> RenderableType:
 
 def runtime_table(result: PredictResult) -> RenderableType:
     """Which runtimes were tried, and why one was taken."""
+    if result.choice is None and not result.predicted:
+        return Text("\nNothing was computed.")
     if result.choice is None:
         return Text(f"\nComputed with {result.plan}, as asked; --runtime auto tries others.")
     table = _columns("runtime", "ms per pass", "difference")

@@ -59,7 +59,8 @@ class RoundDone(Event):
     @property
     def is_tenth(self) -> bool:
         """Whether another tenth of all passes is done."""
-        return 10 * self.num_passes // self.total > 10 * (self.num_passes - self.num_new) // self.total
+        total = max(1, self.total)
+        return 10 * self.num_passes // total > 10 * (self.num_passes - self.num_new) // total
 
     def __str__(self) -> str:
         return f"timed {self.num_passes} of {self.total} passes"

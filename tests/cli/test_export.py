@@ -56,7 +56,7 @@ def test_export_and_predict_by_the_real_command(
     done = run_lunet("export", tmp_path, "--format", "onnx", "--json", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)
-    assert result["files"] == [str(tmp_path / "best_model.onnx"), str(tmp_path / "best_model.json")]
+    assert result["files"] == [str(tmp_path / "best_model.onnx"), str(tmp_path / "best_model.onnx.json")]
     assert result["agreement"]["dice"] == 1.0
     (tmp_path / "in").mkdir()
     image = sitk.GetImageFromArray(np.full((8, 8, 8), 200, np.int16))

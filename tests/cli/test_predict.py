@@ -139,7 +139,14 @@ def test_interruption_tells_how_to_go_on(tmp_path: Path, make_threshold_model) -
         write(tmp_path / f"in/{index:02d}.nii.gz", large)
     program = Path(sys.executable).with_name("lunet")
     command = [program, "predict", model, tmp_path / "in", "-o", tmp_path / "out", "--threads", "1"]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, encoding="utf-8")
+    process = subprocess.Popen(
+        command,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        encoding="utf-8",
+        # Tests that a shell runs in the background inherit that the signal is ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
     while not list((tmp_path / "out").glob("*.nii.gz")) if (tmp_path / "out").exists() else True:
         time.sleep(0.02)
     process.send_signal(signal.SIGINT)

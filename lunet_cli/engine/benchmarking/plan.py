@@ -14,8 +14,15 @@ from lunet_cli.engine.benchmarking.complexity import Complexity, count_complexit
 from lunet_cli.engine.benchmarking.memory import Need, available, estimate_need
 from lunet_cli.engine.benchmarking.rows import AUTO, RowPlan
 from lunet_cli.engine.benchmarking.subjects import Subject, default_shape, find_subjects, with_channels
-from lunet_cli.engine.networks.execution import Precision, resolve_device
-from lunet_cli.engine.runtimes.runtime import RUNTIMES, RuntimeName, RuntimePlan, has_precision, require_installed
+from lunet_cli.engine.networks.execution import Precision
+from lunet_cli.engine.runtimes.runtime import (
+    RUNTIMES,
+    RuntimeName,
+    RuntimePlan,
+    device_for,
+    has_precision,
+    require_installed,
+)
 from lunet_cli.errors import ConfigError, DataError, DeviceError, LunetError
 from lunet_cli.results.events import Caution
 
@@ -124,7 +131,7 @@ def _plans_of(subject: Subject, options: BenchOptions) -> Iterator[RowPlan]:
             shape=(batch, spec.in_channels, *size),
             runtime=runtime,
             precision=precision or (AUTO if runtime == AUTO else "fp32"),
-            device=resolve_device(device),
+            device=device_for(runtime, device),
             num_threads=threads,
             mode="training step" if options.training else "forward",
             warmup_runs=runs.warmup_runs if options.warmup_runs is None else options.warmup_runs,

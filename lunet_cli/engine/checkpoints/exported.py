@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from lunet_cli.engine.runtimes.exported import GraphFormat, format_of
+from lunet_cli.engine.runtimes.exported import METADATA_KEY, GraphFormat, format_of
 from lunet_cli.engine.runtimes.runtime import require_packages
 from lunet_cli.errors import CheckpointError
 
@@ -87,6 +87,6 @@ def _read_safetensors_metadata(path: Path) -> str:
 
     try:
         with safe_open(path, framework="pt") as file:
-            return str((file.metadata() or {}).get("lunet", ""))
+            return str((file.metadata() or {}).get(METADATA_KEY, ""))
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"{path}: is damaged or no safetensors file ({error})") from None

@@ -100,7 +100,12 @@ def _knows_its_network(path: Path) -> CheckpointError:
 
 def _load_exported(path: Path) -> Model:
     values = read_metadata(path)
-    card = ModelCard.from_dict(values)
+    try:
+        card = ModelCard.from_dict(values)
+        window = None if values["takes_whole_volumes"] else card.window
+        architecture, execution, config = values["architecture"], values["execution"], values["config"]
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{path}: what it says of itself is incomplete ({error!r})") from None
     network: SegmentationNetwork | ExportedGraph
     graph_format = format_of(path)
     if graph_format is not None:
@@ -110,8 +115,7 @@ def _load_exported(path: Path) -> Model:
         network = build_network(card.network).eval()
         check_weights(weights, network, path)
         network.load_state_dict(weights)
-    window = None if values["takes_whole_volumes"] else card.window
-    return Model(path, card, network, window, values["architecture"], values["execution"], values["config"])
+    return Model(path, card, network, window, architecture, execution, config)
 
 
 def _load_authors_model(path: Path, values: dict[str, Any], architecture: str | None) -> Model:

@@ -33,6 +33,7 @@ from lunet_cli.engine.evaluation.summary import NUM_RESAMPLES, SEED, summarize
 from lunet_cli.engine.evaluation.surface import field_of_view_diagonal_mm
 from lunet_cli.engine.inference.predictor import PredictionOptions, Predictor, errors_of
 from lunet_cli.engine.run_folder import BEST, versions
+from lunet_cli.engine.runtimes.exported import ExportedGraph
 from lunet_cli.errors import CheckpointError, ConfigError, DataError, LunetError
 from lunet_cli.results.evaluation import CaseScore, CaseScored, EvalResult
 from lunet_cli.results.events import CaseFailed, Caution, Event, Notice
@@ -304,11 +305,13 @@ def _evaluation_name(predictor: Predictor, data: Path | None, split: SplitName) 
     model = predictor.models[0]
     parts: list[str] = [split]
     parts += [] if data is None else [data.resolve().name]
-    parts += [] if model.path.name == BEST else [model.path.stem]
+    is_graph = isinstance(model.network, ExportedGraph)
+    parts += [] if model.path.name == BEST else [model.path.name.replace(".", "_") if is_graph else model.path.stem]
     parts += [f"ensemble_of_{len(predictor.models)}"] if len(predictor.models) > 1 else []
     options, usual = predictor.options, PredictionOptions()
     window = "x".join(map(str, options.window)) if isinstance(options.window, tuple) else options.window
     parts += ["tta"] if options.tta else []
+    parts += [f"runtime_{options.runtime}"] if options.runtime is not None else []
     parts += [f"window_{window}"] if window is not None else []
     parts += [f"overlap_{options.overlap:g}"] if options.overlap != usual.overlap else []
     return "_".join(parts)

@@ -103,7 +103,7 @@ def export(
             runtime, agreement = _compare(model, partial, windows, origin)
             _require_agreement(agreement, options)
             described = {**metadata, "agreement": asdict(agreement), "machine": machine_name()}
-            partial.with_suffix(".json").write_text(json.dumps(described, indent=2) + "\n", encoding="utf-8")
+            _description_of(partial).write_text(json.dumps(described, indent=2) + "\n", encoding="utf-8")
             files = _move(Path(folder), path)
     except OSError as error:
         raise OutputError(f"{path}: cannot be written ({error.strerror or error})") from None
@@ -126,10 +126,15 @@ def _target(model: Model, options: ExportOptions) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"{path.parent}: cannot be made ({error.strerror or error})") from None
-    for taken in (path, path.with_suffix(".json")):
+    weights = [path.with_suffix(".bin")] if options.format == "openvino" else []
+    for taken in (path, *weights, _description_of(path)):
         if taken.exists():
             raise OutputError(f"{taken}: is there already", hint="Name another file with -o, or remove this one.")
     return path
+
+
+def _description_of(path: Path) -> Path:
+    return path.with_name(f"{path.name}.json")
 
 
 def _describe(model: Model, options: ExportOptions) -> dict[str, Any]:

@@ -149,10 +149,10 @@ def _write_safetensors(
     weights: Weights,
     calibration: Sequence[Tensor],
 ) -> None:
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     assert not calibration
     tensors = {name: tensor.contiguous() for name, tensor in copy.deepcopy(network).state_dict().items()}
     if weights == "fp16":  # kernels only: a running variance may leave the range of fp16
         tensors = {name: tensor.half() if tensor.ndim == 5 else tensor for name, tensor in tensors.items()}
-    save_file(tensors, path, metadata={METADATA_KEY: json.dumps(metadata)})
+    path.write_bytes(save(tensors, metadata={METADATA_KEY: json.dumps(metadata)}))

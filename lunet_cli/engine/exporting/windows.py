@@ -21,6 +21,7 @@ from lunet_cli.results.events import Caution, Event
 
 _PER_VOLUME = 2
 _OVERLAP = 0.5
+_LARGEST_EDGE = 128  # of a network that sees whole volumes
 
 
 def windows_of_files(
@@ -58,8 +59,12 @@ def _collect(volumes: Iterator[list[sitk.Image]], model: Model, max_windows: int
     """From each volume the window in the middle and the first one, until there are enough."""
     found: list[Tensor] = []
     for channels in volumes:
+        if len(channels) != model.card.network.in_channels:
+            wanted = model.card.network.in_channels
+            raise DataError(f"a volume to compare on has {len(channels)} channels, and the network takes {wanted}")
         image, _ = model.card.preprocessing.apply(channels)
-        window: Size = model.window or image.size
+        depth, height, width = (min(size, _LARGEST_EDGE) for size in image.size)
+        window: Size = model.window or (depth, height, width)
         stitcher = Stitcher(image, window=window, overlap=_OVERLAP, on_planes=lambda logits, first: None)
         middle = len(stitcher.starts) // 2
         for index in sorted({middle, 0}, reverse=True)[:_PER_VOLUME]:

@@ -12,16 +12,20 @@ from torch import Tensor
 
 from lunet_cli.engine.checkpoints.models import Model
 from lunet_cli.engine.data.labels import LabelScheme
-from lunet_cli.engine.networks.execution import Precision, resolve_device
+from lunet_cli.engine.networks.execution import Precision
 from lunet_cli.engine.runtimes.choice import choose_runtime
+from lunet_cli.engine.runtimes.exported import ExportedGraph
 from lunet_cli.engine.runtimes.runtime import (
     Forward,
     RuntimeName,
     RuntimePlan,
+    device_for,
     has_precision,
     load_runtime,
+    require_fitting,
     runtimes_of,
 )
+from lunet_cli.errors import ConfigError
 from lunet_cli.results.runtimes import RuntimeChosen
 
 PrecisionChoice = Literal["auto", "fp32", "bf16", "fp16"]
@@ -53,8 +57,11 @@ class Ensemble:
         self._models = tuple(models)
         self._precision = precision
         self._tta = tta
-        self.is_open = runtime == "auto"
-        self.plan = _usual_plan(models[0], resolve_device(device), precision, runtime)
+        # A choice holds for all networks, and files of several formats leave little.
+        self.is_open = runtime == "auto" and (len(models) == 1 or not any(_is_graph(model) for model in models))
+        self.plan = _usual_plan(models, device, precision, runtime)
+        for model in models:
+            require_fitting(self.plan, model.network)
         self._forwards: list[Forward] = []
         if not self.is_open:
             self._load()
@@ -97,15 +104,28 @@ class Ensemble:
 
 
 def _usual_plan(
-    model: Model, device: str, precision: PrecisionChoice, runtime: RuntimeName | Literal["auto"] | None
+    models: Sequence[Model],
+    choice: Literal["auto", "cpu", "cuda", "mps"],
+    precision: PrecisionChoice,
+    runtime: RuntimeName | Literal["auto"] | None,
 ) -> RuntimePlan:
     """What is taken without trying: the named or most ordinary runtime, in the precision of the validation."""
-    name = runtimes_of(model.network)[0] if runtime is None or runtime == "auto" else runtime
+    model = models[0]
+    possible = [name for name in runtimes_of(model.network) if all(name in runtimes_of(m.network) for m in models)]
+    if not possible:
+        raise ConfigError("no runtime computes all of these files", hint="Average networks of one format.")
+    name = possible[0] if runtime is None or runtime == "auto" else runtime
+    device = device_for(name, choice)
     if precision != "auto":
         return RuntimePlan(name, device, precision)
     validated: Precision = "fp32" if model.execution is None else model.execution["precision"]
     plan = RuntimePlan(name, device, validated)
-    return plan if has_precision(device, validated) and plan.fits(model.network) else RuntimePlan(name, device, "fp32")
+    is_fitting = has_precision(device, validated) and all(plan.fits(m.network) for m in models)
+    return plan if is_fitting else RuntimePlan(name, device, "fp32")
+
+
+def _is_graph(model: Model) -> bool:
+    return isinstance(model.network, ExportedGraph)
 
 
 def _combine(forwards: Sequence[Forward], labels: LabelScheme, image: Tensor, *, tta: bool) -> Tensor:

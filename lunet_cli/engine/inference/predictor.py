@@ -185,7 +185,9 @@ class Predictor:
         """Let the first windows decide on the runtime, if that is open."""
         if not self.ensemble.is_open:
             return
-        starts = stitcher.starts[: self.options.batch_size]
+        # From the middle: corners of a volume are often empty, where everything agrees.
+        middle = max(0, len(stitcher.starts) // 2 - self.options.batch_size // 2)
+        starts = stitcher.starts[middle : middle + self.options.batch_size]
         batch = torch.stack([stitcher.read(start) for start in starts])
         on_choice(self.ensemble.choose(batch, max(1, num_windows // len(starts))))
 

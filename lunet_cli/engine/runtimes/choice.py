@@ -10,6 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from lunet_cli.engine.networks.blocks import SegmentationNetwork
 from lunet_cli.engine.networks.execution import Precision
 from lunet_cli.engine.runtimes.runtime import (
     RUNTIMES,
@@ -23,13 +24,13 @@ from lunet_cli.engine.runtimes.runtime import (
     runtimes_of,
 )
 from lunet_cli.engine.runtimes.timing import time_passes_ms
-from lunet_cli.errors import LunetError
 from lunet_cli.results.events import format_seconds
 from lunet_cli.results.runtimes import RuntimeChosen, RuntimeTrial
 
 TOLERANCE: dict[Precision, float] = {"fp32": 1e-3, "bf16": 2e-2, "fp16": 2e-2}
 # Tracing and compiling for another runtime takes some seconds, which a short job would not win back.
 _WORTH_TRYING_SECONDS = 20.0
+_WORTH_TRYING_PASSES = 100
 _TIMED_RUNS = 3
 
 
@@ -56,15 +57,15 @@ def choose_runtime(
         How the network is computed, the function that does it, and the reasons.
     """
     forward = load_runtime(usual, network)
-    usual_ms = _median_ms(forward, image, usual)
+    usual_ms = _median_ms(forward, image, usual, timed_runs=1)
     work = num_passes * usual_ms / 1000
-    if work < _WORTH_TRYING_SECONDS:
+    if work < _WORTH_TRYING_SECONDS or num_passes < _WORTH_TRYING_PASSES:
         trial = RuntimeTrial(str(usual), usual_ms, None, "taken without trying others")
         reason = f"the whole job takes about {format_seconds(work)}, too little to try others"
         return usual, forward, RuntimeChosen(str(usual), reason, (trial,))
     plans = candidate_plans(network, usual.device, precision)
-    first = runtimes_of(network)[0]
-    reference_plan = replace(usual, runtime=first, precision="fp32")
+    yardstick: RuntimeName = "eager" if isinstance(network, SegmentationNetwork) else usual.runtime
+    reference_plan = replace(usual, runtime=yardstick, precision="fp32")
     expected = _outcome(load_runtime(reference_plan, network), image, probabilities)
     trials: list[RuntimeTrial] = []
     best: tuple[float, RuntimePlan, Forward] | None = None
@@ -74,11 +75,12 @@ def choose_runtime(
         if candidate is not None and trial.pass_ms is not None and (best is None or trial.pass_ms < best[0]):
             best = (trial.pass_ms, plan, candidate)
     if best is None:
-        best = (usual_ms, usual, forward)
+        reason = "no other runtime agrees with fp32"
+        return usual, forward, RuntimeChosen(str(usual), reason, (*trials, *_missing(network, plans)))
     chosen = best[1]
     trials = [replace(t, verdict="fastest") if t.name == str(chosen) else t for t in trials]
     trials += _missing(network, plans)
-    reason = f"the fastest of {len(plans)} that agrees with fp32, {usual_ms / best[0]:.1f} times as fast as {usual}"
+    reason = f"the fastest that agrees with fp32, {usual_ms / best[0]:.1f} times as fast as {usual}"
     return chosen, best[2], RuntimeChosen(str(chosen), reason, tuple(trials))
 
 
@@ -89,7 +91,7 @@ def _try(
         forward = load_runtime(plan, network)
         difference = float((_outcome(forward, image, probabilities) - expected).abs().max())
         pass_ms = _median_ms(forward, image, plan)
-    except (LunetError, RuntimeError) as error:
+    except Exception as error:  # a runtime that does not work, for whatever reason, is not taken
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         return RuntimeTrial(str(plan), None, None, f"does not run: {reason}"), None
     if not difference <= TOLERANCE[plan.precision]:
@@ -111,7 +113,7 @@ def _outcome(forward: Forward, image: Tensor, probabilities: Callable[[Tensor], 
         return probabilities(forward(image).float()).cpu()
 
 
-def _median_ms(forward: Forward, image: Tensor, plan: RuntimePlan) -> float:
+def _median_ms(forward: Forward, image: Tensor, plan: RuntimePlan, *, timed_runs: int = _TIMED_RUNS) -> float:
     # Other runtimes' threads may still spin during the first pass.
-    times = time_passes_ms(lambda: forward(image), device=plan.device, warmup_runs=1, timed_runs=_TIMED_RUNS)
+    times = time_passes_ms(lambda: forward(image), device=plan.device, warmup_runs=1, timed_runs=timed_runs)
     return statistics.median(times)

@@ -30,7 +30,10 @@ def load_onnx(network: SegmentationNetwork | ExportedGraph) -> Forward:
         session = _make_session(buffer.getvalue())
 
     def forward(image: Tensor) -> Tensor:
-        return torch.from_numpy(session.run([OUTPUT], {INPUT: image.numpy()})[0])
+        try:
+            return torch.from_numpy(session.run([OUTPUT], {INPUT: image.numpy()})[0])
+        except Exception as error:  # onnxruntime has an exception class of its own for each status
+            raise RuntimeError(str(error)) from error
 
     return forward
 

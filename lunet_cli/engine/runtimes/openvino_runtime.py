@@ -18,7 +18,7 @@ from lunet_cli.errors import CheckpointError
 if TYPE_CHECKING:
     from lunet_cli.engine.runtimes.runtime import Forward
 
-_MAX_SHAPES = 8
+_MAX_SHAPES = 2  # a full batch and what is left over; each keeps memory of its own
 
 
 def load_openvino(network: SegmentationNetwork | ExportedGraph, precision: Precision) -> Forward:
@@ -36,17 +36,16 @@ def load_openvino(network: SegmentationNetwork | ExportedGraph, precision: Preci
 
     def request_for(shape: tuple[int, ...]) -> Any:
         if shape not in requests:
+            if len(requests) == _MAX_SHAPES:
+                requests.popitem(last=False)
             fixed = model.clone()
             fixed.reshape(list(shape))
             requests[shape] = core.compile_model(fixed, "CPU", settings).create_infer_request()
         requests.move_to_end(shape)
-        if len(requests) > _MAX_SHAPES:
-            requests.popitem(last=False)
         return requests[shape]
 
     def forward(image: Tensor) -> Tensor:
         request = request_for(tuple(image.shape))
-        # The result lies in memory of the request, which the next call overwrites.
         return torch.from_numpy(request.infer([image.contiguous().numpy()], share_inputs=True)[0])
 
     return forward

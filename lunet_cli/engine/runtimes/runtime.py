@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from lunet_cli.engine.networks.blocks import SegmentationNetwork
-from lunet_cli.engine.networks.execution import Precision
+from lunet_cli.engine.networks.execution import Precision, resolve_device
 from lunet_cli.engine.runtimes.exported import ExportedGraph
 from lunet_cli.errors import ConfigError, DeviceError, MissingDependencyError
 
@@ -78,7 +78,7 @@ def load_runtime(plan: RuntimePlan, network: Network) -> Forward:
         ConfigError: The runtime cannot compute this file, device or precision.
         MissingDependencyError: The runtime is not installed.
     """
-    _require_fitting(plan, network)
+    require_fitting(plan, network)
     if plan.runtime == "onnx":
         from lunet_cli.engine.runtimes.onnx_runtime import load_onnx
 
@@ -97,6 +97,15 @@ def runtimes_of(network: Network) -> tuple[RuntimeName, ...]:
     if isinstance(network, ExportedGraph):
         return _OF_FORMAT[network.format]
     return ("torch", "eager", "torch-compile", "onnx", "openvino")
+
+
+def device_for(runtime: RuntimeName | Literal["auto"], choice: Literal["auto", "cpu", "cuda", "mps"]) -> str:
+    """The device to compute on; `auto` takes the CPU for a runtime that has no other.
+
+    Raises:
+        DeviceError: The named device is not available.
+    """
+    return "cpu" if choice == "auto" and runtime in ("onnx", "openvino") else resolve_device(choice)
 
 
 def is_installed(runtime: RuntimeName) -> bool:
@@ -156,7 +165,14 @@ def _half(device: str) -> Precision:
     return "fp16" if device == "mps" or (device == "cuda" and not torch.cuda.is_bf16_supported()) else "bf16"
 
 
-def _require_fitting(plan: RuntimePlan, network: Network) -> None:
+def require_fitting(plan: RuntimePlan, network: Network) -> None:
+    """Raise if a runtime cannot compute a network as planned.
+
+    Raises:
+        ConfigError: It cannot compute this file, or not in this precision.
+        DeviceError: It has not this device or precision.
+        MissingDependencyError: It is not installed.
+    """
     possible = runtimes_of(network)
     if plan.runtime not in possible:
         assert isinstance(network, ExportedGraph)

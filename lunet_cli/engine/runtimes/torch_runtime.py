@@ -2,20 +2,26 @@
 
 For one window with few channels PyTorch takes a convolution of its own instead of oneDNN's, which is several times
 faster. On a CPU in fp32, `torch` therefore folds the normalisation away and calls oneDNN itself, with weights laid out
-once. In half precision PyTorch takes oneDNN by itself, and the network runs as it did when it was validated; so does
+in its order. In half precision PyTorch takes oneDNN by itself, and the network runs as it was validated; so does
 MedNeXt, whose normalisation cannot be folded and whose depthwise convolutions gain nothing from oneDNN.
 """
 
 from __future__ import annotations
 
+import contextlib
 import copy
-from collections.abc import Callable
+import io
+import locale
+import pickle
+import zipfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.export import ExportedProgram
+from torch.export.passes import move_to_device_pass
 
 from lunet_cli.engine.networks.blocks import SegmentationNetwork
 from lunet_cli.engine.networks.execution import ExecutionPlan, Precision, prefers_channels_last
@@ -105,15 +111,16 @@ def _call_onednn(network: nn.Module) -> None:
 
 
 def _compiled(network: SegmentationNetwork) -> Forward:
-    from torch._inductor import config as inductor
+    with _utf8_files():
+        from torch._inductor import config as inductor
 
-    compute = torch.compile(network, dynamic=False)
+        compute = torch.compile(network, dynamic=False)
 
     def run(image: Tensor) -> Tensor:
         try:
             # Frozen weights let the compiler take oneDNN's convolutions and fuse what follows them. It freezes outside
             # of inference mode only, and heeds this setting while it compiles, not as an option of torch.compile.
-            with torch.inference_mode(mode=False), torch.no_grad(), inductor.patch(freezing=True):
+            with torch.inference_mode(mode=False), torch.no_grad(), inductor.patch(freezing=True), _utf8_files():
                 logits: Tensor = compute(image)
             return logits
         except RuntimeError as error:
@@ -128,6 +135,18 @@ def _compiled(network: SegmentationNetwork) -> Forward:
     return run
 
 
+@contextlib.contextmanager
+def _utf8_files() -> Iterator[None]:
+    """Read text as UTF-8, as the compiler expects it: ITK may have set another locale, and Python follows."""
+    before = locale.setlocale(locale.LC_CTYPE)
+    with contextlib.suppress(locale.Error):
+        locale.setlocale(locale.LC_CTYPE, "C.UTF-8")
+    try:
+        yield
+    finally:
+        locale.setlocale(locale.LC_CTYPE, before)
+
+
 def read_program_metadata(path: Path) -> str:
     """What lunet wrote about the network; empty if the file is not of lunet."""
     return _read_program(path)[1]
@@ -135,7 +154,7 @@ def read_program_metadata(path: Path) -> str:
 
 def _load_program(graph: ExportedGraph, device: str) -> Forward:
     # The graph holds for every size. Its guards ask for relations that only the size it was traced with must have.
-    program = _read_program(graph.path)[0].module(check_guards=False).to(device)
+    program = move_to_device_pass(_read_program(graph.path)[0], device).module(check_guards=False)
 
     def forward(image: Tensor) -> Tensor:
         logits: Tensor = program(image.to(device))
@@ -146,9 +165,30 @@ def _load_program(graph: ExportedGraph, device: str) -> Forward:
 
 def _read_program(path: Path) -> tuple[ExportedProgram, str]:
     texts = {METADATA_FILE: ""}
+    _require_no_code(path)
     try:
         with quiet():
             return torch.export.load(path, extra_files=texts), texts[METADATA_FILE]
     except Exception as error:  # on damaged archives it raises anything
         reason = (str(error).strip() or repr(error)).splitlines()[0]
         raise CheckpointError(f"{path}: is damaged or no torch-export file ({reason})") from None
+
+
+def _require_no_code(path: Path) -> None:
+    """Refuse a file with pickled objects that are more than tensors: `torch.export.load` would run what they say.
+
+    Raises:
+        CheckpointError: It holds such objects, or is no archive.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            for name in archive.namelist():
+                content = archive.read(name)
+                if name.endswith(".json") and b'"use_pickle": true' in content:
+                    raise pickle.UnpicklingError("pickled weights")
+                if name.endswith(".pt") and content:
+                    torch.load(io.BytesIO(content), weights_only=True)
+    except pickle.UnpicklingError:
+        raise CheckpointError(f"{path}: holds more than tensors and a graph; it was not loaded") from None
+    except Exception as error:
+        raise CheckpointError(f"{path}: is damaged or no torch-export file ({error})") from None

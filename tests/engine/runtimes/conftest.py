@@ -7,13 +7,11 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from torch.export import ExportedProgram
 
 from lunet_cli.config.network import Family, NetworkSpec
 from lunet_cli.engine.networks import build_network
 from lunet_cli.engine.networks.blocks import SegmentationNetwork
 from lunet_cli.engine.runtimes import onnx_runtime, openvino_runtime
-from lunet_cli.engine.runtimes.tracing import trace
 
 # Every operator of the families, in three levels; several channels and classes.
 SPECS: dict[Family, NetworkSpec] = {
@@ -42,16 +40,19 @@ def make_network(spec: NetworkSpec, *, with_negative_scales: bool) -> Segmentati
     return network
 
 
+# Converting takes far longer than all that is tested with its result.
+CONVERSIONS = {
+    (onnx_runtime, "trace"): functools.cache(onnx_runtime.trace),
+    (onnx_runtime, "to_onnx"): functools.cache(onnx_runtime.to_onnx),
+    (openvino_runtime, "to_openvino"): functools.cache(openvino_runtime.to_openvino),
+}
+
+
 @pytest.fixture(autouse=True)
-def _trace_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tracing takes longer than all that is tested with its result."""
-    for module in (onnx_runtime, openvino_runtime):
-        monkeypatch.setattr(module, "trace", traced)
-
-
-@functools.cache
-def traced(network: SegmentationNetwork) -> ExportedProgram:
-    return trace(network)
+def _convert_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    for (module, name), converted in CONVERSIONS.items():
+        monkeypatch.setattr(module, name, converted)
+    monkeypatch.setattr(openvino_runtime, "trace", CONVERSIONS[onnx_runtime, "trace"])
 
 
 @pytest.fixture(params=SPECS)

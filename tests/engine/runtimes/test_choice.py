@@ -27,7 +27,7 @@ def runtimes(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(choice, "load_runtime", load)
     monkeypatch.setattr(choice, "candidate_plans", lambda network, device, precision: [USUAL, SKEWED, FAST, BROKEN])
-    monkeypatch.setattr(choice, "_median_ms", lambda forward, image, plan: MS[plan])
+    monkeypatch.setattr(choice, "_median_ms", lambda forward, image, plan, **_: MS[plan])
     monkeypatch.setattr(choice, "is_installed", lambda name: True)
 
 
@@ -62,6 +62,7 @@ def test_installed_runtimes_are_tried_for_real(
     network_of: Callable[..., SegmentationNetwork], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(choice, "_WORTH_TRYING_SECONDS", 0.0)
+    monkeypatch.setattr(choice, "_WORTH_TRYING_PASSES", 0)
     plan, forward, event = choice.choose_runtime(
         network_of("unet"),
         USUAL,

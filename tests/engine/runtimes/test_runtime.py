@@ -106,3 +106,10 @@ def test_files_that_are_no_exports(tmp_path: Path) -> None:
             load_runtime(plan, graph)
     with pytest.raises(ConfigError, match="cannot be computed by the runtime torch"):
         load_runtime(RuntimePlan("torch", "cpu", "fp32"), graph)
+
+
+def test_runtime_of_the_cpu_is_not_sent_to_an_accelerator(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "resolve_device", lambda choice: "cuda" if choice == "auto" else choice)
+    assert module.device_for("onnx", "auto") == "cpu"
+    assert module.device_for("torch", "auto") == "cuda"
+    assert module.device_for("openvino", "cuda") == "cuda"
