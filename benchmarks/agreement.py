@@ -18,11 +18,11 @@ import SimpleITK as sitk  # noqa: N813
 import torch
 
 from lunet_cli.engine.checkpoints.models import Model, load_model
-from lunet_cli.engine.evaluation.evaluate import select_cases
 from lunet_cli.engine.evaluation.overlap import dice
+from lunet_cli.engine.inference.labelled_cases import select_cases
 from lunet_cli.engine.inference.predictor import PredictionOptions, Predictor
 from lunet_cli.engine.networks.execution import machine_name
-from lunet_cli.engine.run_folder import versions
+from lunet_cli.engine.provenance import versions
 from lunet_cli.engine.runtimes.runtime import RuntimePlan, candidate_plans
 
 

@@ -33,7 +33,7 @@ from lunet_cli.engine.data.volume import read_image
 from lunet_cli.engine.inference.predictor import PredictionOptions, Predictor
 from lunet_cli.engine.networks import build_network
 from lunet_cli.engine.networks.execution import machine_name
-from lunet_cli.engine.run_folder import versions
+from lunet_cli.engine.provenance import versions
 
 WINDOW, OVERLAP, BATCH = (96, 96, 96), 0.5, 2
 CANDIDATES = ("MONAI", "lunet", "whole command")

@@ -26,7 +26,7 @@ from lunet_cli.engine.data.patches import batches
 from lunet_cli.engine.networks import build_network
 from lunet_cli.engine.networks.execution import ExecutionPlan, machine_name
 from lunet_cli.engine.networks.normalization import BatchNormDropout
-from lunet_cli.engine.run_folder import versions
+from lunet_cli.engine.provenance import versions
 from lunet_cli.engine.training.losses import make_loss
 from lunet_cli.engine.training.setup import set_up
 

@@ -115,8 +115,9 @@ def bench(
         "runtimes": _known("--runtime", runtimes, RUNTIMES),
     }
     from lunet_cli.engine.benchmarking.benchmark import benchmark
-    from lunet_cli.engine.benchmarking.comparison import beside, load_saved, require_place, save_result
+    from lunet_cli.engine.benchmarking.comparison import beside, load_saved, save_result
     from lunet_cli.engine.benchmarking.plan import BenchOptions
+    from lunet_cli.engine.files import require_place
     from lunet_cli.render.console import make_status_console
     from lunet_cli.render.progress import report_progress
 

@@ -31,3 +31,15 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+def require_place(path: Path) -> None:
+    """Raise if no file could be written there; for outputs whose making takes a while.
+
+    Raises:
+        OutputError: There is no such folder, or a folder is in the way.
+    """
+    if path.is_dir():
+        raise OutputError(f"{path}: is a folder", hint="Name a file.")
+    if not path.parent.is_dir():
+        raise OutputError(f"{path}: there is no folder {path.parent}")

@@ -18,7 +18,7 @@ from lunet_cli.engine.benchmarking.subjects import Subject
 from lunet_cli.engine.benchmarking.turns import Timings, measure_in_turns, report_failure
 from lunet_cli.engine.benchmarking.workers import Worker
 from lunet_cli.engine.networks.execution import machine_name
-from lunet_cli.engine.run_folder import versions
+from lunet_cli.engine.provenance import versions
 from lunet_cli.engine.runtimes.runtime import RuntimePlan
 from lunet_cli.errors import LunetError
 from lunet_cli.results.benchmarking import BenchResult, BenchRow, BenchStarted, Ceiling

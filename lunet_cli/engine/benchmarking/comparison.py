@@ -10,7 +10,7 @@ from typing import Any
 
 from lunet_cli.engine.benchmarking.rows import AUTO, RowPlan
 from lunet_cli.engine.files import write_atomically
-from lunet_cli.errors import ConfigError, OutputError
+from lunet_cli.errors import ConfigError
 from lunet_cli.results.benchmarking import BenchResult, BenchRow
 
 _FORMAT = "lunet bench 1"
@@ -89,18 +89,6 @@ def save_result(result: BenchResult, path: Path) -> None:
     """
     text = json.dumps({"format": _FORMAT, **asdict(result)}, indent=2, default=str) + "\n"
     write_atomically(path, lambda file: file.write(text.encode()))
-
-
-def require_place(path: Path) -> None:
-    """Raise if `save_result` could not write there.
-
-    Raises:
-        OutputError: There is no such folder, or a folder is in the way.
-    """
-    if path.is_dir():
-        raise OutputError(f"{path}: is a folder", hint="Name a file, such as bench.json.")
-    if not path.parent.is_dir():
-        raise OutputError(f"{path}: there is no folder {path.parent}")
 
 
 def load_saved(path: Path) -> Saved:

@@ -13,6 +13,7 @@ from scipy import stats
 
 from lunet_cli.config.metrics import METRICS, MetricName
 from lunet_cli.engine.evaluation.files import SUMMARY, TABLE, read_facts, read_scores
+from lunet_cli.engine.evaluation.fronts import on_front
 from lunet_cli.engine.evaluation.summary import MEAN_LABEL, bootstrap_interval, values_by_label
 from lunet_cli.errors import ConfigError, DataError
 from lunet_cli.results.evaluation import CaseScore, ComparedRun, CompareResult, PairedDifference
@@ -161,7 +162,7 @@ def _common_means(
     common = [case for case in over_labels[0] if all(not math.isnan(run.get(case, math.nan)) for run in over_labels)]
     means = [float(np.mean([run[case] for case in common])) if common else math.nan for run in over_labels]
     costs = {key: [model.get(key) for model in models] for key in ("parameters", "conv_flops_at_64")}
-    fronts = {key: _front(means, known, metric) for key, known in costs.items()}
+    fronts = {key: on_front(means, known, METRICS[metric].better) for key, known in costs.items()}
     return tuple(
         ComparedRun(
             run=name,
@@ -175,25 +176,3 @@ def _common_means(
         )
         for index, name in enumerate(names)
     )
-
-
-def _front(means: list[float], costs: Sequence[int | None], metric: MetricName) -> list[bool]:
-    """Whether no other run is at least as good at no more cost, and better in one of the two."""
-    sign = {"higher": 1.0, "lower": -1.0, "zero": -1.0}[METRICS[metric].better]
-    quality = [sign * (abs(mean) if METRICS[metric].better == "zero" else mean) for mean in means]
-
-    def is_beaten(index: int) -> bool:
-        cost = costs[index]
-        return any(
-            other is not None
-            and cost is not None
-            and quality[i] >= quality[index]
-            and other <= cost
-            and (quality[i], -other) != (quality[index], -cost)
-            for i, other in enumerate(costs)
-        )
-
-    return [
-        costs[index] is not None and not math.isnan(means[index]) and not is_beaten(index)
-        for index in range(len(means))
-    ]

@@ -3,43 +3,43 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import math
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import SimpleITK as sitk  # noqa: N813
-from pydantic import ValidationError
 
-from lunet_cli.config.data import DataConfig
 from lunet_cli.config.metrics import MetricName
 from lunet_cli.config.network import count_conv_flops, count_parameters
-from lunet_cli.config.run import RunConfig
-from lunet_cli.engine.checkpoints.models import Model
 from lunet_cli.engine.data.cases import Case, CaseSet
 from lunet_cli.engine.data.labels import LabelScheme
-from lunet_cli.engine.data.layouts import find_cases, find_labels, volumes_in
-from lunet_cli.engine.data.splits import find_test_cases, load_cases
-from lunet_cli.engine.data.store import require_known_values, require_same_grid
+from lunet_cli.engine.data.layouts import find_labels, volumes_in
+from lunet_cli.engine.data.store import require_known_values
 from lunet_cli.engine.data.volume import Geometry, read_label, stem
 from lunet_cli.engine.evaluation.files import write_evaluation
 from lunet_cli.engine.evaluation.scores import ALL_METRICS, score_label
 from lunet_cli.engine.evaluation.summary import NUM_RESAMPLES, SEED, summarize
 from lunet_cli.engine.evaluation.surface import field_of_view_diagonal_mm
-from lunet_cli.engine.inference.predictor import PredictionOptions, Predictor, errors_of
-from lunet_cli.engine.run_folder import BEST, versions
+from lunet_cli.engine.inference.labelled_cases import (
+    SplitName,
+    recorded_split,
+    scheme_of,
+    segment_case,
+    select_cases,
+)
+from lunet_cli.engine.inference.predictor import PredictionOptions, Predictor
+from lunet_cli.engine.provenance import versions
+from lunet_cli.engine.run_folder import BEST
 from lunet_cli.engine.runtimes.exported import ExportedGraph
-from lunet_cli.errors import CheckpointError, ConfigError, DataError, LunetError
+from lunet_cli.errors import DataError, LunetError
 from lunet_cli.results.evaluation import CaseScore, CaseScored, EvalResult
 from lunet_cli.results.events import CaseFailed, Caution, Event, Notice
-from lunet_cli.results.prediction import WindowDone
 
-SplitName = Literal["train", "val", "test", "all"]
 OnEvent = Callable[[Event], None]
 Mask = npt.NDArray[np.bool_]
 _IN_MM = ("hausdorff95", "hausdorff", "assd")
@@ -99,10 +99,10 @@ def evaluate_model(
         LunetError: Of the kind that fits, if there is nothing to evaluate.
     """
     model = predictor.models[0]
-    scheme = _scheme_of(model, labels)
+    scheme = scheme_of(model, labels)
     chosen: SplitName = split or ("val" if data is None else "all")
     case_set, cases, origin = select_cases(model, data, chosen)
-    trained_on = _recorded_split(model).get("train", [])
+    trained_on = recorded_split(model).get("train", [])
     seen = [case.case_id for case in cases if case.case_id in set(trained_on)] if chosen != "train" else []
     if seen:
         on_event(Caution(f"{len(seen)} of {len(cases)} cases were trained on, such as {seen[0]}; their values flatter"))
@@ -254,28 +254,14 @@ def _finish(
 def _predict_masks(
     predictor: Predictor, scheme: LabelScheme, case_set: CaseSet, case: Case, num_cases: int, on_event: OnEvent
 ) -> tuple[Iterator[tuple[str, Mask, Mask]], Geometry]:
-    channels, label = case_set.reader(case)
-    require_same_grid(case, channels[0], label)
-    require_known_values(str(case.label), label, scheme)
-    source = case.images[0] if case.images else case.case_id
-    with errors_of(source):
-        num_windows = predictor.plan_windows(Geometry.of(channels[0])).num_windows
-    done = 0
-
-    def on_window() -> None:
-        nonlocal done
-        done += 1
-        on_event(WindowDone(done, num_windows, case.case_id))
-
-    with errors_of(source):
-        segmentation = predictor.segment(channels, num_volumes=num_cases, on_choice=on_event, on_window=on_window)
-    reference = sitk.GetArrayFromImage(label)
+    found = segment_case(predictor, scheme, case_set, case, num_cases=num_cases, on_event=on_event)
+    reference = sitk.GetArrayFromImage(found.label)
 
     def masks() -> Iterator[tuple[str, Mask, Mask]]:
         for index, (name, values) in enumerate(scheme.regions):
-            yield name, segmentation.mask(index), _has_value(reference, values)
+            yield name, found.segmentation.mask(index), _has_value(reference, values)
 
-    return masks(), segmentation.geometry
+    return masks(), found.segmentation.geometry
 
 
 def _read_masks(
@@ -315,73 +301,6 @@ def _evaluation_name(predictor: Predictor, data: Path | None, split: SplitName) 
     parts += [f"window_{window}"] if window is not None else []
     parts += [f"overlap_{options.overlap:g}"] if options.overlap != usual.overlap else []
     return "_".join(parts)
-
-
-def select_cases(model: Model, data: Path | None, split: SplitName) -> tuple[CaseSet, tuple[Case, ...], str]:
-    """The cases to evaluate, and where they come from in words."""
-    if model.config is None and data is None:
-        raise CheckpointError(
-            f"{model.path}: does not say what it was trained on", hint="Name a labelled data set with --data FOLDER."
-        )
-    config = _run_config(model)
-    if data is not None:
-        config = config.model_copy(update={"data": DataConfig(root=data, split=config.data.split)})
-    place = str(data or config.data.root or f"{config.data.train_dir} and {config.data.val_dir}")
-    if config.data.root is None and config.data.train_dir is None:
-        place = "phantom"
-    if split == "all" and data is not None:
-        case_set = find_cases(data, "auto")
-        return case_set, case_set.cases, f"all cases of {place}"
-    if split == "test":
-        case_set = find_test_cases(config.data)
-        return case_set, case_set.cases, f"test cases of {place}"
-    recorded = _recorded_split(model)
-    case_set, computed = load_cases(config.data, seed=config.experiment.seed)
-    if split == "all":
-        return case_set, case_set.cases, f"all cases of {place}"
-    if not recorded:
-        return case_set, computed.train if split == "train" else computed.val, f"{split} cases of {place}"
-    by_id = {case.case_id: case for case in case_set.cases}
-    gone = [name for name in recorded[split] if name not in by_id]
-    if gone:
-        raise DataError(
-            f"{place}: {len(gone)} of the {len(recorded[split])} {split} cases of the training are not there, such as "
-            f"{gone[0]}",
-            hint="Name the data set of the training with --data FOLDER, or take all cases of another: --split all.",
-        )
-    return case_set, tuple(by_id[name] for name in recorded[split]), f"{split} cases of {place}"
-
-
-def _recorded_split(model: Model) -> dict[str, list[str]]:
-    """The cases of the training as its run folder has recorded them; empty where the checkpoint stands alone."""
-    path = model.path.parent / "manifest.json"
-    try:
-        recorded = json.loads(path.read_text(encoding="utf-8"))["split"]
-        return {side: [str(name) for name in recorded[side]] for side in ("train", "val")}
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{path}: cannot be read ({error!r})", hint="Move the checkpoint out of its folder.") from None
-
-
-def _run_config(model: Model) -> RunConfig:
-    try:
-        return RunConfig.model_validate(model.config or {})
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise CheckpointError(f"{model.path}: its configuration is not that of this lunet ({where})") from None
-
-
-def _scheme_of(model: Model, labels: dict[str, tuple[int, ...]] | None) -> LabelScheme:
-    scheme = model.card.labels
-    if labels is None:
-        return scheme
-    if model.config is not None:
-        raise ConfigError("--label: the checkpoint knows its labels", hint="Leave --label out.")
-    if len(labels) != len(scheme.regions):
-        raise ConfigError(f"--label: {len(labels)} labels for a network of {len(scheme.regions)} output channels")
-    return LabelScheme(tuple(labels.items()), scheme.activation)
 
 
 def _has_value(array: npt.NDArray[np.uint16], values: tuple[int, ...]) -> Mask:

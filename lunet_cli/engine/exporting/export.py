@@ -21,7 +21,7 @@ from lunet_cli.engine.exporting.formats import ExportFormat, Weights, require_po
 from lunet_cli.engine.exporting.windows import same_size, smaller, windows_at_hand, windows_of_files
 from lunet_cli.engine.networks.blocks import SegmentationNetwork
 from lunet_cli.engine.networks.execution import machine_name
-from lunet_cli.engine.run_folder import versions
+from lunet_cli.engine.provenance import versions
 from lunet_cli.engine.runtimes.runtime import RuntimePlan, load_runtime, runtimes_of
 from lunet_cli.engine.runtimes.timing import time_passes_ms
 from lunet_cli.engine.runtimes.tracing import INPUT, OUTPUT

@@ -13,8 +13,8 @@ from torch import Tensor
 from lunet_cli.engine.checkpoints.models import Model
 from lunet_cli.engine.data.phantom import make_phantom
 from lunet_cli.engine.data.volume import read_image
-from lunet_cli.engine.evaluation.evaluate import select_cases
 from lunet_cli.engine.inference.inputs import find_inputs
+from lunet_cli.engine.inference.labelled_cases import select_cases
 from lunet_cli.engine.inference.sliding_window import Size, Stitcher
 from lunet_cli.errors import DataError, LunetError
 from lunet_cli.results.events import Caution, Event

@@ -18,7 +18,8 @@ from lunet_cli.engine.checkpoints.checkpoint import Checkpoint, load_checkpoint,
 from lunet_cli.engine.networks import build_network, count_parameters
 from lunet_cli.engine.networks.blocks import SegmentationNetwork
 from lunet_cli.engine.networks.execution import ExecutionPlan, machine_name, resolve_device
-from lunet_cli.engine.run_folder import RunFolder, git_commit, versions
+from lunet_cli.engine.provenance import git_commit, versions
+from lunet_cli.engine.run_folder import RunFolder
 from lunet_cli.engine.training.closing import assess
 from lunet_cli.engine.training.interrupts import InterruptGuard, InterruptRequested
 from lunet_cli.engine.training.loop import Machinery, train_epoch, validate

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from lunet_cli.engine.benchmarking.comparison import beside, load_saved, require_place, save_result, with_ratios
+from lunet_cli.engine.benchmarking.comparison import beside, load_saved, save_result, with_ratios
+from lunet_cli.engine.files import require_place
 from lunet_cli.errors import ConfigError, OutputError
 from lunet_cli.results.benchmarking import BenchResult, BenchRow, Latency
 

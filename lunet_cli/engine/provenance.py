@@ -1,0 +1,34 @@
+"""What a result was made with: versions, and the commit of the project around it."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+
+import numpy as np
+import SimpleITK as sitk  # noqa: N813
+import torch
+
+from lunet_cli import __version__
+
+
+def versions() -> dict[str, str]:
+    """Versions of all that takes part in the arithmetic."""
+    return {
+        "lunet": __version__,
+        "python": platform.python_version(),
+        "torch": str(torch.__version__),
+        "simpleitk": sitk.Version.VersionString(),
+        "numpy": np.__version__,
+    }
+
+
+def git_commit() -> str | None:
+    """Commit of the folder that the command was started in; None outside of a repository."""
+    try:
+        done = subprocess.run(
+            ["git", "rev-parse", "HEAD"], capture_output=True, encoding="utf-8", timeout=5, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
