@@ -42,4 +42,5 @@ def layers(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """All tests that this machine can run."""
     install_project(session, "dev,onnx,openvino,nncf,safetensors")
-    session.run("pytest", *session.posargs)
+    # One worker per core, and one thread in each: small networks gain nothing from more.
+    session.run("pytest", "--numprocesses=auto", *session.posargs, env={"OMP_NUM_THREADS": "1"})

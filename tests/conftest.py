@@ -180,6 +180,29 @@ def call_lunet(
 
 
 @pytest.fixture(scope="session")
+def trained_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a short but real training on phantoms, evaluated."""
+    from lunet_cli.config.load import load_config
+    from lunet_cli.engine.evaluation.evaluate import evaluate_model
+    from lunet_cli.engine.inference.predictor import Predictor
+    from lunet_cli.engine.training.train import train
+
+    settings = {
+        "experiment.output_dir": tmp_path_factory.mktemp("trained"),
+        "experiment.name": "short",
+        "training.epochs": 6,
+        "training.learning_rate": 0.03,
+        "training.precision": "fp32",
+        "data.phantom.num_cases": 12,
+        "data.phantom.size": 32,
+    }
+    config = Path(__file__).parents[1] / "configs" / "quickstart.yaml"
+    result = train(load_config(config, [f"{key}={value}" for key, value in settings.items()]))
+    evaluate_model(Predictor.load([result.run_dir]))
+    return result.run_dir
+
+
+@pytest.fixture(scope="session")
 def hippocampus() -> Path:
     """The folder of the hippocampus volumes; skips where it is absent."""
     beside = Path(__file__).resolve().parents[2] / "shared" / "data" / "hippocampus"

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from lunet_cli import __version__
-from lunet_cli.cli import bench, compare, config, evaluate, export, predict, presets, train
+from lunet_cli.cli import bench, compare, config, evaluate, export, predict, presets, report, train, viz
 from lunet_cli.errors import EXIT_INTERRUPTED, LunetError
 
 app = typer.Typer(
@@ -24,6 +24,8 @@ app.command("eval")(evaluate.evaluate)
 app.command("compare")(compare.compare)
 app.command("export")(export.export)
 app.command("bench")(bench.bench)
+app.command("report")(report.report)
+app.add_typer(viz.app, name="viz")
 app.add_typer(presets.app, name="presets")
 app.add_typer(config.app, name="config")
 

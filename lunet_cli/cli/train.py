@@ -13,7 +13,11 @@ import typer
 from lunet_cli.cli.options import ConfigFile, Overrides
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from lunet_cli.config.run import RunConfig
+    from lunet_cli.config.visualization import VisualizationConfig
+    from lunet_cli.results.training import TrainResult
 
 
 def train(
@@ -49,7 +53,6 @@ def train(
         make_console().print(dry_run_table(estimate))
         return
     from lunet_cli.engine.training.train import train as run_training
-    from lunet_cli.render.plots import print_pictures
     from lunet_cli.render.tables import train_table
 
     with report_progress(status) as on_event:
@@ -59,12 +62,40 @@ def train(
         status.print(f"  {shlex.join([*again, '--resume', 'auto'])}", highlight=False, soft_wrap=True)
         raise typer.Exit(128 + result.signal)
     console = make_console()
-    print_pictures(result, config.visualization, console)
+    _draw(result, config.visualization, console)
     console.print(train_table(result))
     console.print("\nNext:")
     for purpose, command in _next_commands(config, result.run_dir, again):
         # Whole lines, whatever the width: they are there to be copied.
         console.print(f"  # {purpose}\n  {command}", soft_wrap=True, markup=False)
+
+
+def _draw(result: TrainResult, config: VisualizationConfig, console: Console) -> None:
+    """Draw what the configuration asks for, as files of the run and, where there are colours, in the terminal."""
+    from lunet_cli.cli.viz.showing import save
+    from lunet_cli.render.terminal.screen import Screen, has_colors
+
+    screen = Screen(console.width, console.height, colors=has_colors(console))
+    if config.plot_training_curves and len(result.history) > 1:
+        from lunet_cli.render.curves import CurveOptions, curve_panels
+        from lunet_cli.render.figures.curves import curves_figure
+        from lunet_cli.render.terminal.charts import draw_panels
+        from lunet_cli.results.views import TrainingCourse
+
+        course = TrainingCourse(result.run_dir.name, result.history, is_finished=True)
+        panels = curve_panels([course], CurveOptions(quantities=("loss", "dice")))
+        if screen.colors:
+            console.print(draw_panels(panels, screen))
+        save(curves_figure(panels), result.run_dir / "training_curves.png")
+    if config.plot_slices and result.slices:
+        from lunet_cli.render.figures.slices import slices_figure
+        from lunet_cli.render.terminal.slices import draw_slice, legend
+
+        if screen.colors:
+            for cut in result.slices:
+                console.print(cut.caption, draw_slice(cut, screen))
+            console.print(legend(result.slices[0].labels, screen, with_errors=True))
+        save(slices_figure(result.slices), result.run_dir / "slices.png")
 
 
 def _next_commands(config: RunConfig, run_dir: Path, again: list[str]) -> list[tuple[str, str]]:

@@ -13,10 +13,10 @@ class VisualizationConfig(Section):
     """Pictures of the run, in the terminal and in the run folder."""
 
     plot_training_curves: bool = False
-    """Draw loss and Dice over the epochs, also as `training_curves.svg`."""
+    """Draw loss and Dice over the epochs, also as `training_curves.png`."""
 
     plot_slices: bool = False
-    """Draw slices of validation cases with reference and prediction, also as `slices.svg`."""
+    """Draw slices of validation cases with reference, prediction and error, also as `slices.png`."""
 
     slice_axis: Literal[0, 1, 2, "axial", "coronal", "sagittal"] = 0
     """Array axis (z, y, x) that the slices are perpendicular to, or its name."""

@@ -7,26 +7,20 @@ import datetime
 import io
 import json
 import os
-import platform
 import re
-import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import SimpleITK as sitk  # noqa: N813
-import torch
-
-from lunet_cli import __version__
 from lunet_cli.config.load import dump_yaml
 from lunet_cli.config.run import RunConfig
 from lunet_cli.engine.files import write_atomically
-from lunet_cli.errors import OutputError
+from lunet_cli.errors import DataError, OutputError
 from lunet_cli.results.events import Event
 from lunet_cli.results.training import EpochRecord
 
 LAST, BEST = "last.pt", "best_model.pt"
+_PER_LABEL = "val_dice_"
 
 
 class RunFolder:
@@ -127,6 +121,28 @@ class RunFolder:
             writer.writerows(_history_row(record) for record in records)
         self.write_text("history.csv", text.getvalue())
 
+    def read_history(self) -> list[EpochRecord]:
+        """Read the history back; labels are called as their columns are.
+
+        Raises:
+            DataError: There is none, or it is damaged.
+        """
+        path = self.path / "history.csv"
+        try:
+            with path.open(newline="", encoding="utf-8") as file:
+                rows = list(csv.DictReader(file))
+            records = [_history_record(row) for row in rows if None not in row.values()]  # the last may be half-written
+        except FileNotFoundError:
+            raise DataError(
+                f"{self.path}: has no history.csv" if self.path.is_dir() else f"{self.path}: there is no such folder",
+                hint="Name a run folder, such as runs/quickstart; lunet train makes it.",
+            ) from None
+        except (OSError, KeyError, TypeError, ValueError) as error:
+            raise DataError(f"{path}: is no history of a training ({error!r})") from None
+        if not records:
+            raise DataError(f"{path}: holds no epoch yet", hint="The first line comes with the first epoch.")
+        return records
+
     def append_history(self, record: EpochRecord) -> None:
         """Add one epoch to the history."""
         path = self.path / "history.csv"
@@ -153,30 +169,22 @@ class RunFolder:
 
 def history_columns(labels: Sequence[str] | dict[str, float]) -> list[str]:
     """Columns of `history.csv` for labels of these names."""
-    per_label = ["val_dice_" + re.sub(r"\W+", "_", name) for name in labels]
+    per_label = [_PER_LABEL + re.sub(r"\W+", "_", name) for name in labels]
     return ["epoch", "train_loss", "val_loss", "val_dice", *per_label, "learning_rate", "epoch_seconds"]
 
 
-def versions() -> dict[str, str]:
-    """Versions of all that takes part in the arithmetic."""
-    return {
-        "lunet": __version__,
-        "python": platform.python_version(),
-        "torch": str(torch.__version__),
-        "simpleitk": sitk.Version.VersionString(),
-        "numpy": np.__version__,
-    }
-
-
-def git_commit() -> str | None:
-    """Commit of the folder that the command was started in; None outside of a repository."""
-    try:
-        done = subprocess.run(
-            ["git", "rev-parse", "HEAD"], capture_output=True, encoding="utf-8", timeout=5, check=True
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout.strip()
+def _history_record(row: dict[str, str]) -> EpochRecord:
+    return EpochRecord(
+        epoch=int(row["epoch"]),
+        train_loss=float(row["train_loss"]),
+        val_loss=float(row["val_loss"]),
+        val_dice=float(row["val_dice"]),
+        val_dice_per_label={
+            name.removeprefix(_PER_LABEL): float(value) for name, value in row.items() if name.startswith(_PER_LABEL)
+        },
+        learning_rate=float(row["learning_rate"]),
+        epoch_seconds=float(row["epoch_seconds"]),
+    )
 
 
 def _history_row(record: EpochRecord) -> list[float | int | str]:

@@ -9,9 +9,10 @@ from rich.console import Console
 PIPE_WIDTH = 120
 
 
-def make_console() -> Console:
+def make_console(*, no_color: bool = False) -> Console:
     """For results. Written to a file or pipe, lines are not folded at an assumed terminal width."""
-    return Console(width=None if sys.stdout.isatty() else PIPE_WIDTH, highlight=False)
+    width = None if sys.stdout.isatty() else PIPE_WIDTH
+    return Console(width=width, highlight=False, no_color=True if no_color else None)
 
 
 def make_status_console() -> Console:

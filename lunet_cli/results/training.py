@@ -10,8 +10,7 @@ from lunet_cli.results.evaluation import MetricSummary
 from lunet_cli.results.events import Event, format_seconds
 
 if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
+    from lunet_cli.results.views import Slice
 
 
 @dataclass(frozen=True)
@@ -117,27 +116,6 @@ class EpochDone(Event):
 
 
 @dataclass(frozen=True)
-class SlicePicture:
-    """A slice of a validation case.
-
-    Args:
-        case_id: The case.
-        position: Index of the slice along its axis.
-        image: Intensities (H, W), 0 to 1.
-        reference: Index of the label per pixel (H, W), 0 for background.
-        prediction: The same for the prediction.
-        aspect: Height of a pixel divided by its width, in the patient.
-    """
-
-    case_id: str
-    position: int
-    image: npt.NDArray[np.float32]
-    reference: npt.NDArray[np.uint8]
-    prediction: npt.NDArray[np.uint8]
-    aspect: float
-
-
-@dataclass(frozen=True)
 class TrainResult:
     """What a training ended with.
 
@@ -161,7 +139,7 @@ class TrainResult:
     signal: int = 0
     metrics: tuple[MetricSummary, ...] = ()
     latency_ms: float | None = None
-    slices: tuple[SlicePicture, ...] = ()
+    slices: tuple[Slice, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 CONFIG = Path(__file__).parents[2] / "configs" / "quickstart.yaml"
-HEAVY = {"torch", "numpy", "SimpleITK", "plotext", "ptflops", "wandb"}
+HEAVY = {"torch", "numpy", "SimpleITK", "plotext", "matplotlib", "jinja2", "ptflops", "wandb"}
 PROBE = """
 import json, sys
 from lunet_cli.cli.app import main
@@ -30,11 +30,17 @@ def modules_after(*arguments: str) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    "arguments", ["--help", "train --help", "presets list", "presets list --json", "presets show lunet_small_4f"]
+    "arguments",
+    ["--help", "train --help", "presets list", "presets list --json", "presets show lunet_small_4f", "viz --help"],
 )
 def test_help_and_presets_load_neither_tensors_nor_schemas(arguments: str) -> None:
     # Typer itself takes pydantic for converting arguments, wherever it is installed: look for what lunet loads.
     assert modules_after(*arguments.split()) & (HEAVY | {"yaml", "lunet_cli.config.base"}) == set()
+
+
+def test_views_load_only_what_they_draw_with(trained_run: Path) -> None:
+    for arguments in (["viz", "curves", str(trained_run)], ["viz", "network", "unet_small_4f"]):
+        assert modules_after(*arguments) & (HEAVY - {"numpy", "plotext"}) == set()
 
 
 @pytest.mark.parametrize("argument", ["--help", "--version"])

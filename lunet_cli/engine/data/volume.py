@@ -184,6 +184,14 @@ def read_header(path: Path | DicomSeries) -> tuple[Geometry, int]:
     return geometry, size[3] if is_stack else components
 
 
+def stored_number_type(path: Path | DicomSeries) -> str:
+    """The type of the stored intensities in words, such as `16-bit signed integer`."""
+    if isinstance(path, Path) and path.is_dir():
+        path = choose_series(path)
+    reader = _read_header(path.files[0] if isinstance(path, DicomSeries) else str(path), path)
+    return str(sitk.GetPixelIDValueAsString(reader.GetPixelID()))
+
+
 def _read_header(file: str, path: Path | DicomSeries) -> sitk.ImageFileReader:
     reader = sitk.ImageFileReader()
     reader.SetFileName(file)

@@ -13,7 +13,8 @@ from typing import Any
 from lunet_cli.config.metrics import METRICS, MetricName
 from lunet_cli.engine.files import write_atomically
 from lunet_cli.errors import DataError, OutputError
-from lunet_cli.results.evaluation import CaseScore, EvalResult
+from lunet_cli.results.evaluation import CaseScore, EvalResult, MetricSummary
+from lunet_cli.results.events import CaseFailed
 
 TABLE, SUMMARY = "metrics.csv", "summary.json"
 
@@ -85,6 +86,40 @@ def read_facts(path: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise DataError(f"{path}: no valid JSON ({error})") from None
     return facts if isinstance(facts, dict) else {}
+
+
+def read_evaluation(folder: Path) -> EvalResult:
+    """Read back what `write_evaluation` has written; of the undefined values, only their number is known.
+
+    Raises:
+        DataError: A file is missing or damaged.
+    """
+    facts = read_facts(folder / SUMMARY)
+    try:
+        summaries = tuple(
+            MetricSummary(
+                label=row["label"],
+                metric=row["metric"],
+                mean=_or_nan(row["mean"]),
+                sd=_or_nan(row["sd"]),
+                median=_or_nan(row["median"]),
+                interval=(_or_nan(row["interval"][0]), _or_nan(row["interval"][1])),
+                num_cases=row["num_cases"],
+                num_undefined=row["num_undefined"],
+                worst=tuple((str(case), _or_nan(value)) for case, value in row["worst"]),
+            )
+            for row in facts.pop("summary")
+        )
+        failures = tuple(CaseFailed(**failure) for failure in facts.pop("failures"))
+        return EvalResult(facts.pop("title"), tuple(read_scores(folder / TABLE)), summaries, failures, facts, folder)
+    except (KeyError, TypeError, IndexError) as error:
+        raise DataError(
+            f"{folder / SUMMARY}: is no summary of an evaluation ({error!r})", hint="lunet eval writes it."
+        ) from None
+
+
+def _or_nan(value: float | None) -> float:
+    return math.nan if value is None else value
 
 
 def without_nan(value: Any) -> Any:

@@ -78,7 +78,7 @@ def _summarize(label: str, metric: MetricName, by_case: dict[str, float], undefi
     defined = np.array([value for value in by_case.values() if not math.isnan(value)])
     num_undefined = len(undefined)
     worst = tuple(
-        sorted(by_case.items(), key=lambda item: (item[0] in undefined, _badness(metric, item[1])), reverse=True)
+        sorted(by_case.items(), key=lambda item: (item[0] in undefined, badness(metric, item[1])), reverse=True)
     )[:_NUM_WORST]
     if len(defined) == 0:
         return MetricSummary(label, metric, *(math.nan,) * 3, (math.nan, math.nan), 0, num_undefined, worst)
@@ -95,7 +95,8 @@ def _summarize(label: str, metric: MetricName, by_case: dict[str, float], undefi
     )
 
 
-def _badness(metric: MetricName, value: float) -> float:
+def badness(metric: MetricName, value: float) -> float:
+    """The higher, the worse; an undefined value is the worst."""
     if math.isnan(value):
         return math.inf
     return {"higher": -value, "lower": value, "zero": abs(value)}[METRICS[metric].better]

@@ -20,7 +20,8 @@ from lunet_cli.engine.runtimes.timing import time_passes_ms
 from lunet_cli.engine.training.loop import Machinery, predict_cases
 from lunet_cli.engine.training.setup import Setup
 from lunet_cli.results.evaluation import CaseScore
-from lunet_cli.results.training import SlicePicture, TrainResult
+from lunet_cli.results.training import TrainResult
+from lunet_cli.results.views import LabeledVolume, Slice, paint_masks
 
 
 def assess(
@@ -35,7 +36,7 @@ def assess(
     metrics = [name for name in config.evaluation.metrics if name != "dice"]  # which the best epoch has already
     num_pictures = config.visualization.num_samples if config.visualization.plot_slices else 0
     scores: list[CaseScore] = []
-    pictures: list[SlicePicture] = []
+    pictures: list[Slice] = []
     num_cases = len(setup.val) if metrics else min(num_pictures, len(setup.val))
     if num_cases:
         for index, (label, logits) in enumerate(predict_cases(network, setup.val, machinery)):
@@ -58,29 +59,18 @@ def assess(
     return result
 
 
-def _picture(index: int, prediction: np.ndarray, reference: np.ndarray, setup: Setup, axis: int) -> SlicePicture:
-    """The slice with most reference across all labels."""
+def _picture(index: int, prediction: np.ndarray, reference: np.ndarray, setup: Setup, axis: int) -> Slice:
+    """The slice with most reference, of masks (regions, D, H, W) on the network's grid."""
     prepared = setup.val[index]
-    others = tuple(i for i in range(3) if i != axis)
-    position = int(reference.any(axis=0).sum(axis=others).argmax())
-    image = np.take(prepared.image[0], position, axis=axis).astype(np.float32)
-    low, high = np.percentile(image, (1, 99))
-    rows, columns = (prepared.spacing_mm[i] for i in others)
-
-    def flatten(masks: np.ndarray) -> np.ndarray:
-        flat = np.zeros(image.shape, dtype=np.uint8)
-        for value, mask in enumerate(masks, start=1):
-            flat[np.take(mask, position, axis=axis)] = value
-        return flat
-
-    return SlicePicture(
-        case_id=setup.val.cases[index].case_id,
-        position=position,
-        image=np.clip((image - low) / max(float(high - low), 1e-8), 0, 1),
-        reference=flatten(reference),
-        prediction=flatten(prediction),
-        aspect=rows / columns,
+    volume = LabeledVolume(
+        setup.val.cases[index].case_id,
+        prepared.image[0],
+        prepared.spacing_mm,
+        tuple(setup.card.labels.names),
+        paint_masks(reference),
+        paint_masks(prediction),
     )
+    return volume.cut(axis, volume.best_position(axis))
 
 
 def _latency_ms(config: RunConfig, network: SegmentationNetwork, machinery: Machinery) -> float:

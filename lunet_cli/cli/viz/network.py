@@ -1,0 +1,54 @@
+"""`lunet viz network`: the drawing of a network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lunet_cli.cli.viz.showing import NoColor, Output, open_screen, require_output, save
+from lunet_cli.errors import ConfigError
+
+if TYPE_CHECKING:
+    from lunet_cli.config.network import NetworkSpec
+
+
+def network(
+    name: Annotated[str, typer.Argument(metavar="NAME|CHECKPOINT", help="A preset, a checkpoint or a run folder.")],
+    against: Annotated[
+        str | None, typer.Option(metavar="NAME|CHECKPOINT", help="Another one, drawn at the same scale.")
+    ] = None,
+    output: Output = None,
+    no_color: NoColor = False,
+) -> None:
+    """Draw a network: channels, resolution, parameters and FLOPs of each level."""
+    require_output(output)
+    from lunet_cli.render.networks import draw_levels
+
+    drawings = [draw_levels(*_find(one)) for one in (name, against) if one is not None]
+    if output is not None:
+        from lunet_cli.render.figures.network import networks_figure
+
+        save(networks_figure(drawings), output)
+        return
+    from lunet_cli.render.terminal.network import draw_networks
+
+    console, screen = open_screen(no_color=no_color)
+    console.print(draw_networks(drawings, screen))
+
+
+def _find(text: str) -> tuple[str, NetworkSpec]:
+    """Name and description of a preset, or of the network in a file."""
+    from lunet_cli.config.presets import parse_preset
+
+    path = Path(text)
+    if not path.exists():
+        if len(path.parts) > 1 or path.suffix:
+            raise ConfigError(f"{text}: there is no such file", hint="Name a checkpoint, a run folder, or a preset.")
+        preset = parse_preset(text)
+        return preset.name, preset.spec
+    from lunet_cli.engine.checkpoints.models import load_model
+
+    model = load_model(path)
+    return f"{model.architecture} ({text})", model.card.network

@@ -1,0 +1,46 @@
+"""`lunet viz pareto`: networks by quality and cost."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from lunet_cli.cli.evaluate import parse_metrics
+from lunet_cli.cli.viz.showing import NoColor, Output, open_screen, require_output, save
+
+
+def pareto(
+    sources: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="RUN...|FILE.json",
+            help="Evaluated runs, or a file of lunet compare --json; with one of lunet bench --save, --cost latency.",
+        ),
+    ],
+    cost: Annotated[
+        Literal["parameters", "flops", "latency"], typer.Option(help="What quality is drawn against.")
+    ] = "parameters",
+    metric: Annotated[str, typer.Option(metavar="NAME", help="What quality is.")] = "dice",
+    split: Annotated[
+        str, typer.Option(metavar="NAME", help="Which evaluation of the runs: a folder in RUN/eval.")
+    ] = "val",
+    output: Output = None,
+    no_color: NoColor = False,
+) -> None:
+    """Draw networks by quality and cost, with the front that no other one beats."""
+    (key,) = parse_metrics([metric])
+    require_output(output)
+    from lunet_cli.engine.viewing.pareto import pareto as find_pareto
+
+    found = find_pareto(sources, cost=cost, metric=key, split=split)
+    if output is not None:
+        from lunet_cli.render.figures.pareto import pareto_figure
+
+        save(pareto_figure(found), output)
+        return
+    from lunet_cli.render.terminal.pareto import draw_pareto
+
+    console, screen = open_screen(no_color=no_color)
+    console.print(draw_pareto(found, screen))

@@ -1,0 +1,115 @@
+"""`lunet viz slices`: cases beside what a network makes of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from lunet_cli.cli.options import Architecture, Device, Threads
+from lunet_cli.cli.viz.showing import (
+    Axis,
+    Interactive,
+    Level,
+    NoColor,
+    Output,
+    Width,
+    axis_number,
+    intensity_window,
+    leaf,
+    open_screen,
+    require_keys,
+    require_output,
+    save,
+)
+from lunet_cli.errors import ConfigError
+
+if TYPE_CHECKING:
+    from lunet_cli.results.views import LabeledVolume
+
+_NUM_IN_MONTAGE = 12
+
+
+def slices(
+    target: Annotated[Path, typer.Argument(metavar="RUN|CHECKPOINT", help="What predicts.")],
+    cases: Annotated[
+        list[str] | None, typer.Option("--case", metavar="ID", help="Which case; repeatable. The first if not given.")
+    ] = None,
+    axis: Axis = "axial",
+    where: Annotated[
+        str,
+        typer.Option("--slice", metavar="N|best|middle|montage", help="Which slice; best: with the most reference."),
+    ] = "best",
+    level: Level = None,
+    width: Width = None,
+    data: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Labelled data set; that of the training if not given.")
+    ] = None,
+    split: Annotated[
+        Literal["train", "val", "test", "all"] | None,
+        typer.Option(help="Which cases; val if not given, and all of --data."),
+    ] = None,
+    interactive: Interactive = False,
+    architecture: Architecture = None,
+    device: Device = "auto",
+    threads: Threads = None,
+    output: Output = None,
+    no_color: NoColor = False,
+) -> None:
+    """Draw cases: the image, the reference, the prediction, and what was missed and invented."""
+    number, window = axis_number(axis), intensity_window(level, width)
+    if where not in ("best", "middle", "montage") and not where.isdecimal():
+        raise ConfigError(f"--slice {where}: is no slice", hint="Write a number, best, middle or montage.")
+    require_output(output)
+    if interactive:
+        require_keys(output)
+    if output is None:
+        console, screen = open_screen(no_color=no_color)
+    from lunet_cli.engine.inference.predictor import PredictionOptions, Predictor, set_up_process
+    from lunet_cli.engine.viewing.cases import CaseViews
+    from lunet_cli.render.console import make_status_console
+    from lunet_cli.render.progress import report_progress
+
+    set_up_process(threads)
+    predictor = Predictor.load([target], architecture=architecture, options=PredictionOptions(device=device))
+    views = CaseViews(predictor, data=data, split=split)
+    names = views.names
+    wanted = cases or names[:1]
+    for name in wanted:
+        views.require(name)
+    if interactive:
+        from lunet_cli.render.terminal.viewer import Viewer
+
+        first = names.index(wanted[0])
+        leaf(Viewer(names, lambda i: views.load(names[i]), axis=number, first=first, window=window), no_color=no_color)
+        return
+    with report_progress(make_status_console()) as on_event:
+        volumes = [views.load(name, on_event) for name in wanted]
+    is_montage = where == "montage"
+    cuts = [[volume.cut(number, place, window) for place in _places(volume, number, where)] for volume in volumes]
+    if output is not None:
+        from lunet_cli.render.figures.slices import montage_figure, slices_figure
+
+        every = [cut for of_case in cuts for cut in of_case]
+        save(montage_figure(every) if is_montage else slices_figure(every), output)
+        return
+    from lunet_cli.render.terminal.slices import case_heading, draw_montage, draw_slice, legend
+
+    for volume, of_case in zip(volumes, cuts, strict=True):
+        console.print(case_heading(volume, of_case[0]))
+        console.print(draw_montage(of_case, screen) if is_montage else draw_slice(of_case[0], screen))
+    console.print(legend(volumes[0].labels, screen, with_errors=not is_montage))
+
+
+def _places(volume: LabeledVolume, axis: int, where: str) -> list[int]:
+    from lunet_cli.results.views import AXES
+
+    number = int(volume.image.shape[axis])
+    if where == "montage":
+        return volume.montage_positions(axis, _NUM_IN_MONTAGE)
+    if where in ("best", "middle"):
+        return [volume.best_position(axis) if where == "best" else number // 2]
+    if int(where) >= number:
+        raise ConfigError(f"--slice {where}: {volume.name} has the {AXES[axis]} slices 0 to {number - 1}")
+    return [int(where)]

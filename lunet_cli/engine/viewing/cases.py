@@ -1,0 +1,98 @@
+"""Labelled cases to look at, beside what a network makes of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk  # noqa: N813
+
+from lunet_cli.config.presets import closest
+from lunet_cli.engine.data.volume import Geometry
+from lunet_cli.engine.evaluation import overlap
+from lunet_cli.engine.inference.labelled_cases import SplitName, scheme_of, segment_case, select_cases
+from lunet_cli.engine.inference.predictor import Predictor
+from lunet_cli.engine.viewing.volumes import along_patient
+from lunet_cli.errors import ConfigError, DataError
+from lunet_cli.results.events import Event
+from lunet_cli.results.views import LabeledVolume, paint_masks
+
+_MOST_NAMES = 8
+
+
+class CaseViews:
+    """The cases of a split; each is read and segmented when it is asked for.
+
+    Args:
+        predictor: The networks.
+        data: A labelled data set; None takes that of the training.
+        split: Which cases; None takes `val` of the data of the training, and `all` of other data.
+
+    Raises:
+        CheckpointError: The checkpoint does not say what it was trained on, and no data set is named.
+        DataError: The cases are not there.
+    """
+
+    def __init__(
+        self,
+        predictor: Predictor,
+        *,
+        data: Path | None = None,
+        split: SplitName | None = None,
+    ) -> None:
+        model = predictor.models[0]
+        chosen: SplitName = split or ("val" if data is None else "all")
+        self._predictor = predictor
+        self._scheme = scheme_of(model, None)
+        self._case_set, cases, self.origin = select_cases(model, data, chosen)
+        self._cases = {case.case_id: case for case in cases}
+        if not self._cases:
+            raise DataError(f"there are no {self.origin}")
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The cases, in a stable order."""
+        return tuple(self._cases)
+
+    def require(self, name: str) -> None:
+        """Raise if there is no such case.
+
+        Raises:
+            ConfigError: With those of similar names.
+        """
+        if name not in self._cases:
+            more = len(self._cases) - _MOST_NAMES
+            listed = ", ".join(self.names[:_MOST_NAMES]) + (f" and {more} more" if more > 0 else "")
+            raise ConfigError(
+                f"--case {name}: is none of the {self.origin}. {closest(name, self.names)}",
+                hint=f"There are {listed}. Other cases: --split all, or --data FOLDER.",
+            )
+
+    def load(self, name: str, on_event: Callable[[Event], None] = lambda event: None) -> LabeledVolume:
+        """A case with its reference and its prediction; the first channel is shown.
+
+        Args:
+            name: The case.
+            on_event: Called while it is segmented.
+
+        Raises:
+            ConfigError: There is no such case.
+            DataError: It cannot be used.
+        """
+        self.require(name)
+        found = segment_case(self._predictor, self._scheme, self._case_set, self._cases[name], on_event=on_event)
+        placement = along_patient(Geometry.of(found.channels[0]))
+        values = sitk.GetArrayFromImage(found.label)
+        references = [np.isin(values, of_region) for _, of_region in self._scheme.regions]
+        predictions = [found.segmentation.mask(index) for index in range(len(references))]
+        scores = map(overlap.dice, predictions, references)
+        return LabeledVolume(
+            name,
+            placement.orient(sitk.GetArrayFromImage(found.channels[0])),
+            placement.oriented_spacing_mm,
+            tuple(self._scheme.names),
+            placement.orient(paint_masks(references)),
+            placement.orient(paint_masks(predictions)),
+            dict(zip(self._scheme.names, scores, strict=True)),
+        )

@@ -1,0 +1,98 @@
+"""Any volume to look at, with its label map and what its file says."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk  # noqa: N813
+
+from lunet_cli.engine.data.layouts import find_labels
+from lunet_cli.engine.data.preprocessing import Normalization, Placement, Preprocessing
+from lunet_cli.engine.data.volume import Geometry, read_image, read_label, stem, stored_number_type
+from lunet_cli.errors import ConfigError, DataError
+from lunet_cli.results.views import LabeledVolume, LabelImage, VolumeFacts, paint_masks
+
+_AS_SEEN = Preprocessing("LPS", None, Normalization("none", 40.0, 400.0))
+_NUM_BINS = 48
+
+
+def along_patient(geometry: Geometry) -> Placement:
+    """How a stored array is turned so that its axes run upwards, to the back and to the left; nothing is resampled."""
+    return _AS_SEEN.place(geometry)
+
+
+def read_volume(path: Path, label: Path | None = None, *, channel: int = 0) -> tuple[LabeledVolume, VolumeFacts]:
+    """Read a volume.
+
+    Args:
+        path: A file of any format that SimpleITK reads, or the folder of a DICOM series.
+        label: A label map on the same grid. Its labels are called as a `dataset.json` around says, or else by value.
+        channel: Which channel is shown.
+
+    Raises:
+        DataError: A file cannot be read, is not three-dimensional, or lies on another grid.
+        ConfigError: There is no such channel.
+    """
+    channels = read_image([path])
+    if not 0 <= channel < len(channels):
+        raise ConfigError(f"--channel {channel}: {path} has the channels 0 to {len(channels) - 1}")
+    image = channels[channel]
+    geometry = Geometry.of(image)
+    placement = along_patient(geometry)
+    array = sitk.GetArrayFromImage(image)
+    names: tuple[str, ...] = ()
+    painted: LabelImage | None = None
+    if label is not None:
+        names, painted = _read_labels(label, path, geometry)
+    volume = LabeledVolume(
+        stem(path),
+        placement.orient(array),
+        placement.oriented_spacing_mm,
+        names,
+        None if painted is None else placement.orient(painted),
+    )
+    low, first, middle, last, high = np.percentile(array, (0, 1, 50, 99, 100))
+    counts, edges = np.histogram(array, bins=_NUM_BINS)
+    cosines = np.abs(np.array(geometry.direction).reshape(3, 3)).max(axis=0)
+    facts = VolumeFacts(
+        path=path,
+        size=geometry.size[::-1],
+        spacing_mm=geometry.spacing_mm[::-1],
+        origin_mm=geometry.origin_mm,
+        orientation=sitk.DICOMOrientImageFilter.GetOrientationFromDirectionCosines(geometry.direction),
+        angle_degrees=math.degrees(math.acos(min(1.0, float(cosines.min())))),
+        number_type=stored_number_type(path),
+        num_channels=len(channels),
+        channel=channel,
+        intensity={
+            "lowest": float(low),
+            "1st percentile": float(first),
+            "median": float(middle),
+            "mean": float(array.mean(dtype=np.float64)),
+            "99th percentile": float(last),
+            "highest": float(high),
+        },
+        histogram=tuple(counts.tolist()),
+        edges=tuple(edges.tolist()),
+        label_ml={} if volume.reference is None else volume.volumes_ml(volume.reference),
+    )
+    return volume, facts
+
+
+def _read_labels(label: Path, image: Path, geometry: Geometry) -> tuple[tuple[str, ...], LabelImage]:
+    stored = read_label(label)
+    differences = Geometry.of(stored).differences(geometry)
+    if differences:
+        raise DataError(
+            f"{label}: does not lie on the grid of {image}: {'; '.join(differences)}",
+            hint="Resample the label map onto the image (nearest neighbour).",
+        )
+    values = sitk.GetArrayFromImage(stored)
+    found = [value for value in np.unique(values).tolist() if value]
+    if not found:
+        raise DataError(f"{label}: is empty: every voxel is 0", hint="Leave --label out to look at the image alone.")
+    known = find_labels(label.parent, image.parent) or {}
+    names = {value: name for name, of_label in known.items() if len(of_label) == 1 for value in of_label}
+    return tuple(names.get(value, str(value)) for value in found), paint_masks([values == value for value in found])

@@ -1,0 +1,174 @@
+"""Which lines a picture of trainings has, whatever it is drawn with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from lunet_cli.results.views import TrainingCourse
+
+Floats = npt.NDArray[np.float64]
+Quantity = Literal["loss", "dice", "lr"]
+QUANTITIES: tuple[Quantity, ...] = ("loss", "dice", "lr")
+
+
+@dataclass(frozen=True)
+class CurveOptions:
+    """How courses are drawn.
+
+    Args:
+        x_axis: What they are drawn against; seconds count the epochs, not the time before and between.
+        smoothing: Weight of the past in an exponential moving average, 0 to below 1.
+        log: Whether losses have a logarithmic axis.
+        quantities: What is drawn.
+    """
+
+    x_axis: Literal["epoch", "seconds"] = "epoch"
+    smoothing: float = 0.0
+    log: bool = False
+    quantities: tuple[Quantity, ...] = QUANTITIES
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line.
+
+    Args:
+        name: For the legend.
+        color: Which colour, from 0 on.
+        x: Where (N,).
+        y: What is drawn there (N,), smoothed if that was asked for.
+        raw: The values themselves (N,).
+        best: Index of the epoch with the best validation Dice; None where it is not marked.
+        is_faint: Whether it stands behind the others: training beside validation.
+    """
+
+    name: str
+    color: int
+    x: Floats
+    y: Floats
+    raw: Floats
+    best: int | None = None
+    is_faint: bool = False
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One pair of axes."""
+
+    title: str
+    x_label: str
+    y_label: str
+    lines: tuple[Line, ...]
+    log: bool = False
+
+
+def curve_panels(courses: Sequence[TrainingCourse], options: CurveOptions) -> list[Panel]:
+    """The panels for one run, with its labels as lines, or for several, with the runs as lines."""
+    xs = [_positions(course, options) for course in courses]
+    x_label = "epoch" if options.x_axis == "epoch" else "training time in s"
+    several = len(courses) > 1
+    panels: list[Panel] = []
+    for quantity in options.quantities:
+        if quantity == "loss":
+            lines = []
+            for index, (course, x) in enumerate(zip(courses, xs, strict=True)):
+                prefix = f"{course.name} " if several else ""
+                colors = (index, index) if several else (0, 1)
+                train, val = ([getattr(r, key) for r in course.records] for key in ("train_loss", "val_loss"))
+                lines.append(_line(f"{prefix}training", colors[0], x, train, options, is_faint=several))
+                lines.append(_line(f"{prefix}validation", colors[1], x, val, options, best=_best(course)))
+            panels.append(Panel("Loss", x_label, "loss", tuple(lines), options.log))
+        elif quantity == "dice":
+            panels += _dice_panels(courses, xs, x_label, options)
+        else:
+            lines = [
+                _line(course.name, index, x, [r.learning_rate for r in course.records], CurveOptions())
+                for index, (course, x) in enumerate(zip(courses, xs, strict=True))
+            ]
+            panels.append(Panel("Learning rate", x_label, "learning rate", tuple(lines)))
+    return panels
+
+
+def thin_out(x: Floats, y: Floats, number: int) -> tuple[Floats, Floats]:
+    """At most two points for each of `number` stretches, the lowest and the highest: what a screen can show."""
+    if len(x) <= 2 * number:
+        return x, y
+    edges = np.linspace(0, len(x), number + 1).astype(int)
+    kept = [
+        index
+        for first, stop in pairwise(edges)
+        for index in sorted({first + int(y[first:stop].argmin()), first + int(y[first:stop].argmax())})
+    ]
+    return x[kept], y[kept]
+
+
+def _dice_panels(
+    courses: Sequence[TrainingCourse], xs: Sequence[Floats], x_label: str, options: CurveOptions
+) -> list[Panel]:
+    labels = list(dict.fromkeys(name for course in courses for name in course.records[0].val_dice_per_label))
+    if len(courses) == 1:
+        (course,), (x,) = courses, xs
+        lines = []
+        for index, name in enumerate(labels):
+            best = _best(course) if len(labels) == 1 else None
+            values = [r.val_dice_per_label[name] for r in course.records]
+            lines.append(_line(name, index, x, values, options, best=best))
+        if len(labels) > 1:
+            mean = [r.val_dice for r in course.records]
+            lines.append(_line("mean of labels", len(labels), x, mean, options, best=_best(course)))
+        return [Panel("Validation Dice", x_label, "Dice", tuple(lines))]
+    shown: list[str | None] = [None, *(labels if len(labels) > 1 else [])]
+    panels = []
+    for label in shown:
+        lines = []
+        for index, (course, x) in enumerate(zip(courses, xs, strict=True)):
+            if label is not None and label not in course.records[0].val_dice_per_label:
+                continue
+            values = [r.val_dice if label is None else r.val_dice_per_label[label] for r in course.records]
+            lines.append(_line(course.name, index, x, values, options, best=_best(course) if label is None else None))
+        what = label or ("mean of labels" if len(labels) > 1 else "")
+        panels.append(Panel(f"Validation Dice{f', {what}' if what else ''}", x_label, "Dice", tuple(lines)))
+    return panels
+
+
+def _best(course: TrainingCourse) -> int:
+    return course.records.index(course.best)
+
+
+def _positions(course: TrainingCourse, options: CurveOptions) -> Floats:
+    if options.x_axis == "epoch":
+        return np.array([record.epoch for record in course.records], dtype=float)
+    seconds: Floats = np.cumsum([record.epoch_seconds for record in course.records])
+    return seconds
+
+
+def _line(
+    name: str,
+    color: int,
+    x: Floats,
+    values: Sequence[float],
+    options: CurveOptions,
+    *,
+    best: int | None = None,
+    is_faint: bool = False,
+) -> Line:
+    raw = np.array(values, dtype=float)
+    return Line(name, color, x, _smooth(raw, options.smoothing), raw, best, is_faint)
+
+
+def _smooth(values: Floats, weight: float) -> Floats:
+    """Exponential moving average, corrected for its start at 0 as in Adam; what is not finite is passed over."""
+    if not weight:
+        return values
+    smooth, average, total = np.empty_like(values), 0.0, 0.0
+    for index, value in enumerate(values.tolist()):
+        if np.isfinite(value):
+            average, total = weight * average + (1 - weight) * value, weight * total + (1 - weight)
+        smooth[index] = average / total if total else value
+    return smooth

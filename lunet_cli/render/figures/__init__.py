@@ -1,0 +1,1 @@
+"""Views as pictures for papers, drawn with matplotlib."""

@@ -1,0 +1,28 @@
+"""Channels per layer over the steps of a pruning."""
+
+from __future__ import annotations
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from lunet_cli.render.figures.style import FULL_WIDTH, new_figure, styled
+from lunet_cli.results.views import ChannelCourse
+
+
+@styled
+def channels_figure(course: ChannelCourse) -> Figure:
+    """A map of layers by steps; the channels at the end stand beside it."""
+    layers = list(course.layers)
+    values = np.array([course.layers[name] for name in layers])
+    figure = new_figure(FULL_WIDTH, 1.0 + 0.18 * len(layers))
+    axes = figure.add_subplot(1, 1, 1)
+    edges = np.append(course.steps, course.steps[-1] + 1) - 0.5
+    mesh = axes.pcolormesh(edges, np.arange(len(layers) + 1), values, cmap="cividis", vmin=0)
+    axes.set_yticks(np.arange(len(layers)) + 0.5, [f"{name} ({values[i, -1]})" for i, name in enumerate(layers)])
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.invert_yaxis()
+    axes.grid(visible=False)
+    axes.set(xlabel="step of pruning", ylabel="layer (channels at the end)", title=course.name)
+    figure.colorbar(mesh, ax=axes, label="channels")
+    return figure

@@ -1,0 +1,194 @@
+"""Slices of cases, in millimetres, with contours."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure, SubFigure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+
+from lunet_cli.render.figures.style import FULL_WIDTH, new_figure, styled, unit
+from lunet_cli.render.palette import CONFUSED_COLOR, INVENTED_COLOR, MISSED_COLOR, RGB, label_colors
+from lunet_cli.results.views import AXES, CONFUSED, INVENTED, MISSED, Slice
+
+_ERRORS = {
+    MISSED: ("missed", MISSED_COLOR),
+    INVENTED: ("invented", INVENTED_COLOR),
+    CONFUSED: ("other label", CONFUSED_COLOR),
+}
+# The patient's side at the left, right, top and bottom of each axis; true of volumes in LPS.
+_SIDES = (("R", "L", "A", "P"), ("R", "L", "S", "I"), ("A", "P", "S", "I"))
+_MONTAGE_COLUMNS = 4
+_LEGEND_HEIGHT = 0.25
+_LEGEND_COLUMNS = 6
+_PARTS = 4  # of a voxel, along each edge
+_CONTOUR_COLOR: RGB = (90, 200, 90)
+
+
+@styled
+def slices_figure(cuts: Sequence[Slice]) -> Figure:
+    """A row per slice: the image, the reference, the prediction, and where they differ."""
+    columns = len(_panels(cuts[0]))
+    width = FULL_WIDTH / 4 * columns
+    heights = [FULL_WIDTH / 4 * _ratio(cut) + 0.45 for cut in cuts]
+    figure = new_figure(width, sum(heights) + _LEGEND_HEIGHT * legend_rows(cuts[0].labels))
+    for row, cut in enumerate(cuts):
+        for column, title in enumerate(_panels(cut)):
+            axes = figure.add_subplot(len(cuts), columns, row * columns + column + 1)
+            draw_on(axes, cut, title, with_ticks=column == 0)
+            axes.set_title(f"{cut.caption}\n{title}" if column == 0 else title, loc="left", fontsize=7)
+    add_legend(figure, cuts[0].labels, with_errors=cuts[0].errors() is not None)
+    return figure
+
+
+@styled
+def montage_figure(cuts: Sequence[Slice]) -> Figure:
+    """Many slices of one case, with the contours of the reference, and of the prediction dashed."""
+    columns = min(_MONTAGE_COLUMNS, len(cuts))
+    rows = -(-len(cuts) // columns)
+    size = FULL_WIDTH / _MONTAGE_COLUMNS
+    figure = new_figure(size * columns, rows * (size * _ratio(cuts[0]) + 0.3) + _LEGEND_HEIGHT * 2)
+    first = {cut.name: cut.position for cut in reversed(cuts)}
+    figure.suptitle(f"{AXES[cuts[0].axis]} slices", fontsize=8)
+    for place, cut in enumerate(cuts, start=1):
+        axes = figure.add_subplot(rows, columns, place)
+        draw_on(axes, cut, "montage", with_ticks=False)
+        axes.set_title(
+            f"{cut.name} {cut.position}" if cut.position == first[cut.name] else str(cut.position),
+            loc="left",
+            fontsize=7,
+        )
+    both = cuts[0].reference is not None and cuts[0].prediction is not None
+    add_legend(figure, cuts[0].labels, with_errors=False, with_lines=both)
+    return figure
+
+
+def draw_on(axes: Axes, cut: Slice, panel: str, *, with_ticks: bool) -> None:
+    """One panel of a slice: `image`, `reference`, `prediction`, `error` or `montage`."""
+    height, width = cut.extent_mm
+    extent = (0.0, width, height, 0.0)
+    axes.imshow(cut.image, cmap="gray", vmin=0, vmax=1, extent=extent, interpolation="nearest", aspect="equal")
+    colors = label_colors(len(cut.labels))
+    if panel in ("reference", "prediction"):
+        values = cut.reference if panel == "reference" else cut.prediction
+        assert values is not None
+        _fill(axes, values, dict(enumerate(colors, start=1)), extent, 0.35)
+        _contour(axes, cut, values, colors)
+    elif panel == "montage":
+        for values, style in ((cut.reference, "-"), (cut.prediction, "--" if cut.reference is not None else "-")):
+            if values is not None:
+                _contour(axes, cut, values, colors, style)
+    elif panel == "error":
+        errors = cut.errors()
+        assert errors is not None
+        assert cut.reference is not None
+        _fill(axes, errors, {value: color for value, (_, color) in _ERRORS.items()}, extent, 0.9)
+        _contour(axes, cut, (cut.reference > 0).astype(np.uint8), [_CONTOUR_COLOR])
+    _finish(axes, cut, with_ticks=with_ticks)
+
+
+def add_legend(
+    figure: Figure | SubFigure, labels: Sequence[str], *, with_errors: bool, with_lines: bool = False
+) -> None:
+    """What the colours mean, below everything."""
+    handles: list[Patch | Line2D] = [
+        Patch(color=unit(color), label=name) for name, color in zip(labels, label_colors(len(labels)), strict=True)
+    ]
+    if with_errors:
+        handles += [Patch(color=unit(color), label=name) for name, color in _ERRORS.values()]
+        handles.append(Line2D([], [], color=unit(_CONTOUR_COLOR), label="reference"))
+    if with_lines:
+        handles.append(Line2D([], [], color="black", linestyle="-", label="reference"))
+        handles.append(Line2D([], [], color="black", linestyle="--", label="prediction"))
+    if not handles:
+        return
+    figure.legend(handles=handles, loc="outside lower center", ncols=min(_LEGEND_COLUMNS, len(handles)), fontsize=7)
+
+
+def _add_scale_bar(axes: Axes, cut: Slice) -> None:
+    """A round number of millimetres, at most a third of the picture, in its lower corner."""
+    height, width = cut.extent_mm
+    length = max(mm for mm in (1, 2, 5, 10, 20, 50, 100, 200) if mm <= max(1.0, width / 3))
+    left, bottom = 0.04 * width, 0.95 * height
+    axes.plot([left, left + length], [bottom, bottom], color="white", linewidth=2, solid_capstyle="butt")
+    axes.text(left, bottom - 0.02 * height, f"{length} mm", color="white", fontsize=6, va="bottom")
+
+
+def legend_rows(labels: Sequence[str]) -> int:
+    """Rows that a legend takes, with four entries for errors."""
+    return -(-(len(labels) + 4) // _LEGEND_COLUMNS)
+
+
+def _panels(cut: Slice) -> list[str]:
+    panels = ["image"]
+    panels += ["reference"] if cut.reference is not None else []
+    panels += ["prediction"] if cut.prediction is not None else []
+    return [*panels, *(["error"] if cut.errors() is not None else [])]
+
+
+def _ratio(cut: Slice) -> float:
+    height, width = cut.extent_mm
+    return height / width
+
+
+def _fill(
+    axes: Axes,
+    values: npt.NDArray[np.unsignedinteger],
+    colors: dict[int, RGB],
+    extent: tuple[float, float, float, float],
+    alpha: float,
+) -> None:
+    layer = np.zeros((*values.shape, 4))
+    for value, color in colors.items():
+        layer[values == value] = unit(color, alpha)
+    axes.imshow(layer, extent=extent, interpolation="nearest", aspect="equal")
+
+
+def _contour(
+    axes: Axes, cut: Slice, values: npt.NDArray[np.unsignedinteger], colors: Sequence[RGB], style: str = "-"
+) -> None:
+    """Lines around the voxels of each label, along their edges."""
+    for value, color in enumerate(colors, start=1):
+        inside = values == value
+        rows, columns = np.flatnonzero(inside.any(axis=1)), np.flatnonzero(inside.any(axis=0))
+        if not len(rows):
+            continue
+        top, left = int(rows[0]), int(columns[0])
+        # Contours cut corners; of small parts of voxels, they cut little.
+        part = np.repeat(np.repeat(inside[top : rows[-1] + 1, left : columns[-1] + 1], _PARTS, axis=0), _PARTS, axis=1)
+        part = np.pad(part, 1)
+        height, width = cut.pixel_mm
+        y = ((np.arange(part.shape[0]) - 0.5) / _PARTS + top) * height
+        x = ((np.arange(part.shape[1]) - 0.5) / _PARTS + left) * width
+        axes.contour(
+            x, y, part.astype(np.float32), levels=[0.5], colors=[unit(color)], linestyles=style, linewidths=1.1
+        )
+
+
+def _finish(axes: Axes, cut: Slice, *, with_ticks: bool) -> None:
+    axes.grid(visible=False)
+    height, width = cut.extent_mm
+    axes.set_xlim(0, width)
+    axes.set_ylim(height, 0)
+    axes.tick_params(labelsize=6, length=2)
+    if with_ticks:
+        axes.set_xlabel("mm", fontsize=6)
+        axes.set_ylabel("mm", fontsize=6)
+    else:
+        axes.set_xticks([])
+        axes.set_yticks([])
+    for text, x, y in zip(_SIDES[cut.axis], (0.02, 0.98, 0.5, 0.5), (0.5, 0.5, 0.98, 0.02), strict=True):
+        axes.text(
+            x,
+            y,
+            text,
+            transform=axes.transAxes,
+            color="white",
+            fontsize=6,
+            ha="left" if x < 0.1 else "right" if x > 0.9 else "center",
+            va="top" if y > 0.9 else "bottom" if y < 0.1 else "center",
+        )

@@ -1,0 +1,50 @@
+"""What all figures have in common, and how they become files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import matplotlib as mpl
+from matplotlib.figure import Figure
+
+from lunet_cli.render.palette import RGB
+
+FULL_WIDTH = 7.1  # inches: two columns of a journal page
+_STYLE: dict[Any, Any] = {
+    "font.size": 8,
+    "axes.titlesize": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.alpha": 0.25,
+    "grid.linewidth": 0.5,
+    "legend.frameon": False,
+    "lines.linewidth": 1.4,
+    "pdf.fonttype": 42,  # text that editors can change
+    "svg.fonttype": "none",
+    "svg.hashsalt": "lunet",  # the same picture gives the same file
+}
+
+
+styled = mpl.rc_context(_STYLE)
+"""Decorates what draws a figure: matplotlib looks at its settings again for each part."""
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """An empty figure, in inches, whose parts find their places by themselves."""
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+@styled
+def write_figure(figure: Figure, file: BinaryIO, path: Path) -> None:
+    """Write a figure to an open file, in the format that `path` ends with."""
+    suffix = path.suffix.lower().removeprefix(".")
+    metadata: dict[str, Any] = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(suffix, {})
+    figure.savefig(file, format=suffix, dpi=200, metadata=metadata)
+
+
+def unit(color: RGB, alpha: float = 1.0) -> tuple[float, float, float, float]:
+    """A colour as matplotlib takes it."""
+    red, green, blue = (channel / 255 for channel in color)
+    return red, green, blue, alpha

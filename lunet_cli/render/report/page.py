@@ -1,0 +1,193 @@
+"""The page about a run: one file with everything in it, which asks no other host for anything."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import numpy as np
+import numpy.typing as npt
+
+from lunet_cli.config.metrics import METRICS
+from lunet_cli.render.curves import CurveOptions, Panel, curve_panels, thin_out
+from lunet_cli.render.palette import CONFUSED_COLOR, INVENTED_COLOR, MISSED_COLOR, label_colors, to_hex
+from lunet_cli.results.evaluation import EvalResult
+from lunet_cli.results.events import format_seconds
+from lunet_cli.results.report import ReportCase, RunReport
+
+_HERE = Path(__file__).parent
+_POINTS = 600  # stretches of a curve, each with its lowest and highest value
+
+
+def render_page(report: RunReport) -> str:
+    """The page as HTML."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_HERE), autoescape=True, trim_blocks=True, lstrip_blocks=True
+    )
+    evaluation = report.evaluation
+    data = {
+        "curves": [_panel(panel) for panel in curve_panels([report.course], CurveOptions())],
+        "metrics": _metrics(evaluation),
+        "rows": _rows(evaluation),
+        "labels": _labels(report),
+        "errors": [list(color) for color in (MISSED_COLOR, INVENTED_COLOR, CONFUSED_COLOR)],
+        "cases": [_case(case) for case in report.cases],
+    }
+    page: str = environment.get_template("page.html.j2").render(
+        report=report,
+        data=data,
+        facts=_facts(report),
+        provenance=_provenance(report),
+        summary=_summary(evaluation),
+        definitions={} if evaluation is None else evaluation.facts.get("definitions", {}),
+        colors={"missed": to_hex(MISSED_COLOR), "invented": to_hex(INVENTED_COLOR), "other": to_hex(CONFUSED_COLOR)},
+        style=(_HERE / "page.css").read_text(encoding="utf-8"),
+        script=(_HERE / "page.js").read_text(encoding="utf-8"),
+    )
+    return page
+
+
+def _facts(report: RunReport) -> list[tuple[str, str]]:
+    """What matters most, in words."""
+    manifest, best = report.manifest, report.course.best
+    split = manifest.get("split") or {}
+    rows = [
+        ("network", str(manifest.get("architecture", ""))),
+        ("parameters", f"{manifest['num_parameters']:,}" if "num_parameters" in manifest else ""),
+        ("data", str((manifest.get("data") or {}).get("root") or "built-in phantom")),
+        ("cases", f"{len(split['train'])} training, {len(split['val'])} validation" if split else ""),
+        ("outcome", str(report.outcome.get("outcome", "")) if report.course.is_finished else "not finished"),
+        ("best epoch", f"{best.epoch} of {len(report.course.records)}"),
+        ("validation Dice", f"{best.val_dice:.4f}"),
+    ]
+    if len(best.val_dice_per_label) > 1:
+        rows += [(f"· {name}", f"{value:.4f}") for name, value in best.val_dice_per_label.items()]
+    rows.append(("training time", format_seconds(sum(record.epoch_seconds for record in report.course.records))))
+    return [(name, value) for name, value in rows if value]
+
+
+def _provenance(report: RunReport) -> list[tuple[str, str]]:
+    """What the run was made with."""
+    manifest = report.manifest
+    rows = [(name, str(version)) for name, version in (manifest.get("versions") or {}).items()]
+    rows += [(name, str(value)) for name, value in (manifest.get("machine") or {}).items()]
+    rows += [(f"computed: {name}", str(value)) for name, value in (manifest.get("execution") or {}).items()]
+    for name in ("seed", "git_commit", "started"):
+        if manifest.get(name) is not None:
+            rows.append((name.replace("_", " "), str(manifest[name])))
+    if manifest.get("split"):
+        rows.append(("split", str(manifest["split"].get("origin", ""))))
+    return rows
+
+
+def _panel(panel: Panel) -> dict[str, Any]:
+    lines = []
+    for line in panel.lines:
+        is_finite = np.isfinite(line.y)
+        x, y = thin_out(line.x[is_finite], line.y[is_finite], _POINTS)
+        best = None if line.best is None else [float(line.x[line.best]), float(line.y[line.best])]
+        color = to_hex(label_colors(line.color + 1)[-1])
+        lines.append({"name": line.name, "color": color, "x": x.tolist(), "y": y.tolist(), "best": best})
+    return {"title": panel.title, "x_label": panel.x_label, "y_label": panel.y_label, "lines": lines}
+
+
+def _metrics(evaluation: EvalResult | None) -> list[dict[str, Any]]:
+    """The columns of the table of cases."""
+    if evaluation is None:
+        return []
+    return [
+        {
+            "key": name,
+            "name": metric.short + (f" {metric.unit}" if metric.unit else ""),
+            "better": metric.better,
+            "decimals": 2 if metric.unit else 4,
+            "definition": metric.definition,
+        }
+        for name, metric in METRICS.items()
+        if name in evaluation.scores[0].values
+    ]
+
+
+def _rows(evaluation: EvalResult | None) -> list[dict[str, Any]]:
+    if evaluation is None:
+        return []
+    return [
+        {
+            "case": score.case,
+            "label": score.label,
+            "values": [_number(score.values[name]) for name in METRICS if name in score.values],
+            "prediction_ml": round(score.prediction_ml, 4),
+            "reference_ml": round(score.reference_ml, 4),
+        }
+        for score in evaluation.scores
+    ]
+
+
+def _summary(evaluation: EvalResult | None) -> list[dict[str, str]]:
+    """Means of the evaluation, as they are printed by `lunet eval`."""
+    if evaluation is None:
+        return []
+    rows = []
+    for row in evaluation.summaries:
+        metric = METRICS[row.metric]  # type: ignore[index]  # one of its keys
+        digits = 2 if metric.unit else 4
+        low, high = row.interval
+        rows.append(
+            {
+                "label": row.label,
+                "metric": metric.short + (f" {metric.unit}" if metric.unit else ""),
+                "mean": _text(row.mean, digits),
+                "sd": _text(row.sd, digits),
+                "median": _text(row.median, digits),
+                "interval": "" if math.isnan(low) else f"{_text(low, digits)} to {_text(high, digits)}",
+                "undefined": str(row.num_undefined),
+            }
+        )
+    return rows
+
+
+def _labels(report: RunReport) -> list[dict[str, Any]]:
+    names: Sequence[str] = report.cases[0].volume.labels if report.cases else ()
+    if not names and report.evaluation is not None:
+        names = list(dict.fromkeys(score.label for score in report.evaluation.scores))
+    return [{"name": name, "color": list(color)} for name, color in zip(names, label_colors(len(names)), strict=True)]
+
+
+def _case(case: ReportCase) -> dict[str, Any]:
+    volume = case.volume
+    low, high = volume.intensity_range()
+    grey = np.clip((volume.image.astype(np.float32) - low) / (high - low), 0, 1) * 255
+    dice = ", ".join(f"{name} {value:.4f}" for name, value in volume.dice.items())
+    return {
+        "name": volume.name,
+        "role": case.role,
+        "dice": dice,
+        "shape": list(volume.image.shape),
+        "spacing_mm": list(volume.spacing_mm),
+        "first": list(case.first),
+        "step": case.step,
+        "best": [volume.best_position(axis) for axis in range(3)],
+        "image": _pack(grey.round().astype(np.uint8)),
+        "reference": _pack(volume.reference),
+        "prediction": _pack(volume.prediction),
+    }
+
+
+def _pack(array: npt.NDArray[Any] | None) -> str:
+    """Bytes of an array, compressed, as text; labels beyond 255 share the last number."""
+    assert array is not None
+    values = np.minimum(array, 255).astype(np.uint8)
+    return base64.b64encode(gzip.compress(np.ascontiguousarray(values).tobytes(), mtime=0)).decode()
+
+
+def _number(value: float) -> float | None:
+    return None if math.isnan(value) else float(f"{value:.6g}")
+
+
+def _text(value: float, digits: int) -> str:
+    return "-" if math.isnan(value) else f"{value:.{digits}f}"

@@ -1,0 +1,89 @@
+"""A network as a drawing: channels, resolution and cost of each level."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.console import Group, RenderableType
+from rich.style import Style
+from rich.table import Table
+from rich.text import Text
+
+from lunet_cli.render.networks import Drawing, Level
+from lunet_cli.render.palette import label_colors, to_hex
+from lunet_cli.render.terminal.screen import Screen
+
+_WIDEST_BLOCK = 9
+_WIDEST_DRAWING = 23
+_FULL = 62  # columns of everything but the bars
+
+
+def draw_networks(drawings: Sequence[Drawing], screen: Screen) -> RenderableType:
+    """Networks at one scale: a block is as wide as its channels, a bar as long as the parameters and FLOPs."""
+    levels = [level for drawing in drawings for level in drawing.levels]
+    most = Level(
+        max(level.edge for level in levels),
+        max(level.channels for level in levels),
+        max(level.num_nodes for level in levels),
+        max(level.parameters for level in levels),
+        max(level.flops for level in levels),
+    )
+    figures = len(f"{most.parameters:,}")
+    parts: list[RenderableType] = []
+    for drawing in drawings:
+        parts += [Text(drawing.title, "bold"), _table(drawing, most, figures, screen), Text()]
+    if len(drawings) == 2:
+        first, second = drawings
+        parts.append(Text(compared(first, second)))
+    return Group(*parts)
+
+
+def compared(first: Drawing, second: Drawing) -> str:
+    """How two networks differ in cost, in words."""
+    return (
+        f"{second.name} has {_times(second.parameters, first.parameters)} parameters and "
+        f"{_times(second.flops, first.flops)} FLOPs of {first.name}."
+    )
+
+
+def _times(value: int, of: int) -> str:
+    return f"{value / of:.1f} times the" if value >= of else f"1/{of / value:.1f} of the"
+
+
+def _table(drawing: Drawing, most: Level, figures: int, screen: Screen) -> Table:
+    table = Table(box=None, pad_edge=False)
+    bar = max(4, min(24, (screen.width - _FULL) // 2))
+    table.add_column("voxels", justify="right", no_wrap=True)
+    table.add_column("channels", justify="right", no_wrap=True)
+    table.add_column("", no_wrap=True, justify="center", min_width=_WIDEST_DRAWING)
+    table.add_column("parameters", no_wrap=True, min_width=figures + 1 + bar)
+    table.add_column("GFLOP", no_wrap=True)
+    blue, orange = label_colors(2)[1], label_colors(2)[0]
+    for index, level in enumerate(drawing.levels):
+        table.add_row(
+            f"{level.edge}^3",
+            str(level.channels),
+            _blocks(level, index, len(drawing.levels), most),
+            _bar(f"{level.parameters:>{figures},}", level.parameters / most.parameters, bar, blue, screen),
+            _bar(f"{level.flops / 1e9:7.3f}", level.flops / most.flops, bar, orange, screen),
+        )
+    return table
+
+
+def _blocks(level: Level, index: int, num_levels: int, most: Level) -> Text:
+    """The blocks of a level from left to right, with arrows for the skips between them."""
+    width = max(1, round(level.channels / most.channels * _WIDEST_BLOCK))
+    inner = 20 - 2 * index if num_levels > 6 else 21 - 4 * index
+    if level.num_nodes == 1:
+        text = "█" * width
+    else:
+        gap = max(2, (inner - width * (level.num_nodes - 2)) // (level.num_nodes - 1))
+        text = ("─" * (gap - 1) + "▶").join("█" * width for _ in range(level.num_nodes))
+    return Text(text, justify="center", no_wrap=True)
+
+
+def _bar(figure: str, share: float, width: int, color: tuple[int, int, int], screen: Screen) -> Text:
+    cells = share * width
+    text = Text(f"{figure} ", no_wrap=True)
+    filled = "█" * int(cells) + (" ▏▎▍▌▋▊▉"[int(cells % 1 * 8)] if cells % 1 else "")
+    return text.append((filled or "▏").strip() or "▏", Style(color=to_hex(color)) if screen.colors else None)

@@ -1,0 +1,177 @@
+"""What a terminal can show, and pixels made of its characters."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+from rich.console import Console
+from rich.style import Style
+from rich.text import Text
+
+from lunet_cli.errors import ConfigError
+from lunet_cli.render.palette import RGB, to_hex
+from lunet_cli.results.views import Slice
+
+MIN_WIDTH, MIN_HEIGHT = 40, 12
+_PIPE_HEIGHT = 48
+_SHADES = " ░▒▓█"
+_GREYS = 32  # few of them make long runs of equal cells, and little to send over a slow line
+_MARKS = "123456789abcdefghijklmnopqrstuvwxyzABCDEFGHJKLNOPQRSTUVWXYZ"  # without I and M, which mean errors
+
+
+@dataclass(frozen=True)
+class Screen:
+    """What can be drawn on.
+
+    Args:
+        width: Columns.
+        height: Rows; a generous number where lines scroll or go to a file.
+        colors: Whether there are enough colours for pictures.
+    """
+
+    width: int
+    height: int
+    colors: bool
+
+    @classmethod
+    def of(cls, console: Console) -> Screen:
+        """What `console` writes to.
+
+        Raises:
+            ConfigError: The terminal is too small for a picture.
+        """
+        colors = has_colors(console)
+        if not console.is_terminal:
+            return cls(console.width, _PIPE_HEIGHT, colors)
+        if console.width < MIN_WIDTH or console.height < MIN_HEIGHT:
+            raise ConfigError(
+                f"the terminal has {console.width} x {console.height} characters, too few for a picture",
+                hint=f"Enlarge it to {MIN_WIDTH} x {MIN_HEIGHT} or more, or write a file: -o picture.png",
+            )
+        return cls(console.width, console.height, colors)
+
+
+def has_colors(console: Console) -> bool:
+    """Whether there are enough colours for pictures."""
+    return console.color_system in ("256", "truecolor") and not console.no_color
+
+
+@dataclass(frozen=True)
+class Overlay:
+    """Labels over an image.
+
+    Args:
+        values: Index per pixel (H, W), 0 where the image shows.
+        colors: Colour of each index from 1 on.
+        marks: Character of each, where there are no colours.
+        opacity: Of the areas; contours are opaque.
+    """
+
+    values: npt.NDArray[np.unsignedinteger]
+    colors: tuple[RGB, ...]
+    marks: str = _MARKS
+    opacity: float = 0.45
+
+
+def mark_of(index: int) -> str:
+    """The character of a label, from 1 on, where there are no colours."""
+    return _MARKS[(index - 1) % len(_MARKS)]
+
+
+def shrink(cut: Slice, columns: int, screen: Screen) -> Slice:
+    """A slice with one pixel per cell that it is drawn with: a character holds two, or one without colours."""
+    rows = rows_of(cut.extent_mm, columns) * (2 if screen.colors else 1)
+    reference, prediction = (
+        None if labels is None else _shrink_labels(labels, rows, columns) for labels in (cut.reference, cut.prediction)
+    )
+    return replace(cut, image=_shrink(cut.image, rows, columns), reference=reference, prediction=prediction)
+
+
+def picture(image: npt.NDArray[np.float32], overlay: Overlay | None, screen: Screen) -> Text:
+    """Pixels as characters: two per character, or shades and marks without colours.
+
+    Args:
+        image: Brightness (H, W), 0 to 1, as `shrink` gives it.
+        overlay: Labels over it.
+        screen: What it is drawn on.
+    """
+    if not screen.colors:
+        return _shades(image, overlay)
+    grey = np.round(image * _GREYS) / _GREYS * 255
+    colors = np.repeat(grey[..., None], 3, axis=-1)
+    if overlay is not None:
+        contour = _contours(overlay.values)
+        for value in np.unique(overlay.values[overlay.values > 0]).tolist():
+            color = np.array(overlay.colors[value - 1], dtype=float)
+            inside = (overlay.values == value) & ~contour
+            colors[inside] = (1 - overlay.opacity) * colors[inside] + overlay.opacity * color
+            if overlay.opacity > 0:
+                colors[(overlay.values == value) & contour] = color
+    text = Text(no_wrap=True)
+    cells = colors.astype(np.uint8)
+    for upper, lower in zip(cells[::2], cells[1::2], strict=True):
+        for top, bottom in zip(upper, lower, strict=True):
+            text.append("▀", Style(color=to_hex(top), bgcolor=to_hex(bottom)))
+        text.append("\n")
+    text.rstrip()
+    return text
+
+
+def rows_of(extent_mm: tuple[float, float], columns: int) -> int:
+    """Rows of characters for a picture of that height and width; a character is twice as high as wide."""
+    height, width = extent_mm
+    return max(1, round(columns * height / width / 2))
+
+
+def columns_within(extent_mm: tuple[float, float], columns: int, rows: int) -> int:
+    """The most columns, up to `columns`, at which a picture is not higher than `rows`."""
+    height, width = extent_mm
+    return max(1, min(columns, int(2 * rows * width / height)))
+
+
+def _shades(image: npt.NDArray[np.float32], overlay: Overlay | None) -> Text:
+    shades = np.array(list(_SHADES))[np.minimum((image * len(_SHADES)).astype(int), len(_SHADES) - 1)]
+    if overlay is not None and overlay.opacity > 0:
+        marks = np.array(list(overlay.marks))
+        shades = np.where(overlay.values > 0, marks[(overlay.values.astype(int) - 1) % len(marks)], shades)
+    return Text("\n".join("".join(line) for line in shades.tolist()), no_wrap=True)
+
+
+def _contours(values: npt.NDArray[np.unsignedinteger]) -> npt.NDArray[np.bool_]:
+    """Pixels of a label with another value above, below, left or right of them."""
+    padded = np.pad(values, 1)
+    neighbours = (padded[:-2, 1:-1], padded[2:, 1:-1], padded[1:-1, :-2], padded[1:-1, 2:])
+    contour: npt.NDArray[np.bool_] = np.zeros(values.shape, dtype=bool)
+    for other in neighbours:
+        contour |= (values > 0) & (other != values)
+    return contour
+
+
+def _shrink(image: npt.NDArray[np.float32], rows: int, columns: int) -> npt.NDArray[np.float32]:
+    """Mean over the pixels that fall into each cell; the nearest one where there are more cells than pixels."""
+    for axis, number in enumerate((rows, columns)):
+        size = image.shape[axis]
+        if number >= size:
+            image = np.take(image, _nearest(size, number), axis=axis)
+        else:
+            edges = np.arange(number) * size // number
+            counts = np.diff(np.append(edges, size)).reshape((-1, 1) if axis == 0 else (1, -1))
+            image = (np.add.reduceat(image, edges, axis=axis) / counts).astype(np.float32)
+    return image
+
+
+def _shrink_labels(values: npt.NDArray[np.unsignedinteger], rows: int, columns: int) -> npt.NDArray[np.unsignedinteger]:
+    """The highest index of each cell, so that nothing small is lost."""
+    for axis, number in enumerate((rows, columns)):
+        size = values.shape[axis]
+        if number >= size:
+            values = np.take(values, _nearest(size, number), axis=axis)
+        else:
+            values = np.maximum.reduceat(values, np.arange(number) * size // number, axis=axis)
+    return values
+
+
+def _nearest(size: int, number: int) -> npt.NDArray[np.int64]:
+    return (np.arange(number) * size // number).astype(np.int64)

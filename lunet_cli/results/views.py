@@ -1,0 +1,272 @@
+"""What is looked at: volumes with their labels, slices of them, courses of trainings, networks among others."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from lunet_cli.results.training import EpochRecord
+
+AXES = ("axial", "coronal", "sagittal")
+MISSED, INVENTED, CONFUSED = 1, 2, 3
+"""Values of `Slice.errors`: reference only, prediction only, one label taken for another."""
+
+_MOST_SAMPLES = 1 << 20  # for a percentile, which needs no more
+
+LabelImage = npt.NDArray[np.unsignedinteger]
+
+
+def paint_masks(masks: Sequence[npt.NDArray[np.bool_]] | npt.NDArray[np.bool_]) -> LabelImage:
+    """Per voxel the index of its mask, from 1 on, or 0; where masks overlap, of the later one."""
+    painted = np.zeros(masks[0].shape, dtype=np.uint8 if len(masks) < 256 else np.uint16)
+    for index, mask in enumerate(masks, start=1):
+        painted[mask] = index
+    return painted
+
+
+@dataclass(frozen=True)
+class LabeledVolume:
+    """A volume to look at, with its axes along the patient: z upwards, y to the back, x to the left (LPS).
+
+    Args:
+        name: What it is called.
+        image: Intensities (D, H, W).
+        spacing_mm: Voxel size (z, y, x).
+        labels: Names of the labels.
+        reference: Per voxel (D, H, W) the index of its label from 1 on, or 0; None if there is none.
+        prediction: The same of a prediction.
+        dice: Dice of each label of the prediction, on the grid of the files; empty without one.
+    """
+
+    name: str
+    image: npt.NDArray[np.number]
+    spacing_mm: tuple[float, float, float]
+    labels: tuple[str, ...] = ()
+    reference: LabelImage | None = None
+    prediction: LabelImage | None = None
+    dice: dict[str, float] = field(default_factory=dict)
+
+    def intensity_range(self) -> tuple[float, float]:
+        """From the 1st to the 99.5th percentile of the intensities; of equal ones, a range around them."""
+        step = max(1, self.image.size // _MOST_SAMPLES)
+        low, high = np.percentile(self.image.ravel()[::step], (1, 99.5))
+        if high <= low:
+            low, high = float(self.image.min()), float(self.image.max())
+        return (float(low), float(high)) if high > low else (low - 0.5, low + 0.5)
+
+    def voxels_per_slice(self, axis: int) -> npt.NDArray[np.int64]:
+        """Voxels of the labels in each slice: of the reference, or else of the prediction, or else all 0."""
+        found = next((m for m in (self.reference, self.prediction) if m is not None and m.any()), None)
+        others = tuple(i for i in range(3) if i != axis)
+        if found is None:
+            return np.zeros(self.image.shape[axis], dtype=np.int64)
+        counts: npt.NDArray[np.int64] = np.count_nonzero(found, axis=others)
+        return counts
+
+    def best_position(self, axis: int) -> int:
+        """The slice with the most reference; where there is none, with the most prediction; else the middle."""
+        counts = self.voxels_per_slice(axis)
+        return int(counts.argmax()) if counts.any() else self.image.shape[axis] // 2
+
+    def montage_positions(self, axis: int, number: int) -> list[int]:
+        """Evenly spaced slices, over the labels where there are any, at most `number`."""
+        filled = np.flatnonzero(self.voxels_per_slice(axis))
+        first, last = (filled[0], filled[-1]) if len(filled) else (0, self.image.shape[axis] - 1)
+        return [int(p) for p in np.unique(np.linspace(first, last, number).round().astype(int))]
+
+    def cut(self, axis: int, position: int, window: tuple[float, float] | None = None) -> Slice:
+        """A slice, turned as radiologists look at it: the front or the head up, the patient's right on the left.
+
+        Args:
+            axis: 0 axial, 1 coronal, 2 sagittal.
+            position: Which slice, from 0 on.
+            window: Intensities that become black and white; None takes `intensity_range`.
+        """
+        others = [i for i in range(3) if i != axis]
+
+        def take(array: Any) -> Any:
+            if array is None:
+                return None
+            flat = np.take(array, position, axis=axis)
+            return flat if axis == 0 else flat[::-1]
+
+        low, high = window or self.intensity_range()
+        image = np.clip((np.asarray(take(self.image), dtype=np.float32) - low) / max(high - low, 1e-8), 0, 1)
+        height, width = (self.spacing_mm[i] for i in others)
+        return Slice(
+            self.name,
+            axis,
+            position,
+            self.image.shape[axis],
+            image,
+            (height, width),
+            self.labels,
+            take(self.reference),
+            take(self.prediction),
+        )
+
+    def volumes_ml(self, labels: LabelImage) -> dict[str, float]:
+        """Millilitres of each label in `reference` or `prediction`."""
+        counts = np.bincount(labels.ravel(), minlength=len(self.labels) + 1)
+        voxel_ml = float(np.prod(self.spacing_mm)) / 1000
+        return {name: float(counts[index]) * voxel_ml for index, name in enumerate(self.labels, start=1)}
+
+
+@dataclass(frozen=True)
+class Slice:
+    """A slice, ready to be shown: row 0 is on top.
+
+    Args:
+        name: The case.
+        axis: 0 axial, 1 coronal, 2 sagittal.
+        position: Index along the axis.
+        num_slices: Slices along it.
+        image: Brightness (H, W), 0 to 1.
+        pixel_mm: Height and width of a pixel.
+        labels: Names of the labels.
+        reference: Index of the label per pixel (H, W), 0 for background; None if there is none.
+        prediction: The same of the prediction.
+    """
+
+    name: str
+    axis: int
+    position: int
+    num_slices: int
+    image: npt.NDArray[np.float32]
+    pixel_mm: tuple[float, float]
+    labels: tuple[str, ...] = ()
+    reference: LabelImage | None = None
+    prediction: LabelImage | None = None
+
+    @property
+    def caption(self) -> str:
+        """Case, axis and position in words."""
+        return f"{self.name}, {AXES[self.axis]} {self.position} of 0 to {self.num_slices - 1}"
+
+    @property
+    def extent_mm(self) -> tuple[float, float]:
+        """Height and width."""
+        rows, columns = self.image.shape
+        return rows * self.pixel_mm[0], columns * self.pixel_mm[1]
+
+    def errors(self) -> LabelImage | None:
+        """Per pixel 0, `MISSED`, `INVENTED` or `CONFUSED`; None without a reference or a prediction."""
+        if self.reference is None or self.prediction is None:
+            return None
+        found = np.zeros(self.image.shape, dtype=np.uint8)
+        found[(self.reference > 0) & (self.prediction == 0)] = MISSED
+        found[(self.reference == 0) & (self.prediction > 0)] = INVENTED
+        found[(self.reference > 0) & (self.prediction > 0) & (self.reference != self.prediction)] = CONFUSED
+        return found
+
+
+@dataclass(frozen=True)
+class VolumeFacts:
+    """What a file says about its volume, and what its voxels hold.
+
+    Args:
+        path: The file.
+        size: Voxels along the stored axes (x, y, z).
+        spacing_mm: Voxel size along them.
+        origin_mm: Centre of the first voxel (LPS).
+        orientation: Where x, y and z point to, such as `LPS`.
+        angle_degrees: The largest angle between a stored axis and its axis of the patient.
+        number_type: Of the stored intensities.
+        num_channels: Channels.
+        channel: The channel shown.
+        intensity: Lowest, 1st percentile, median, mean, 99th percentile and highest.
+        histogram: Voxels per bin, between `edges`.
+        edges: One more than bins.
+        label_ml: Millilitres per label.
+    """
+
+    path: Path
+    size: tuple[int, int, int]
+    spacing_mm: tuple[float, float, float]
+    origin_mm: tuple[float, float, float]
+    orientation: str
+    angle_degrees: float
+    number_type: str
+    num_channels: int
+    channel: int
+    intensity: dict[str, float]
+    histogram: tuple[int, ...]
+    edges: tuple[float, ...]
+    label_ml: dict[str, float]
+
+
+@dataclass(frozen=True)
+class TrainingCourse:
+    """How a training went.
+
+    Args:
+        name: The run.
+        records: One per epoch.
+        is_finished: Whether it has ended, and was not interrupted.
+    """
+
+    name: str
+    records: tuple[EpochRecord, ...]
+    is_finished: bool
+
+    @property
+    def best(self) -> EpochRecord:
+        """The epoch with the best validation Dice; the first of equals."""
+        return max(self.records, key=lambda record: record.val_dice)
+
+
+@dataclass(frozen=True)
+class ParetoPoint:
+    """A network among others.
+
+    Args:
+        name: What it is called.
+        quality: Its Dice, or another metric.
+        cost: What it takes.
+        on_front: Whether no other one is as good at a lower cost.
+    """
+
+    name: str
+    quality: float
+    cost: float
+    on_front: bool
+
+
+@dataclass(frozen=True)
+class Pareto:
+    """Networks by quality and cost.
+
+    Args:
+        quality: What quality is, in words.
+        cost: What cost is, with its unit.
+        points: By ascending cost.
+        higher_is_better: Whether a high quality is a good one.
+    """
+
+    quality: str
+    cost: str
+    points: tuple[ParetoPoint, ...]
+    higher_is_better: bool = True
+
+
+CostName = Literal["parameters", "flops", "latency"]
+
+
+@dataclass(frozen=True)
+class ChannelCourse:
+    """Channels per layer over the steps of a pruning.
+
+    Args:
+        name: The run.
+        steps: Number of each step.
+        layers: Channels at each step, by the layer's name.
+    """
+
+    name: str
+    steps: tuple[int, ...]
+    layers: dict[str, tuple[int, ...]]

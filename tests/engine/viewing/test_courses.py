@@ -1,0 +1,81 @@
+"""Courses read from run folders."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from lunet_cli.engine.run_folder import RunFolder
+from lunet_cli.engine.viewing.courses import read_channels, read_course
+from lunet_cli.errors import DataError
+from lunet_cli.results.training import EpochRecord
+
+
+def test_what_was_written_is_read_back(tmp_path: Path) -> None:
+    records = [EpochRecord(i, 1.5 / i, 2.5, 0.1 * i, {"a_b": 0.2 * i, "c": 0.0}, 0.01, 3.25) for i in (1, 2, 3)]
+    folder = RunFolder(tmp_path)
+    folder.write_history(records)
+    course = read_course(tmp_path)
+    assert list(course.records) == records
+    assert course.best == records[2]
+    assert course.name == tmp_path.name
+
+
+def test_a_training_has_ended_once_its_summary_is_newer_than_its_history(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    record = EpochRecord(1, 1, 1, 0, {"a": 0}, 0.1, 1)
+    folder.append_history(record)
+    assert not read_course(tmp_path).is_finished
+    folder.write_text("summary.json", "{}")
+    assert read_course(tmp_path).is_finished
+
+
+def test_a_line_that_is_being_written_is_passed_over(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    folder.write_history([EpochRecord(1, 1, 1, 0, {"a": 0}, 0.1, 1)])
+    with (tmp_path / "history.csv").open("a", encoding="utf-8") as file:
+        file.write("2,0.5,0.")
+    assert len(read_course(tmp_path).records) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (None, "has no history.csv"),
+        ("", "holds no epoch yet"),
+        ("epoch,loss\n1,2\n", "is no history of a training"),
+        (
+            "epoch,train_loss,val_loss,val_dice,learning_rate,epoch_seconds\nx,1,1,1,1,1\n",
+            "is no history of a training",
+        ),
+    ],
+)
+def test_runs_without_a_history(tmp_path: Path, text: str | None, message: str) -> None:
+    if text is not None:
+        (tmp_path / "history.csv").write_text(text, encoding="utf-8")
+    with pytest.raises(DataError, match=message):
+        read_course(tmp_path)
+    with pytest.raises(DataError, match="there is no such folder"):
+        read_course(tmp_path / "absent")
+
+
+def test_channels_of_a_pruned_run(tmp_path: Path) -> None:
+    (tmp_path / "channels.csv").write_text("step,first,second\n0,4,8\n1,4,7\n", encoding="utf-8")
+    course = read_channels(tmp_path)
+    assert course.steps == (0, 1)
+    assert course.layers == {"first": (4, 4), "second": (8, 7)}
+
+
+@pytest.mark.parametrize("text", ["", "step\n0\n", "step,a\n", "layer,a\n0,1\n", "step,a\n0,x\n", "step,a\n0,1\n1\n"])
+def test_channels_that_are_no_table(tmp_path: Path, text: str) -> None:
+    (tmp_path / "channels.csv").write_text(text, encoding="utf-8")
+    with pytest.raises(DataError, match="is no table of channels"):
+        read_channels(tmp_path)
+
+
+def test_a_run_that_was_not_pruned(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="was not pruned"):
+        read_channels(tmp_path)
+    with pytest.raises(DataError, match="there is no such folder"):
+        read_channels(tmp_path / "absent")

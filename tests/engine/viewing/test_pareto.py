@@ -1,0 +1,101 @@
+"""Networks by quality and cost, from run folders and files."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lunet_cli.engine.viewing.pareto import pareto
+from lunet_cli.errors import ConfigError, DataError
+
+
+def evaluated(folder: Path, dice: float, parameters: int, name: str) -> Path:
+    """A run folder with what `lunet eval` leaves in it."""
+    place = folder / "eval" / "val"
+    place.mkdir(parents=True)
+    lines = "".join(f"case{index},liver,{dice + 0.01 * index},1,1\n" for index in range(3))
+    (place / "metrics.csv").write_text(f"case,label,dice,prediction_ml,reference_ml\n{lines}", encoding="utf-8")
+    model = {"architecture": name, "parameters": parameters, "conv_flops_at_64": 10 * parameters}
+    (place / "summary.json").write_text(json.dumps({"model": model}), encoding="utf-8")
+    return folder
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> list[Path]:
+    kinds = [("lean", 0.8, 100), ("large", 0.9, 10_000), ("worse", 0.7, 20_000)]
+    return [evaluated(tmp_path / name, dice, number, f"{name}_net") for name, dice, number in kinds]
+
+
+def row(arch: str, median: float, source: str | None = None, size: int = 64) -> dict[str, Any]:
+    shape = [1, 1, size, size, size]
+    return {"arch": arch, "source": source, "input_shape": shape, "latency_ms": {"median": median}}
+
+
+def bench_file(path: Path, rows: list[dict[str, Any]]) -> Path:
+    path.write_text(json.dumps({"format": "lunet bench 1", "rows": rows}), encoding="utf-8")
+    return path
+
+
+def test_runs_by_ascending_cost_with_their_front(runs: list[Path]) -> None:
+    found = pareto([*reversed(runs)])
+    assert [(p.name, p.cost, p.on_front) for p in found.points] == [
+        ("lean", 100, True),
+        ("large", 10_000, True),
+        ("worse", 20_000, False),
+    ]
+    assert [p.quality for p in found.points] == pytest.approx([0.81, 0.91, 0.71])
+    assert (found.quality, found.cost) == ("mean Dice", "parameters")
+    assert [p.cost for p in pareto(runs, cost="flops").points] == [1_000, 100_000, 200_000]
+
+
+def test_latency_comes_from_the_checkpoint_or_else_the_preset(runs: list[Path], tmp_path: Path) -> None:
+    own = str(runs[0] / "best_model.pt")
+    file = bench_file(
+        tmp_path / "bench.json",
+        [row("lean_net", 9.0), row("lean_net", 5.0, own), row("lean_net", 7.0, own), row("large_net", 3.0)],
+    )
+    found = pareto([*runs, file], cost="latency")
+    assert [(p.name, p.cost, p.on_front) for p in found.points] == [("large", 3.0, True), ("lean", 5.0, False)]
+
+
+def test_a_saved_comparison_is_enough(tmp_path: Path) -> None:
+    values = [("a", 0.8, 100), ("b", 0.7, 50), ("c", None, 10)]
+    runs = [{"run": n, "architecture": n, "value": v, "parameters": c, "flops": 1} for n, v, c in values]
+    path = tmp_path / "compare.json"
+    path.write_text(json.dumps({"metric": "hausdorff95", "runs": runs, "differences": []}), encoding="utf-8")
+    found = pareto([path])
+    assert not found.higher_is_better
+    assert [(p.name, p.on_front) for p in found.points] == [("b", True), ("a", False)]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "no valid JSON"),
+        ("[]", "holds no networks to draw"),
+        ('{"metric": "dice", "runs": [{"run": "a"}]}', "is no file of lunet compare --json"),
+        ('{"metric": "beauty", "runs": []}', "knows a metric beauty"),
+        ('{"format": "lunet bench 1"}', "is no file of lunet bench --save"),
+    ],
+)
+def test_files_that_are_something_else(runs: list[Path], tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "other.json"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(DataError, match=message):
+        pareto([*runs, path])
+
+
+def test_what_cannot_be_drawn(runs: list[Path], tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="alone makes no front"):
+        pareto(runs[:1])
+    with pytest.raises(DataError, match="0 of 3 networks have a known latency") as caught:
+        pareto(runs, cost="latency")
+    assert "lunet bench" in caught.value.hint
+    sizes = bench_file(tmp_path / "bench.json", [row("lean_net", 1, size=64), row("lean_net", 1, size=32)])
+    with pytest.raises(ConfigError, match="rows of 2 sizes"):
+        pareto([*runs, sizes], cost="latency")
+    with pytest.raises(DataError, match="cannot be read"):
+        pareto([*runs, tmp_path / "absent.json"])

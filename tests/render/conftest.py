@@ -1,0 +1,62 @@
+"""What the tests of pictures share: real results, and consoles of any kind."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from rich.console import Console, RenderableType
+
+from lunet_cli.engine.inference.predictor import Predictor
+from lunet_cli.engine.viewing.cases import CaseViews
+from lunet_cli.render.terminal.screen import Screen
+from lunet_cli.results.views import LabeledVolume
+
+Draw = Callable[[Screen], RenderableType]
+# Columns, rows, whether it is a terminal, and its colours.
+SCREENS = {
+    "80x24": (80, 24, True, "truecolor"),
+    "200x60": (200, 60, True, "truecolor"),
+    "256 colors": (100, 30, True, "256"),
+    "16 colors": (80, 24, True, "standard"),
+    "no colors": (80, 24, True, None),
+    "pipe": (120, 25, False, None),
+}
+
+
+@pytest.fixture(params=SCREENS)
+def show(request: pytest.FixtureRequest) -> Callable[[Draw], tuple[list[str], Screen]]:
+    """Draw something on a console, and return its lines; none may be longer than the screen."""
+    width, height, is_terminal, colors = SCREENS[request.param]
+
+    def draw_on(draw: Draw) -> tuple[list[str], Screen]:
+        console = Console(
+            file=io.StringIO(),
+            width=width,
+            height=height,
+            force_terminal=is_terminal,
+            color_system=colors,
+            _environ={},
+            highlight=False,
+        )
+        screen = Screen.of(console)
+        with console.capture() as captured:
+            console.print(draw(screen))
+        console_text = captured.get()
+        assert ("\x1b[38" in console_text or "\x1b[48" in console_text) <= (colors is not None)
+        from rich.text import Text
+
+        lines = [line.rstrip() for line in Text.from_ansi(console_text).plain.splitlines()]
+        assert max(map(len, lines)) <= width
+        return lines, screen
+
+    return draw_on
+
+
+@pytest.fixture(scope="session")
+def case(trained_run: Path) -> LabeledVolume:
+    """A validation case with its prediction."""
+    views = CaseViews(Predictor.load([trained_run]))
+    return views.load(views.names[0])

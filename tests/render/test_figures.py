@@ -1,0 +1,153 @@
+"""Pictures for papers, drawn from real results."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import matplotlib.image
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+
+from lunet_cli.config.presets import parse_preset
+from lunet_cli.engine.viewing.courses import read_course
+from lunet_cli.engine.viewing.volumes import read_volume
+from lunet_cli.render.curves import CurveOptions, curve_panels
+from lunet_cli.render.figures.channels import channels_figure
+from lunet_cli.render.figures.curves import curves_figure
+from lunet_cli.render.figures.network import networks_figure
+from lunet_cli.render.figures.pareto import pareto_figure
+from lunet_cli.render.figures.slices import montage_figure, slices_figure
+from lunet_cli.render.figures.style import FULL_WIDTH, write_figure
+from lunet_cli.render.figures.volume import volume_figure
+from lunet_cli.render.networks import draw_levels
+from lunet_cli.render.palette import INVENTED_COLOR, MISSED_COLOR, label_colors
+from lunet_cli.results.views import ChannelCourse, LabeledVolume, Pareto, ParetoPoint
+
+Make = Callable[[Path, LabeledVolume], Figure]
+
+
+def curves(run: Path, case: LabeledVolume) -> Figure:
+    return curves_figure(curve_panels([read_course(run)], CurveOptions(smoothing=0.6)))
+
+
+def runs(run: Path, case: LabeledVolume) -> Figure:
+    return curves_figure(curve_panels([read_course(run)] * 2, CurveOptions("seconds", log=True)))
+
+
+def slices(run: Path, case: LabeledVolume) -> Figure:
+    return slices_figure([case.cut(axis, case.best_position(axis)) for axis in range(3)])
+
+
+def montage(run: Path, case: LabeledVolume) -> Figure:
+    return montage_figure([case.cut(1, position) for position in case.montage_positions(1, 12)])
+
+
+def networks(run: Path, case: LabeledVolume) -> Figure:
+    return networks_figure(
+        [draw_levels(name, parse_preset(name).spec) for name in ("unetpp_small_4f", "lunet_small_4f")]
+    )
+
+
+def pareto(run: Path, case: LabeledVolume) -> Figure:
+    points = (ParetoPoint("lean", 0.88, 9_929, True), ParetoPoint("large", 0.87, 353_949, False))
+    return pareto_figure(Pareto("mean Dice", "parameters", points))
+
+
+def channels(run: Path, case: LabeledVolume) -> Figure:
+    return channels_figure(ChannelCourse("pruned", (0, 1, 2), {"first": (4, 4, 3), "second": (64, 32, 8)}))
+
+
+FIGURES: dict[str, tuple[Make, set[str]]] = {
+    "curves": (curves, {"epoch", "loss", "Dice", "learning rate", "best epoch", "anterior"}),
+    "runs": (runs, {"training time in s", "short validation"}),
+    "slices": (slices, {"mm", "image", "reference", "prediction", "error", "anterior", "missed", "invented", "A", "R"}),
+    "montage": (montage, {"coronal slices", "anterior", "reference", "prediction"}),
+    "networks": (networks, {"parameters per level", "channels", "voxels", "64"}),
+    "pareto": (pareto, {"parameters", "mean Dice", "lean", "large"}),
+    "channels": (channels, {"step of pruning", "layer (channels at the end)", "channels", "second (8)"}),
+}
+
+
+def written(figure: Figure, name: str) -> bytes:
+    file = io.BytesIO()
+    write_figure(figure, file, Path(name))
+    return file.getvalue()
+
+
+def texts(figure: Figure) -> str:
+    """All words of a figure, as they stand in its SVG."""
+    svg = written(figure, "a.svg").decode()
+    return " | ".join(re.findall(r">([^<>]+)</(?:text|tspan)>", svg))
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_every_view_is_a_picture_with_its_words(name: str, trained_run: Path, case: LabeledVolume) -> None:
+    make, words = FIGURES[name]
+    found = texts(make(trained_run, case))
+    assert [word for word in words if word not in found] == []
+    pixels = matplotlib.image.imread(io.BytesIO(written(make(trained_run, case), "a.png")))
+    # 200 dots per inch, at most two columns of a page.
+    assert 0.4 * FULL_WIDTH * 200 < pixels.shape[1] <= FULL_WIDTH * 200 + 1
+    assert len(np.unique(pixels.reshape(-1, pixels.shape[2]), axis=0)) > 10
+    pdf = written(make(trained_run, case), "a.pdf")
+    assert pdf.startswith(b"%PDF")
+
+
+def test_the_same_picture_gives_the_same_file(trained_run: Path, case: LabeledVolume) -> None:
+    first, second = (written(slices(trained_run, case), "a.svg") for _ in range(2))
+    assert first == second
+
+
+def test_thick_slices_keep_their_true_proportions() -> None:
+    volume = LabeledVolume("c", np.zeros((20, 40, 40), np.float32), (5.0, 1.0, 1.0), ("a",))
+    figure = slices_figure([volume.cut(1, 0)])
+    figure.draw_without_rendering()
+    (axes,) = figure.axes
+    box = axes.get_window_extent()
+    assert box.height / box.width == pytest.approx(100 / 40, rel=0.01)
+
+
+def test_errors_have_their_colors(case: LabeledVolume) -> None:
+    image = np.zeros((1, 8, 8), np.float32)
+    reference, prediction = np.zeros((1, 8, 8), np.uint8), np.zeros((1, 8, 8), np.uint8)
+    reference[0, 1:4, 1:4] = 1
+    prediction[0, 5:7, 5:7] = 1
+    cut = LabeledVolume("c", image, (1, 1, 1), ("a",), reference, prediction).cut(0, 0)
+    pixels = matplotlib.image.imread(io.BytesIO(written(slices_figure([cut]), "a.png")))
+    pixels = np.round(pixels[: int(0.8 * len(pixels)), int(0.75 * pixels.shape[1]) :, :3] * 255)  # the last panel
+    for color in (MISSED_COLOR, INVENTED_COLOR):
+        drawn = 0.9 * np.array(color) + 0.1 * 127.5  # over the middle grey of a constant image
+        assert (np.abs(pixels - drawn).max(axis=-1) < 4).sum() > 100
+
+
+def test_real_volume(hippocampus: Path) -> None:
+    name = "hippocampus_001.nii.gz"
+    volume, facts = read_volume(hippocampus / "imagesTr" / name, hippocampus / "labelsTr" / name)
+    cuts = [volume.cut(axis, volume.best_position(axis)) for axis in range(3)]
+    figure = volume_figure(volume, facts, cuts)
+    found = texts(figure)
+    for word in ("axial 13", "stored intensity", "voxels", "Anterior: 1.324 ml", "spacing x, y, z: 1 x 1 x 1 mm"):
+        assert word in found
+    figure.draw_without_rendering()
+    scales = [
+        axes.get_window_extent().width / cut.extent_mm[1] for axes, cut in zip(figure.axes[:3], cuts, strict=True)
+    ]
+    assert scales == pytest.approx([scales[0]] * 3, rel=0.02), "the three slices have one scale"
+
+
+def test_twenty_labels_have_a_legend_of_twenty_colors() -> None:
+    labels = np.zeros((1, 40, 50), np.uint8)
+    for index in range(20):
+        labels[0, 10 * (index // 5) : 10 * (index // 5) + 9, 10 * (index % 5) : 10 * (index % 5) + 9] = index + 1
+    names = tuple(f"organ {index}" for index in range(20))
+    cut = LabeledVolume("c", np.zeros((1, 40, 50), np.float32), (1, 1, 1), names, labels).cut(0, 0)
+    figure = slices_figure([cut])
+    (legend,) = figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == list(names)
+    pixels = np.round(matplotlib.image.imread(io.BytesIO(written(figure, "a.png")))[..., :3] * 255)
+    for color in label_colors(20):
+        assert (np.abs(pixels - np.array(color)).max(axis=-1) < 2).sum() > 50

@@ -1,0 +1,247 @@
+"""The page about a run: what it holds, and how it behaves in a browser."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lunet_cli.engine.reporting.report import gather_report
+from lunet_cli.render.report.page import render_page
+from lunet_cli.results.report import RunReport
+
+BROWSER, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
+FLAGS = (
+    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+    "--disable-component-update --disable-sync --window-size=1200,900"
+)
+RED_CASE = "<img src=x onerror=alert(1)>"
+
+
+@pytest.fixture(scope="module")
+def report(trained_run: Path) -> RunReport:
+    return gather_report(trained_run)
+
+
+@pytest.fixture(scope="module")
+def page(report: RunReport) -> str:
+    return render_page(report)
+
+
+def data_of(page: str) -> dict[str, Any]:
+    found = re.search(r'<script id="data" type="application/json">(.*?)</script>', page, re.DOTALL)
+    assert found is not None
+    values: dict[str, Any] = json.loads(found[1])
+    return values
+
+
+def test_the_page_asks_no_host_for_anything(page: str) -> None:
+    addresses = set(re.findall(r"(?:https?:)?//[\w.-]+\.\w{2,}[^\s\"'<]*", page))
+    assert addresses <= {"http://www.w3.org/2000/svg"}, "only the name of SVG, which is never fetched"
+    assert "default-src 'none'" in page
+
+
+def test_the_page_holds_every_value(page: str, report: RunReport) -> None:
+    data = data_of(page)
+    assert report.evaluation is not None
+    assert len(data["rows"]) == len(report.evaluation.scores)
+    first = report.evaluation.scores[0]
+    assert data["rows"][0]["case"] == first.case
+    assert data["rows"][0]["values"][0] == pytest.approx(first.values["dice"], rel=1e-5)
+    assert data["curves"][0]["lines"][0]["y"] == [record.train_loss for record in report.course.records]
+    for _, command in report.commands:
+        assert command in page
+    assert report.config.splitlines()[0] in page
+    assert report.manifest["versions"]["torch"] in page
+
+
+def test_names_of_cases_are_text_and_never_markup(report: RunReport) -> None:
+    assert report.evaluation is not None
+    scores = tuple(replace(score, case=RED_CASE) for score in report.evaluation.scores)
+    cases = tuple(replace(case, volume=replace(case.volume, name=RED_CASE)) for case in report.cases)
+    page = render_page(replace(report, evaluation=replace(report.evaluation, scores=scores), cases=cases))
+    assert RED_CASE not in page
+    assert data_of(page)["rows"][0]["case"] == RED_CASE
+
+
+def test_what_is_missing_is_told(report: RunReport) -> None:
+    page = render_page(replace(report, evaluation=None, cases=(), cautions=("the data have moved",)))
+    assert "the data have moved" in page
+    assert "No case was evaluated." in page
+    assert data_of(page)["rows"] == []
+
+
+@pytest.fixture(scope="module")
+def browser(page: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """Chromium without a screen, that has opened the page."""
+    if BROWSER is None or DRIVER is None:
+        pytest.skip("chromium and chromedriver are not installed")
+    from selenium import webdriver
+    from selenium.webdriver.chrome.options import Options
+    from selenium.webdriver.chrome.service import Service
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    folder = tmp_path_factory.mktemp("browser")
+    (folder / "report.html").write_text(page, encoding="utf-8")
+    options = Options()
+    options.binary_location = BROWSER
+    for flag in [*FLAGS.split(), f"--user-data-dir={folder / 'profile'}"]:
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    driver = webdriver.Chrome(options=options, service=Service(DRIVER))
+    try:
+        driver.get((folder / "report.html").as_uri())
+        WebDriverWait(driver, 30).until(lambda d: d.execute_script("return 'ready' in document.body.dataset"))
+        yield driver
+    finally:
+        driver.quit()
+
+
+def keys() -> Any:
+    from selenium.webdriver.common.keys import Keys
+
+    return Keys
+
+
+def pixels(browser: Any, case: int = 0) -> list[int]:
+    """Every hundredth colour value of a case's picture."""
+    script = """
+        const canvas = document.querySelectorAll(".case canvas")[arguments[0]];
+        const all = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;
+        return Array.from(all.filter((_, index) => index % 101 === 0));
+    """
+    found: list[int] = browser.execute_script(script, case)
+    return found
+
+
+def press(browser: Any, selector: str, *pressed: str) -> None:
+    item = browser.find_element("css selector", selector)
+    browser.execute_script("arguments[0].focus()", item)
+    browser.switch_to.active_element.send_keys(*pressed)
+
+
+def column(browser: Any, number: int) -> list[str]:
+    script = (
+        'return [...document.querySelectorAll("#table tbody tr")].map((row) => row.cells[arguments[0]].textContent)'
+    )
+    found: list[str] = browser.execute_script(script, number)
+    return found
+
+
+def test_no_error_and_no_request(browser: Any) -> None:
+    assert [entry for entry in browser.get_log("browser") if entry["level"] in ("SEVERE", "WARNING")] == []
+    messages = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
+    sent = [m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"]
+    # The browser's own first page is chrome's.
+    assert [url for url in sent if not url.startswith(("file:", "data:", "chrome"))] == []
+    assert sum(url.startswith("file:") for url in sent) == 1
+
+
+def test_the_table_starts_with_the_worst_and_sorts(browser: Any) -> None:
+    dice = [float(value) for value in column(browser, 2)]
+    assert dice == sorted(dice)
+    press(browser, "#table thead th:nth-child(3) button", keys().ENTER)
+    assert [float(value) for value in column(browser, 2)] == sorted(dice, reverse=True)
+    press(browser, "#table thead th:nth-child(1) button", keys().SPACE)
+    assert column(browser, 0) == sorted(column(browser, 0))
+    assert browser.find_element("css selector", "#table th:nth-child(1)").get_attribute("aria-sort") == "ascending"
+
+
+def test_undefined_values_are_the_worst(browser: Any) -> None:
+    names = [cell.text for cell in browser.find_elements("css selector", "#table thead th")]
+    (distance,) = [index for index, name in enumerate(names) if name.startswith("HD95")]
+    press(browser, f"#table thead th:nth-child({distance + 1}) button", keys().ENTER)
+    values = column(browser, distance)
+    undefined = values.count("undefined")
+    assert undefined > 0, "the short training misses labels"
+    assert values[:undefined] == ["undefined"] * undefined
+    defined = [float(value) for value in values[undefined:]]
+    assert defined == sorted(defined, reverse=True)
+
+
+def test_the_table_filters(browser: Any) -> None:
+    number = len(column(browser, 0))
+    press(browser, "#filter", "VENTRICLE")
+    assert set(column(browser, 1)) == {"ventricle"}
+    assert browser.find_element("id", "count").text == f"{number // 3} of {number} rows"
+    press(browser, "#filter", keys().BACKSPACE * 9)
+    press(browser, "#label", "ant")
+    assert set(column(browser, 1)) == {"anterior"}
+    press(browser, "#label", keys().HOME)
+    assert len(column(browser, 0)) == number
+
+
+def test_sliders_move_the_picture(browser: Any) -> None:
+    before = pixels(browser)
+    other = pixels(browser, 1)
+    press(browser, ".case .slice", keys().ARROW_RIGHT)
+    moved = pixels(browser)
+    assert moved != before
+    press(browser, ".case .slice", keys().ARROW_LEFT)
+    assert pixels(browser) == before
+    press(browser, ".case .opacity", keys().HOME)
+    bare = pixels(browser)
+    assert bare != before
+    # Without labels, the four panels are grey.
+    assert browser.execute_script(
+        """const c = document.querySelector(".case canvas");
+        const d = c.getContext("2d").getImageData(0, 20, c.width, c.height - 20).data;
+        for (let i = 0; i < d.length; i += 4) if (d[i] !== d[i + 1] || d[i] !== d[i + 2]) return false;
+        return true;"""
+    )
+    press(browser, ".case .opacity", keys().END)
+    assert pixels(browser) not in (before, bare)
+    assert pixels(browser, 1) == other, "each case has sliders of its own"
+
+
+def test_the_picture_turns(browser: Any) -> None:
+    before = pixels(browser, 1)
+    press(browser, "#case-1 .axis", "cor")
+    assert pixels(browser, 1) != before
+    assert browser.find_element("css selector", "#case-1 output").text != ""
+
+
+def test_charts_tell_their_values_to_keys_and_pointer(browser: Any, report: RunReport) -> None:
+    from selenium.webdriver.common.action_chains import ActionChains
+
+    chart = "#curves figure:first-child svg"
+    press(browser, chart, keys().HOME)
+    reading = browser.find_element("css selector", "#curves .reading")
+    assert reading.text.startswith("epoch 1: training ")
+    assert f"{report.course.records[0].train_loss:.3g}"[:4] in reading.text
+    press(browser, chart, keys().ARROW_RIGHT)
+    assert reading.text.startswith("epoch 2: ")
+    browser.execute_script("document.querySelector('#curves svg').scrollIntoView({block: 'center'})")
+    ActionChains(browser).move_to_element(browser.find_element("css selector", chart)).perform()
+    assert re.match(r"epoch [34]: ", reading.text)
+
+
+def test_the_distribution_shows_the_chosen_metric(browser: Any) -> None:
+    drawn = browser.find_element("id", "distribution").get_attribute("innerHTML")
+    assert drawn.count("<circle") == len(column(browser, 0))
+    press(browser, "#metric", "IoU")
+    assert "IoU of every case" in browser.find_element("id", "distribution").get_attribute("innerHTML")
+
+
+def test_light_and_dark(browser: Any) -> None:
+    def paper() -> str:
+        return str(browser.execute_script("return getComputedStyle(document.body).backgroundColor"))
+
+    first = paper()
+    press(browser, "#theme", keys().ENTER)
+    second = paper()
+    assert {first, second} == {"rgb(255, 255, 255)", "rgb(22, 24, 28)"}
+    press(browser, "#theme", keys().ENTER)
+    assert paper() == first
+
+
+def test_the_page_prints(browser: Any) -> None:
+    assert len(browser.execute_cdp_cmd("Page.printToPDF", {})["data"]) > 50_000
+    assert browser.execute_script("return [...document.querySelectorAll('details')].every((item) => item.open)")
+    assert [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"] == []

@@ -1,0 +1,219 @@
+"""Views in terminals of several sizes, without colours, and in a pipe."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from lunet_cli.config.presets import parse_preset
+from lunet_cli.engine.viewing.courses import read_course
+from lunet_cli.engine.viewing.volumes import read_volume
+from lunet_cli.errors import ConfigError
+from lunet_cli.render.curves import CurveOptions, curve_panels
+from lunet_cli.render.networks import draw_levels
+from lunet_cli.render.palette import label_colors
+from lunet_cli.render.terminal.channels import draw_channels
+from lunet_cli.render.terminal.charts import best_lines, draw_panels
+from lunet_cli.render.terminal.network import draw_networks
+from lunet_cli.render.terminal.pareto import draw_pareto
+from lunet_cli.render.terminal.screen import Overlay, Screen, picture, rows_of, shrink
+from lunet_cli.render.terminal.slices import case_heading, draw_montage, draw_slice, legend, slice_panels
+from lunet_cli.render.terminal.volume import draw_volume
+from lunet_cli.results.views import ChannelCourse, LabeledVolume, Pareto, ParetoPoint
+
+Show = Callable[..., tuple[list[str], Screen]]
+COLORS = Screen(80, 24, colors=True)
+PLAIN = Screen(80, 24, colors=False)
+
+
+def test_curves(show: Show, trained_run: Path) -> None:
+    course = read_course(trained_run)
+    lines, _ = show(lambda screen: draw_panels(curve_panels([course], CurveOptions()), screen))
+    text = "\n".join(lines)
+    for word in (
+        "Loss",
+        "training",
+        "validation",
+        "Validation Dice",
+        "anterior",
+        "Learning rate",
+        "best epoch",
+        "epoch",
+    ):
+        assert word in text
+    assert "◆" in text
+    drawn, _ = show(lambda screen: best_lines([course]))
+    assert f"validation Dice {course.best.val_dice:.4f}" in " ".join(drawn)
+
+
+def test_curves_of_several_runs_on_logarithmic_axes(show: Show, trained_run: Path) -> None:
+    courses = [read_course(trained_run)] * 2
+    options = CurveOptions("seconds", smoothing=0.5, log=True)
+    lines, _ = show(lambda screen: draw_panels(curve_panels(courses, options), screen))
+    assert "training time in s" in "\n".join(lines)
+
+
+def test_a_followed_training_fits_the_screen(show: Show, trained_run: Path) -> None:
+    panels = curve_panels([read_course(trained_run)], CurveOptions())
+    lines, screen = show(lambda screen: draw_panels(panels, screen, height=screen.height - 1))
+    assert len(lines) <= max(screen.height - 1, 3 * 8)
+
+
+def test_slices(show: Show, case: LabeledVolume) -> None:
+    cut = case.cut(0, case.best_position(0))
+    lines, screen = show(lambda screen: draw_slice(cut, screen))
+    text = "\n".join(lines)
+    for word in ("image", "reference", "prediction", "error"):
+        assert word in text
+    if screen.colors:
+        assert "▀" in text
+    else:
+        assert "1" in text
+        assert set(text) & set("MIX") - set("image")
+    words = " ".join(show(lambda screen: legend(cut.labels, screen, with_errors=True))[0])
+    assert all(name in words for name in (*case.labels, "missed", "invented", "other label"))
+    heading = " ".join(show(lambda screen: case_heading(case, cut))[0])
+    assert f"{case.name}, axial {cut.position} of 0 to 31; Dice anterior" in heading
+
+
+def test_slices_fit_rows_where_they_are_given(show: Show, case: LabeledVolume) -> None:
+    cut = case.cut(1, case.best_position(1))
+    lines, _ = show(lambda screen: draw_slice(cut, screen, rows=16))
+    assert len(lines) <= 16
+
+
+def test_montage(show: Show, case: LabeledVolume) -> None:
+    cuts = [case.cut(2, position) for position in case.montage_positions(2, 6)]
+    text = "\n".join(show(lambda screen: draw_montage(cuts, screen))[0])
+    assert all(str(cut.position) in text for cut in cuts)
+
+
+def test_volume(show: Show, hippocampus: Path) -> None:
+    name = "hippocampus_001.nii.gz"
+    volume, facts = read_volume(hippocampus / "imagesTr" / name, hippocampus / "labelsTr" / name)
+    cuts = [volume.cut(axis, volume.best_position(axis)) for axis in range(3)]
+    text = "\n".join(show(lambda screen: draw_volume(volume, facts, cuts, screen))[0])
+    for word in (
+        "axial 13",
+        "coronal",
+        "sagittal",
+        "35 x 51 x 35 voxels",
+        "RAS",
+        "8-bit",
+        "1.324",
+        "1.624",
+        "Anterior",
+    ):
+        assert word in text
+    assert "█" in text
+
+
+@pytest.mark.parametrize("names", [("unet_small_4f", "lunet_small_4f"), ("unetpp_large_6f", "mednext_small")])
+def test_networks(show: Show, names: tuple[str, str]) -> None:
+    drawings = [draw_levels(name, parse_preset(name).spec) for name in names]
+    lines, _ = show(lambda screen: draw_networks(drawings, screen))
+    text = "\n".join(lines)
+    for drawing in drawings:
+        assert drawing.title in " ".join(lines)
+        assert all(f"{level.parameters:,}" in text for level in drawing.levels)
+    assert "…" not in text
+
+
+def test_lean_networks_look_lean() -> None:
+    drawings = [draw_levels(name, parse_preset(name).spec) for name in ("unet_small_4f", "lunet_small_4f")]
+    console = Console(file=io.StringIO(), width=120, _environ={})
+    with console.capture() as captured:
+        console.print(draw_networks(drawings, Screen(120, 40, colors=False)))
+    lines = captured.get().splitlines()
+    deepest = [line for line in lines if line.strip().startswith("4^3")]
+    # The bottleneck of 64 channels is drawn nine blocks wide, that of 4 as one; its bar of parameters is a sliver.
+    assert deepest[0].count("█") > 30
+    assert deepest[1].count("█") == 1
+    assert "1/35.6 of the parameters" in captured.get()
+
+
+def test_pareto(show: Show) -> None:
+    points = (ParetoPoint("lean", 0.88, 9_929, True), ParetoPoint("large", 0.87, 353_949, False))
+    lines, _ = show(lambda screen: draw_pareto(Pareto("mean Dice", "parameters", points), screen))
+    text = "\n".join(lines)
+    assert "9,929" in text
+    (front,) = [line for line in lines if "lean" in line]
+    assert front.endswith("*")
+
+
+def test_channels(show: Show) -> None:
+    course = ChannelCourse("pruned", (0, 1, 2), {"encoders.0.0": (4, 4, 3), "encoders.4.1": (64, 32, 8)})
+    lines, _ = show(lambda screen: draw_channels(course, screen))
+    assert lines[0] == "pruned: 68 channels in 2 layers, 11 at the end"
+    (row,) = [line for line in lines if line.startswith("encoders.4.1")]
+    assert row.split() == ["encoders.4.1", "64", "█▄▁", "8"]
+
+
+@pytest.mark.parametrize(("axis", "rows"), [(0, 20), (1, 50), (2, 50)])
+def test_thick_slices_are_drawn_in_their_true_proportions(axis: int, rows: int) -> None:
+    volume = LabeledVolume("c", np.zeros((20, 40, 40), np.float32), (5.0, 1.0, 1.0))
+    cut = volume.cut(axis, 0)
+    # 100 mm by 40 mm: 40 columns of half characters are 40 mm, so are 20 rows of whole ones.
+    assert rows_of(cut.extent_mm, 40) == rows
+    assert shrink(cut, 40, COLORS).image.shape == (2 * rows, 40)
+
+
+def test_labels_cover_the_image_in_their_colors() -> None:
+    values = np.zeros((8, 8), np.uint8)
+    values[2:6, 2:6] = 1
+    drawn = picture(np.ones((8, 8), np.float32), Overlay(values, label_colors(1)), COLORS)
+    styles = {str(span.style) for span in drawn.spans}
+    assert any("#e69f00" in style for style in styles), "the contour is opaque"
+    assert any("#f3d38c" in style or "#f3d4" in style for style in styles), "the area lets the image through"
+    assert any(style == "#ffffff on #ffffff" for style in styles)
+
+
+def test_characters_stand_for_labels_without_colors() -> None:
+    values = np.array([[0, 1], [2, 0]], np.uint8)
+    drawn = picture(np.array([[0.0, 0.0], [0.0, 1.0]], np.float32), Overlay(values, label_colors(2)), PLAIN)
+    assert drawn.plain == " 1\n2█"
+
+
+def test_small_labels_survive_shrinking() -> None:
+    reference = np.zeros((1, 200, 200), np.uint8)
+    reference[0, 101, 57] = 1
+    cut = LabeledVolume("c", np.zeros((1, 200, 200), np.float32), (1, 1, 1), ("lesion",), reference).cut(0, 0)
+    small = shrink(cut, 20, COLORS)
+    assert small.reference is not None
+    assert small.reference.sum() == 1
+
+
+def test_shrinking_averages_the_image() -> None:
+    image = np.zeros((1, 4, 4), np.float32)
+    image[0, :, ::2] = 1
+    cut = LabeledVolume("c", image, (1, 1, 1)).cut(0, 0, (0.0, 1.0))
+    np.testing.assert_allclose(shrink(cut, 2, COLORS).image, 0.5)
+
+
+def test_twenty_labels_have_a_legend_of_twenty_colors() -> None:
+    text = legend([f"organ {index}" for index in range(20)], COLORS, with_errors=False)
+    colors = {str(span.style) for span in text.spans if "#" in str(span.style)}
+    assert len(colors) == 20
+    assert all(f"organ {index}" in text.plain for index in range(20))
+
+
+def test_a_prediction_of_one_sigmoid_channel_shows_its_foreground(case: LabeledVolume) -> None:
+    prediction = np.zeros((4, 6, 6), np.uint8)
+    prediction[2, 2:4, 2:4] = 1
+    cut = LabeledVolume("c", np.zeros((4, 6, 6)), (1, 1, 1), ("foreground",), None, prediction).cut(0, 2)
+    panels = slice_panels(cut)
+    assert [title for title, _ in panels] == ["image", "prediction"]
+    assert "#e69f00" in str(picture(cut.image, panels[1][1], COLORS).spans)
+
+
+@pytest.mark.parametrize(("width", "height"), [(39, 24), (80, 11), (10, 5)])
+def test_terminals_that_are_too_small_are_refused(width: int, height: int) -> None:
+    console = Console(file=io.StringIO(), width=width, height=height, force_terminal=True, _environ={})
+    with pytest.raises(ConfigError, match=f"{width} x {height} characters, too few") as caught:
+        Screen.of(console)
+    assert "-o picture.png" in caught.value.hint

@@ -1,0 +1,92 @@
+"""Leafing through volumes: what each key changes."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+
+from lunet_cli.cli.viz.showing import _KEYS
+from lunet_cli.render.terminal.viewer import Viewer
+from lunet_cli.results.views import LabeledVolume
+
+
+@pytest.fixture
+def viewer() -> Viewer:
+    """Two cases of 30 x 40 x 50 voxels, with a label in axial slice 12."""
+    reference = np.zeros((30, 40, 50), np.uint8)
+    reference[12, 20, 25] = 1
+    image = np.tile(np.linspace(0, 100, 50, dtype=np.float32), (30, 40, 1))
+    volumes = [LabeledVolume(name, image + shift, (1, 1, 1), ("a",), reference) for name, shift in (("x", 0), ("y", 9))]
+    return Viewer(["x", "y"], lambda index: volumes[index])
+
+
+@pytest.mark.parametrize(
+    ("keys", "position"),
+    [
+        ("\x1b[C", 13),
+        ("\x1b[D\x1bOD", 10),
+        ("\x1b[A", 22),
+        ("\x1b[A\x1b[A", 29),
+        ("\x1b[6~\x1b[B", 0),
+        ("  h", 13),
+        ("kj", 12),
+        ("\x1b[A\x1b[Ab", 12),
+        ("\x1b[Hzxv", 12),
+    ],
+)
+def test_slices(viewer: Viewer, keys: str, position: int) -> None:
+    assert all(viewer.press(key) for key in _KEYS.findall(keys))
+    assert viewer.positions[0] == position
+
+
+def test_axes_take_turns_and_keep_their_places(viewer: Viewer) -> None:
+    viewer.press("\x1b[C")
+    seen = []
+    for _ in range(3):
+        viewer.press("a")
+        seen.append((viewer.axis, viewer.positions[viewer.axis]))
+    assert seen == [(1, 20), (2, 25), (0, 13)]
+
+
+def test_window_level_and_opacity_and_back(viewer: Viewer) -> None:
+    low, high = first = viewer.window
+    viewer.press("W")
+    assert viewer.window[1] - viewer.window[0] == pytest.approx(1.25 * (high - low))
+    viewer.press("w")
+    assert viewer.window == pytest.approx(first)
+    viewer.press("L")
+    assert sum(viewer.window) / 2 == pytest.approx((low + high) / 2 + 0.1 * (high - low))
+    for _ in range(9):
+        viewer.press("O")
+    assert viewer.opacity == 1
+    for _ in range(9):
+        viewer.press("o")
+    assert viewer.opacity == 0
+    viewer.press("r")
+    assert viewer.window == pytest.approx(first)
+    assert viewer.opacity == pytest.approx(0.45)
+
+
+def test_cases_follow_each_other_in_a_ring_each_with_its_window(viewer: Viewer) -> None:
+    first = viewer.window
+    viewer.press("n")
+    assert (viewer.case, viewer.volume.name) == (1, "y")
+    assert viewer.window[0] == pytest.approx(first[0] + 9)
+    viewer.press("n")
+    assert viewer.case == 0
+    viewer.press("p")
+    assert viewer.case == 1
+
+
+@pytest.mark.parametrize("key", ["q", "\x1b", "\x03"])
+def test_these_keys_end_it(viewer: Viewer, key: str) -> None:
+    assert not viewer.press(key)
+
+
+def test_it_fits_its_screen(viewer: Viewer, show) -> None:
+    lines, screen = show(viewer.draw)
+    assert len(lines) <= screen.height
+    assert re.search("x, axial 12 of 0 to 29", lines[0])
+    assert "q quit" in " ".join(lines[-3:])
