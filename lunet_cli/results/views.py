@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -21,10 +21,15 @@ _MOST_SAMPLES = 1 << 20  # for a percentile, which needs no more
 LabelImage = npt.NDArray[np.unsignedinteger]
 
 
-def paint_masks(masks: Sequence[npt.NDArray[np.bool_]] | npt.NDArray[np.bool_]) -> LabelImage:
-    """Per voxel the index of its mask, from 1 on, or 0; where masks overlap, of the later one."""
-    painted = np.zeros(masks[0].shape, dtype=np.uint8 if len(masks) < 256 else np.uint16)
+def paint_masks(masks: Iterable[npt.NDArray[np.bool_]], shape: tuple[int, ...]) -> LabelImage:
+    """Per voxel the index of its mask, from 1 on, or 0; where masks of `shape` overlap, of the later one.
+
+    One mask is in memory at a time, if they are made one by one.
+    """
+    painted: LabelImage = np.zeros(shape, dtype=np.uint8)
     for index, mask in enumerate(masks, start=1):
+        if index == 256:
+            painted = painted.astype(np.uint16)
         painted[mask] = index
     return painted
 
@@ -53,8 +58,8 @@ class LabeledVolume:
 
     def intensity_range(self) -> tuple[float, float]:
         """From the 1st to the 99.5th percentile of the intensities; of equal ones, a range around them."""
-        step = max(1, self.image.size // _MOST_SAMPLES)
-        low, high = np.percentile(self.image.ravel()[::step], (1, 99.5))
+        step = max(1, round((self.image.size / _MOST_SAMPLES) ** (1 / 3)))
+        low, high = np.percentile(self.image[::step, ::step, ::step], (1, 99.5))
         if high <= low:
             low, high = float(self.image.min()), float(self.image.max())
         return (float(low), float(high)) if high > low else (low - 0.5, low + 0.5)

@@ -61,7 +61,9 @@ def test_volumes_are_in_millilitres(volume: LabeledVolume) -> None:
 
 def test_later_masks_cover_earlier_ones() -> None:
     masks = [np.array([True, True, False]), np.array([False, True, False])]
-    assert paint_masks(masks).tolist() == [1, 2, 0]
+    assert paint_masks(masks, (3,)).tolist() == [1, 2, 0]
+    many = paint_masks((np.arange(400) == index for index in range(400)), (400,))
+    assert many.tolist() == list(range(1, 401))
 
 
 @pytest.mark.parametrize("value", [0, 7, -3])

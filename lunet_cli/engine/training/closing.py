@@ -67,8 +67,8 @@ def _picture(index: int, prediction: np.ndarray, reference: np.ndarray, setup: S
         prepared.image[0],
         prepared.spacing_mm,
         tuple(setup.card.labels.names),
-        paint_masks(reference),
-        paint_masks(prediction),
+        paint_masks(reference, reference.shape[1:]),
+        paint_masks(prediction, prediction.shape[1:]),
     )
     return volume.cut(axis, volume.best_position(axis))
 

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import SimpleITK as sitk  # noqa: N813
 
 from lunet_cli.config.presets import closest
-from lunet_cli.engine.data.volume import Geometry
 from lunet_cli.engine.evaluation import overlap
 from lunet_cli.engine.inference.labelled_cases import SplitName, scheme_of, segment_case, select_cases
 from lunet_cli.engine.inference.predictor import Predictor
@@ -82,17 +82,20 @@ class CaseViews:
         """
         self.require(name)
         found = segment_case(self._predictor, self._scheme, self._case_set, self._cases[name], on_event=on_event)
-        placement = along_patient(Geometry.of(found.channels[0]))
-        values = sitk.GetArrayFromImage(found.label)
-        references = [np.isin(values, of_region) for _, of_region in self._scheme.regions]
-        predictions = [found.segmentation.mask(index) for index in range(len(references))]
-        scores = map(overlap.dice, predictions, references)
+        values, segmentation = sitk.GetArrayFromImage(found.label), found.segmentation
+        regions = range(len(self._scheme.regions))
+
+        def reference(index: int) -> npt.NDArray[np.bool_]:
+            return np.isin(values, self._scheme.regions[index][1])
+
+        scores = (overlap.dice(segmentation.mask(index), reference(index)) for index in regions)
+        placement = along_patient(segmentation.geometry)
         return LabeledVolume(
             name,
             placement.orient(sitk.GetArrayFromImage(found.channels[0])),
             placement.oriented_spacing_mm,
             tuple(self._scheme.names),
-            placement.orient(paint_masks(references)),
-            placement.orient(paint_masks(predictions)),
+            placement.orient(paint_masks(map(reference, regions), values.shape)),
+            placement.orient(paint_masks(map(segmentation.mask, regions), values.shape)),
             dict(zip(self._scheme.names, scores, strict=True)),
         )

@@ -95,4 +95,5 @@ def _read_labels(label: Path, image: Path, geometry: Geometry) -> tuple[tuple[st
         raise DataError(f"{label}: is empty: every voxel is 0", hint="Leave --label out to look at the image alone.")
     known = find_labels(label.parent, image.parent) or {}
     names = {value: name for name, of_label in known.items() if len(of_label) == 1 for value in of_label}
-    return tuple(names.get(value, str(value)) for value in found), paint_masks([values == value for value in found])
+    masks = (values == value for value in found)
+    return tuple(names.get(value, str(value)) for value in found), paint_masks(masks, values.shape)
