@@ -88,12 +88,14 @@ def _draw(result: TrainResult, config: VisualizationConfig, console: Console) ->
             console.print(draw_panels(panels, screen))
         save(curves_figure(panels), result.run_dir / "training_curves.png")
     if config.plot_slices and result.slices:
+        from rich.text import Text
+
         from lunet_cli.render.figures.slices import slices_figure
         from lunet_cli.render.terminal.slices import draw_slice, legend
 
         if screen.colors:
             for cut in result.slices:
-                console.print(cut.caption, draw_slice(cut, screen))
+                console.print(Text(cut.caption), draw_slice(cut, screen))
             console.print(legend(result.slices[0].labels, screen, with_errors=True))
         save(slices_figure(result.slices), result.run_dir / "slices.png")
 
@@ -103,6 +105,7 @@ def _next_commands(config: RunConfig, run_dir: Path, again: list[str]) -> list[t
     longer = [*more, f"--set=training.epochs={2 * config.training.epochs}", "--resume", "auto"]
     return [
         ("measure it, case by case", shlex.join([again[0], "eval", str(run_dir)])),
+        ("read everything about it on one page", shlex.join([again[0], "report", str(run_dir)])),
         ("segment other volumes", shlex.join([again[0], "predict", str(run_dir), "FOLDER", "-o", "masks"])),
         ("train on, twice as long", shlex.join(longer)),
         ("the configuration that was used", shlex.join([again[0], "config", "show", str(run_dir / "config.yaml")])),

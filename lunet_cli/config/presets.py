@@ -98,8 +98,13 @@ def closest_presets(name: str) -> str:
 
 
 def closest(name: str, known: Iterable[str]) -> str:
-    """Ask whether one of the most similar `known` names was meant; empty if none is similar."""
-    close = get_close_matches(name.lower(), list(known), n=3, cutoff=0.5)
+    """Ask whether one of the most similar `known` names was meant; empty if none is similar.
+
+    Names that end with what was typed come first: the number of a case is often all that is typed.
+    """
+    known = list(known)
+    ending = [one for one in known if one.lower().endswith(name.lower())]
+    close = (ending or get_close_matches(name.lower(), known, n=3, cutoff=0.5))[:3]
     return f"Did you mean {', '.join(close)}?" if close else ""
 
 

@@ -132,9 +132,10 @@ class RunFolder:
             with path.open(newline="", encoding="utf-8") as file:
                 rows = list(csv.DictReader(file))
             records = [_history_record(row) for row in rows if None not in row.values()]  # the last may be half-written
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
+            what = "is no run folder" if self.path.is_file() else "there is no such folder"
             raise DataError(
-                f"{self.path}: has no history.csv" if self.path.is_dir() else f"{self.path}: there is no such folder",
+                f"{self.path}: {'has no history.csv' if self.path.is_dir() else what}",
                 hint="Name a run folder, such as runs/quickstart; lunet train makes it.",
             ) from None
         except (OSError, KeyError, TypeError, ValueError) as error:

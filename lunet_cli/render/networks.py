@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lunet_cli.config.network import NetworkSpec, level_costs
 
-EDGE = 64  # of the cube that voxels and FLOPs are told for
+_EDGE = 64  # of the cube that voxels and FLOPs are told for, if the network can halve it
+_DEEPEST_ROOM = 0.4
 
 
 @dataclass(frozen=True)
@@ -14,7 +16,7 @@ class Level:
     """One resolution of a network.
 
     Args:
-        edge: Voxels along each axis, of 64 at full resolution.
+        edge: Voxels along each axis.
         channels: Channels.
         num_nodes: Blocks at this level: 2 of a U-Net, 1 at the bottleneck, more of a UNet++.
         parameters: Of all its layers.
@@ -42,18 +44,19 @@ class Drawing:
 
     @property
     def flops(self) -> int:
-        """Of all levels, for one volume of 64 x 64 x 64 voxels."""
+        """Of all levels, for one volume of the voxels at full resolution."""
         return sum(level.flops for level in self.levels)
 
     @property
     def title(self) -> str:
         """Name and cost in words."""
-        return f"{self.name}: {self.parameters:,} parameters, {self.flops / 1e9:.3f} GFLOP at {EDGE}^3 voxels"
+        gflop, edge = self.flops / 1e9, self.levels[0].edge
+        return f"{self.name}: {self.parameters:,} parameters, {gflop:.3f} GFLOP at {edge}^3 voxels"
 
 
 def draw_levels(name: str, spec: NetworkSpec) -> Drawing:
     """What is drawn of a network."""
-    size = max(EDGE, spec.total_stride)
+    size = max(_EDGE, spec.total_stride)
     deepest = spec.num_levels - 1
     levels = []
     for cost in level_costs(spec, (size, size, size)):
@@ -61,3 +64,26 @@ def draw_levels(name: str, spec: NetworkSpec) -> Drawing:
         num_nodes = deepest - cost.level + 1 if is_nested else (1 if cost.level == deepest else 2)
         levels.append(Level(size >> cost.level, cost.channels, num_nodes, cost.parameters, cost.flops))
     return Drawing(name, tuple(levels))
+
+
+def room(index: int, num_levels: int) -> float:
+    """Share of a drawing's width for the blocks of a level: less for deeper ones, which gives it its shape."""
+    return 1 - (1 - _DEEPEST_ROOM) * index / max(1, num_levels - 1)
+
+
+def width_per_channel(drawings: Sequence[Drawing], gap: float) -> float:
+    """The largest scale at which the blocks of every level of every network find room.
+
+    Args:
+        drawings: Networks that are drawn at one scale.
+        gap: Between two blocks of a level, as a share of the drawing's width.
+
+    Returns:
+        Share of the drawing's width for one channel.
+    """
+    return min(
+        min(_DEEPEST_ROOM, (room(index, len(drawing.levels)) - gap * (level.num_nodes - 1)) / level.num_nodes)
+        / level.channels
+        for drawing in drawings
+        for index, level in enumerate(drawing.levels)
+    )

@@ -29,4 +29,6 @@ def described(facts: VolumeFacts) -> list[tuple[str, str]]:
     rows.append(
         ("intensities", f"all {facts.intensity['lowest']:.4g}: the image is constant" if is_constant else intensities)
     )
+    if facts.label_ml == {}:
+        rows.append(("labels", "none: every voxel of the label map is 0"))
     return rows

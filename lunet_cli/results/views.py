@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -46,6 +47,7 @@ class LabeledVolume:
         reference: Per voxel (D, H, W) the index of its label from 1 on, or 0; None if there is none.
         prediction: The same of a prediction.
         dice: Dice of each label of the prediction, on the grid of the files; empty without one.
+        knows_sides: Whether the axes do run along the patient, so that its sides can be named.
     """
 
     name: str
@@ -55,6 +57,7 @@ class LabeledVolume:
     reference: LabelImage | None = None
     prediction: LabelImage | None = None
     dice: dict[str, float] = field(default_factory=dict)
+    knows_sides: bool = True
 
     def intensity_range(self) -> tuple[float, float]:
         """From the 1st to the 99.5th percentile of the intensities; of equal ones, a range around them."""
@@ -113,6 +116,7 @@ class LabeledVolume:
             self.labels,
             take(self.reference),
             take(self.prediction),
+            self.knows_sides,
         )
 
     def volumes_ml(self, labels: LabelImage) -> dict[str, float]:
@@ -136,6 +140,7 @@ class Slice:
         labels: Names of the labels.
         reference: Index of the label per pixel (H, W), 0 for background; None if there is none.
         prediction: The same of the prediction.
+        knows_sides: Whether the sides of the patient are known.
     """
 
     name: str
@@ -147,11 +152,12 @@ class Slice:
     labels: tuple[str, ...] = ()
     reference: LabelImage | None = None
     prediction: LabelImage | None = None
+    knows_sides: bool = True
 
     @property
     def caption(self) -> str:
         """Case, axis and position in words."""
-        return f"{self.name}, {AXES[self.axis]} {self.position} of 0 to {self.num_slices - 1}"
+        return f"{self.name}, {AXES[self.axis]} slice {self.position} (0 to {self.num_slices - 1})"
 
     @property
     def extent_mm(self) -> tuple[float, float]:
@@ -187,7 +193,7 @@ class VolumeFacts:
         intensity: Lowest, 1st percentile, median, mean, 99th percentile and highest.
         histogram: Voxels per bin, between `edges`.
         edges: One more than bins.
-        label_ml: Millilitres per label.
+        label_ml: Millilitres per label; empty where every voxel of the label map is 0, None without one.
     """
 
     path: Path
@@ -202,7 +208,7 @@ class VolumeFacts:
     intensity: dict[str, float]
     histogram: tuple[int, ...]
     edges: tuple[float, ...]
-    label_ml: dict[str, float]
+    label_ml: dict[str, float] | None
 
 
 @dataclass(frozen=True)
@@ -222,7 +228,7 @@ class TrainingCourse:
     @property
     def best(self) -> EpochRecord:
         """The epoch with the best validation Dice; the first of equals."""
-        return max(self.records, key=lambda record: record.val_dice)
+        return max(self.records, key=lambda record: -math.inf if math.isnan(record.val_dice) else record.val_dice)
 
 
 @dataclass(frozen=True)

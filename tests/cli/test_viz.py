@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import fcntl
 import os
@@ -82,8 +83,8 @@ def test_several_cases_and_a_montage(trained_run: Path, tmp_path: Path, call_lun
     other = "phantom_0000" if name != "phantom_0000" else "phantom_0001"
     options = ["--split", "all", "--case", name, "--case", other, "--slice", "3", "--axis", "2"]
     both = call_lunet("viz", "slices", trained_run, *options, cwd=tmp_path)
-    assert f"{name}, sagittal 3" in both.stdout
-    assert f"{other}, sagittal 3" in both.stdout
+    assert f"{name}, sagittal slice 3" in both.stdout
+    assert f"{other}, sagittal slice 3" in both.stdout
 
 
 def test_report(trained_run: Path, tmp_path: Path, call_lunet: CallLunet) -> None:
@@ -150,6 +151,7 @@ class Terminal:
 
     def __init__(self, arguments: Sequence[str | Path], *, columns: int = 100, rows: int = 40) -> None:
         self.written = ""
+        self._decoder = codecs.getincrementaldecoder("utf-8")()
         self._pid, self._end = pty.fork()
         if self._pid == 0:  # pragma: no cover
             fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
@@ -179,7 +181,7 @@ class Terminal:
         return os.waitstatus_to_exitcode(os.waitpid(self._pid, 0)[1]), plain(self.written[before:])
 
     def _take(self) -> str:
-        taken = os.read(self._end, 1 << 16).decode(errors="replace")
+        taken = self._decoder.decode(os.read(self._end, 1 << 16))
         self.written += taken
         return taken
 
@@ -194,10 +196,10 @@ def test_leafing_with_keys(trained_run: Path, hippocampus: Path) -> None:
     labels = [hippocampus / "labelsTr" / path.name for path in images]
     beside = [word for path in labels for word in ("--label", path)]
     terminal = Terminal(["viz", "volume", "--interactive", *images, *beside])
-    assert "hippocampus_001, axial 13 of" in terminal.read_until("q quit")
+    assert "hippocampus_001, axial slice 13 (0" in terminal.read_until("Posterior")
     for keys, words in (
-        ("\x1b[C", "axial 14 of"),
-        ("a", "coronal "),
+        ("\x1b[C", "axial slice 14 (0"),
+        ("a", "coronal slice "),
         ("O", "opacity 60%"),
         ("W", "width 125"),
         ("n", "case 2 of 2"),
@@ -227,7 +229,9 @@ def test_watching_a_training_until_it_ends(trained_run: Path, tmp_path: Path) ->
     terminal = Terminal(["viz", "curves", run, "--watch", "--interval", "0.2"], columns=80, rows=24)
     terminal.read_until("waiting: ")
     (run / "history.csv").write_text("".join(lines[:3]), encoding="utf-8")
-    assert "Validation Dice" in terminal.read_until("epoch")
+    followed = terminal.read_until("Ctrl-C ends")
+    assert "Validation Dice" in followed
+    assert "best epoch 2 of 2" in followed
     (run / "history.csv").write_text("".join(lines), encoding="utf-8")
     (run / "summary.json").write_text("{}", encoding="utf-8")
     code, rest = terminal.wait()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Callable
+from itertools import combinations, pairwise
 from pathlib import Path
 
 import matplotlib.image
@@ -65,7 +66,7 @@ FIGURES: dict[str, tuple[Make, set[str]]] = {
     "curves": (curves, {"epoch", "loss", "Dice", "learning rate", "best epoch", "anterior"}),
     "runs": (runs, {"training time in s", "short validation"}),
     "slices": (slices, {"mm", "image", "reference", "prediction", "error", "anterior", "missed", "invented", "A", "R"}),
-    "montage": (montage, {"coronal slices", "anterior", "reference", "prediction"}),
+    "montage": (montage, {"coronal slices", "anterior", "reference", "prediction", "10 mm"}),
     "networks": (networks, {"parameters per level", "channels", "voxels", "64"}),
     "pareto": (pareto, {"parameters", "mean Dice", "lean", "large"}),
     "channels": (channels, {"step of pruning", "layer (channels at the end)", "channels", "second (8)"}),
@@ -109,6 +110,30 @@ def test_thick_slices_keep_their_true_proportions() -> None:
     (axes,) = figure.axes
     box = axes.get_window_extent()
     assert box.height / box.width == pytest.approx(100 / 40, rel=0.01)
+
+
+@pytest.mark.parametrize("names", [("lunetpp_small_4f",), ("unet_small_4f", "lunetpp_small_4f"), ("mednext_l",)])
+def test_blocks_stand_side_by_side(names: tuple[str, ...]) -> None:
+    figure = networks_figure([draw_levels(name, parse_preset(name).spec) for name in names])
+    for axes in figure.axes[::3]:
+        for level in {patch.get_y() for patch in axes.patches}:
+            blocks = sorted((p.get_x(), p.get_x() + p.get_width()) for p in axes.patches if p.get_y() == level)
+            assert blocks[0][0] + 1e-9 >= 0
+            assert blocks[-1][1] <= 1 + 1e-9
+            assert all(before[1] + 0.05 < after[0] for before, after in pairwise(blocks))
+
+
+def test_names_of_networks_do_not_cover_each_other() -> None:
+    costs = (39_052, 40_000, 102_740, 300_000, 353_964)
+    points = tuple(
+        ParetoPoint(f"network_number_{i}", 0.9 - 0.01 * (i % 2), cost, False) for i, cost in enumerate(costs)
+    )
+    figure = pareto_figure(Pareto("mean Dice", "parameters", points))
+    (axes,) = figure.axes
+    boxes = [text.get_window_extent() for text in axes.texts]
+    assert [text.get_text() for text in axes.texts] == [point.name for point in points]
+    assert not any(first.overlaps(second) for first, second in combinations(boxes, 2))
+    assert all(axes.get_window_extent().count_contains(box.corners()) == 4 for box in boxes)
 
 
 def test_errors_have_their_colors(case: LabeledVolume) -> None:

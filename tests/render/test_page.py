@@ -70,6 +70,13 @@ def test_names_of_cases_are_text_and_never_markup(report: RunReport) -> None:
     assert data_of(page)["rows"][0]["case"] == RED_CASE
 
 
+def test_epochs_that_went_wrong_are_left_out_of_the_curves(report: RunReport) -> None:
+    broken = replace(report.course.records[0], val_loss=float("nan"), val_dice=float("nan"))
+    page = render_page(replace(report, course=replace(report.course, records=(broken,))))
+    assert "NaN" not in page.split('type="application/json">')[1].split("</script>")[0]
+    assert data_of(page)["curves"][0]["lines"][1]["best"] is None
+
+
 def test_what_is_missing_is_told(report: RunReport) -> None:
     page = render_page(replace(report, evaluation=None, cases=(), cautions=("the data have moved",)))
     assert "the data have moved" in page

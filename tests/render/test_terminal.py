@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import math
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,13 +20,22 @@ from lunet_cli.render.curves import CurveOptions, curve_panels
 from lunet_cli.render.networks import draw_levels
 from lunet_cli.render.palette import label_colors
 from lunet_cli.render.terminal.channels import draw_channels
-from lunet_cli.render.terminal.charts import best_lines, draw_panels
+from lunet_cli.render.terminal.charts import (
+    best_lines,
+    draw_followed,
+    draw_panel,
+    draw_panels,
+    log_ticks,
+    round_ticks,
+    tick_label,
+)
 from lunet_cli.render.terminal.network import draw_networks
 from lunet_cli.render.terminal.pareto import draw_pareto
 from lunet_cli.render.terminal.screen import Overlay, Screen, picture, rows_of, shrink
 from lunet_cli.render.terminal.slices import case_heading, draw_montage, draw_slice, legend, slice_panels
 from lunet_cli.render.terminal.volume import draw_volume
-from lunet_cli.results.views import ChannelCourse, LabeledVolume, Pareto, ParetoPoint
+from lunet_cli.results.training import EpochRecord
+from lunet_cli.results.views import ChannelCourse, LabeledVolume, Pareto, ParetoPoint, TrainingCourse
 
 Show = Callable[..., tuple[list[str], Screen]]
 COLORS = Screen(80, 24, colors=True)
@@ -59,9 +70,65 @@ def test_curves_of_several_runs_on_logarithmic_axes(show: Show, trained_run: Pat
 
 
 def test_a_followed_training_fits_the_screen(show: Show, trained_run: Path) -> None:
-    panels = curve_panels([read_course(trained_run)], CurveOptions())
-    lines, screen = show(lambda screen: draw_panels(panels, screen, height=screen.height - 1))
-    assert len(lines) <= max(screen.height - 1, 3 * 8)
+    course = read_course(trained_run)
+    panels = curve_panels([course], CurveOptions())
+    lines, screen = show(lambda screen: draw_followed(panels, [course], screen))
+    assert len(lines) <= screen.height - 1
+    text = "\n".join(lines)
+    assert "Validation Dice" in text, "what matters most is there on every screen"
+    assert ("Learning rate" in text) == (screen.height > 3 * 10 or screen.width > 110), "and what finds room"
+    assert lines[-1] == "Ctrl-C ends"
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "number", "least_step", "expected"),
+    [
+        (1, 48, 7, 1, [10, 20, 30, 40]),
+        (1, 3, 9, 1, [1, 2, 3]),
+        (0.07, 4.2, 5, 0, [1, 2, 3, 4]),
+        (0.83, 0.91, 4, 0, [0.84, 0.86, 0.88, 0.9]),
+        (-0.3, 0.3, 6, 0, [-0.3, -0.2, -0.1, 0, 0.1, 0.2, 0.3]),
+    ],
+)
+def test_ticks_are_round(low: float, high: float, number: int, least_step: float, expected: list[float]) -> None:
+    assert round_ticks(low, high, number, least_step=least_step) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "number", "expected"),
+    [
+        (0.09, 4.2, 8, [0.1, 0.2, 0.5, 1, 2]),
+        (686, 5_340_889, 8, [1e3, 3e3, 1e4, 3e4, 1e5, 3e5, 1e6, 3e6]),
+        (9_929, 353_949, 3, [1e4, 1e5]),
+        (21, 29, 9, [21, 29]),
+        (15, 35, 9, [20, 30]),
+    ],
+)
+def test_logarithmic_ticks_are_round(low: float, high: float, number: int, expected: list[float]) -> None:
+    assert log_ticks(low, high, number) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("value", "label"),
+    [(0.05, "0.05"), (48.0, "48"), (9_929, "9929"), (350_000, "350k"), (1.9e6, "1.9M"), (2e9, "2G"), (0, "0")],
+)
+def test_tick_labels_are_short(value: float, label: str) -> None:
+    assert tick_label(value) == label
+
+
+def test_a_broken_epoch_leaves_the_rest_of_a_curve_in_place() -> None:
+    records = [
+        EpochRecord(i, 1 / i, math.nan if i == 3 else 2 / i, 0.1 * i, {"a": 0.1 * i}, 0.1, 1) for i in range(1, 9)
+    ]
+    course = TrainingCourse("r", tuple(records), is_finished=True)
+    (panel,) = curve_panels([course], CurveOptions(quantities=("loss",)))
+    console = Console(file=io.StringIO(), width=60, _environ={})
+    with console.capture() as captured:
+        console.print(draw_panel(panel, 60, 16, colors=False))
+    lines = captured.get().splitlines()
+    assert lines[-2].split() == list("12345678")
+    (top,) = [line for line in lines if "x" in line and line.startswith("  2┤")]
+    assert top.index("x") == top.index("┤") + 1, "the highest loss, of the first epoch, is in the upper left corner"
 
 
 def test_slices(show: Show, case: LabeledVolume) -> None:
@@ -78,7 +145,7 @@ def test_slices(show: Show, case: LabeledVolume) -> None:
     words = " ".join(show(lambda screen: legend(cut.labels, screen, with_errors=True))[0])
     assert all(name in words for name in (*case.labels, "missed", "invented", "other label"))
     heading = " ".join(show(lambda screen: case_heading(case, cut))[0])
-    assert f"{case.name}, axial {cut.position} of 0 to 31; Dice anterior" in heading
+    assert f"{case.name}, axial slice {cut.position} (0 to 31); Dice anterior" in heading
 
 
 def test_slices_fit_rows_where_they_are_given(show: Show, case: LabeledVolume) -> None:
@@ -122,6 +189,20 @@ def test_networks(show: Show, names: tuple[str, str]) -> None:
         assert drawing.title in " ".join(lines)
         assert all(f"{level.parameters:,}" in text for level in drawing.levels)
     assert "…" not in text
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 200])
+def test_every_network_alone_finds_room(preset_facts, width: int) -> None:
+    drawing = draw_levels(preset_facts.name, parse_preset(preset_facts.name).spec)
+    console = Console(file=io.StringIO(), width=width, _environ={})
+    with console.capture() as captured:
+        console.print(draw_networks([drawing], Screen(width, 24, colors=False)))
+    assert "…" not in captured.get()
+    rows = [line for line in captured.get().splitlines() if re.match(r" +\d+\^3 ", line)]
+    assert len(rows) == len(drawing.levels)
+    for row, level in zip(rows, drawing.levels, strict=True):
+        assert f"{level.parameters:,}" in row
+        assert row.count("▶") == (level.num_nodes - 1 if width >= 80 else 0)
 
 
 def test_lean_networks_look_lean() -> None:

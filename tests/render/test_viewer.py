@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from lunet_cli.cli.viz.showing import _KEYS
+from lunet_cli.errors import DataError
 from lunet_cli.render.terminal.viewer import Viewer
 from lunet_cli.results.views import LabeledVolume
 
@@ -19,7 +20,9 @@ def viewer() -> Viewer:
     reference[12, 20, 25] = 1
     image = np.tile(np.linspace(0, 100, 50, dtype=np.float32), (30, 40, 1))
     volumes = [LabeledVolume(name, image + shift, (1, 1, 1), ("a",), reference) for name, shift in (("x", 0), ("y", 9))]
-    return Viewer(["x", "y"], lambda index: volumes[index])
+    viewer = Viewer(["x", "y"], lambda index: volumes[index])
+    viewer.open()
+    return viewer
 
 
 @pytest.mark.parametrize(
@@ -72,12 +75,49 @@ def test_window_level_and_opacity_and_back(viewer: Viewer) -> None:
 def test_cases_follow_each_other_in_a_ring_each_with_its_window(viewer: Viewer) -> None:
     first = viewer.window
     viewer.press("n")
+    viewer.open()
+    assert viewer.volume is not None
     assert (viewer.case, viewer.volume.name) == (1, "y")
     assert viewer.window[0] == pytest.approx(first[0] + 9)
     viewer.press("n")
     assert viewer.case == 0
     viewer.press("p")
     assert viewer.case == 1
+
+
+def test_a_case_is_named_before_it_is_read_and_those_passed_by_are_not_read(show) -> None:
+    read: list[int] = []
+
+    def load(index: int) -> LabeledVolume:
+        read.append(index)
+        return LabeledVolume(f"case {index}", np.zeros((4, 5, 6), np.float32), (1, 1, 1))
+
+    viewer = Viewer(["u", "v", "w"], load)
+    lines, _ = show(viewer.draw)
+    assert (lines[0], lines[3]) == ("u", "reading ...")
+    assert [viewer.press(key) for key in "nn"] == [True, True]
+    assert read == []
+    viewer.press(" ")
+    assert read == [2]
+    assert viewer.positions[0] == 3, "a key after them is not lost"
+
+
+def test_what_is_wrong_with_a_case_is_shown_and_the_others_can_still_be_reached(show) -> None:
+    def load(index: int) -> LabeledVolume:
+        if index == 1:
+            raise DataError("b.nii: is broken", hint="Mend it.")
+        return LabeledVolume("a", np.zeros((4, 5, 6), np.float32), (1, 1, 1))
+
+    viewer = Viewer(["a", "b"], load, first=1)
+    viewer.open()
+    assert not viewer.is_waiting
+    words = "\n".join(show(viewer.draw)[0])
+    assert "b.nii: is broken\nMend it." in words
+    assert "case 2 of 2" in words
+    assert viewer.press("a")
+    assert viewer.press("n")
+    viewer.open()
+    assert viewer.volume is not None
 
 
 @pytest.mark.parametrize("key", ["q", "\x1b", "\x03"])
@@ -88,5 +128,5 @@ def test_these_keys_end_it(viewer: Viewer, key: str) -> None:
 def test_it_fits_its_screen(viewer: Viewer, show) -> None:
     lines, screen = show(viewer.draw)
     assert len(lines) <= screen.height
-    assert re.search("x, axial 12 of 0 to 29", lines[0])
+    assert re.search("x, axial slice 12 \\(0 to 29\\)", lines[0])
     assert "q quit" in " ".join(lines[-3:])

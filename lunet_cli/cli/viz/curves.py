@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -42,20 +43,20 @@ def curves(
     if watch and output is not None:
         raise ConfigError("--watch and -o: choose one")
     require_output(output)
-    from lunet_cli.engine.viewing.courses import read_course
+    from lunet_cli.engine.viewing.courses import read_courses
 
     options = CurveOptions(x_axis, smooth, log, tuple(name for name in QUANTITIES if name in (show or QUANTITIES)))
     if output is not None:
         from lunet_cli.render.figures.curves import curves_figure
 
-        save(curves_figure(curve_panels([read_course(run) for run in runs], options)), output)
+        save(curves_figure(curve_panels(read_courses(runs), options)), output)
         return
     from lunet_cli.render.terminal.charts import best_lines, draw_panels
 
     console, screen = open_screen(no_color=no_color)
     if watch:
         _follow(runs, options, interval, console)
-    courses = [read_course(run) for run in runs]
+    courses = read_courses(runs)
     console.print(draw_panels(curve_panels(courses, options), screen), best_lines(courses))
 
 
@@ -64,9 +65,9 @@ def _follow(runs: Sequence[Path], options: CurveOptions, interval: float, consol
     from rich.live import Live
     from rich.text import Text
 
-    from lunet_cli.engine.viewing.courses import read_course
+    from lunet_cli.engine.viewing.courses import read_courses
     from lunet_cli.render.curves import curve_panels
-    from lunet_cli.render.terminal.charts import draw_panels
+    from lunet_cli.render.terminal.charts import draw_followed
     from lunet_cli.render.terminal.screen import Screen
 
     if not console.is_terminal:
@@ -74,18 +75,14 @@ def _follow(runs: Sequence[Path], options: CurveOptions, interval: float, consol
     for run in runs:
         if not run.is_dir():
             raise DataError(f"{run}: there is no such folder", hint="The run folder is made when the training starts.")
-    with Live(console=console, screen=True, auto_refresh=False) as live:
+    with contextlib.suppress(KeyboardInterrupt), Live(console=console, screen=True, auto_refresh=False) as live:
         while True:
             try:
-                courses = [read_course(run) for run in runs]
+                courses = read_courses(runs)
                 if all(course.is_finished for course in courses):
                     return
-                screen = Screen.of(console)
-                picture = draw_panels(curve_panels(courses, options), screen, height=screen.height - 1)
+                picture = draw_followed(curve_panels(courses, options), courses, Screen.of(console))
                 live.update(picture, refresh=True)
             except DataError as error:  # There is no epoch yet.
                 live.update(Text(f"waiting: {error.message}; Ctrl-C ends"), refresh=True)
-            try:
-                time.sleep(interval)
-            except KeyboardInterrupt:
-                return
+            time.sleep(interval)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import select
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -34,6 +35,7 @@ Level = Annotated[float | None, typer.Option(help="Middle of the grey scale, in 
 Width = Annotated[float | None, typer.Option(help="Range of the grey scale, in stored intensities; needs --level.")]
 Interactive = Annotated[bool, typer.Option("--interactive", "-i", help="Leaf through with keys.")]
 FORMATS = (".png", ".svg", ".pdf")
+_MOMENT = 0.3  # seconds
 _KEYS = re.compile(r"\x1b(?:\[[0-9;]*[A-Za-z~]|O[A-Z])|.", re.DOTALL)  # an arrow or the like, or one character
 
 
@@ -120,15 +122,30 @@ def leaf(viewer: Viewer, *, no_color: bool) -> None:
         _listening() as next_keys,
         Live(viewer.draw(screen), console=console, screen=True, auto_refresh=False) as live,
     ):
-        live.refresh()
-        # Of keys that were pressed meanwhile, only the last is drawn.
-        while all(viewer.press(key) for key in next_keys()):
-            live.update(viewer.draw(Screen.of(console)), refresh=True)
+        drawn: Screen | None = None
+        while True:
+            screen = Screen.of(console)
+            if screen != drawn:
+                live.update(viewer.draw(screen), refresh=True)
+                drawn = screen
+            if viewer.is_waiting:
+                viewer.open()
+                drawn = None
+                continue
+            # Of keys that were pressed meanwhile, only the last is drawn.
+            pressed = next_keys()
+            if not all(viewer.press(key) for key in pressed):
+                return
+            if pressed:
+                drawn = None
 
 
 @contextlib.contextmanager
 def _listening() -> Iterator[Callable[[], list[str]]]:
-    """Yield a function that waits for keys; none is shown, and none is lost while the picture is drawn."""
+    """Yield a function that waits for keys; none is shown, and none is lost while the picture is drawn.
+
+    It gives up after a moment, so that a window of another size is noticed.
+    """
     try:
         import termios
         import tty
@@ -139,6 +156,8 @@ def _listening() -> Iterator[Callable[[], list[str]]]:
     before = termios.tcgetattr(keyboard)
 
     def wait() -> list[str]:
+        if not select.select([keyboard], [], [], _MOMENT)[0]:
+            return []
         pressed = os.read(keyboard, 256).decode(errors="ignore")
         if not pressed:
             raise EOFError

@@ -103,6 +103,14 @@ def select_cases(model: Model, data: Path | None, split: SplitName) -> tuple[Cas
     config = _run_config(model)
     if data is not None:
         config = config.model_copy(update={"data": DataConfig(root=data, split=config.data.split)})
+    moved = [
+        path for path in (config.data.root, config.data.train_dir, config.data.val_dir) if path and not path.is_dir()
+    ]
+    if data is None and moved:
+        raise DataError(
+            f"{moved[0]}: the data of the training are not there",
+            hint=f"If they have moved, name their new place: --data FOLDER --split {split}",
+        )
     place = str(data or config.data.root or f"{config.data.train_dir} and {config.data.val_dir}")
     if config.data.root is None and config.data.train_dir is None:
         place = "phantom"

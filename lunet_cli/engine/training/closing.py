@@ -69,6 +69,7 @@ def _picture(index: int, prediction: np.ndarray, reference: np.ndarray, setup: S
         tuple(setup.card.labels.names),
         paint_masks(reference, reference.shape[1:]),
         paint_masks(prediction, prediction.shape[1:]),
+        knows_sides=setup.card.preprocessing.orientation == "LPS",
     )
     return volume.cut(axis, volume.best_position(axis))
 

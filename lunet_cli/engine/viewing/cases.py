@@ -65,7 +65,7 @@ class CaseViews:
             more = len(self._cases) - _MOST_NAMES
             listed = ", ".join(self.names[:_MOST_NAMES]) + (f" and {more} more" if more > 0 else "")
             raise ConfigError(
-                f"--case {name}: is none of the {self.origin}. {closest(name, self.names)}",
+                f"--case {name}: is none of the {self.origin}. {closest(name, self.names)}".rstrip(),
                 hint=f"There are {listed}. Other cases: --split all, or --data FOLDER.",
             )
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from lunet_cli.engine.run_folder import RunFolder
@@ -25,6 +27,19 @@ def read_course(run: Path) -> TrainingCourse:
     return TrainingCourse(run.resolve().name, tuple(records), is_finished)
 
 
+def read_courses(runs: Sequence[Path]) -> list[TrainingCourse]:
+    """Read several; runs of the same name are called by their whole paths.
+
+    Raises:
+        DataError: A folder has no history.
+    """
+    courses = [read_course(run) for run in runs]
+    names = [course.name for course in courses]
+    if len(set(names)) == len(names):
+        return courses
+    return [replace(course, name=str(run)) for course, run in zip(courses, runs, strict=True)]
+
+
 def read_channels(run: Path) -> ChannelCourse:
     """Read `channels.csv` of a pruned run: a column `step`, and one with the channels of each layer.
 
@@ -38,8 +53,9 @@ def read_channels(run: Path) -> ChannelCourse:
         steps = tuple(int(row[0]) for row in rows)
         columns = list(zip(*[[int(value) for value in row] for row in rows], strict=True))
         layers = dict(zip(header[1:], columns[1:], strict=True))
-    except FileNotFoundError:
-        what = f"was not pruned: it has no {CHANNELS}" if run.is_dir() else "there is no such folder"
+    except (FileNotFoundError, NotADirectoryError):
+        what = "is no run folder" if run.is_file() else "there is no such folder"
+        what = f"was not pruned: it has no {CHANNELS}" if run.is_dir() else what
         raise DataError(f"{run}: {what}", hint="lunet viz network CHECKPOINT shows a network as it is.") from None
     except (OSError, ValueError, IndexError) as error:
         raise DataError(f"{path}: is no table of channels ({error})") from None

@@ -76,7 +76,7 @@ def read_volume(path: Path, label: Path | None = None, *, channel: int = 0) -> t
         },
         histogram=tuple(counts.tolist()),
         edges=tuple(edges.tolist()),
-        label_ml={} if volume.reference is None else volume.volumes_ml(volume.reference),
+        label_ml=None if volume.reference is None else volume.volumes_ml(volume.reference),
     )
     return volume, facts
 
@@ -91,8 +91,6 @@ def _read_labels(label: Path, image: Path, geometry: Geometry) -> tuple[tuple[st
         )
     values = sitk.GetArrayFromImage(stored)
     found = [value for value in np.unique(values).tolist() if value]
-    if not found:
-        raise DataError(f"{label}: is empty: every voxel is 0", hint="Leave --label out to look at the image alone.")
     known = find_labels(label.parent, image.parent) or {}
     names = {value: name for name, of_label in known.items() if len(of_label) == 1 for value in of_label}
     masks = (values == value for value in found)

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import EngFormatter, NullFormatter
+from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
+from matplotlib.transforms import Bbox, BboxBase
 
 from lunet_cli.render.figures.style import FULL_WIDTH, new_figure, styled, unit
 from lunet_cli.render.palette import label_colors
-from lunet_cli.results.views import Pareto
+from lunet_cli.results.views import Pareto, ParetoPoint
+
+# Where the name of a point may stand, in points beside it; the first is the best.
+_PLACES = ((5, 4), (-5, 4), (5, -4), (-5, -4), (0, 6), (0, -6))
+_MARKER = 10  # pixels
 
 
 @styled
@@ -34,14 +42,58 @@ def pareto_figure(pareto: Pareto) -> Figure:
             markeredgecolor="black",
             markersize=6,
         )
-        axes.annotate(point.name, (point.cost, point.quality), (5, 4), textcoords="offset points", fontsize=7)
     axes.set_xscale("log")
     costs = [point.cost for point in pareto.points]
     axes.xaxis.set_major_formatter(EngFormatter())
-    axes.xaxis.set_minor_formatter(EngFormatter() if max(costs) < 10 * min(costs) else NullFormatter())
+    if max(costs) < 10 * min(costs):
+        axes.xaxis.set_minor_locator(LogLocator(subs=(2, 3, 5, 7)))
+        axes.xaxis.set_minor_formatter(EngFormatter())
+    else:
+        axes.xaxis.set_minor_formatter(NullFormatter())
     axes.margins(x=0.2, y=0.15)
     if not pareto.higher_is_better:
         axes.invert_yaxis()
     axes.set(xlabel=pareto.cost, ylabel=pareto.quality)
-    axes.legend(fontsize=7, loc="lower right")
+    legend = axes.legend(fontsize=7, loc="lower right")
+    figure.draw_without_rendering()  # which finds the place of everything
+    taken: list[BboxBase] = [legend.get_window_extent()]
+    for point in pareto.points:
+        x, y = axes.transData.transform((point.cost, point.quality))
+        taken.append(Bbox.from_bounds(x - _MARKER / 2, y - _MARKER / 2, _MARKER, _MARKER))
+    for point in pareto.points:
+        taken.append(_add_name(axes, point, taken))
     return figure
+
+
+def _add_name(axes: Axes, point: ParetoPoint, taken: Sequence[BboxBase]) -> BboxBase:
+    """Write the name of a point beside it, where it covers least of what is there; return the box that it fills."""
+    notes = [
+        axes.annotate(
+            point.name,
+            (point.cost, point.quality),
+            (dx, dy),
+            textcoords="offset points",
+            fontsize=7,
+            ha="left" if dx > 0 else "right" if dx < 0 else "center",
+            va="bottom" if dy > 0 else "top",
+        )
+        for dx, dy in _PLACES
+    ]
+    boxes = [note.get_window_extent() for note in notes]
+    inside = axes.get_window_extent()
+
+    def covered(index: int) -> float:
+        box = boxes[index]
+        return _common(box, box) - _common(box, inside) + sum(_common(box, other) for other in taken)
+
+    best = min(range(len(notes)), key=covered)
+    for note in notes[:best] + notes[best + 1 :]:
+        note.remove()
+    notes[best].set_in_layout(False)
+    return boxes[best]
+
+
+def _common(first: BboxBase, second: BboxBase) -> float:
+    """Area of what two boxes have in common."""
+    both = Bbox.intersection(first, second)
+    return 0.0 if both is None else both.width * both.height

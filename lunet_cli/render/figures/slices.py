@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
+from matplotlib.patheffects import withStroke
 
 from lunet_cli.render.figures.style import FULL_WIDTH, new_figure, styled, unit
 from lunet_cli.render.palette import CONFUSED_COLOR, INVENTED_COLOR, MISSED_COLOR, RGB, label_colors
@@ -27,6 +28,7 @@ _LEGEND_HEIGHT = 0.25
 _LEGEND_COLUMNS = 6
 _PARTS = 4  # of a voxel, along each edge
 _CONTOUR_COLOR: RGB = (90, 200, 90)
+_SHADED = {"facecolor": (0, 0, 0, 0.5), "edgecolor": "none", "pad": 0.8}  # behind white words on a white image
 
 
 @styled
@@ -57,6 +59,8 @@ def montage_figure(cuts: Sequence[Slice]) -> Figure:
     for place, cut in enumerate(cuts, start=1):
         axes = figure.add_subplot(rows, columns, place)
         draw_on(axes, cut, "montage", with_ticks=False)
+        if place == 1:
+            _add_scale_bar(axes, cut)
         axes.set_title(
             f"{cut.name} {cut.position}" if cut.position == first[cut.name] else str(cut.position),
             loc="left",
@@ -114,8 +118,10 @@ def _add_scale_bar(axes: Axes, cut: Slice) -> None:
     height, width = cut.extent_mm
     length = max(mm for mm in (1, 2, 5, 10, 20, 50, 100, 200) if mm <= max(1.0, width / 3))
     left, bottom = 0.04 * width, 0.95 * height
-    axes.plot([left, left + length], [bottom, bottom], color="white", linewidth=2, solid_capstyle="butt")
-    axes.text(left, bottom - 0.02 * height, f"{length} mm", color="white", fontsize=6, va="bottom")
+    bar = [withStroke(linewidth=3, foreground="black")]
+    axes.plot([left, left + length], [bottom, bottom], color="white", linewidth=2, path_effects=bar)
+    words = f"{length} mm"
+    axes.text(left, bottom - 0.02 * height, words, color="white", fontsize=6, va="bottom", bbox=_SHADED)
 
 
 def legend_rows(labels: Sequence[str]) -> int:
@@ -181,6 +187,8 @@ def _finish(axes: Axes, cut: Slice, *, with_ticks: bool) -> None:
     else:
         axes.set_xticks([])
         axes.set_yticks([])
+    if not cut.knows_sides:
+        return
     for text, x, y in zip(_SIDES[cut.axis], (0.02, 0.98, 0.5, 0.5), (0.5, 0.5, 0.98, 0.02), strict=True):
         axes.text(
             x,
@@ -191,4 +199,5 @@ def _finish(axes: Axes, cut: Slice, *, with_ticks: bool) -> None:
             fontsize=6,
             ha="left" if x < 0.1 else "right" if x > 0.9 else "center",
             va="top" if y > 0.9 else "bottom" if y < 0.1 else "center",
+            bbox=_SHADED,
         )

@@ -34,5 +34,5 @@ def volume_figure(volume: LabeledVolume, facts: VolumeFacts, cuts: Sequence[Slic
     axes.stairs(facts.histogram, facts.edges, fill=True, color="0.5")
     axes.set_yscale("log")
     axes.set(xlabel="stored intensity", ylabel="voxels")
-    add_legend(figure, [f"{name}: {ml:.3f} ml" for name, ml in facts.label_ml.items()], with_errors=False)
+    add_legend(figure, [f"{name}: {ml:.3f} ml" for name, ml in (facts.label_ml or {}).items()], with_errors=False)
     return figure

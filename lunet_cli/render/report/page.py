@@ -90,7 +90,8 @@ def _panel(panel: Panel) -> dict[str, Any]:
     for line in panel.lines:
         is_finite = np.isfinite(line.y)
         x, y = thin_out(line.x[is_finite], line.y[is_finite], _POINTS)
-        best = None if line.best is None else [float(line.x[line.best]), float(line.y[line.best])]
+        has_best = line.best is not None and is_finite[line.best]
+        best = [float(line.x[line.best]), float(line.y[line.best])] if has_best else None
         color = to_hex(label_colors(line.color + 1)[-1])
         lines.append({"name": line.name, "color": color, "x": x.tolist(), "y": y.tolist(), "best": best})
     return {"title": panel.title, "x_label": panel.x_label, "y_label": panel.y_label, "lines": lines}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,13 +12,15 @@ from rich.style import Style
 from rich.table import Column, Table
 from rich.text import Text
 
-from lunet_cli.render.curves import Panel, thin_out
+from lunet_cli.render.curves import Floats, Panel, thin_out
 from lunet_cli.render.palette import label_colors, to_hex
 from lunet_cli.render.terminal.screen import Screen
 from lunet_cli.results.views import TrainingCourse
 
 _SYMBOLS = "ox+*#%@&=$"
 _TWO_COLUMNS = 110
+_LEAST_ROWS = 9
+_TICK_COLUMNS, _TICK_ROWS = 8, 3  # between two ticks
 
 
 def draw_panels(panels: Sequence[Panel], screen: Screen, *, height: int | None = None) -> RenderableType:
@@ -26,11 +29,15 @@ def draw_panels(panels: Sequence[Panel], screen: Screen, *, height: int | None =
     Args:
         panels: What is drawn.
         screen: Where.
-        height: Rows for all of it; None takes what looks well.
+        height: Rows for all of it, in which the last panels are left out if they find no room; None takes what looks
+            well.
     """
     columns = 2 if screen.width >= _TWO_COLUMNS and len(panels) > 1 else 1
-    num_rows = -(-len(panels) // columns)
-    rows = min(18, max(10, screen.height - 6)) if height is None else max(7, height // num_rows)
+    if height is None:
+        rows = min(18, max(10, screen.height - 6))
+    else:
+        num_rows = max(1, min(-(-len(panels) // columns), height // _LEAST_ROWS))
+        rows, panels = height // num_rows, panels[: num_rows * columns]
     width = (screen.width - 2 * (columns - 1)) // columns
     grid = Table.grid(*(Column(width=width) for _ in range(columns)), padding=(0, 2, 1 if height is None else 0, 0))
     charts = [draw_panel(panel, width, rows, colors=screen.colors) for panel in panels]
@@ -39,7 +46,13 @@ def draw_panels(panels: Sequence[Panel], screen: Screen, *, height: int | None =
     return grid
 
 
-def best_lines(courses: Sequence[TrainingCourse]) -> RenderableType:
+def draw_followed(panels: Sequence[Panel], courses: Sequence[TrainingCourse], screen: Screen) -> RenderableType:
+    """Trainings that go on: as many panels as the screen holds, and how far they are."""
+    words = best_lines(courses).append("\nCtrl-C ends", "dim").wrap(Console(), screen.width)
+    return Group(draw_panels(panels, screen, height=screen.height - 1 - len(words)), Text("\n").join(words))
+
+
+def best_lines(courses: Sequence[TrainingCourse]) -> Text:
     """The best epoch of each training in words."""
     lines = []
     for course in courses:
@@ -53,50 +66,110 @@ def best_lines(courses: Sequence[TrainingCourse]) -> RenderableType:
 
 def draw_panel(panel: Panel, width: int, height: int, *, colors: bool) -> RenderableType:
     """One panel with its legend above, in `width` columns and `height` rows."""
-    import plotext
-
     palette = label_colors(max(line.color for line in panel.lines) + 1)
-    figure: Any = plotext.figure
-    figure.clear()
-    figure.theme("colorless")
     head = Text(panel.title, "bold")
+    drawn: list[tuple[Floats, Floats, Any]] = []
+    diamonds: list[tuple[Floats, Floats, Any]] = []
     for index, line in enumerate(panel.lines):
         is_finite = np.isfinite(line.y) & ((line.y > 0) if panel.log else True)
-        x, y = thin_out(line.x[is_finite], line.y[is_finite], width)
-        color = palette[line.color]
+        color = palette[line.color] if colors else None
         symbol = ("·" if line.is_faint else "braille") if colors else _SYMBOLS[index % len(_SYMBOLS)]
-        pixel = color if colors else None
-        entry = f"  {'■' if colors else symbol} {line.name}"
-        head.append(entry, Style(color=to_hex(color) if colors else None, bold=False))
-        if len(x):
-            figure.draw(figure.signal(x.tolist(), y.tolist(), marker=plotext.marker(symbol, pixel)).lines())
+        in_legend = ("·" if line.is_faint else "■") if colors else symbol
+        head.append(f"  {in_legend} {line.name}", Style(color=to_hex(color) if color else None, bold=False))
+        if is_finite.any():
+            drawn.append((*thin_out(line.x[is_finite], line.y[is_finite], width), (symbol, color)))
         if line.best is not None and is_finite[line.best]:
-            best = [float(line.x[line.best])], [float(line.y[line.best])]
-            figure.draw(figure.signal(*best, marker=plotext.marker("◆", pixel)))
-    if any(line.best is not None for line in panel.lines):
+            diamonds.append((line.x[[line.best]], line.y[[line.best]], ("◆", color)))
+    if diamonds:
         head.append("  ◆ best epoch", Style(bold=False))
     head = Text("\n").join(head.wrap(Console(), width))
-    figure.plot_size(width, max(5, height - 1 - head.plain.count("\n")))
-    if panel.log:
-        figure.ruler("y").scale("log")
-    figure.label(panel.x_label, "x")
-    return Group(head, Text.from_ansi(figure.build().string().rstrip(), no_wrap=True))
+    figure = _new_figure(width, max(5, height - 1 - head.plain.count("\n")))
+    if drawn:
+        _set_ruler(figure, "x", np.concatenate([x for x, _, _ in drawn]), width // _TICK_COLUMNS, panel.x_label)
+        _set_ruler(figure, "y", np.concatenate([y for _, y, _ in drawn]), height // _TICK_ROWS, log=panel.log)
+    for lines, signals in ((True, drawn), (False, diamonds)):
+        for x, y, (symbol, color) in signals:
+            _add(figure, x, np.log10(y) if panel.log else y, symbol, color, lines=lines)
+    return Group(head, _built(figure))
 
 
 def draw_points(
     points: Sequence[tuple[float, float, str, bool]], labels: tuple[str, str], screen: Screen
 ) -> RenderableType:
     """Points (x, y, mark, is highlighted) over a logarithmic x axis."""
+    width, height = min(screen.width, 100), min(22, max(10, screen.height - 8))
+    figure = _new_figure(width, height)
+    usual, special = label_colors(2)
+    _set_ruler(figure, "x", np.array([x for x, _, _, _ in points]), width // _TICK_COLUMNS, labels[0], log=True)
+    _set_ruler(figure, "y", np.array([y for _, y, _, _ in points]), height // _TICK_ROWS)
+    for x, y, mark, is_special in points:
+        color = (special if is_special else usual) if screen.colors else None
+        _add(figure, np.log10([x]), np.array([y]), mark, color, lines=False)
+    return Group(Text(labels[1]), _built(figure))
+
+
+def round_ticks(low: float, high: float, number: int, *, least_step: float = 0.0) -> list[float]:
+    """Multiples of 1, 2 or 5 times a power of ten between two bounds: about `number`, never more than one beyond."""
+    rough = max((high - low) / max(1, number), least_step)
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough * (1 - 1e-9))
+    return [index * step for index in range(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1)]
+
+
+def log_ticks(low: float, high: float, number: int) -> list[float]:
+    """Round values between two positive bounds, at most about `number`: powers of ten, and what lies between if few."""
+    powers = [10.0**power for power in range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)]
+    found: list[float] = []
+    for factors in ((1,), (1, 3), (1, 2, 5), range(1, 10)):
+        finer = [factor * power for power in powers for factor in factors if low <= factor * power <= high]
+        if found and len(finer) > number:
+            break
+        found = finer
+    return found if len(found) > 1 else [low, high]
+
+
+def tick_label(value: float) -> str:
+    """A short number: `0.05`, `48`, `350k`, `1.9M`."""
+    for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(value) >= 10 * size or (abs(value) >= size and size > 1e3):
+            return f"{value / size:.3g}{letter}"
+    return f"{value:.4g}"
+
+
+def _new_figure(width: int, height: int) -> Any:
     import plotext
 
     figure: Any = plotext.figure
     figure.clear()
     figure.theme("colorless")
-    figure.plot_size(min(screen.width, 100), min(22, max(10, screen.height - 8)))
-    usual, special = label_colors(2)
-    for x, y, mark, is_special in points:
-        pixel = (special if is_special else usual) if screen.colors else None
-        figure.draw(figure.signal([x], [y], marker=plotext.marker(mark, pixel)))
-    figure.ruler("x").scale("log")
-    figure.label(labels[0], "x")
-    return Group(Text(labels[1]), Text.from_ansi(figure.build().string().rstrip(), no_wrap=True))
+    figure.plot_size(width, height)
+    return figure
+
+
+def _set_ruler(
+    figure: Any, axis: str, values: Floats, number: int, label: str | None = None, *, log: bool = False
+) -> None:
+    """Let an axis hold `values`, with about `number` round ticks; a logarithmic one is ruled for their logarithms."""
+    low, high = float(values.min()), float(values.max())
+    if low == high:
+        margin = abs(low) / 2 or 0.5
+        low, high = low - margin, high + margin
+    least_step = float((values == values.round()).all())  # Epochs are counted.
+    ticks = log_ticks(low, high, number) if log else round_ticks(low, high, number, least_step=least_step)
+    place = math.log10 if log else float
+    ruler = figure.ruler(axis)
+    ruler.lim(place(low), place(high))
+    ruler.ticks([place(tick) for tick in ticks], [tick_label(tick) for tick in ticks])
+    if label is not None:
+        figure.label(label, axis)
+
+
+def _add(figure: Any, x: Floats, y: Floats, symbol: str, color: Any, *, lines: bool) -> None:
+    import plotext
+
+    signal = figure.signal(x.tolist(), y.tolist(), marker=plotext.marker(symbol, color))
+    figure.draw(signal.lines() if lines else signal)
+
+
+def _built(figure: Any) -> Text:
+    return Text.from_ansi(figure.build().string().rstrip(), no_wrap=True)

@@ -27,6 +27,10 @@ def draw_pareto(pareto: Pareto, screen: Screen) -> RenderableType:
     for index, point in enumerate(pareto.points, start=1):
         cost = f"{point.cost:,.0f}" if float(point.cost).is_integer() else f"{point.cost:,.1f}"
         table.add_row(
-            mark_of(index), point.name, f"{point.quality:.4f}", cost, Text("*" if point.on_front else "", "bold green")
+            mark_of(index),
+            Text(point.name),
+            f"{point.quality:.4f}",
+            cost,
+            Text("*" if point.on_front else "", "bold green"),
         )
     return Group(chart, table, Text("front *: no other is as good at a lower cost", "dim"))

@@ -18,7 +18,7 @@ MIN_WIDTH, MIN_HEIGHT = 40, 12
 _PIPE_HEIGHT = 48
 _SHADES = " ░▒▓█"
 _GREYS = 32  # few of them make long runs of equal cells, and little to send over a slow line
-_MARKS = "123456789abcdefghijklmnopqrstuvwxyzABCDEFGHJKLNOPQRSTUVWXYZ"  # without I and M, which mean errors
+_MARKS = "123456789abcdefghijklmnopqrstuvwxyzABCDEFGHJKLNOPQRSTUVWYZ"  # without those that mean errors
 
 
 @dataclass(frozen=True)

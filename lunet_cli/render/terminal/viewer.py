@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from lunet_cli.errors import LunetError
 from lunet_cli.render.terminal.screen import Screen
 from lunet_cli.render.terminal.slices import case_heading, draw_slice, legend
 from lunet_cli.results.views import AXES, LabeledVolume
@@ -42,6 +43,8 @@ _OPACITY = 0.45
 class Viewer:
     """What is shown, and what the keys change.
 
+    A case is read by `open`, before which `draw` says which one it will be: reading may take a while.
+
     Args:
         names: The cases.
         load: Gives the volume at an index.
@@ -60,18 +63,68 @@ class Viewer:
         window: tuple[float, float] | None = None,
     ) -> None:
         self._names, self._load, self._window = names, load, window
-        self.axis, self.opacity = axis, _OPACITY
-        self._open(first)
+        self.case, self.axis, self.opacity = first, axis, _OPACITY
+        self.volume: LabeledVolume | None = None
+        self.problem = ""
+        self.positions = [0, 0, 0]
+        self.window = (0.0, 1.0)
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether the case is still to be read."""
+        return self.volume is None and not self.problem
+
+    def open(self) -> None:
+        """Read the case; what is wrong with it is shown in its place."""
+        try:
+            self.volume = volume = self._load(self.case)
+        except LunetError as error:
+            self.problem = f"{error.message}\n{error.hint}".strip()
+            return
+        self.positions = [volume.best_position(axis) for axis in range(3)]
+        self.window = self._window or volume.intensity_range()
 
     def press(self, key: str) -> bool:
         """Do what a key asks for; False ends the viewer. Keys without a meaning do nothing."""
         action = _KEYS.get(key, key)
         if action in ("q", "\x1b", "\x03", "\x04"):
             return False
+        if action in ("n", "p"):
+            self.case = (self.case + (1 if action == "n" else -1)) % len(self._names)
+            self.volume, self.problem = None, ""
+            return True
+        if self.is_waiting:
+            self.open()
+        if self.volume is not None:
+            self._change(action, self.volume)
+        return True
+
+    def draw(self, screen: Screen) -> RenderableType:
+        """The current slice, as large as the screen allows."""
+        place = f"case {self.case + 1} of {len(self._names)}"
+        hints = Text(HELP, "dim")
+        if self.volume is None:
+            heading = Text(self._names[self.case], "bold")
+            return Group(heading, Text(place, "dim"), Text(), Text(self.problem or "reading ..."), Text(), hints)
+        cut = self.volume.cut(self.axis, self.positions[self.axis], self.window)
+        low, high = self.window
+        state = f"{place}   level {(low + high) / 2:.4g}   width {high - low:.4g}   opacity {self.opacity:.0%}"
+        rows = screen.height - 5 - -(-len(HELP) // screen.width)
+        return Group(
+            case_heading(self.volume, cut),
+            Text(state, "dim"),
+            draw_slice(cut, screen, opacity=self.opacity, rows=rows),
+            legend(cut.labels, screen, with_errors=cut.errors() is not None),
+            hints,
+        )
+
+    def _change(self, action: str, volume: LabeledVolume) -> None:
         if action in ("left", "right", "up", "down"):
-            self._step({"left": -1, "right": 1, "up": 10, "down": -10}[action])
+            last = volume.image.shape[self.axis] - 1
+            place = self.positions[self.axis] + {"left": -1, "right": 1, "up": 10, "down": -10}[action]
+            self.positions[self.axis] = min(last, max(0, place))
         elif action == "b":
-            self.positions[self.axis] = self.volume.best_position(self.axis)
+            self.positions[self.axis] = volume.best_position(self.axis)
         elif action == "a":
             self.axis = (self.axis + 1) % len(AXES)
         elif action in ("w", "W", "l", "L"):
@@ -79,39 +132,7 @@ class Viewer:
         elif action in ("o", "O"):
             self.opacity = min(1.0, max(0.0, round(self.opacity + (0.15 if action == "O" else -0.15), 2)))
         elif action == "r":
-            self.opacity, self.window = _OPACITY, self._window or self.volume.intensity_range()
-        elif action in ("n", "p"):
-            self._open((self.case + (1 if action == "n" else -1)) % len(self._names))
-        return True
-
-    def draw(self, screen: Screen) -> RenderableType:
-        """The current slice, as large as the screen allows."""
-        cut = self.volume.cut(self.axis, self.positions[self.axis], self.window)
-        low, high = self.window
-        state = Text(
-            f"case {self.case + 1} of {len(self._names)}   level {(low + high) / 2:.4g}   width {high - low:.4g}   "
-            f"opacity {self.opacity:.0%}",
-            "dim",
-        )
-        hints = Text(HELP, "dim")
-        rows = screen.height - 5 - -(-len(HELP) // screen.width)
-        return Group(
-            case_heading(self.volume, cut),
-            state,
-            draw_slice(cut, screen, opacity=self.opacity, rows=rows),
-            legend(cut.labels, screen, with_errors=cut.errors() is not None),
-            hints,
-        )
-
-    def _open(self, case: int) -> None:
-        self.case = case
-        self.volume = self._load(case)
-        self.positions = [self.volume.best_position(axis) for axis in range(3)]
-        self.window = self._window or self.volume.intensity_range()
-
-    def _step(self, by: int) -> None:
-        last = self.volume.image.shape[self.axis] - 1
-        self.positions[self.axis] = min(last, max(0, self.positions[self.axis] + by))
+            self.opacity, self.window = _OPACITY, self._window or volume.intensity_range()
 
     def _rewindow(self, action: str) -> None:
         low, high = self.window

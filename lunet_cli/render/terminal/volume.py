@@ -51,7 +51,7 @@ def facts_table(facts: VolumeFacts) -> Table:
     table.add_column(style="dim", no_wrap=True)
     table.add_column()
     for name, value in described(facts):
-        table.add_row(name, value)
+        table.add_row(name, Text(value))
     return table
 
 

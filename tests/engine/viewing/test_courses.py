@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import pytest
 
 from lunet_cli.engine.run_folder import RunFolder
-from lunet_cli.engine.viewing.courses import read_channels, read_course
+from lunet_cli.engine.viewing.courses import read_channels, read_course, read_courses
 from lunet_cli.errors import DataError
 from lunet_cli.results.training import EpochRecord
 
@@ -29,6 +30,21 @@ def test_a_training_has_ended_once_its_summary_is_newer_than_its_history(tmp_pat
     assert not read_course(tmp_path).is_finished
     folder.write_text("summary.json", "{}")
     assert read_course(tmp_path).is_finished
+
+
+def test_runs_of_the_same_name_are_called_by_their_paths(tmp_path: Path) -> None:
+    runs = [tmp_path / "a" / "run", tmp_path / "b" / "run"]
+    for run in runs:
+        run.mkdir(parents=True)
+        RunFolder(run).append_history(EpochRecord(1, 1, 1, 0, {"a": 0}, 0.1, 1))
+    assert [course.name for course in read_courses(runs)] == [str(run) for run in runs]
+    assert [course.name for course in read_courses(runs[:1])] == ["run"]
+
+
+def test_an_epoch_without_a_dice_is_not_the_best(tmp_path: Path) -> None:
+    values = (math.nan, 0.1, 0.3)
+    RunFolder(tmp_path).write_history([EpochRecord(i, 1, 1, v, {"a": v}, 0.1, 1) for i, v in enumerate(values)])
+    assert read_course(tmp_path).best.epoch == 2
 
 
 def test_a_line_that_is_being_written_is_passed_over(tmp_path: Path) -> None:

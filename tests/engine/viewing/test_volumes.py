@@ -12,6 +12,7 @@ import SimpleITK as sitk  # noqa: N813
 
 from lunet_cli.engine.viewing.volumes import read_volume
 from lunet_cli.errors import ConfigError, DataError
+from lunet_cli.render.volumes import described
 
 
 def labels_of(array: np.ndarray) -> np.ndarray:
@@ -89,9 +90,17 @@ def test_what_is_no_volume(tmp_path: Path, write_volume) -> None:
     (tmp_path / "empty.nrrd").write_bytes(b"")
     with pytest.raises(DataError, match="cannot be read"):
         read_volume(tmp_path / "empty.nrrd")
-    nothing = write_volume(tmp_path / "nothing.nii.gz", np.zeros((2, 3, 4), np.uint8))
-    with pytest.raises(DataError, match="is empty: every voxel is 0"):
-        read_volume(image, nothing)
     shifted = write_volume(tmp_path / "shifted.nii.gz", np.ones((2, 3, 4), np.uint8), origin=(0, 0, 3))
     with pytest.raises(DataError, match="does not lie on the grid"):
         read_volume(image, shifted)
+
+
+def test_an_empty_label_map_is_told(tmp_path: Path, write_volume) -> None:
+    image = write_volume(tmp_path / "image.nii.gz", np.ones((2, 3, 4), np.uint8))
+    nothing = write_volume(tmp_path / "nothing.nii.gz", np.zeros((2, 3, 4), np.uint8))
+    volume, facts = read_volume(image, nothing)
+    assert volume.reference is not None
+    assert not volume.reference.any()
+    assert facts.label_ml == {}
+    assert ("labels", "none: every voxel of the label map is 0") in described(facts)
+    assert not any(name == "labels" for name, _ in described(read_volume(image)[1]))
