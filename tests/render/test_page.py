@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import re
 import shutil
@@ -12,7 +13,9 @@ from typing import Any
 
 import pytest
 
+from lunet_cli.config.metrics import METRICS
 from lunet_cli.engine.reporting.report import gather_report
+from lunet_cli.render.palette import label_colors
 from lunet_cli.render.report.page import render_page
 from lunet_cli.results.report import RunReport
 
@@ -59,6 +62,7 @@ def test_the_page_holds_every_value(page: str, report: RunReport) -> None:
         assert command in page
     assert report.config.splitlines()[0] in page
     assert report.manifest["versions"]["torch"] in page
+    assert METRICS["nsd"].definition in html.unescape(page.split("<script")[0])
 
 
 def test_names_of_cases_are_text_and_never_markup(report: RunReport) -> None:
@@ -212,6 +216,48 @@ def test_the_picture_turns(browser: Any) -> None:
     press(browser, "#case-1 .axis", "cor")
     assert pixels(browser, 1) != before
     assert browser.find_element("css selector", "#case-1 output").text != ""
+
+
+def test_surfaces_turn_in_three_dimensions(browser: Any, report: RunReport) -> None:
+    from selenium.webdriver.common.action_chains import ActionChains
+
+    press(browser, "#case-0 .axis", "sur")
+    first = pixels(browser)
+    # Lit surfaces of the first label: its colour, darker by one factor in all channels.
+    red, green, blue = label_colors(1)[0]
+    script = """const c = document.querySelector("#case-0 canvas"), w = c.width / 4;
+        const d = c.getContext("2d").getImageData(w, 20, 2 * w, c.height - 20).data;
+        const color = arguments;
+        let found = 0;
+        for (let i = 0; i < d.length; i += 4) {
+          const light = d[i] / color[0];
+          const fits = (part) => Math.abs(d[i + part] - light * color[part]) < 3;
+          if (light > 0.2 && fits(1) && fits(2)) found++;
+        }
+        return found;"""
+    assert browser.execute_script(script, red, green, blue) > 200
+    assert browser.find_element("css selector", "#case-0 output").text == "30°"
+    assert not browser.find_element("css selector", "#case-0 .opacity").is_enabled()
+    press(browser, "#case-0 .slice", keys().ARROW_RIGHT)
+    assert browser.find_element("css selector", "#case-0 output").text == "35°"
+    turned = pixels(browser)
+    assert turned != first
+    canvas = browser.find_element("css selector", "#case-0 canvas")
+    ActionChains(browser).click_and_hold(canvas).move_by_offset(0, 40).release().perform()
+    assert pixels(browser) not in (first, turned)
+    press(browser, "#case-0 .axis", "axi")
+    assert browser.find_element("css selector", "#case-0 .opacity").is_enabled()
+    assert [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"] == []
+
+
+def test_narrow_pages_have_two_pictures_in_a_row(browser: Any) -> None:
+    script = "const c = document.querySelector('.case canvas'); return c.width / c.height"
+    wide = browser.execute_script(script)
+    size = browser.get_window_size()
+    browser.set_window_size(480, 900)
+    narrow = browser.execute_script(script)
+    browser.set_window_size(size["width"], size["height"])
+    assert narrow == pytest.approx(wide / 4, rel=0.05)
 
 
 def test_charts_tell_their_values_to_keys_and_pointer(browser: Any, report: RunReport) -> None:

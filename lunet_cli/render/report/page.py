@@ -21,6 +21,7 @@ from lunet_cli.results.events import format_seconds
 from lunet_cli.results.report import ReportCase, RunReport
 
 _HERE = Path(__file__).parent
+_SCRIPTS = ("common.js", "charts.js", "table.js", "pictures.js", "solid.js", "page.js")  # in this order
 _POINTS = 600  # stretches of a curve, each with its lowest and highest value
 
 
@@ -44,10 +45,9 @@ def render_page(report: RunReport) -> str:
         facts=_facts(report),
         provenance=_provenance(report),
         summary=_summary(evaluation),
-        definitions={} if evaluation is None else evaluation.facts.get("definitions", {}),
         colors={"missed": to_hex(MISSED_COLOR), "invented": to_hex(INVENTED_COLOR), "other": to_hex(CONFUSED_COLOR)},
         style=(_HERE / "page.css").read_text(encoding="utf-8"),
-        script=(_HERE / "page.js").read_text(encoding="utf-8"),
+        script="\n".join((_HERE / name).read_text(encoding="utf-8") for name in _SCRIPTS),
     )
     return page
 

@@ -1,0 +1,108 @@
+const FRAME = { width: 560, height: 280, left: 64, right: 12, top: 10, bottom: 40 };
+
+function frame(svg, low, high, yLabel) {
+  const f = FRAME;
+  const y = (value) => f.height - f.bottom - ((value - low) / (high - low || 1)) * (f.height - f.top - f.bottom);
+  for (const value of ticks(low, high, 5)) {
+    element("svg:line", { x1: f.left, x2: f.width - f.right, y1: y(value), y2: y(value), class: "grid" }, svg);
+    element("svg:text", { x: f.left - 6, y: y(value) + 4, "text-anchor": "end" }, svg, short(value));
+  }
+  element("svg:text", { transform: `translate(12 ${f.height / 2}) rotate(-90)`, "text-anchor": "middle" }, svg, yLabel);
+  return y;
+}
+
+function drawChart(panel, parent) {
+  const f = FRAME;
+  const figure = element("figure", {}, parent);
+  const caption = element("figcaption", {}, figure, panel.title);
+  for (const line of panel.lines) {
+    const entry = element("span", {}, caption);
+    element("i", { style: `background:${line.color}` }, entry);
+    entry.append(line.name);
+  }
+  const svg = element("svg:svg", { viewBox: `0 0 ${f.width} ${f.height}`, role: "img", tabindex: 0, "aria-label": `${panel.title} against ${panel.x_label}` }, figure);
+  const reading = element("div", { class: "reading", role: "status" }, figure);
+  const filled = panel.lines.filter((line) => line.x.length);
+  if (!filled.length) return;
+  const xs = filled.flatMap((line) => [line.x[0], line.x[line.x.length - 1]]);
+  const ys = filled.flatMap((line) => line.y);
+  const [x0, x1] = [Math.min(...xs), Math.max(...xs)];
+  const y = frame(svg, ys.reduce((a, b) => Math.min(a, b)), ys.reduce((a, b) => Math.max(a, b)), panel.y_label);
+  const x = (value) => f.left + ((value - x0) / (x1 - x0 || 1)) * (f.width - f.left - f.right);
+  const counted = Number(filled.every((line) => line.x.every(Number.isInteger)));
+  for (const value of ticks(x0, x1, 6, counted)) element("svg:text", { x: x(value), y: f.height - f.bottom + 18, "text-anchor": "middle" }, svg, short(value));
+  element("svg:text", { x: f.width / 2, y: f.height - 6, "text-anchor": "middle" }, svg, panel.x_label);
+  for (const line of filled) {
+    const points = line.x.map((value, index) => `${x(value).toFixed(1)},${y(line.y[index]).toFixed(1)}`).join(" ");
+    element("svg:polyline", { points, fill: "none", stroke: line.color, "stroke-width": 2 }, svg);
+    if (line.best) {
+      const [bx, by] = [x(line.best[0]), y(line.best[1])];
+      element("svg:path", { d: `M${bx} ${by - 7}l6 7l-6 7l-6 -7z`, fill: line.color, class: "dot" }, svg);
+    }
+  }
+  const cursor = element("svg:line", { y1: f.top, y2: f.height - f.bottom, class: "cursor", visibility: "hidden" }, svg);
+  const grid = filled.reduce((longest, line) => (line.x.length > longest.length ? line.x : longest), []);
+  let place = grid.length - 1;
+  const show = (index) => {
+    place = Math.min(grid.length - 1, Math.max(0, index));
+    cursor.setAttribute("x1", x(grid[place]));
+    cursor.setAttribute("x2", x(grid[place]));
+    cursor.setAttribute("visibility", "visible");
+    const values = filled.map((line) => `${line.name} ${short(line.y[nearest(line.x, grid[place])])}`);
+    reading.textContent = `${panel.x_label} ${short(grid[place])}: ${values.join(", ")}`;
+  };
+  svg.addEventListener("pointermove", (event) => {
+    const box = svg.getBoundingClientRect();
+    const at = ((event.clientX - box.left) / box.width) * f.width;
+    show(nearest(grid, x0 + ((at - f.left) / (f.width - f.left - f.right)) * (x1 - x0)));
+  });
+  svg.addEventListener("keydown", (event) => {
+    const steps = { ArrowLeft: -1, ArrowRight: 1, PageDown: -10, PageUp: 10, Home: -Infinity, End: Infinity };
+    if (!(event.key in steps)) return;
+    event.preventDefault();
+    show(place + steps[event.key]);
+  });
+  svg.addEventListener("focus", () => show(place));
+}
+
+/** Every case as a point, and quartiles as a box, per label. */
+function drawDistribution(index) {
+  const f = FRAME;
+  const parent = document.getElementById("distribution");
+  parent.replaceChildren();
+  const metric = data.metrics[index];
+  const figure = element("figure", {}, parent);
+  const svg = element("svg:svg", { viewBox: `0 0 ${f.width} ${f.height}`, role: "img", "aria-label": `${metric.name} of every case` }, figure);
+  const reading = element("div", { class: "reading", role: "status" }, figure);
+  svg.style.maxWidth = "48rem";
+  const all = data.rows.map((row) => row.values[index]).filter((value) => value !== null);
+  if (!all.length) { reading.textContent = `${metric.name} is undefined in every case.`; return; }
+  const y = frame(svg, Math.min(...all), Math.max(...all), metric.name);
+  const names = [...new Set(data.rows.map((row) => row.label))];
+  names.forEach((name, order) => {
+    const rows = data.rows.filter((row) => row.label === name);
+    const points = rows.filter((row) => row.values[index] !== null);
+    const sorted = points.map((row) => row.values[index]).sort((a, b) => a - b);
+    const quantile = (share) => {
+      const at = share * (sorted.length - 1), low = Math.floor(at);
+      return sorted[low] + (at - low) * ((sorted[low + 1] ?? sorted[low]) - sorted[low]);
+    };
+    const width = (f.width - f.left - f.right) / names.length;
+    const centre = f.left + width * (order + 0.5);
+    const color = rgb((data.labels.find((label) => label.name === name) ?? { color: [128, 128, 128] }).color);
+    const missing = rows.length - points.length;
+    element("svg:text", { x: centre, y: f.height - f.bottom + 18, "text-anchor": "middle" }, svg, missing ? `${name} (${missing} undefined)` : name);
+    if (!sorted.length) return;
+    const half = Math.min(40, width / 4);
+    element("svg:rect", { x: centre - half, width: 2 * half, y: y(quantile(0.75)), height: Math.max(1, y(quantile(0.25)) - y(quantile(0.75))), fill: color, "fill-opacity": 0.2, stroke: color }, svg);
+    element("svg:line", { x1: centre - half, x2: centre + half, y1: y(quantile(0.5)), y2: y(quantile(0.5)), stroke: color, "stroke-width": 3 }, svg);
+    points.forEach((row, number) => {
+      const shift = (((number * 0.618034) % 1) - 0.5) * 1.6 * half;
+      const text = `${row.case}, ${name}: ${row.values[index].toFixed(metric.decimals)}`;
+      const dot = element("svg:circle", { cx: centre + shift, cy: y(row.values[index]), r: 4, fill: color, class: "dot" }, svg);
+      element("svg:title", {}, dot, text);
+      dot.addEventListener("pointerenter", () => { reading.textContent = text; });
+    });
+  });
+}
+
