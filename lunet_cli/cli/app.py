@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from typing import Annotated
 
@@ -9,6 +10,7 @@ import typer
 
 from lunet_cli import __version__
 from lunet_cli.cli import bench, compare, config, evaluate, export, predict, presets, report, train, viz
+from lunet_cli.cli.failure import print_error
 from lunet_cli.errors import EXIT_INTERRUPTED, LunetError
 
 app = typer.Typer(
@@ -47,13 +49,13 @@ def _root(
 
 def main() -> None:
     """Run the application and turn errors meant for people into one line, a hint and an exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # What an old terminal has no character for, it shows as `?`.
     try:
         app()
     except LunetError as error:
-        for line in error.message.splitlines():
-            print(f"error: {line}", file=sys.stderr)
-        if error.hint:
-            print(f"hint:  {error.hint}", file=sys.stderr)
+        print_error(error)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from lunet_cli.cli.options import Device, Threads
-from lunet_cli.errors import ConfigError
+from lunet_cli.errors import EXIT_FAILURE, ConfigError
 
 
 def report(
@@ -48,3 +48,5 @@ def report(
         page = render_page(found)
     write_atomically(place, lambda file: file.write(page.encode()))
     typer.echo(f"{place} ({len(page) / 1e6:.1f} MB)")
+    if found.evaluation is not None and found.evaluation.failures:
+        raise typer.Exit(EXIT_FAILURE)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lunet_cli.cli.options import ConfigFile, Overrides
+from lunet_cli.errors import LunetError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -62,7 +63,10 @@ def train(
         status.print(f"  {shlex.join([*again, '--resume', 'auto'])}", highlight=False, soft_wrap=True)
         raise typer.Exit(128 + result.signal)
     console = make_console()
-    _draw(result, config.visualization, console)
+    try:
+        _draw(result, config.visualization, console)
+    except LunetError as error:  # A picture must not hide the result.
+        status.print(f"warning: {error.message}", style="yellow", markup=False, highlight=False)
     console.print(train_table(result))
     console.print("\nNext:")
     for purpose, command in _next_commands(config, result.run_dir, again):
@@ -105,6 +109,7 @@ def _next_commands(config: RunConfig, run_dir: Path, again: list[str]) -> list[t
     longer = [*more, f"--set=training.epochs={2 * config.training.epochs}", "--resume", "auto"]
     return [
         ("measure it, case by case", shlex.join([again[0], "eval", str(run_dir)])),
+        ("leaf through its cases", shlex.join([again[0], "viz", "slices", str(run_dir), "--interactive"])),
         ("read everything about it on one page", shlex.join([again[0], "report", str(run_dir)])),
         ("segment other volumes", shlex.join([again[0], "predict", str(run_dir), "FOLDER", "-o", "masks"])),
         ("train on, twice as long", shlex.join(longer)),

@@ -33,6 +33,16 @@ class Metric(NamedTuple):
     better: Literal["higher", "lower", "zero"]
     definition: str
 
+    @property
+    def title(self) -> str:
+        """Its short name with unit, for people."""
+        return f"{self.short} {self.unit}" if self.unit else self.short
+
+    @property
+    def decimals(self) -> int:
+        """How many are worth showing: four of ratios, two of mm and ml."""
+        return 2 if self.unit else 4
+
     def column(self, name: str) -> str:
         """Its name with unit, as in `metrics.csv`."""
         return f"{name}_{self.unit}" if self.unit else name

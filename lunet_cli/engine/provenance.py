@@ -1,9 +1,11 @@
-"""What a result was made with: versions, and the commit of the project around it."""
+"""What a result was made with: versions, the commit of the project around it, and the very files."""
 
 from __future__ import annotations
 
+import hashlib
 import platform
 import subprocess
+from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk  # noqa: N813
@@ -32,3 +34,9 @@ def git_commit() -> str | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout.strip()
+
+
+def sha256_of(path: Path) -> str:
+    """The SHA-256 of a file, by which a copy is known again whatever its name and time."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import datetime
 import io
@@ -19,7 +20,7 @@ from lunet_cli.errors import DataError, OutputError
 from lunet_cli.results.events import Event
 from lunet_cli.results.training import EpochRecord
 
-LAST, BEST = "last.pt", "best_model.pt"
+LAST, BEST, HISTORY = "last.pt", "best_model.pt", "history.csv"
 _PER_LABEL = "val_dice_"
 
 
@@ -119,7 +120,7 @@ class RunFolder:
         if records:
             writer.writerow(history_columns(records[0].val_dice_per_label))
             writer.writerows(_history_row(record) for record in records)
-        self.write_text("history.csv", text.getvalue())
+        self.write_text(HISTORY, text.getvalue())
 
     def read_history(self) -> list[EpochRecord]:
         """Read the history back; labels are called as their columns are.
@@ -127,18 +128,16 @@ class RunFolder:
         Raises:
             DataError: There is none, or it is damaged.
         """
-        path = self.path / "history.csv"
+        path = self.path / HISTORY
         try:
-            with path.open(newline="", encoding="utf-8") as file:
-                rows = list(csv.DictReader(file))
-            records = [_history_record(row) for row in rows if None not in row.values()]  # the last may be half-written
+            records = _read_records(path)
         except (FileNotFoundError, NotADirectoryError):
             what = "is no run folder" if self.path.is_file() else "there is no such folder"
             raise DataError(
                 f"{self.path}: {'has no history.csv' if self.path.is_dir() else what}",
                 hint="Name a run folder, such as runs/quickstart; lunet train makes it.",
             ) from None
-        except (OSError, KeyError, TypeError, ValueError) as error:
+        except (OSError, KeyError, ValueError) as error:
             raise DataError(f"{path}: is no history of a training ({error!r})") from None
         if not records:
             raise DataError(f"{path}: holds no epoch yet", hint="The first line comes with the first epoch.")
@@ -146,7 +145,7 @@ class RunFolder:
 
     def append_history(self, record: EpochRecord) -> None:
         """Add one epoch to the history."""
-        path = self.path / "history.csv"
+        path = self.path / HISTORY
         is_new = not path.exists() or path.stat().st_size == 0
         try:
             with path.open("a", newline="", encoding="utf-8") as file:
@@ -168,10 +167,30 @@ class RunFolder:
             raise OutputError(f"{path}: cannot be written ({error.strerror or error})") from None
 
 
+def names_of(runs: Sequence[Path]) -> list[str]:
+    """What runs are called beside each other: their folders' names, or whole paths where those are not enough."""
+    names = [run.resolve().name for run in runs]
+    return names if len(set(names)) == len(names) else [str(run) for run in runs]
+
+
 def history_columns(labels: Sequence[str] | dict[str, float]) -> list[str]:
     """Columns of `history.csv` for labels of these names."""
     per_label = [_PER_LABEL + re.sub(r"\W+", "_", name) for name in labels]
     return ["epoch", "train_loss", "val_loss", "val_dice", *per_label, "learning_rate", "epoch_seconds"]
+
+
+def _read_records(path: Path) -> list[EpochRecord]:
+    with path.open(newline="", encoding="utf-8") as file:
+        lines = [line for line in csv.reader(file) if line]
+    if not lines:
+        return []
+    header, *rows = lines
+    if not any(name.startswith(_PER_LABEL) for name in header):
+        raise KeyError(f"{_PER_LABEL}LABEL")
+    records = [_history_record(dict(zip(header, row, strict=True))) for row in rows[:-1]]
+    with contextlib.suppress(ValueError):  # The last one may be half-written.
+        records += [_history_record(dict(zip(header, row, strict=True))) for row in rows[-1:]]
+    return records
 
 
 def _history_record(row: dict[str, str]) -> EpochRecord:

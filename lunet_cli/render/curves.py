@@ -24,7 +24,7 @@ class CurveOptions:
     Args:
         x_axis: What they are drawn against; seconds count the epochs, not the time before and between.
         smoothing: Weight of the past in an exponential moving average, 0 to below 1.
-        log: Whether losses have a logarithmic axis.
+        log: Whether losses and learning rates have a logarithmic axis.
         quantities: What is drawn.
     """
 
@@ -43,7 +43,7 @@ class Line:
         color: Which colour, from 0 on.
         x: Where (N,).
         y: What is drawn there (N,), smoothed if that was asked for.
-        raw: The values themselves (N,).
+        raw: The values themselves (N,); the best epoch is marked on them.
         best: Index of the epoch with the best validation Dice; None where it is not marked.
         is_faint: Whether it stands behind the others: training beside validation.
     """
@@ -59,13 +59,23 @@ class Line:
 
 @dataclass(frozen=True)
 class Panel:
-    """One pair of axes."""
+    """One pair of axes.
+
+    Args:
+        title: What is drawn.
+        x_label: Against what.
+        y_label: What the values are.
+        lines: The lines.
+        log: Whether the values have a logarithmic axis.
+        rank: Its place among the panels where not all find room, from 0 on.
+    """
 
     title: str
     x_label: str
     y_label: str
     lines: tuple[Line, ...]
     log: bool = False
+    rank: int = 0
 
 
 def curve_panels(courses: Sequence[TrainingCourse], options: CurveOptions) -> list[Panel]:
@@ -83,7 +93,7 @@ def curve_panels(courses: Sequence[TrainingCourse], options: CurveOptions) -> li
                 train, val = ([getattr(r, key) for r in course.records] for key in ("train_loss", "val_loss"))
                 lines.append(_line(f"{prefix}training", colors[0], x, train, options, is_faint=several))
                 lines.append(_line(f"{prefix}validation", colors[1], x, val, options, best=_best(course)))
-            panels.append(Panel("Loss", x_label, "loss", tuple(lines), options.log))
+            panels.append(Panel(f"Loss{_smoothed(options)}", x_label, "loss", tuple(lines), options.log, rank=1))
         elif quantity == "dice":
             panels += _dice_panels(courses, xs, x_label, options)
         else:
@@ -91,7 +101,7 @@ def curve_panels(courses: Sequence[TrainingCourse], options: CurveOptions) -> li
                 _line(course.name, index, x, [r.learning_rate for r in course.records], CurveOptions())
                 for index, (course, x) in enumerate(zip(courses, xs, strict=True))
             ]
-            panels.append(Panel("Learning rate", x_label, "learning rate", tuple(lines)))
+            panels.append(Panel("Learning rate", x_label, "learning rate", tuple(lines), options.log, rank=3))
     return panels
 
 
@@ -122,7 +132,7 @@ def _dice_panels(
         if len(labels) > 1:
             mean = [r.val_dice for r in course.records]
             lines.append(_line("mean of labels", len(labels), x, mean, options, best=_best(course)))
-        return [Panel("Validation Dice", x_label, "Dice", tuple(lines))]
+        return [Panel(f"Validation Dice{_smoothed(options)}", x_label, "Dice", tuple(lines))]
     shown: list[str | None] = [None, *(labels if len(labels) > 1 else [])]
     panels = []
     for label in shown:
@@ -133,8 +143,13 @@ def _dice_panels(
             values = [r.val_dice if label is None else r.val_dice_per_label[label] for r in course.records]
             lines.append(_line(course.name, index, x, values, options, best=_best(course) if label is None else None))
         what = label or ("mean of labels" if len(labels) > 1 else "")
-        panels.append(Panel(f"Validation Dice{f', {what}' if what else ''}", x_label, "Dice", tuple(lines)))
+        title = f"Validation Dice{f', {what}' if what else ''}{_smoothed(options)}"
+        panels.append(Panel(title, x_label, "Dice", tuple(lines), rank=0 if label is None else 2))
     return panels
+
+
+def _smoothed(options: CurveOptions) -> str:
+    return f" (smoothed, {options.smoothing:g})" if options.smoothing else ""
 
 
 def _best(course: TrainingCourse) -> int:

@@ -87,3 +87,15 @@ def width_per_channel(drawings: Sequence[Drawing], gap: float) -> float:
         for drawing in drawings
         for index, level in enumerate(drawing.levels)
     )
+
+
+def compared(first: Drawing, second: Drawing) -> str:
+    """How two networks differ in cost, in words."""
+    return (
+        f"{second.name} has {_times(second.parameters, first.parameters)} parameters and "
+        f"{_times(second.flops, first.flops)} FLOPs of {first.name}."
+    )
+
+
+def _times(value: int, of: int) -> str:
+    return f"{value / of:.1f} times the" if value >= of else f"1/{of / value:.1f} of the"

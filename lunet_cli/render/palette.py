@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import functools
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+
+from lunet_cli.results.views import CONFUSED, INVENTED, MISSED
 
 RGB = tuple[int, int, int]
 
@@ -19,10 +22,25 @@ _FEW: tuple[RGB, ...] = (
     (240, 228, 66),
     (0, 114, 178),
 )
+
+
+class ErrorStyle(NamedTuple):
+    """How one kind of error is called and drawn; the mark stands where there are no colours."""
+
+    name: str
+    color: RGB
+    mark: str
+
+
 # Told apart from each other with any colour vision, and brighter than those of labels.
-MISSED_COLOR: RGB = (220, 38, 127)
-INVENTED_COLOR: RGB = (0, 255, 255)
-CONFUSED_COLOR: RGB = (255, 255, 0)
+ERRORS = {
+    MISSED: ErrorStyle("missed", (220, 38, 127), "M"),
+    INVENTED: ErrorStyle("invented", (0, 255, 255), "I"),
+    CONFUSED: ErrorStyle("other label", (255, 255, 0), "X"),
+}
+REFERENCE_COLOR: RGB = (90, 200, 90)
+"""Of the reference's outline among errors."""
+LABEL_OPACITY = 0.45
 
 # Linear RGB to cone responses, their roots to OKLab: Ottosson, A perceptual color space for image processing (2020).
 _TO_CONES = np.array(

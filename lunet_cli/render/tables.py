@@ -117,7 +117,7 @@ def eval_table(result: EvalResult) -> RenderableType:
         interval = "" if math.isnan(low) else f"{_rough(row.metric, low)} to {_rough(row.metric, high)}"
         metric = METRICS[row.metric]
         table.add_row(
-            f"  {metric.short}{f' {metric.unit}' if metric.unit else ''}",
+            f"  {metric.title}",
             Text(_number(row.metric, row.mean), style="bold"),
             _rough(row.metric, row.sd),
             _rough(row.metric, row.median),
@@ -170,10 +170,8 @@ def _value(metric: str, value: float) -> str:
 
 
 def _number(metric: str, value: float) -> str:
-    """Four decimals for ratios, two for mm and ml."""
-    if math.isnan(value):
-        return "-"
-    return f"{value:.2f}" if METRICS[metric].unit else f"{value:.4f}"
+    """A value with the decimals of its metric."""
+    return "-" if math.isnan(value) else f"{value:.{METRICS[metric].decimals}f}"
 
 
 def _count(number: int, noun: str) -> str:

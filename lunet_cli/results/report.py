@@ -18,13 +18,13 @@ class ReportCase:
         role: Why it is shown: `worst`, `median` or `best`.
         volume: The part of it around its labels.
         first: Index in the whole volume of the first slice shown, along z, y and x.
-        step: Voxels of the whole volume per voxel shown.
+        steps: Voxels of the whole volume per voxel shown, along z, y and x.
     """
 
     role: str
     volume: LabeledVolume
     first: tuple[int, int, int]
-    step: int
+    steps: tuple[int, int, int]
 
 
 @dataclass(frozen=True)

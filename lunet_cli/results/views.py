@@ -14,9 +14,12 @@ import numpy.typing as npt
 from lunet_cli.results.training import EpochRecord
 
 AXES = ("axial", "coronal", "sagittal")
+# The patient's sides at the left, right, top and bottom of slices across each axis, as `LabeledVolume.cut` turns them.
+_SIDES = (("R", "L", "A", "P"), ("R", "L", "S", "I"), ("A", "P", "S", "I"))
 MISSED, INVENTED, CONFUSED = 1, 2, 3
 """Values of `Slice.errors`: reference only, prediction only, one label taken for another."""
 
+_MOST_DICE, _WORST_DICE = 6, 3
 _MOST_SAMPLES = 1 << 20  # for a percentile, which needs no more
 
 LabelImage = npt.NDArray[np.unsignedinteger]
@@ -58,6 +61,15 @@ class LabeledVolume:
     prediction: LabelImage | None = None
     dice: dict[str, float] = field(default_factory=dict)
     knows_sides: bool = True
+
+    @property
+    def dice_words(self) -> str:
+        """Dice in words: of each label, or of many labels the mean and the worst."""
+        if len(self.dice) <= _MOST_DICE:
+            return ", ".join(f"{name} {value:.4f}" for name, value in self.dice.items())
+        worst = sorted(self.dice, key=self.dice.__getitem__)[:_WORST_DICE]
+        listed = ", ".join(f"{name} {self.dice[name]:.4f}" for name in worst)
+        return f"mean {np.mean(list(self.dice.values())):.4f}, worst {listed}"
 
     def intensity_range(self) -> tuple[float, float]:
         """From the 1st to the 99.5th percentile of the intensities; of equal ones, a range around them."""
@@ -117,6 +129,7 @@ class LabeledVolume:
             take(self.reference),
             take(self.prediction),
             self.knows_sides,
+            self.dice_words,
         )
 
     def volumes_ml(self, labels: LabelImage) -> dict[str, float]:
@@ -141,6 +154,7 @@ class Slice:
         reference: Index of the label per pixel (H, W), 0 for background; None if there is none.
         prediction: The same of the prediction.
         knows_sides: Whether the sides of the patient are known.
+        dice_words: Dice of the whole case in words; empty without a prediction.
     """
 
     name: str
@@ -153,17 +167,44 @@ class Slice:
     reference: LabelImage | None = None
     prediction: LabelImage | None = None
     knows_sides: bool = True
+    dice_words: str = ""
+
+    @property
+    def panels(self) -> tuple[str, ...]:
+        """What there is to show: the image, and what lies over it."""
+        has = {"reference": self.reference is not None, "prediction": self.prediction is not None}
+        names = ("image", *(name for name, is_there in has.items() if is_there))
+        return (*names, "error") if all(has.values()) else names
+
+    @property
+    def sides(self) -> tuple[str, str, str, str] | None:
+        """The patient's sides at the left, right, top and bottom, such as `R`; None if they are not known."""
+        return _SIDES[self.axis] if self.knows_sides else None
+
+    @property
+    def axis_name(self) -> str:
+        """`axial`, `coronal` or `sagittal`; a number where it is not known how the patient lies."""
+        return AXES[self.axis] if self.knows_sides else f"axis {self.axis}"
 
     @property
     def caption(self) -> str:
         """Case, axis and position in words."""
-        return f"{self.name}, {AXES[self.axis]} slice {self.position} (0 to {self.num_slices - 1})"
+        return f"{self.name}, {self.axis_name} slice {self.position} (0 to {self.num_slices - 1})"
+
+    @property
+    def heading(self) -> str:
+        """The caption, with the Dice of the case."""
+        return f"{self.caption}; Dice {self.dice_words}" if self.dice_words else self.caption
 
     @property
     def extent_mm(self) -> tuple[float, float]:
         """Height and width."""
         rows, columns = self.image.shape
         return rows * self.pixel_mm[0], columns * self.pixel_mm[1]
+
+    def present(self) -> set[int]:
+        """Indices of the labels that the reference or the prediction has here; 0 is background."""
+        return {int(i) for labels in (self.reference, self.prediction) if labels is not None for i in np.unique(labels)}
 
     def errors(self) -> LabelImage | None:
         """Per pixel 0, `MISSED`, `INVENTED` or `CONFUSED`; None without a reference or a prediction."""
@@ -257,12 +298,19 @@ class Pareto:
         cost: What cost is, with its unit.
         points: By ascending cost.
         higher_is_better: Whether a high quality is a good one.
+        left_out: Those that cannot be drawn, each with the reason.
     """
 
     quality: str
     cost: str
     points: tuple[ParetoPoint, ...]
     higher_is_better: bool = True
+    left_out: tuple[str, ...] = ()
+
+    @property
+    def left_out_words(self) -> str:
+        """Who is not drawn, in a line; empty if all are."""
+        return f"not drawn: {'; '.join(self.left_out)}" if self.left_out else ""
 
 
 CostName = Literal["parameters", "flops", "latency"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import combinations, pairwise
 from pathlib import Path
 
@@ -25,8 +26,8 @@ from lunet_cli.render.figures.slices import montage_figure, slices_figure
 from lunet_cli.render.figures.style import FULL_WIDTH, write_figure
 from lunet_cli.render.figures.volume import volume_figure
 from lunet_cli.render.networks import draw_levels
-from lunet_cli.render.palette import INVENTED_COLOR, MISSED_COLOR, label_colors
-from lunet_cli.results.views import ChannelCourse, LabeledVolume, Pareto, ParetoPoint
+from lunet_cli.render.palette import ERRORS, label_colors
+from lunet_cli.results.views import INVENTED, MISSED, ChannelCourse, LabeledVolume, Pareto, ParetoPoint
 
 Make = Callable[[Path, LabeledVolume], Figure]
 
@@ -66,8 +67,8 @@ FIGURES: dict[str, tuple[Make, set[str]]] = {
     "curves": (curves, {"epoch", "loss", "Dice", "learning rate", "best epoch", "anterior"}),
     "runs": (runs, {"training time in s", "short validation"}),
     "slices": (slices, {"mm", "image", "reference", "prediction", "error", "anterior", "missed", "invented", "A", "R"}),
-    "montage": (montage, {"coronal slices", "anterior", "reference", "prediction", "10 mm"}),
-    "networks": (networks, {"parameters per level", "channels", "voxels", "64"}),
+    "montage": (montage, {"coronal slices", "slice", "anterior", "reference", "prediction", "10 mm"}),
+    "networks": (networks, {"parameters per level", "channels", "voxels", "64³", "of the parameters"}),
     "pareto": (pareto, {"parameters", "mean Dice", "lean", "large"}),
     "channels": (channels, {"step of pruning", "layer (channels at the end)", "channels", "second (8)"}),
 }
@@ -144,7 +145,7 @@ def test_errors_have_their_colors(case: LabeledVolume) -> None:
     cut = LabeledVolume("c", image, (1, 1, 1), ("a",), reference, prediction).cut(0, 0)
     pixels = matplotlib.image.imread(io.BytesIO(written(slices_figure([cut]), "a.png")))
     pixels = np.round(pixels[: int(0.8 * len(pixels)), int(0.75 * pixels.shape[1]) :, :3] * 255)  # the last panel
-    for color in (MISSED_COLOR, INVENTED_COLOR):
+    for color in (ERRORS[MISSED].color, ERRORS[INVENTED].color):
         drawn = 0.9 * np.array(color) + 0.1 * 127.5  # over the middle grey of a constant image
         assert (np.abs(pixels - drawn).max(axis=-1) < 4).sum() > 100
 
@@ -176,3 +177,39 @@ def test_twenty_labels_have_a_legend_of_twenty_colors() -> None:
     pixels = np.round(matplotlib.image.imread(io.BytesIO(written(figure, "a.png")))[..., :3] * 255)
     for color in label_colors(20):
         assert (np.abs(pixels - np.array(color)).max(axis=-1) < 2).sum() > 50
+
+
+def test_names_that_look_like_formulas_stay_names(trained_run: Path) -> None:
+    course = read_course(trained_run)
+    courses = [replace(course, name="$x_y$"), replace(course, name="_hidden")]
+    found = texts(curves_figure(curve_panels(courses, CurveOptions(log=True))))
+    assert "$x_y$ training" in found
+    assert "_hidden training" in found
+
+
+def test_the_best_epoch_is_marked_where_it_was_measured(trained_run: Path) -> None:
+    course = read_course(trained_run)
+    figure = curves_figure(curve_panels([course], CurveOptions(smoothing=0.9, quantities=("dice",))))
+    (axes,) = figure.axes
+    (diamond,) = [line for line in axes.lines if line.get_marker() == "D"]
+    assert diamond.get_ydata() == pytest.approx([course.best.val_dice])
+    assert "smoothed, 0.9" in axes.get_title()
+
+
+def test_flat_slices_have_no_letters_above_each_other() -> None:
+    volume = LabeledVolume("c", np.zeros((1, 40, 40), np.float32), (1.0, 1.0, 1.0))
+    figure = slices_figure([volume.cut(1, 0)])
+    (axes,) = figure.axes
+    assert {text.get_text() for text in axes.texts} == {"R", "L"}
+
+
+def test_headings_of_several_cases_stay_in_the_picture(case: LabeledVolume) -> None:
+    flat = replace(case, spacing_mm=(0.3, 1.0, 1.0))
+    figure = slices_figure([flat.cut(1, case.best_position(1))] * 3)
+    figure.draw_without_rendering()
+    for row in figure.subfigs:
+        heading = row._suptitle  # type: ignore[attr-defined]  # there is no public way to it
+        assert "Dice" in heading.get_text()
+        box = heading.get_window_extent()
+        assert box.y1 <= figure.bbox.y1
+        assert not any(box.overlaps(axes.get_tightbbox()) for axes in row.axes)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import html
 import json
+import math
 import re
 import shutil
 from collections.abc import Iterator
@@ -11,10 +13,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from lunet_cli.config.metrics import METRICS
+from lunet_cli.engine.inference.predictor import Predictor
 from lunet_cli.engine.reporting.report import gather_report
+from lunet_cli.engine.viewing.cases import CaseViews
 from lunet_cli.render.palette import label_colors
 from lunet_cli.render.report.page import render_page
 from lunet_cli.results.report import RunReport
@@ -24,12 +29,20 @@ FLAGS = (
     "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
     "--disable-component-update --disable-sync --window-size=1200,900"
 )
+UNDEFINED = 2
 RED_CASE = "<img src=x onerror=alert(1)>"
 
 
 @pytest.fixture(scope="module")
 def report(trained_run: Path) -> RunReport:
-    return gather_report(trained_run)
+    """A report in which some distances are undefined."""
+    found = gather_report(trained_run)
+    assert found.evaluation is not None
+    scores = tuple(
+        replace(score, values=score.values | {"hausdorff95": math.nan if index < UNDEFINED else 1.0 + index})
+        for index, score in enumerate(found.evaluation.scores)
+    )
+    return replace(found, evaluation=replace(found.evaluation, scores=scores))
 
 
 @pytest.fixture(scope="module")
@@ -88,6 +101,12 @@ def test_what_is_missing_is_told(report: RunReport) -> None:
     assert data_of(page)["rows"] == []
 
 
+def wait_until_ready(driver: Any) -> None:
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    WebDriverWait(driver, 30).until(lambda d: d.execute_script("return 'ready' in document.body.dataset"))
+
+
 @pytest.fixture(scope="module")
 def browser(page: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """Chromium without a screen, that has opened the page."""
@@ -96,7 +115,6 @@ def browser(page: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any
     from selenium import webdriver
     from selenium.webdriver.chrome.options import Options
     from selenium.webdriver.chrome.service import Service
-    from selenium.webdriver.support.ui import WebDriverWait
 
     folder = tmp_path_factory.mktemp("browser")
     (folder / "report.html").write_text(page, encoding="utf-8")
@@ -108,7 +126,7 @@ def browser(page: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any
     driver = webdriver.Chrome(options=options, service=Service(DRIVER))
     try:
         driver.get((folder / "report.html").as_uri())
-        WebDriverWait(driver, 30).until(lambda d: d.execute_script("return 'ready' in document.body.dataset"))
+        wait_until_ready(driver)
         yield driver
     finally:
         driver.quit()
@@ -135,6 +153,12 @@ def press(browser: Any, selector: str, *pressed: str) -> None:
     item = browser.find_element("css selector", selector)
     browser.execute_script("arguments[0].focus()", item)
     browser.switch_to.active_element.send_keys(*pressed)
+
+
+def choose(browser: Any, selector: str, value: int) -> None:
+    from selenium.webdriver.support.ui import Select
+
+    Select(browser.find_element("css selector", selector)).select_by_value(str(value))
 
 
 def column(browser: Any, number: int) -> list[str]:
@@ -164,13 +188,13 @@ def test_the_table_starts_with_the_worst_and_sorts(browser: Any) -> None:
     assert browser.find_element("css selector", "#table th:nth-child(1)").get_attribute("aria-sort") == "ascending"
 
 
-def test_undefined_values_are_the_worst(browser: Any) -> None:
+def test_undefined_values_are_the_worst(browser: Any, report: RunReport) -> None:
     names = [cell.text for cell in browser.find_elements("css selector", "#table thead th")]
     (distance,) = [index for index, name in enumerate(names) if name.startswith("HD95")]
     press(browser, f"#table thead th:nth-child({distance + 1}) button", keys().ENTER)
     values = column(browser, distance)
     undefined = values.count("undefined")
-    assert undefined > 0, "the short training misses labels"
+    assert undefined == UNDEFINED
     assert values[:undefined] == ["undefined"] * undefined
     defined = [float(value) for value in values[undefined:]]
     assert defined == sorted(defined, reverse=True)
@@ -211,16 +235,37 @@ def test_sliders_move_the_picture(browser: Any) -> None:
     assert pixels(browser, 1) == other, "each case has sliders of its own"
 
 
-def test_the_picture_turns(browser: Any) -> None:
-    before = pixels(browser, 1)
-    press(browser, "#case-1 .axis", "cor")
-    assert pixels(browser, 1) != before
-    assert browser.find_element("css selector", "#case-1 output").text != ""
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_the_page_shows_the_slices_that_it_says(browser: Any, report: RunReport, trained_run: Path, axis: int) -> None:
+    shown = report.cases[1]
+    choose(browser, "#case-1 .axis", axis)
+    press(browser, "#case-1 .slice", keys().ARROW_LEFT * 2)
+    press(browser, "#case-1 .opacity", keys().HOME)
+    position = int(browser.find_element("css selector", "#case-1 output").text.split()[0])
+    # The reference's panel, which without opacity is the image, at the middle of each voxel.
+    script = """const c = document.querySelector("#case-1 canvas"), [rows, columns] = arguments;
+        const width = (c.width + 6) / 4 - 6, height = c.height - 18;
+        const d = c.getContext("2d").getImageData(width + 6, 18, width, height);
+        const middle = (place, size, number) => Math.floor((place + 0.5) * size / number);
+        const at = (r, k) => d.data[4 * (middle(r, height, rows) * width + middle(k, width, columns))];
+        return Array.from({ length: rows }, (_, r) => Array.from({ length: columns }, (_, k) => at(r, k)));"""
+    down, right = (other for other in range(3) if other != axis)
+    rows, columns = shown.volume.image.shape[down], shown.volume.image.shape[right]
+    found = np.array(browser.execute_script(script, rows, columns))
+    whole = CaseViews(Predictor.load([trained_run])).load(shown.volume.name)
+    cut = whole.cut(axis, position, shown.volume.intensity_range()).image
+    upright = cut if axis == 0 else cut[::-1]
+    first = shown.first[down], shown.first[right]
+    part = upright[first[0] : first[0] + rows, first[1] : first[1] + columns]
+    np.testing.assert_allclose(found, 255 * (part if axis == 0 else part[::-1]), atol=0.51)
+    press(browser, "#case-1 .opacity", keys().END)
+    choose(browser, "#case-1 .axis", 0)
 
 
 def test_surfaces_turn_in_three_dimensions(browser: Any, report: RunReport) -> None:
     from selenium.webdriver.common.action_chains import ActionChains
 
+    opacity = browser.find_elements("css selector", "#case-0 output")[1].text
     press(browser, "#case-0 .axis", "sur")
     first = pixels(browser)
     # Lit surfaces of the first label: its colour, darker by one factor in all channels.
@@ -237,16 +282,21 @@ def test_surfaces_turn_in_three_dimensions(browser: Any, report: RunReport) -> N
         return found;"""
     assert browser.execute_script(script, red, green, blue) > 200
     assert browser.find_element("css selector", "#case-0 output").text == "30°"
-    assert not browser.find_element("css selector", "#case-0 .opacity").is_enabled()
-    press(browser, "#case-0 .slice", keys().ARROW_RIGHT)
+    press(browser, "#case-0 .slice", keys().ARROW_RIGHT * 5)
     assert browser.find_element("css selector", "#case-0 output").text == "35°"
     turned = pixels(browser)
     assert turned != first
+    press(browser, "#case-0 .opacity", keys().ARROW_RIGHT * 9)
+    tilted = pixels(browser)
+    assert tilted not in (first, turned), "the second slider tilts"
     canvas = browser.find_element("css selector", "#case-0 canvas")
+    for _ in range(10):  # However slowly it is dragged.
+        ActionChains(browser).click_and_hold(canvas).move_by_offset(2, 0).release().perform()
+    assert browser.find_element("css selector", "#case-0 output").text == "45°"
     ActionChains(browser).click_and_hold(canvas).move_by_offset(0, 40).release().perform()
-    assert pixels(browser) not in (first, turned)
-    press(browser, "#case-0 .axis", "axi")
-    assert browser.find_element("css selector", "#case-0 .opacity").is_enabled()
+    assert pixels(browser) not in (first, turned, tilted)
+    choose(browser, "#case-0 .axis", 0)
+    assert browser.find_elements("css selector", "#case-0 output")[1].text == opacity, "it is as it was"
     assert [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"] == []
 
 
@@ -282,6 +332,38 @@ def test_the_distribution_shows_the_chosen_metric(browser: Any) -> None:
     assert "IoU of every case" in browser.find_element("id", "distribution").get_attribute("innerHTML")
 
 
+def test_the_distribution_goes_from_case_to_case_by_keys(browser: Any) -> None:
+    press(browser, "#distribution svg", keys().HOME)
+    reading = browser.find_element("css selector", "#distribution .reading")
+    values = []
+    for _ in range(2):
+        values.append(float(reading.text.split(": ")[1]))
+        press(browser, "#distribution svg", keys().ARROW_RIGHT)
+    assert values == sorted(values)
+
+
+def test_one_epoch_is_a_point_and_equal_values_lie_in_the_middle(
+    report: RunReport, tmp_path: Path, browser: Any
+) -> None:
+    alone = replace(report, course=replace(report.course, records=report.course.records[:1]))
+    (tmp_path / "one.html").write_text(render_page(alone), encoding="utf-8")
+    before = browser.current_url
+    browser.get((tmp_path / "one.html").as_uri())
+    drawn = browser.find_element("id", "curves").get_attribute("innerHTML")
+    assert drawn.count("<circle") == 2 + 4 + 1
+    assert "<polyline" not in drawn
+    rate = browser.execute_script("const t = document.querySelectorAll('#curves svg')[2]; return t.textContent")
+    assert re.search(r"0\.0\d", rate), "the axis of a constant value has numbers"
+    browser.get(before)
+    wait_until_ready(browser)
+
+
+def test_large_cases_say_that_they_are_thinned_out(report: RunReport) -> None:
+    case = replace(report.cases[0], steps=(1, 3, 2))
+    page = render_page(replace(report, cases=(case,)))
+    assert "thinned out: every 2nd along x, every 3rd along y" in page
+
+
 def test_light_and_dark(browser: Any) -> None:
     def paper() -> str:
         return str(browser.execute_script("return getComputedStyle(document.body).backgroundColor"))
@@ -294,7 +376,9 @@ def test_light_and_dark(browser: Any) -> None:
     assert paper() == first
 
 
-def test_the_page_prints(browser: Any) -> None:
-    assert len(browser.execute_cdp_cmd("Page.printToPDF", {})["data"]) > 50_000
+def test_the_page_prints(browser: Any, report: RunReport) -> None:
+    pdf = base64.b64decode(browser.execute_cdp_cmd("Page.printToPDF", {})["data"])
+    assert len(re.findall(rb"/Type\s*/Page\b", pdf)) >= 2
+    assert pdf.count(b"/Subtype /Image") >= len(report.cases), "the pictures are there"
     assert browser.execute_script("return [...document.querySelectorAll('details')].every((item) => item.open)")
     assert [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"] == []

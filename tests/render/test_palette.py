@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lunet_cli.render.palette import CONFUSED_COLOR, INVENTED_COLOR, MISSED_COLOR, label_colors, to_hex, to_oklab
+from lunet_cli.render.palette import ERRORS, label_colors, to_hex, to_oklab
 
 # Linear RGB as people without one kind of cone see it: Machado, Oliveira and Fernandes (2009), severity 1.
 DEUTERANOPIA = np.array(
@@ -44,8 +44,8 @@ def test_twenty_labels_are_told_apart_from_each_other_and_from_greys() -> None:
 
 @pytest.mark.parametrize("matrix", [DEUTERANOPIA, PROTANOPIA], ids=["deuteranopia", "protanopia"])
 def test_few_labels_and_errors_are_told_apart_with_any_color_vision(matrix: np.ndarray) -> None:
-    few = np.array(label_colors(4), dtype=float)
-    errors = np.array([MISSED_COLOR, INVENTED_COLOR, CONFUSED_COLOR], dtype=float)
+    few = np.array(label_colors(7), dtype=float)
+    errors = np.array([one.color for one in ERRORS.values()], dtype=float)
     assert distances(as_seen(few, matrix)).min() > 0.06
     assert distances(as_seen(errors, matrix)).min() > 0.15
 

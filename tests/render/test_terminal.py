@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from rich.console import Console
+from rich.text import Text
 
 from lunet_cli.config.presets import parse_preset
 from lunet_cli.engine.viewing.courses import read_course
@@ -27,13 +28,13 @@ from lunet_cli.render.terminal.charts import (
     draw_panels,
     log_ticks,
     round_ticks,
-    tick_label,
+    tick_labels,
 )
 from lunet_cli.render.terminal.network import draw_networks
 from lunet_cli.render.terminal.pareto import draw_pareto
-from lunet_cli.render.terminal.screen import Overlay, Screen, picture, rows_of, shrink
-from lunet_cli.render.terminal.slices import case_heading, draw_montage, draw_slice, legend, slice_panels
-from lunet_cli.render.terminal.volume import draw_volume
+from lunet_cli.render.terminal.screen import Overlay, Screen, flow, picture, size_of
+from lunet_cli.render.terminal.slices import case_heading, draw_montage, draw_slice, legend, overlay_of
+from lunet_cli.render.terminal.volume import draw_orthogonal, draw_volume
 from lunet_cli.results.training import EpochRecord
 from lunet_cli.results.views import ChannelCourse, LabeledVolume, Pareto, ParetoPoint, TrainingCourse
 
@@ -72,12 +73,24 @@ def test_curves_of_several_runs_on_logarithmic_axes(show: Show, trained_run: Pat
 def test_a_followed_training_fits_the_screen(show: Show, trained_run: Path) -> None:
     course = read_course(trained_run)
     panels = curve_panels([course], CurveOptions())
-    lines, screen = show(lambda screen: draw_followed(panels, [course], screen))
+    lines, screen = show(lambda screen: draw_followed(panels, [course], ["waiting: other"], screen))
     assert len(lines) <= screen.height - 1
     text = "\n".join(lines)
     assert "Validation Dice" in text, "what matters most is there on every screen"
-    assert ("Learning rate" in text) == (screen.height > 3 * 10 or screen.width > 110), "and what finds room"
-    assert lines[-1] == "Ctrl-C ends"
+    assert "waiting: other" in text
+    assert "Learning rate" in text, "drawn where there is room, and named where there is none"
+    assert ("no room for: " in text) == (screen.height < 40 and screen.width < 110)
+    assert lines[-1] == "q or Ctrl-C ends"
+
+
+def test_dice_is_followed_where_only_one_panel_finds_room(trained_run: Path) -> None:
+    course = read_course(trained_run)
+    console = Console(file=io.StringIO(), width=60, _environ={})
+    with console.capture() as captured:
+        panels = curve_panels([course], CurveOptions())
+        console.print(draw_followed(panels, [course], [], Screen(60, 16, colors=False)))
+    assert captured.get().startswith("Validation Dice")
+    assert "no room for: Loss, Learning rate" in captured.get()
 
 
 @pytest.mark.parametrize(
@@ -109,11 +122,23 @@ def test_logarithmic_ticks_are_round(low: float, high: float, number: int, expec
 
 
 @pytest.mark.parametrize(
-    ("value", "label"),
-    [(0.05, "0.05"), (48.0, "48"), (9_929, "9929"), (350_000, "350k"), (1.9e6, "1.9M"), (2e9, "2G"), (0, "0")],
+    ("ticks", "log", "labels"),
+    [
+        ([10, 20], False, ["10", "20"]),
+        ([0, 0.05, 0.1], False, ["0.00", "0.05", "0.10"]),
+        ([0.86735, 0.8674, 0.86745], False, ["0.86735", "0.86740", "0.86745"]),
+        ([50_000, 100_000], False, ["50k", "100k"]),
+        ([9_929, 350_000, 1.9e6, 2e9], True, ["9929", "350k", "1.9M", "2G"]),
+        ([1e-6, 1e-5, 0.001], True, ["1e-06", "1e-05", "0.001"]),
+    ],
 )
-def test_tick_labels_are_short(value: float, label: str) -> None:
-    assert tick_label(value) == label
+def test_tick_labels_are_short_and_differ(ticks: list[float], log: bool, labels: list[str]) -> None:
+    assert tick_labels(ticks, log=log) == labels
+
+
+def test_entries_of_legends_are_not_broken() -> None:
+    lines = flow([Text("■ left"), Text("■ right side"), Text("■ x")], 20).plain.split("\n")
+    assert lines == ["■ left  ■ right side", "■ x"]
 
 
 def test_a_broken_epoch_leaves_the_rest_of_a_curve_in_place() -> None:
@@ -127,7 +152,7 @@ def test_a_broken_epoch_leaves_the_rest_of_a_curve_in_place() -> None:
         console.print(draw_panel(panel, 60, 16, colors=False))
     lines = captured.get().splitlines()
     assert lines[-2].split() == list("12345678")
-    (top,) = [line for line in lines if "x" in line and line.startswith("  2┤")]
+    (top,) = [line for line in lines if "x" in line and line.startswith("2.0┤")]
     assert top.index("x") == top.index("┤") + 1, "the highest loss, of the first epoch, is in the upper left corner"
 
 
@@ -144,8 +169,8 @@ def test_slices(show: Show, case: LabeledVolume) -> None:
         assert set(text) & set("MIX") - set("image")
     words = " ".join(show(lambda screen: legend(cut.labels, screen, with_errors=True))[0])
     assert all(name in words for name in (*case.labels, "missed", "invented", "other label"))
-    heading = " ".join(show(lambda screen: case_heading(case, cut))[0])
-    assert f"{case.name}, axial slice {cut.position} (0 to 31); Dice anterior" in heading
+    heading = " ".join(show(lambda screen: case_heading([cut]))[0])
+    assert f"{case.name}, axial slice {cut.position} (0 to 31); R left, A top; Dice anterior" in heading
 
 
 def test_slices_fit_rows_where_they_are_given(show: Show, case: LabeledVolume) -> None:
@@ -158,6 +183,27 @@ def test_montage(show: Show, case: LabeledVolume) -> None:
     cuts = [case.cut(2, position) for position in case.montage_positions(2, 6)]
     text = "\n".join(show(lambda screen: draw_montage(cuts, screen))[0])
     assert all(str(cut.position) in text for cut in cuts)
+    heading = case_heading(cuts).plain
+    assert f"sagittal slices {cuts[0].position} to {cuts[-1].position}; A left, S top" in heading
+
+
+def test_a_montage_shows_labels_and_errors() -> None:
+    reference, prediction = np.array([[[1, 1, 0, 2]]], np.uint8), np.array([[[1, 0, 2, 1]]], np.uint8)
+    cut = LabeledVolume("c", np.zeros((1, 1, 4)), (1, 1, 1), ("a", "b"), reference, prediction).cut(0, 0)
+    assert picture(cut.image, overlay_of(cut, "montage"), PLAIN, (1, 4)).plain == "1MIX"
+
+
+def test_errors_are_those_of_every_voxel_however_small_the_picture() -> None:
+    reference, prediction = np.zeros((1, 60, 60), np.uint8), np.zeros((1, 60, 60), np.uint8)
+    reference[0, 10:50, 10:50] = 1
+    prediction[0, 10:50, 10:50] = 1
+    prediction[0, 10:50, 30] = 2  # Beside a label 1 in the same cell, which alone would hide or spread it.
+    cut = LabeledVolume("c", np.zeros((1, 60, 60)), (1, 1, 1), ("a", "b"), reference, prediction).cut(0, 0)
+    drawn = picture(cut.image, overlay_of(cut, "error"), PLAIN, (10, 20)).plain
+    assert drawn.count("X") == sum(line.count("X") > 0 for line in drawn.split("\n"))
+    assert 6 <= drawn.count("X") <= 8
+    assert "M" not in drawn
+    assert "I" not in drawn
 
 
 def test_volume(show: Show, hippocampus: Path) -> None:
@@ -178,6 +224,19 @@ def test_volume(show: Show, hippocampus: Path) -> None:
     ):
         assert word in text
     assert "█" in text
+    assert "R left, A top" in text
+    histogram = next(line for line in text.splitlines() if line.startswith("2  "))
+    assert histogram.endswith(" 139"), "both ends of the histogram are told"
+
+
+def test_planes_of_a_volume_have_one_scale() -> None:
+    volume = LabeledVolume("c", np.zeros((35, 60, 50), np.float32), (6.0, 0.5, 0.7))
+    console = Console(file=io.StringIO(), width=100, _environ={})
+    with console.capture() as captured:
+        console.print(draw_orthogonal([volume.cut(axis, 0) for axis in range(3)], Screen(100, 40, colors=False)))
+    last = captured.get().splitlines()[-1]
+    # Coronal and sagittal planes are both 210 mm high.
+    assert len(last.split()) == 2
 
 
 @pytest.mark.parametrize("names", [("unet_small_4f", "lunet_small_4f"), ("unetpp_large_6f", "mednext_small")])
@@ -240,14 +299,14 @@ def test_thick_slices_are_drawn_in_their_true_proportions(axis: int, rows: int) 
     volume = LabeledVolume("c", np.zeros((20, 40, 40), np.float32), (5.0, 1.0, 1.0))
     cut = volume.cut(axis, 0)
     # 100 mm by 40 mm: 40 columns of half characters are 40 mm, so are 20 rows of whole ones.
-    assert rows_of(cut.extent_mm, 40) == rows
-    assert shrink(cut, 40, COLORS).image.shape == (2 * rows, 40)
+    assert size_of(cut.extent_mm, 40) == (rows, 40)
+    assert picture(cut.image, None, COLORS, (rows, 40)).plain.count("\n") == rows - 1
 
 
 def test_labels_cover_the_image_in_their_colors() -> None:
     values = np.zeros((8, 8), np.uint8)
     values[2:6, 2:6] = 1
-    drawn = picture(np.ones((8, 8), np.float32), Overlay(values, label_colors(1)), COLORS)
+    drawn = picture(np.ones((8, 8), np.float32), Overlay(values, label_colors(1)), COLORS, (4, 8))
     styles = {str(span.style) for span in drawn.spans}
     assert any("#e69f00" in style for style in styles), "the contour is opaque"
     assert any("#f3d38c" in style or "#f3d4" in style for style in styles), "the area lets the image through"
@@ -256,7 +315,7 @@ def test_labels_cover_the_image_in_their_colors() -> None:
 
 def test_characters_stand_for_labels_without_colors() -> None:
     values = np.array([[0, 1], [2, 0]], np.uint8)
-    drawn = picture(np.array([[0.0, 0.0], [0.0, 1.0]], np.float32), Overlay(values, label_colors(2)), PLAIN)
+    drawn = picture(np.array([[0.0, 0.0], [0.0, 1.0]], np.float32), Overlay(values, label_colors(2)), PLAIN, (2, 2))
     assert drawn.plain == " 1\n2█"
 
 
@@ -264,16 +323,14 @@ def test_small_labels_survive_shrinking() -> None:
     reference = np.zeros((1, 200, 200), np.uint8)
     reference[0, 101, 57] = 1
     cut = LabeledVolume("c", np.zeros((1, 200, 200), np.float32), (1, 1, 1), ("lesion",), reference).cut(0, 0)
-    small = shrink(cut, 20, COLORS)
-    assert small.reference is not None
-    assert small.reference.sum() == 1
+    assert picture(cut.image, overlay_of(cut, "reference"), PLAIN, (10, 20)).plain.count("1") == 1
 
 
 def test_shrinking_averages_the_image() -> None:
     image = np.zeros((1, 4, 4), np.float32)
     image[0, :, ::2] = 1
     cut = LabeledVolume("c", image, (1, 1, 1)).cut(0, 0, (0.0, 1.0))
-    np.testing.assert_allclose(shrink(cut, 2, COLORS).image, 0.5)
+    assert picture(cut.image, None, PLAIN, (1, 2)).plain == "▒▒", "half of the brightness"
 
 
 def test_twenty_labels_have_a_legend_of_twenty_colors() -> None:
@@ -287,9 +344,8 @@ def test_a_prediction_of_one_sigmoid_channel_shows_its_foreground(case: LabeledV
     prediction = np.zeros((4, 6, 6), np.uint8)
     prediction[2, 2:4, 2:4] = 1
     cut = LabeledVolume("c", np.zeros((4, 6, 6)), (1, 1, 1), ("foreground",), None, prediction).cut(0, 2)
-    panels = slice_panels(cut)
-    assert [title for title, _ in panels] == ["image", "prediction"]
-    assert "#e69f00" in str(picture(cut.image, panels[1][1], COLORS).spans)
+    assert cut.panels == ("image", "prediction")
+    assert "#e69f00" in str(picture(cut.image, overlay_of(cut, "prediction"), COLORS, (3, 6)).spans)
 
 
 @pytest.mark.parametrize(("width", "height"), [(39, 24), (80, 11), (10, 5)])

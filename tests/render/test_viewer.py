@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import re
 
 import numpy as np
 import pytest
+from rich.console import Console
 
-from lunet_cli.cli.viz.showing import _KEYS
+from lunet_cli.cli.viz.keys import KeySplitter
 from lunet_cli.errors import DataError
+from lunet_cli.render.terminal.screen import Screen
 from lunet_cli.render.terminal.viewer import Viewer
 from lunet_cli.results.views import LabeledVolume
 
@@ -40,7 +43,7 @@ def viewer() -> Viewer:
     ],
 )
 def test_slices(viewer: Viewer, keys: str, position: int) -> None:
-    assert all(viewer.press(key) for key in _KEYS.findall(keys))
+    assert all(viewer.press(key) for key in KeySplitter().feed(keys))
     assert viewer.positions[0] == position
 
 
@@ -102,13 +105,88 @@ def test_a_case_is_named_before_it_is_read_and_those_passed_by_are_not_read(show
     assert viewer.positions[0] == 3, "a key after them is not lost"
 
 
+def test_one_panel_alone(viewer: Viewer, show) -> None:
+    viewer.press("v")
+    viewer.press("v")
+    lines, screen = show(viewer.draw)
+    text = "\n".join(lines)
+    assert "reference" in text
+    assert "image" not in text
+    assert len(lines) <= screen.height
+    for _ in range(2):
+        viewer.press("v")
+    assert viewer.only == "image"
+
+
+def test_keys_are_listed(viewer: Viewer, show) -> None:
+    viewer.press("?")
+    assert "opacity" in "\n".join(show(viewer.draw)[0])
+    viewer.press("?")
+    assert not viewer.shows_keys
+
+
+def test_many_labels_leave_room_for_the_picture() -> None:
+    reference = np.zeros((4, 30, 30), np.uint8)
+    reference[2, 5:9, 5:9] = 77
+    names = tuple(f"structure number {index}" for index in range(104))
+    dice = dict.fromkeys(names, 0.5) | {"structure number 3": 0.1}
+    volume = LabeledVolume("c", np.zeros((4, 30, 30), np.float32), (1, 1, 1), names, reference, reference, dice)
+    viewer = Viewer(["c"], lambda _: volume)
+    viewer.open()
+    console = Console(file=io.StringIO(), width=80, _environ={})
+    with console.capture() as captured:
+        console.print(viewer.draw(Screen(80, 24, colors=False)))
+    lines = captured.get().splitlines()
+    assert len(lines) <= 24
+    assert sum("░" in line or "▒" in line for line in lines) >= 8
+    assert "structure number 76" in captured.get(), "the label that is there has its entry"
+    assert "structure number 75" not in captured.get()
+    assert "worst structure number 3 0.1000" in " ".join(captured.get().split())
+
+
+@pytest.mark.parametrize(("where", "position"), [("best", 12), ("middle", 15), ("7", 7), ("99", 29)])
+def test_where_it_begins(where: str, position: int) -> None:
+    reference = np.zeros((30, 4, 5), np.uint8)
+    reference[12, 2, 2] = 1
+    volume = LabeledVolume("c", np.zeros((30, 4, 5)), (1, 1, 1), ("a",), reference)
+    viewer = Viewer(["c"], lambda _: volume, where=where)
+    viewer.open()
+    assert viewer.positions[0] == position
+
+
+@pytest.mark.parametrize(
+    ("pieces", "keys"),
+    [
+        (["\x1b[C" * 400], ["\x1b[C"] * 400),
+        (["\x1b", "[C"], ["\x1b[C"]),
+        (["a\x1b[", "6", "~b"], ["a", "\x1b[6~", "b"]),
+        (["\x1bx", "\x1b\x1b[A"], ["\x1bx", "\x1b", "\x1b[A"]),
+        (["\x1bO", "D"], ["\x1bOD"]),
+    ],
+)
+def test_keys_arrive_whole_in_whatever_pieces(pieces: list[str], keys: list[str]) -> None:
+    splitter = KeySplitter()
+    assert [key for piece in pieces for key in splitter.feed(piece)] == keys
+    assert not splitter.has_begun
+
+
+def test_escape_is_a_key_when_nothing_follows() -> None:
+    splitter = KeySplitter()
+    assert splitter.feed("\x1b") == []
+    assert splitter.has_begun
+    assert splitter.flush() == ["\x1b"]
+    splitter.feed("\x1b[")
+    assert splitter.flush() == [], "half an arrow means nothing"
+
+
 def test_what_is_wrong_with_a_case_is_shown_and_the_others_can_still_be_reached(show) -> None:
     def load(index: int) -> LabeledVolume:
         if index == 1:
             raise DataError("b.nii: is broken", hint="Mend it.")
         return LabeledVolume("a", np.zeros((4, 5, 6), np.float32), (1, 1, 1))
 
-    viewer = Viewer(["a", "b"], load, first=1)
+    viewer = Viewer(["a", "b"], load)
+    viewer.press("n")
     viewer.open()
     assert not viewer.is_waiting
     words = "\n".join(show(viewer.draw)[0])

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from lunet_cli.cli.viz.showing import NoColor, Output, open_screen, require_output, save
-from lunet_cli.errors import ConfigError, DataError
+from lunet_cli.cli.viz.showing import (
+    NoColor,
+    Output,
+    open_screen,
+    require_output,
+    require_terminal,
+    save,
+    whole_screen,
+)
+from lunet_cli.errors import ConfigError
+from lunet_cli.results.events import format_seconds
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -28,9 +37,11 @@ def curves(
     smooth: Annotated[
         float, typer.Option(min=0, max=0.999, help="Weight of the past in a moving average, such as 0.9.")
     ] = 0.0,
-    log: Annotated[bool, typer.Option("--log", help="A logarithmic axis for losses.")] = False,
+    log: Annotated[bool, typer.Option("--log", help="A logarithmic axis for losses and learning rates.")] = False,
     watch: Annotated[bool, typer.Option("--watch", help="Follow trainings that run, until they end.")] = False,
-    interval: Annotated[float, typer.Option(min=0.2, help="Seconds between looks, with --watch.")] = 2.0,
+    interval: Annotated[
+        float | None, typer.Option(min=0.2, help="Seconds between looks, with --watch; 2 if not given.")
+    ] = None,
     output: Output = None,
     no_color: NoColor = False,
 ) -> None:
@@ -40,8 +51,14 @@ def curves(
     for name in show or ():
         if name not in QUANTITIES:
             raise ConfigError(f"--show {name}: is none of its values", hint=f"Known: {', '.join(QUANTITIES)}")
+    if log and show and set(show) == {"dice"}:
+        raise ConfigError("--log: is for losses and learning rates", hint="Leave it out, or add --show loss.")
+    if interval is not None and not watch:
+        raise ConfigError("--interval: goes with --watch")
     if watch and output is not None:
         raise ConfigError("--watch and -o: choose one")
+    if watch:
+        require_terminal("--watch", "Elsewhere, follow the table: tail -f RUN/history.csv")
     require_output(output)
     from lunet_cli.engine.viewing.courses import read_courses
 
@@ -55,34 +72,30 @@ def curves(
 
     console, screen = open_screen(no_color=no_color)
     if watch:
-        _follow(runs, options, interval, console)
+        _follow(runs, options, interval or 2.0, console)
     courses = read_courses(runs)
     console.print(draw_panels(curve_panels(courses, options), screen), best_lines(courses))
 
 
 def _follow(runs: Sequence[Path], options: CurveOptions, interval: float, console: Console) -> None:
-    """Draw anew with each epoch, until all trainings have ended or Ctrl-C is pressed."""
-    from rich.live import Live
-    from rich.text import Text
-
-    from lunet_cli.engine.viewing.courses import read_courses
+    """Draw anew with each epoch, until all trainings have ended, or q or Ctrl-C is pressed."""
+    from lunet_cli.cli.viz.keys import listening
+    from lunet_cli.engine.viewing.courses import read_courses, seconds_since_epoch, without_epochs
     from lunet_cli.render.curves import curve_panels
     from lunet_cli.render.terminal.charts import draw_followed
-    from lunet_cli.render.terminal.screen import Screen
 
-    if not console.is_terminal:
-        raise ConfigError("--watch: needs a terminal", hint="Elsewhere, follow the table: tail -f RUN/history.csv")
-    for run in runs:
-        if not run.is_dir():
-            raise DataError(f"{run}: there is no such folder", hint="The run folder is made when the training starts.")
-    with contextlib.suppress(KeyboardInterrupt), Live(console=console, screen=True, auto_refresh=False) as live:
+    with listening() as next_keys, whole_screen(console) as show:
         while True:
-            try:
-                courses = read_courses(runs)
-                if all(course.is_finished for course in courses):
+            waiting = without_epochs(runs)
+            started = [run for run in runs if run not in waiting]
+            courses = read_courses(started)
+            if not waiting and all(course.is_finished for course in courses):
+                return
+            notes = [f"waiting: {words}" for words in waiting.values()]
+            going_on = [run for run, course in zip(started, courses, strict=True) if not course.is_finished]
+            notes += [f"last epoch {format_seconds(min(map(seconds_since_epoch, going_on)))} ago"] if going_on else []
+            show(partial(draw_followed, curve_panels(courses, options), courses, notes))
+            again = time.monotonic() + interval
+            while time.monotonic() < again:
+                if {"q", "\x1b"} & set(next_keys()):
                     return
-                picture = draw_followed(curve_panels(courses, options), courses, Screen.of(console))
-                live.update(picture, refresh=True)
-            except DataError as error:  # There is no epoch yet.
-                live.update(Text(f"waiting: {error.message}; Ctrl-C ends"), refresh=True)
-            time.sleep(interval)

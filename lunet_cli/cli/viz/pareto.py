@@ -22,15 +22,18 @@ def pareto(
     cost: Annotated[
         Literal["parameters", "flops", "latency"], typer.Option(help="What quality is drawn against.")
     ] = "parameters",
-    metric: Annotated[str, typer.Option(metavar="NAME", help="What quality is.")] = "dice",
+    metric: Annotated[
+        str | None, typer.Option(metavar="NAME", help="What quality is; that of the files, or dice, if not given.")
+    ] = None,
     split: Annotated[
-        str, typer.Option(metavar="NAME", help="Which evaluation of the runs: a folder in RUN/eval.")
-    ] = "val",
+        str | None,
+        typer.Option(metavar="NAME", help="Which evaluation of the runs: a folder in RUN/eval; val if not given."),
+    ] = None,
     output: Output = None,
     no_color: NoColor = False,
 ) -> None:
     """Draw networks by quality and cost, with the front that no other one beats."""
-    (key,) = parse_metrics([metric])
+    key = None if metric is None else parse_metrics([metric])[0]
     require_output(output)
     from lunet_cli.engine.viewing.pareto import pareto as find_pareto
 
@@ -39,6 +42,8 @@ def pareto(
         from lunet_cli.render.figures.pareto import pareto_figure
 
         save(pareto_figure(found), output)
+        if found.left_out:
+            typer.echo(found.left_out_words, err=True)
         return
     from lunet_cli.render.terminal.pareto import draw_pareto
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import re
-import select
+import math
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,32 +16,30 @@ from lunet_cli.errors import ConfigError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-    from rich.console import Console
+    from rich.console import Console, RenderableType
 
     from lunet_cli.render.terminal.screen import Screen
     from lunet_cli.render.terminal.viewer import Viewer
+
+    Draw = Callable[[Screen], RenderableType]
 
 Output = Annotated[
     Path | None,
     typer.Option("--output", "-o", metavar="FILE", help="Write a picture (.png, .svg, .pdf), not to the terminal."),
 ]
 NoColor = Annotated[bool, typer.Option("--no-color", help="Draw with characters alone.")]
-Axis = Annotated[
-    Literal["axial", "coronal", "sagittal", "0", "1", "2"],
-    typer.Option(help="Which slices, by name or as the axis z, y or x that they lie across."),
-]
+Axis = Literal["axial", "coronal", "sagittal", "0", "1", "2"]
 Level = Annotated[float | None, typer.Option(help="Middle of the grey scale, in stored intensities; needs --width.")]
 Width = Annotated[float | None, typer.Option(help="Range of the grey scale, in stored intensities; needs --level.")]
 Interactive = Annotated[bool, typer.Option("--interactive", "-i", help="Leaf through with keys.")]
 FORMATS = (".png", ".svg", ".pdf")
-_MOMENT = 0.3  # seconds
-_KEYS = re.compile(r"\x1b(?:\[[0-9;]*[A-Za-z~]|O[A-Z])|.", re.DOTALL)  # an arrow or the like, or one character
 
 
-def axis_number(axis: str) -> int:
+def axis_number(axis: Axis) -> int:
     """0, 1 or 2."""
-    names = {"axial": 0, "coronal": 1, "sagittal": 2}
-    return names[axis] if axis in names else int(axis)
+    from lunet_cli.results.views import AXES
+
+    return AXES.index(axis) if axis in AXES else int(axis)
 
 
 def intensity_window(level: float | None, width: float | None) -> tuple[float, float] | None:
@@ -55,8 +52,8 @@ def intensity_window(level: float | None, width: float | None) -> tuple[float, f
         return None
     if level is None or width is None:
         raise ConfigError("--level and --width: belong together", hint="For soft tissue in CT: --level 40 --width 400")
-    if width <= 0:
-        raise ConfigError(f"--width {width:g}: must be above 0")
+    if not (math.isfinite(level) and math.isfinite(width) and width > 0):
+        raise ConfigError(f"--level {level:g} --width {width:g}: need a number, and a width above 0")
     return level - width / 2, level + width / 2
 
 
@@ -84,8 +81,19 @@ def require_keys(output: Path | None) -> None:
     """
     if output is not None:
         raise ConfigError("--interactive and -o: choose one")
-    if not (sys.stdin.isatty() and sys.stdout.isatty()):
-        raise ConfigError("--interactive: needs a terminal", hint="Leave it out, or write a picture: -o picture.png")
+    require_terminal("--interactive", "Leave it out, or write a picture: -o picture.png")
+
+
+def require_terminal(option: str, hint: str) -> None:
+    """Raise if there is no terminal whose whole screen can be drawn on.
+
+    Raises:
+        ConfigError: There is none.
+    """
+    from lunet_cli.render.console import make_console
+
+    if not (sys.stdin.isatty() and sys.stdout.isatty()) or make_console().is_dumb_terminal:
+        raise ConfigError(f"{option}: needs a terminal", hint=hint)
 
 
 def open_screen(*, no_color: bool) -> tuple[Console, Screen]:
@@ -112,22 +120,15 @@ def save(figure: Figure, output: Path) -> None:
 
 def leaf(viewer: Viewer, *, no_color: bool) -> None:
     """Draw, wait for keys, and so on, until one of them or Ctrl-C ends it."""
-    from rich.live import Live
+    from lunet_cli.cli.viz.keys import listening
 
-    from lunet_cli.render.terminal.screen import Screen
-
-    console, screen = open_screen(no_color=no_color)
-    with (
-        contextlib.suppress(KeyboardInterrupt, EOFError),
-        _listening() as next_keys,
-        Live(viewer.draw(screen), console=console, screen=True, auto_refresh=False) as live,
-    ):
-        drawn: Screen | None = None
+    console, _ = open_screen(no_color=no_color)
+    with contextlib.suppress(EOFError), listening() as next_keys, whole_screen(console) as show:
+        drawn: tuple[int, int] | None = None
         while True:
-            screen = Screen.of(console)
-            if screen != drawn:
-                live.update(viewer.draw(screen), refresh=True)
-                drawn = screen
+            if console.size != drawn:
+                show(viewer.draw)
+                drawn = console.size
             if viewer.is_waiting:
                 viewer.open()
                 drawn = None
@@ -141,30 +142,22 @@ def leaf(viewer: Viewer, *, no_color: bool) -> None:
 
 
 @contextlib.contextmanager
-def _listening() -> Iterator[Callable[[], list[str]]]:
-    """Yield a function that waits for keys; none is shown, and none is lost while the picture is drawn.
+def whole_screen(console: Console) -> Iterator[Callable[[Draw], None]]:
+    """Yield a function that fills the terminal; it is given back as it was, also to Ctrl-C, which just ends this."""
+    from rich.live import Live
+    from rich.text import Text
 
-    It gives up after a moment, so that a window of another size is noticed.
-    """
+    from lunet_cli.render.terminal.screen import Screen
+
+    def show(draw: Draw) -> None:
+        try:
+            live.update(draw(Screen.of(console)), refresh=True)
+        except ConfigError as error:  # The window was made too small.
+            live.update(Text(error.message), refresh=True)
+
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
-        import termios
-        import tty
-    except ImportError:  # Windows
-        yield lambda: [typer.getchar()]
-        return
-    keyboard = sys.stdin.fileno()
-    before = termios.tcgetattr(keyboard)
-
-    def wait() -> list[str]:
-        if not select.select([keyboard], [], [], _MOMENT)[0]:
-            return []
-        pressed = os.read(keyboard, 256).decode(errors="ignore")
-        if not pressed:
-            raise EOFError
-        return _KEYS.findall(pressed)
-
-    try:
-        tty.setcbreak(keyboard)
-        yield wait
+        with contextlib.suppress(KeyboardInterrupt), Live(console=console, screen=True, auto_refresh=False) as live:
+            yield show
     finally:
-        termios.tcsetattr(keyboard, termios.TCSADRAIN, before)
+        signal.signal(signal.SIGTERM, before)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from lunet_cli.cli.failure import try_each
 from lunet_cli.cli.options import Architecture, Device, Threads
 from lunet_cli.cli.viz.showing import (
     Axis,
@@ -23,10 +24,13 @@ from lunet_cli.cli.viz.showing import (
     require_output,
     save,
 )
-from lunet_cli.errors import ConfigError
+from lunet_cli.errors import EXIT_FAILURE, ConfigError
 
 if TYPE_CHECKING:
-    from lunet_cli.results.views import LabeledVolume
+    from rich.console import Console
+
+    from lunet_cli.render.terminal.screen import Screen
+    from lunet_cli.results.views import LabeledVolume, Slice
 
 _NUM_IN_MONTAGE = 12
 
@@ -36,7 +40,7 @@ def slices(
     cases: Annotated[
         list[str] | None, typer.Option("--case", metavar="ID", help="Which case; repeatable. The first if not given.")
     ] = None,
-    axis: Axis = "axial",
+    axis: Annotated[Axis, typer.Option(help="Which slices; by number: across the axis z, y or x.")] = "axial",
     where: Annotated[
         str,
         typer.Option("--slice", metavar="N|best|middle|montage", help="Which slice; best: with the most reference."),
@@ -59,13 +63,8 @@ def slices(
 ) -> None:
     """Draw cases: the image, the reference, the prediction, and what was missed and invented."""
     number, window = axis_number(axis), intensity_window(level, width)
-    if where not in ("best", "middle", "montage") and not where.isdecimal():
-        raise ConfigError(f"--slice {where}: is no slice", hint="Write a number, best, middle or montage.")
-    require_output(output)
-    if interactive:
-        require_keys(output)
-    if output is None:
-        console, screen = open_screen(no_color=no_color)
+    _check(where, output, interactive=interactive)
+    drawing = open_screen(no_color=no_color) if output is None else None
     from lunet_cli.engine.inference.predictor import PredictionOptions, Predictor, set_up_process
     from lunet_cli.engine.viewing.cases import CaseViews
     from lunet_cli.render.console import make_status_console
@@ -74,32 +73,56 @@ def slices(
     set_up_process(threads)
     predictor = Predictor.load([target], architecture=architecture, options=PredictionOptions(device=device))
     views = CaseViews(predictor, data=data, split=split)
-    names = views.names
-    wanted = cases or names[:1]
-    for name in wanted:
+    for name in cases or ():
         views.require(name)
     if interactive:
         from lunet_cli.render.terminal.viewer import Viewer
 
-        first = names.index(wanted[0])
-        leaf(Viewer(names, lambda i: views.load(names[i]), axis=number, first=first, window=window), no_color=no_color)
+        shown = cases or views.names
+        viewer = Viewer(shown, lambda i: views.load(shown[i]), axis=number, where=where, window=window)
+        leaf(viewer, no_color=no_color)
         return
+    cuts: list[list[Slice]] = []
     with report_progress(make_status_console()) as on_event:
-        volumes = [views.load(name, on_event) for name in wanted]
-    is_montage = where == "montage"
-    cuts = [[volume.cut(number, place, window) for place in _places(volume, number, where)] for volume in volumes]
+
+        def cut(name: str) -> None:
+            volume = views.load(name, on_event)
+            cuts.append([volume.cut(number, place, window) for place in _places(volume, number, where)])
+
+        all_cut = try_each(cases or views.names[:1], cut)
+    if cuts:
+        _show(cuts, output, drawing, is_montage=where == "montage")
+    if not all_cut:
+        raise typer.Exit(EXIT_FAILURE)
+
+
+def _check(where: str, output: Path | None, *, interactive: bool) -> None:
+    if where not in ("best", "middle", "montage") and not where.isdecimal():
+        raise ConfigError(f"--slice {where}: is no slice", hint="Write a number, best, middle or montage.")
+    require_output(output)
+    if interactive:
+        require_keys(output)
+        if where == "montage":
+            raise ConfigError("--slice montage and --interactive: choose one")
+
+
+def _show(
+    cuts: list[list[Slice]], output: Path | None, drawing: tuple[Console, Screen] | None, *, is_montage: bool
+) -> None:
     if output is not None:
         from lunet_cli.render.figures.slices import montage_figure, slices_figure
 
-        every = [cut for of_case in cuts for cut in of_case]
+        every = [one for of_case in cuts for one in of_case]
         save(montage_figure(every) if is_montage else slices_figure(every), output)
+    if drawing is None:
         return
     from lunet_cli.render.terminal.slices import case_heading, draw_montage, draw_slice, legend
 
-    for volume, of_case in zip(volumes, cuts, strict=True):
-        console.print(case_heading(volume, of_case[0]))
+    console, screen = drawing
+    for of_case in cuts:
+        console.print(case_heading(of_case))
         console.print(draw_montage(of_case, screen) if is_montage else draw_slice(of_case[0], screen))
-    console.print(legend(volumes[0].labels, screen, with_errors=not is_montage))
+    console.print(legend(cuts[0][0].labels, screen, with_errors=cuts[0][0].errors() is not None))
 
 
 def _places(volume: LabeledVolume, axis: int, where: str) -> list[int]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lunet_cli.cli.failure import try_each
 from lunet_cli.cli.viz.showing import (
     Axis,
     Interactive,
@@ -22,7 +23,7 @@ from lunet_cli.cli.viz.showing import (
     require_output,
     save,
 )
-from lunet_cli.errors import ConfigError
+from lunet_cli.errors import EXIT_FAILURE, ConfigError
 
 if TYPE_CHECKING:
     from lunet_cli.results.views import LabeledVolume
@@ -39,21 +40,18 @@ def volume(
     level: Level = None,
     width: Width = None,
     interactive: Interactive = False,
-    axis: Axis = "axial",
+    axis: Annotated[Axis | None, typer.Option(help="Which slices to begin with, with --interactive.")] = None,
     output: Output = None,
     no_color: NoColor = False,
 ) -> None:
     """Draw volumes: three slices at right angles, geometry, histogram, and label volumes in ml."""
     window = intensity_window(level, width)
-    if labels and len(labels) != len(files):
-        raise ConfigError(f"--label: {len(labels)} for {len(files)} volumes", hint="Give one per FILE, in their order.")
-    if output is not None and len(files) > 1:
-        raise ConfigError(f"-o {output}: takes one volume, and these are {len(files)}")
-    require_output(output)
+    if axis is not None and not interactive:
+        raise ConfigError("--axis: goes with --interactive; without it, all three are drawn")
+    _check(files, labels or [], output)
     if interactive:
         require_keys(output)
-    if output is None:
-        console, screen = open_screen(no_color=no_color)
+    drawing = open_screen(no_color=no_color) if output is None else None
     from lunet_cli.engine.viewing.volumes import read_volume
 
     beside: list[Path | None] = [*labels] if labels else [None] * len(files)
@@ -64,16 +62,31 @@ def volume(
         def load(index: int) -> LabeledVolume:
             return read_volume(*pairs[index], channel=channel)[0]
 
-        leaf(Viewer([str(path) for path in files], load, axis=axis_number(axis), window=window), no_color=no_color)
+        leaf(
+            Viewer([str(path) for path in files], load, axis=axis_number(axis or "axial"), window=window),
+            no_color=no_color,
+        )
         return
-    for path, label in pairs:
-        found, facts = read_volume(path, label, channel=channel)
+
+    def show(pair: tuple[Path, Path | None]) -> None:
+        found, facts = read_volume(*pair, channel=channel)
         cuts = [found.cut(number, found.best_position(number), window) for number in range(3)]
         if output is not None:
             from lunet_cli.render.figures.volume import volume_figure
 
             save(volume_figure(found, facts, cuts), output)
-        else:
+        if drawing is not None:
             from lunet_cli.render.terminal.volume import draw_volume
 
-            console.print(draw_volume(found, facts, cuts, screen))
+            drawing[0].print(draw_volume(found, facts, cuts, drawing[1]))
+
+    if not try_each(pairs, show):
+        raise typer.Exit(EXIT_FAILURE)
+
+
+def _check(files: list[Path], labels: list[Path], output: Path | None) -> None:
+    if labels and len(labels) != len(files):
+        raise ConfigError(f"--label: {len(labels)} for {len(files)} volumes", hint="Give one per FILE, in their order.")
+    if output is not None and len(files) > 1:
+        raise ConfigError(f"-o {output}: takes one volume, and these are {len(files)}")
+    require_output(output)

@@ -84,7 +84,7 @@ def choose_series(folder: Path, wanted: str | None = None) -> DicomSeries:
     """
     series = find_series(folder)
     if not series:
-        raise DataError(f"{folder}: holds no DICOM series")
+        raise DataError(f"{folder}: holds no DICOM series", hint="Name a file in it, or the folder of a series.")
     fitting = [one for one in series if wanted is None or one.matches(wanted)]
     if len(fitting) == 1:
         return fitting[0]

@@ -15,6 +15,7 @@ from lunet_cli.config.metrics import METRICS, MetricName
 from lunet_cli.engine.evaluation.files import SUMMARY, TABLE, read_facts, read_scores
 from lunet_cli.engine.evaluation.fronts import on_front
 from lunet_cli.engine.evaluation.summary import MEAN_LABEL, bootstrap_interval, values_by_label
+from lunet_cli.engine.run_folder import names_of
 from lunet_cli.errors import ConfigError, DataError
 from lunet_cli.results.evaluation import CaseScore, ComparedRun, CompareResult, PairedDifference
 
@@ -36,7 +37,7 @@ def compare(runs: Sequence[Path], *, metric: MetricName = "dice", split: str = "
     if len(runs) < 2:
         raise ConfigError("lunet compare needs at least two runs", hint="lunet compare runs/a runs/b")
     folders = [_evaluation_folder(run, split) for run in runs]
-    names = _names(runs)
+    names = names_of(runs)
     facts = [read_facts(folder / SUMMARY) for folder in folders]
     for name, of_run in zip(names[1:], facts[1:], strict=True):
         _require_alike(names[0], facts[0], name, of_run, metric)
@@ -75,12 +76,6 @@ def _evaluation_folder(run: Path, split: str) -> Path:
     done = sorted(path.parent.name for path in run.glob(f"eval/*/{TABLE}"))
     hint = f"There are {', '.join(done)}: --split NAME" if done else f"lunet eval {run}"
     raise DataError(f"{run}: has no evaluation '{split}'", hint=hint)
-
-
-def _names(runs: Sequence[Path]) -> list[str]:
-    """Folder names, or whole paths where those are not enough."""
-    names = [run.resolve().name for run in runs]
-    return names if len(set(names)) == len(names) else [str(run) for run in runs]
 
 
 def _scores(folder: Path, metric: MetricName) -> list[CaseScore]:

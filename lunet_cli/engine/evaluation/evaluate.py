@@ -33,7 +33,7 @@ from lunet_cli.engine.inference.labelled_cases import (
     select_cases,
 )
 from lunet_cli.engine.inference.predictor import PredictionOptions, Predictor
-from lunet_cli.engine.provenance import versions
+from lunet_cli.engine.provenance import sha256_of, versions
 from lunet_cli.engine.run_folder import BEST
 from lunet_cli.engine.runtimes.exported import ExportedGraph
 from lunet_cli.errors import DataError, LunetError
@@ -77,6 +77,7 @@ def evaluate_model(
     labels: dict[str, tuple[int, ...]] | None = None,
     folder: Path | None = None,
     options: EvaluationOptions = EvaluationOptions(),
+    write: bool = True,
     on_event: OnEvent = lambda event: None,
 ) -> EvalResult:
     """Segment labelled cases and measure the result, on the grid of the files.
@@ -90,6 +91,7 @@ def evaluate_model(
         folder: Where `metrics.csv` and `summary.json` go; None takes `eval/<split>` beside the checkpoint, with the
             names of other data, another checkpoint than the best one, or an ensemble behind.
         options: What to measure.
+        write: Whether the files are written; otherwise, `write_evaluation` does it.
         on_event: Called with what happens.
 
     Returns:
@@ -113,7 +115,7 @@ def evaluate_model(
     def pair(case: Case) -> _Pair:
         return _Pair(case.case_id, lambda: _predict_masks(predictor, scheme, case_set, case, len(cases), on_event))
 
-    destination = folder or model.path.parent / "eval" / _evaluation_name(predictor, data, chosen)
+    destination = folder or evaluation_folder(predictor, data, chosen)
     scores, failures = _measure([pair(case) for case in cases], options, on_event)
     facts = {
         "model": _describe(predictor),
@@ -123,7 +125,7 @@ def evaluate_model(
     }
     others = f" and {len(predictor.models) - 1} more" if len(predictor.models) > 1 else ""
     title = f"{model.architecture} ({model.path}){others}{', mirrored,' if predictor.options.tta else ''} on {origin}"
-    return _finish(title, scores, failures, facts, destination, options)
+    return _finish(title, scores, failures, facts, destination, options, write=write)
 
 
 def score_predictions(
@@ -243,10 +245,12 @@ def _finish(
     facts: dict[str, Any],
     folder: Path,
     options: EvaluationOptions,
+    *,
+    write: bool = True,
 ) -> EvalResult:
     summaries = summarize(scores, metrics=options.metrics)
     result = EvalResult(title, tuple(scores), summaries, tuple(failures), facts, folder)
-    if scores:
+    if scores and write:
         write_evaluation(result, options.metrics)
     return result
 
@@ -286,8 +290,8 @@ def _read_masks(
     return masks(), geometries[1]
 
 
-def _evaluation_name(predictor: Predictor, data: Path | None, split: SplitName) -> str:
-    """Name of the folder for an evaluation, so that different ones of a run do not overwrite each other."""
+def evaluation_folder(predictor: Predictor, data: Path | None, split: SplitName) -> Path:
+    """Where an evaluation goes, beside the checkpoint; different ones of a run do not overwrite each other."""
     model = predictor.models[0]
     parts: list[str] = [split]
     parts += [] if data is None else [data.resolve().name]
@@ -300,7 +304,7 @@ def _evaluation_name(predictor: Predictor, data: Path | None, split: SplitName) 
     parts += [f"runtime_{options.runtime}"] if options.runtime is not None else []
     parts += [f"window_{window}"] if window is not None else []
     parts += [f"overlap_{options.overlap:g}"] if options.overlap != usual.overlap else []
-    return "_".join(parts)
+    return model.path.parent / "eval" / "_".join(parts)
 
 
 def _has_value(array: npt.NDArray[np.uint16], values: tuple[int, ...]) -> Mask:
@@ -333,6 +337,7 @@ def _describe(predictor: Predictor) -> dict[str, Any]:
     spec, options = predictor.card.network, predictor.options
     return {
         "checkpoints": [str(model.path) for model in predictor.models],
+        "sha256": [sha256_of(model.path) for model in predictor.models],
         "architecture": predictor.models[0].architecture,
         "parameters": sum(count_parameters(model.card.network) for model in predictor.models),
         "conv_flops_at_64": (8 if options.tta else 1) * sum(count_conv_flops(m.card.network) for m in predictor.models),

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from lunet_cli.results.events import CaseFailed
 TABLE, SUMMARY = "metrics.csv", "summary.json"
 
 
-def write_evaluation(result: EvalResult, metrics: tuple[MetricName, ...]) -> None:
+def write_evaluation(result: EvalResult, metrics: Sequence[MetricName]) -> None:
     """Write `metrics.csv` (a row per case and label; `nan` where undefined) and `summary.json` into its folder.
 
     Raises:

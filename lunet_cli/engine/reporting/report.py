@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import datetime
 import json
+import math
 import shlex
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +15,15 @@ import numpy as np
 
 from lunet_cli import __version__
 from lunet_cli.config.metrics import METRICS
-from lunet_cli.engine.evaluation.evaluate import EvaluationOptions, evaluate_model
-from lunet_cli.engine.evaluation.files import TABLE, read_evaluation
+from lunet_cli.engine.evaluation.evaluate import EvaluationOptions, evaluate_model, evaluation_folder
+from lunet_cli.engine.evaluation.files import read_evaluation, write_evaluation
 from lunet_cli.engine.evaluation.summary import badness
 from lunet_cli.engine.inference.labelled_cases import SplitName
 from lunet_cli.engine.inference.predictor import PredictionOptions, Predictor
+from lunet_cli.engine.provenance import sha256_of
 from lunet_cli.engine.viewing.cases import CaseViews
 from lunet_cli.engine.viewing.courses import read_course
-from lunet_cli.errors import DataError, LunetError
+from lunet_cli.errors import DataError, LunetError, OutputError
 from lunet_cli.results.evaluation import CaseScore, EvalResult
 from lunet_cli.results.events import Caution, Event, Notice
 from lunet_cli.results.report import ReportCase, RunReport
@@ -41,8 +43,8 @@ def gather_report(
 ) -> RunReport:
     """Bring together everything about a run.
 
-    Cases are evaluated if `lunet eval` has not done that since the checkpoint was written. What cannot be had, for
-    instance because the data have moved, is left out and told.
+    Cases are evaluated if `lunet eval` has not done that with this very checkpoint. What cannot be had, for instance
+    because the data have moved, is left out and told.
 
     Args:
         run: A run folder.
@@ -52,39 +54,111 @@ def gather_report(
         on_event: Called with what happens.
 
     Raises:
-        DataError: The folder holds no training.
+        LunetError: The folder holds no training, or `data` was named and cannot be evaluated.
     """
     course = read_course(run)
-    cautions: list[str] = []
-    evaluation: EvalResult | None = None
-    cases: tuple[ReportCase, ...] = ()
-    try:
-        predictor = Predictor.load([run], options=options or PredictionOptions())
-        evaluation = _evaluate(predictor, run, data, split, on_event)
-        cases = _telling_cases(predictor, evaluation, data, split, on_event)
-    except LunetError as error:
-        missing = "the cases have no pictures" if evaluation is not None else "there are no results of cases"
-        cautions.append(f"{missing}: {error.message}")
-        on_event(Caution(cautions[-1] + (f" ({error.hint})" if error.hint else "")))
+    gathering = _Gathering(run, data, split or ("val" if data is None else "all"), on_event)
+    evaluation, cases = gathering.results(options or PredictionOptions())
     return RunReport(
         run_dir=run,
         course=course,
-        config=_read(run / "config.yaml"),
-        manifest=_read_json(run / "manifest.json"),
-        outcome=_read_json(run / "summary.json"),
+        config=gathering.text("config.yaml"),
+        manifest=gathering.values("manifest.json"),
+        outcome=gathering.values("summary.json"),
         evaluation=evaluation,
         cases=cases,
-        cautions=tuple(cautions),
+        cautions=tuple(gathering.cautions),
         commands=_commands(run, data, split),
         made=f"{datetime.datetime.now().astimezone().isoformat(timespec='minutes')}, lunet {__version__}",
     )
 
 
-def crop(volume: LabeledVolume) -> tuple[LabeledVolume, tuple[int, int, int], int]:
-    """The part of a volume around its labels, thinned out where it is still large.
+@dataclass
+class _Gathering:
+    """The parts of a report, and what is missing of them."""
+
+    run: Path
+    data: Path | None
+    split: SplitName
+    on_event: Callable[[Event], None]
+    cautions: list[str] = field(default_factory=list)
+
+    def results(self, options: PredictionOptions) -> tuple[EvalResult | None, tuple[ReportCase, ...]]:
+        """The evaluation and its most telling cases, as far as they can be had."""
+        evaluation: EvalResult | None = None
+        try:
+            predictor = Predictor.load([self.run], options=options)
+            evaluation = self._stored(predictor) or self._evaluate(predictor)
+            return evaluation, self._telling_cases(predictor, evaluation)
+        except LunetError as error:
+            if self.data is not None and evaluation is None:
+                raise
+            self._miss("there are no results of cases" if evaluation is None else "the cases have no pictures", error)
+            return evaluation, ()
+
+    def text(self, name: str) -> str:
+        """A file of the run; empty where there is none."""
+        try:
+            return (self.run / name).read_text(encoding="utf-8")
+        except FileNotFoundError:
+            return ""
+        except (OSError, UnicodeDecodeError) as error:
+            self._miss("a file of the run", DataError(f"{self.run / name}: cannot be read ({error})"))
+            return ""
+
+    def values(self, name: str) -> dict[str, Any]:
+        """A JSON file of the run; empty where there is none."""
+        try:
+            values = json.loads(self.text(name) or "{}")
+        except ValueError as error:
+            self._miss("a file of the run", DataError(f"{self.run / name}: no valid JSON ({error})"))
+            return {}
+        return values if isinstance(values, dict) else {}
+
+    def _miss(self, what: str, error: LunetError) -> None:
+        self.cautions.append(f"{what}: {error.message}")
+        self.on_event(Caution(self.cautions[-1] + (f" ({error.hint})" if error.hint else "")))
+
+    def _stored(self, predictor: Predictor) -> EvalResult | None:
+        """What `lunet eval` has left, if it was of this checkpoint and these data, and is whole."""
+        try:
+            found = read_evaluation(evaluation_folder(predictor, self.data, self.split))
+        except DataError:
+            return None
+        root = (found.facts.get("data") or {}).get("root")
+        is_same_data = self.data is None or (root is not None and Path(root).resolve() == self.data.resolve())
+        if (found.facts.get("model") or {}).get("sha256") != [sha256_of(predictor.models[0].path)] or not is_same_data:
+            return None
+        self.on_event(Notice(f"results of cases: {found.folder}, of lunet eval"))
+        return found
+
+    def _evaluate(self, predictor: Predictor) -> EvalResult:
+        options = EvaluationOptions()
+        result = evaluate_model(
+            predictor, data=self.data, split=self.split, options=options, write=False, on_event=self.on_event
+        )
+        if not result.scores:
+            raise DataError("no case could be evaluated")
+        try:
+            write_evaluation(result, options.metrics)
+        except OutputError as error:
+            self._miss("the results could not be kept for the next time", error)
+        return result
+
+    def _telling_cases(self, predictor: Predictor, evaluation: EvalResult) -> tuple[ReportCase, ...]:
+        views = CaseViews(predictor, data=self.data, split=self.split)
+        order = worst_first(evaluation.scores)
+        roles = {len(order) // 2: "median", len(order) - 1: "best", 0: "worst"}  # Of few cases, one has several.
+        return tuple(
+            ReportCase(roles[place], *crop(views.load(order[place], self.on_event))) for place in sorted(roles)
+        )
+
+
+def crop(volume: LabeledVolume) -> tuple[LabeledVolume, tuple[int, int, int], tuple[int, int, int]]:
+    """The part of a volume around its labels, thinned out where it is still large, along its finest axes first.
 
     Returns:
-        The part, the index of its first voxel along z, y and x, and how many voxels one of its voxels stands for.
+        The part, the index of its first voxel along z, y and x, and how many voxels of each axis one of it stands for.
     """
     found = np.zeros(volume.image.shape, dtype=bool)
     for labels in (volume.reference, volume.prediction):
@@ -97,10 +171,12 @@ def crop(volume: LabeledVolume) -> tuple[LabeledVolume, tuple[int, int, int], in
             margin = int(np.ceil(_MARGIN_MM / spacing_mm))
             first[axis] = max(0, int(filled[0]) - margin)
             stop[axis] = min(stop[axis], int(filled[-1]) + margin + 1)
-    size = np.prod(np.subtract(stop, first), dtype=float)
-    step = max(1, int(np.ceil((size / _MOST_VOXELS) ** (1 / 3))))
-    where = tuple(slice(low, high, step) for low, high in zip(first, stop, strict=True))
-    z, y, x = (spacing_mm * step for spacing_mm in volume.spacing_mm)
+    steps = [1, 1, 1]
+    while math.prod(-(-(stop[i] - first[i]) // steps[i]) for i in range(3)) > _MOST_VOXELS:
+        long = [axis for axis in range(3) if stop[axis] - first[axis] > steps[axis]]
+        steps[min(long, key=lambda axis: volume.spacing_mm[axis] * steps[axis])] += 1
+    where = tuple(slice(low, high, step) for low, high, step in zip(first, stop, steps, strict=True))
+    z, y, x = (spacing_mm * step for spacing_mm, step in zip(volume.spacing_mm, steps, strict=True))
     part = replace(
         volume,
         image=volume.image[where],
@@ -108,38 +184,7 @@ def crop(volume: LabeledVolume) -> tuple[LabeledVolume, tuple[int, int, int], in
         reference=None if volume.reference is None else volume.reference[where],
         prediction=None if volume.prediction is None else volume.prediction[where],
     )
-    return part, (first[0], first[1], first[2]), step
-
-
-def _evaluate(
-    predictor: Predictor, run: Path, data: Path | None, split: SplitName | None, on_event: Callable[[Event], None]
-) -> EvalResult:
-    folder = run / "eval" / (split or "val")
-    table, checkpoint = folder / TABLE, predictor.models[0].path
-    if data is None and table.is_file() and table.stat().st_mtime >= checkpoint.stat().st_mtime:
-        on_event(Notice(f"results of cases: {folder}, of lunet eval"))
-        return read_evaluation(folder)
-    result = evaluate_model(predictor, data=data, split=split, options=EvaluationOptions(), on_event=on_event)
-    if not result.scores:
-        raise DataError("no case could be evaluated")
-    return result
-
-
-def _telling_cases(
-    predictor: Predictor,
-    evaluation: EvalResult,
-    data: Path | None,
-    split: SplitName | None,
-    on_event: Callable[[Event], None],
-) -> tuple[ReportCase, ...]:
-    views = CaseViews(predictor, data=data, split=split)
-    order = worst_first(evaluation.scores)
-    roles = {len(order) // 2: "median", len(order) - 1: "best", 0: "worst"}  # Of few cases, one has several.
-    cases = []
-    for place in sorted(roles):
-        part, first, step = crop(views.load(order[place], on_event))
-        cases.append(ReportCase(roles[place], part, first, step))
-    return tuple(cases)
+    return part, (first[0], first[1], first[2]), (steps[0], steps[1], steps[2])
 
 
 def worst_first(scores: Sequence[CaseScore]) -> list[str]:
@@ -160,21 +205,3 @@ def _commands(run: Path, data: Path | None, split: SplitName | None) -> tuple[tu
         ("look at a case", shlex.join(["lunet", "viz", "slices", str(run), *where, "--interactive"])),
         ("make this page", shlex.join(["lunet", "report", str(run), *where])),
     )
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        return ""
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: cannot be read ({error})") from None
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    text = _read(path)
-    try:
-        values = json.loads(text or "{}")
-    except ValueError as error:
-        raise DataError(f"{path}: no valid JSON ({error})") from None
-    return values if isinstance(values, dict) else {}

@@ -7,9 +7,11 @@ import statistics
 from dataclasses import asdict, replace
 
 import numpy as np
+import SimpleITK as sitk  # noqa: N813
 import torch
 
 from lunet_cli.config.run import RunConfig
+from lunet_cli.engine.data.volume import Geometry
 from lunet_cli.engine.evaluation.files import without_nan
 from lunet_cli.engine.evaluation.scores import score_label
 from lunet_cli.engine.evaluation.summary import summarize
@@ -19,6 +21,7 @@ from lunet_cli.engine.run_folder import RunFolder
 from lunet_cli.engine.runtimes.timing import time_passes_ms
 from lunet_cli.engine.training.loop import Machinery, predict_cases
 from lunet_cli.engine.training.setup import Setup
+from lunet_cli.engine.viewing.volumes import along_patient
 from lunet_cli.results.evaluation import CaseScore
 from lunet_cli.results.training import TrainResult
 from lunet_cli.results.views import LabeledVolume, Slice, paint_masks
@@ -60,16 +63,20 @@ def assess(
 
 
 def _picture(index: int, prediction: np.ndarray, reference: np.ndarray, setup: Setup, axis: int) -> Slice:
-    """The slice with most reference, of masks (regions, D, H, W) on the network's grid."""
-    prepared = setup.val[index]
+    """The slice with most reference, of masks (regions, D, H, W) on the network's grid, turned along the patient."""
+    prepared, orientation = setup.val[index], setup.card.preprocessing.orientation
+    depth, height, width = reference.shape[1:]
+    # Where the axes are as they were stored, they stay so.
+    direction = sitk.DICOMOrientImageFilter.GetDirectionCosinesFromOrientation(orientation or "LPS")
+    grid = along_patient(Geometry((depth, height, width), prepared.spacing_mm, (0.0, 0.0, 0.0), direction))
     volume = LabeledVolume(
         setup.val.cases[index].case_id,
-        prepared.image[0],
-        prepared.spacing_mm,
+        grid.orient(np.asarray(prepared.image[0])),
+        grid.oriented_spacing_mm,
         tuple(setup.card.labels.names),
-        paint_masks(reference, reference.shape[1:]),
-        paint_masks(prediction, prediction.shape[1:]),
-        knows_sides=setup.card.preprocessing.orientation == "LPS",
+        grid.orient(paint_masks(reference, reference.shape[1:])),
+        grid.orient(paint_masks(prediction, prediction.shape[1:])),
+        knows_sides=orientation is not None,
     )
     return volume.cut(axis, volume.best_position(axis))
 

@@ -11,7 +11,7 @@ import SimpleITK as sitk  # noqa: N813
 
 from lunet_cli.config.presets import closest
 from lunet_cli.engine.evaluation import overlap
-from lunet_cli.engine.inference.labelled_cases import SplitName, scheme_of, segment_case, select_cases
+from lunet_cli.engine.inference.labelled_cases import SplitName, recorded_split, scheme_of, segment_case, select_cases
 from lunet_cli.engine.inference.predictor import Predictor
 from lunet_cli.engine.viewing.volumes import along_patient
 from lunet_cli.errors import ConfigError, DataError
@@ -64,6 +64,12 @@ class CaseViews:
         if name not in self._cases:
             more = len(self._cases) - _MOST_NAMES
             listed = ", ".join(self.names[:_MOST_NAMES]) + (f" and {more} more" if more > 0 else "")
+            sides = recorded_split(self._predictor.models[0])
+            side = next((side for side, names in sides.items() if name in names), None)
+            if side is not None:
+                raise ConfigError(
+                    f"--case {name}: is none of the {self.origin}", hint=f"It is there with --split {side}"
+                )
             raise ConfigError(
                 f"--case {name}: is none of the {self.origin}. {closest(name, self.names)}".rstrip(),
                 hint=f"There are {listed}. Other cases: --split all, or --data FOLDER.",

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import csv
+import json
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from lunet_cli.engine.run_folder import RunFolder
+from lunet_cli.engine.run_folder import HISTORY, RunFolder, names_of
 from lunet_cli.errors import DataError
 from lunet_cli.results.views import ChannelCourse, TrainingCourse
 
@@ -22,22 +24,40 @@ def read_course(run: Path) -> TrainingCourse:
     """
     folder = RunFolder(run)
     records = folder.read_history()
-    history, summary = run / "history.csv", run / "summary.json"
-    is_finished = summary.exists() and summary.stat().st_mtime >= history.stat().st_mtime
-    return TrainingCourse(run.resolve().name, tuple(records), is_finished)
+    return TrainingCourse(run.resolve().name, tuple(records), _has_ended(run, len(records)))
+
+
+def _has_ended(run: Path, num_epochs: int) -> bool:
+    """Whether the training has written its end, and was not resumed for more epochs since."""
+    try:
+        return bool(json.loads((run / "summary.json").read_text(encoding="utf-8"))["num_epochs"] == num_epochs)
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def seconds_since_epoch(run: Path) -> float:
+    """How long ago the last epoch of a run was written."""
+    return max(0.0, time.time() - (run / HISTORY).stat().st_mtime)
+
+
+def without_epochs(runs: Sequence[Path]) -> dict[Path, str]:
+    """The runs that have no epoch yet, or none that can be read, each with the reason."""
+    found = {}
+    for run in runs:
+        try:
+            read_course(run)
+        except DataError as error:
+            found[run] = error.message
+    return found
 
 
 def read_courses(runs: Sequence[Path]) -> list[TrainingCourse]:
-    """Read several; runs of the same name are called by their whole paths.
+    """Read several, under names that differ.
 
     Raises:
         DataError: A folder has no history.
     """
-    courses = [read_course(run) for run in runs]
-    names = [course.name for course in courses]
-    if len(set(names)) == len(names):
-        return courses
-    return [replace(course, name=str(run)) for course, run in zip(courses, runs, strict=True)]
+    return [replace(read_course(run), name=name) for run, name in zip(runs, names_of(runs), strict=True)]
 
 
 def read_channels(run: Path) -> ChannelCourse:
@@ -50,9 +70,14 @@ def read_channels(run: Path) -> ChannelCourse:
     try:
         with path.open(newline="", encoding="utf-8") as file:
             header, *rows = [row for row in csv.reader(file) if row]
-        steps = tuple(int(row[0]) for row in rows)
+        odd = next((value for row in rows for value in row if not value.isdecimal()), None)
+        if odd is not None:
+            raise ValueError(f"'{odd}' is no number of channels")
         columns = list(zip(*[[int(value) for value in row] for row in rows], strict=True))
+        steps = columns[0]
         layers = dict(zip(header[1:], columns[1:], strict=True))
+        if len(layers) < len(header) - 1 or any(min(values) < 1 for values in layers.values()):
+            raise ValueError("a layer is there twice, or has no channel")
     except (FileNotFoundError, NotADirectoryError):
         what = "is no run folder" if run.is_file() else "there is no such folder"
         what = f"was not pruned: it has no {CHANNELS}" if run.is_dir() else what

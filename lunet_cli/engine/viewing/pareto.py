@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from lunet_cli.config.metrics import METRICS, MetricName
 from lunet_cli.engine.evaluation.compare import compare
 from lunet_cli.engine.evaluation.fronts import on_front
+from lunet_cli.engine.viewing.saved import SavedBench, SavedComparison, SavedRow, SavedRun, read_saved
 from lunet_cli.errors import ConfigError, DataError
 from lunet_cli.results.views import CostName, Pareto, ParetoPoint
 
-COSTS: dict[CostName, str] = {
-    "parameters": "parameters",
-    "flops": "FLOPs of the convolutions, 64 x 64 x 64 voxels",
-    "latency": "median latency in ms",
-}
+_COSTS = {"parameters": "parameters", "flops": "FLOPs of the convolutions, 64 x 64 x 64 voxels"}
 
 
 @dataclass(frozen=True)
@@ -31,7 +26,11 @@ class _Network:
 
 
 def pareto(
-    sources: Sequence[Path], *, cost: CostName = "parameters", metric: MetricName = "dice", split: str = "val"
+    sources: Sequence[Path],
+    *,
+    cost: CostName = "parameters",
+    metric: MetricName | None = None,
+    split: str | None = None,
 ) -> Pareto:
     """Put networks beside each other.
 
@@ -39,111 +38,126 @@ def pareto(
         sources: Evaluated run folders; files of `lunet compare --json`; files of `lunet bench --save`, whose rows give
             the runs of the same path or preset their latency.
         cost: What quality is drawn against.
-        metric: What quality is, for run folders.
-        split: Which evaluation of a run folder is meant.
+        metric: What quality is; None takes that of the files, or Dice.
+        split: Which evaluation of the run folders is meant; None takes `val`.
 
     Raises:
         DataError: A source cannot be read, or fewer than two networks have that cost.
-        ConfigError: The sources do not fit together.
+        ConfigError: The sources do not fit together, or an option does not concern them.
     """
     runs = [path for path in sources if path.suffix != ".json"]
-    documents = [(path, _read(path)) for path in sources if path.suffix == ".json"]
-    measured = [(path, values) for path, values in documents if str(values.get("format", "")).startswith("lunet bench")]
-    compared = [(path, values) for path, values in documents if (path, values) not in measured]
-    networks, quality = _of_documents(compared)
-    if len(runs) == 1 and not networks:
+    saved = {path: read_saved(path) for path in sources if path.suffix == ".json"}
+    comparisons = {path: file for path, file in saved.items() if isinstance(file, SavedComparison)}
+    benches = {path: file for path, file in saved.items() if isinstance(file, SavedBench)}
+    if benches and cost != "latency":
+        raise ConfigError(f"{next(iter(benches))}: holds latencies", hint="To draw them: --cost latency")
+    if split is not None and not runs:
+        raise ConfigError("--split: goes with run folders, and there is none")
+    quality = _common_metric(comparisons, metric)
+    networks = [_saved_network(run) for file in comparisons.values() for run in file.runs]
+    networks += _of_runs(runs, quality, split or "val", is_alone=not networks)
+    _require_different(networks)
+    label = _COSTS.get(cost, "")
+    if cost == "latency":
+        rows = [row for file in benches.values() for row in file.rows if row.mode == "forward"]
+        networks = _with_latency(networks, runs, rows)
+        label = f"median latency in ms{_circumstances(rows)}"
+    return _draw(networks, cost, label, quality)
+
+
+def _common_metric(comparisons: dict[Path, SavedComparison], wanted: MetricName | None) -> MetricName:
+    for path, file in comparisons.items():
+        if wanted is not None and file.metric != wanted:
+            raise ConfigError(f"{path}: holds {file.metric}, and not {wanted}", hint=f"lunet compare --metric {wanted}")
+        wanted = file.metric
+    return wanted or "dice"
+
+
+def _saved_network(run: SavedRun) -> _Network:
+    value = math.nan if run.value is None else run.value
+    return _Network(run.run, run.architecture, value, {"parameters": run.parameters, "flops": run.flops})
+
+
+def _of_runs(runs: Sequence[Path], metric: MetricName, split: str, *, is_alone: bool) -> list[_Network]:
+    if len(runs) == 1 and is_alone and not runs[0].is_dir():
+        raise DataError(f"{runs[0]}: there is no such folder", hint="Name evaluated run folders, or .json files.")
+    if len(runs) == 1 and is_alone:
         raise ConfigError(f"{runs[0]}: alone makes no front", hint="Name two evaluated runs or more.")
-    if runs:
-        result = compare(runs, metric=metric, split=split)
-        if quality and quality != result.metric:
-            raise ConfigError(f"--metric {metric}: {compared[0][0]} holds {quality}")
-        quality = result.metric
-        networks += [
-            _Network(run.run, run.architecture, run.value, {"parameters": run.parameters, "flops": run.flops})
-            for run in result.runs
-        ]
-    for path, values in measured:
-        networks = _with_latency(networks, runs, path, values)
-    networks = [network for network in networks if not math.isnan(network.quality)]
-    costs = [network.costs.get(cost) for network in networks]
-    if len(costs) - costs.count(None) < 2:
+    if not runs:
+        return []
+    return [
+        _Network(run.run, run.architecture, run.value, {"parameters": run.parameters, "flops": run.flops})
+        for run in compare(runs, metric=metric, split=split).runs
+    ]
+
+
+def _require_different(networks: Sequence[_Network]) -> None:
+    names = [network.name for network in networks]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise ConfigError(f"{twice}: is there twice", hint="Name each run once, as a folder or in a file.")
+
+
+def _with_latency(networks: Sequence[_Network], runs: Sequence[Path], rows: Sequence[SavedRow]) -> list[_Network]:
+    """Give each network its fastest row: of its own checkpoint, or else of its preset."""
+    for what, different in (
+        ("sizes", {row.input_shape for row in rows}),
+        ("devices", {row.device for row in rows}),
+        ("numbers of threads", {row.num_threads for row in rows}),
+    ):
+        if len(different) > 1:
+            raise ConfigError(
+                f"latencies of {len(different)} {what} ({', '.join(map(str, sorted(different)))}) cannot be compared",
+                hint="Measure alike: lunet bench RUN RUN --size 64 --device cpu --threads 2 --save FILE",
+            )
+    places = {run.resolve().name: run.resolve() for run in runs} | {str(run): run.resolve() for run in runs}
+
+    def latency(network: _Network) -> float | None:
+        place = places.get(network.name)
+        own = [row for row in rows if row.source and place and row.source.resolve().parent == place]
+        fitting = own or [row for row in rows if row.arch == network.architecture]
+        return min((row.latency_ms.median for row in fitting), default=None)
+
+    return [replace(one, costs=one.costs | {"latency": latency(one)}) for one in networks]
+
+
+def _circumstances(rows: Sequence[SavedRow]) -> str:
+    """What all rows were measured on, in words."""
+    if not rows:
+        return ""
+    batch, _, *size = rows[0].input_shape
+    threads = "1 thread" if rows[0].num_threads == 1 else f"{rows[0].num_threads} threads"
+    where = f"{rows[0].device}, {threads}" if rows[0].device == "cpu" else rows[0].device
+    return f", {'' if batch == 1 else f'{batch} x '}{' x '.join(map(str, size))} voxels on {where}"
+
+
+def _draw(networks: Sequence[_Network], cost: CostName, label: str, metric: MetricName) -> Pareto:
+    facts = METRICS[metric]
+    known = [one for one in networks if one.costs.get(cost) is not None and not math.isnan(one.quality)]
+    if not networks:
+        raise ConfigError("no networks are named, only latencies", hint="Name the evaluated runs too.")
+    if len(known) < 2:
         hints = {"latency": "Measure them: lunet bench RUN RUN --save bench.json, and name that file too."}
         raise DataError(
-            f"{len(costs) - costs.count(None)} of {len(costs)} networks have a known {cost}; it takes two",
+            f"{len(known)} of {len(networks)} networks have a known {cost} and a defined {facts.short}; it takes two",
             hint=hints.get(cost, "Name evaluated run folders (lunet eval RUN), or a file of lunet compare --json."),
         )
-    better = METRICS[quality].better  # type: ignore[index]  # one of its keys
-    fronts = on_front([network.quality for network in networks], costs, better)
+    costs = [float(one.costs[cost] or 0) for one in known]
+    fronts = on_front([one.quality for one in known], costs, facts.better)
+    is_signed = facts.better == "zero"
     points = [
-        ParetoPoint(network.name, network.quality, float(value), is_best)
-        for network, value, is_best in zip(networks, costs, fronts, strict=True)
-        if value is not None
+        ParetoPoint(one.name, abs(one.quality) if is_signed else one.quality, value, is_best)
+        for one, value, is_best in zip(known, costs, fronts, strict=True)
     ]
-    short = METRICS[quality].short  # type: ignore[index]
-    label = f"mean {short}{f' in {METRICS[quality].unit}' if METRICS[quality].unit else ''}"  # type: ignore[index]
-    return Pareto(label, COSTS[cost], tuple(sorted(points, key=lambda point: point.cost)), better == "higher")
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
-    except ValueError as error:
-        raise DataError(f"{path}: no valid JSON ({error})") from None
-    if not isinstance(values, dict) or not ({"runs", "metric"} <= values.keys() or "format" in values):
-        raise DataError(
-            f"{path}: holds no networks to draw",
-            hint="It takes a file of lunet compare --json > FILE, or of lunet bench --save FILE.",
-        )
-    return values
-
-
-def _of_documents(documents: Sequence[tuple[Path, dict[str, Any]]]) -> tuple[list[_Network], str]:
-    """The networks of `lunet compare --json`, and their metric; empty without a document."""
-    networks: list[_Network] = []
-    metric = ""
-    for path, values in documents:
-        try:
-            if metric and values["metric"] != metric:
-                raise ConfigError(f"{path}: holds {values['metric']}, and {documents[0][0]} {metric}")
-            metric = str(values["metric"])
-            if metric not in METRICS:
-                raise DataError(f"{path}: knows a metric {metric}, which this lunet does not")
-            networks += [
-                _Network(
-                    str(run["run"]),
-                    str(run["architecture"]),
-                    math.nan if run["value"] is None else float(run["value"]),
-                    {"parameters": run["parameters"], "flops": run["flops"]},
-                )
-                for run in values["runs"]
-            ]
-        except (KeyError, TypeError, ValueError) as error:
-            raise DataError(f"{path}: is no file of lunet compare --json ({error!r})") from None
-    return networks, metric
-
-
-def _with_latency(
-    networks: Sequence[_Network], runs: Sequence[Path], path: Path, values: dict[str, Any]
-) -> list[_Network]:
-    """Give each network its fastest row: of its own checkpoint, or else of its preset."""
-    places = {run.resolve().name: run.resolve() for run in runs} | {str(run): run.resolve() for run in runs}
-    try:
-        rows = list(values["rows"])
-        shapes = {tuple(row["input_shape"]) for row in rows}
-        if len(shapes) > 1:
-            raise ConfigError(
-                f"{path}: holds rows of {len(shapes)} sizes, which cannot be compared",
-                hint="Measure one size: lunet bench RUN RUN --size 64 --save FILE.",
-            )
-
-        def latency(network: _Network) -> float | None:
-            place = places.get(network.name)
-            own = [row for row in rows if row["source"] and place and Path(row["source"]).resolve().parent == place]
-            fitting = own or [row for row in rows if row["arch"] == network.architecture]
-            return min((float(row["latency_ms"]["median"]) for row in fitting), default=None)
-
-        return [replace(one, costs=one.costs | {"latency": latency(one)}) for one in networks]
-    except (KeyError, TypeError, ValueError) as error:
-        raise DataError(f"{path}: is no file of lunet bench --save ({error!r})") from None
+    unit = f" in {facts.unit}" if facts.unit else ""
+    return Pareto(
+        quality=f"|mean {facts.short}|{unit}" if is_signed else f"mean {facts.short}{unit}",
+        cost=label,
+        points=tuple(sorted(points, key=lambda point: point.cost)),
+        higher_is_better=facts.better == "higher",
+        left_out=tuple(
+            f"{one.name}: {f'no {facts.short}' if math.isnan(one.quality) else f'no known {cost}'}"
+            for one in networks
+            if one not in known
+        ),
+    )

@@ -94,4 +94,4 @@ def _read_labels(label: Path, image: Path, geometry: Geometry) -> tuple[tuple[st
     known = find_labels(label.parent, image.parent) or {}
     names = {value: name for name, of_label in known.items() if len(of_label) == 1 for value in of_label}
     masks = (values == value for value in found)
-    return tuple(names.get(value, str(value)) for value in found), paint_masks(masks, values.shape)
+    return tuple(names.get(value, f"label {value}") for value in found), paint_masks(masks, values.shape)

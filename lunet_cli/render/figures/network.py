@@ -11,7 +11,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import EngFormatter, MaxNLocator
 
 from lunet_cli.render.figures.style import FULL_WIDTH, new_figure, styled, unit
-from lunet_cli.render.networks import Drawing, room, width_per_channel
+from lunet_cli.render.networks import Drawing, compared, room, width_per_channel
 from lunet_cli.render.palette import label_colors
 
 _ROW = 0.42  # inches per level
@@ -41,10 +41,17 @@ def networks_figure(drawings: Sequence[Drawing]) -> Figure:
             axes.set_xlim(0, most[key] * 1.35)
             axes.xaxis.set_major_locator(MaxNLocator(4))
             axes.xaxis.set_major_formatter(EngFormatter())
-            axes.set_ylim(len(values) - 0.5, -0.5)
+            axes.set_ylim(*_limits(drawing))
             axes.set_yticks([])
             axes.set_xlabel(labels[key])
+    if len(drawings) == 2:
+        figure.supxlabel(compared(*drawings), fontsize=8)
     return figure
+
+
+def _limits(drawing: Drawing) -> tuple[float, float]:
+    """From below the deepest level to above the headings of the first, so that bars stand beside their levels."""
+    return len(drawing.levels) - 0.5, -0.9
 
 
 def _draw_blocks(axes: Axes, drawing: Drawing, width_of_channel: float) -> None:
@@ -64,17 +71,17 @@ def _draw_blocks(axes: Axes, drawing: Drawing, width_of_channel: float) -> None:
             )
         for centre in centres:
             axes.add_patch(Rectangle((centre - width / 2, index - _HEIGHT / 2), width, _HEIGHT, color=color))
-        axes.text(-0.04, index, f"{level.edge}$^3$", ha="right", va="center", fontsize=6)
+        axes.text(-0.04, index, f"{level.edge}³", ha="right", va="center", fontsize=6)
         axes.text(1.04, index, f"{level.channels}", ha="left", va="center", fontsize=6)
     axes.text(-0.04, -0.75, "voxels", ha="right", fontsize=6, color="0.4")
     axes.text(1.04, -0.75, "channels", ha="left", fontsize=6, color="0.4")
     axes.set_xlim(-0.2, 1.2)
-    axes.set_ylim(len(drawing.levels) - 0.4, -0.9)
+    axes.set_ylim(*_limits(drawing))
     axes.axis("off")
     million = drawing.parameters >= 1_000_000
     short = f"{drawing.parameters / 1e6:.2f} M" if million else f"{drawing.parameters:,}"
     axes.set_title(
-        f"{drawing.name}\n{short} parameters, {drawing.flops / 1e9:.2f} GFLOP at {drawing.levels[0].edge}$^3$",
+        f"{drawing.name}\n{short} parameters, {drawing.flops / 1e9:.2f} GFLOP at {drawing.levels[0].edge}³",
         loc="left",
         fontsize=8,
     )

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import EngFormatter
 from matplotlib.transforms import Bbox, BboxBase
 
-from lunet_cli.render.figures.style import FULL_WIDTH, new_figure, styled, unit
+from lunet_cli.render.figures.style import FULL_WIDTH, log_axis, new_figure, styled, unit
 from lunet_cli.render.palette import label_colors
 from lunet_cli.results.views import Pareto, ParetoPoint
 
@@ -25,35 +25,20 @@ def pareto_figure(pareto: Pareto) -> Figure:
     axes = figure.add_subplot(1, 1, 1)
     usual, special = (unit(color) for color in label_colors(2))
     front = [point for point in pareto.points if point.on_front]
-    axes.step(
-        [point.cost for point in front],
-        [point.quality for point in front],
-        where="post",
-        color=special,
-        linewidth=1,
-        label="front: no other is as good at a lower cost",
-    )
-    for point in pareto.points:
-        axes.plot(
-            point.cost,
-            point.quality,
-            "o" if point.on_front else "s",
-            color=special if point.on_front else usual,
-            markeredgecolor="black",
-            markersize=6,
-        )
-    axes.set_xscale("log")
-    costs = [point.cost for point in pareto.points]
-    axes.xaxis.set_major_formatter(EngFormatter())
-    if max(costs) < 10 * min(costs):
-        axes.xaxis.set_minor_locator(LogLocator(subs=(2, 3, 5, 7)))
-        axes.xaxis.set_minor_formatter(EngFormatter())
-    else:
-        axes.xaxis.set_minor_formatter(NullFormatter())
+    beaten = [point for point in pareto.points if not point.on_front]
+    axes.step([p.cost for p in front], [p.quality for p in front], where="post", color=special, linewidth=1)
+    for points, marker, color, label in (
+        (front, "o", special, "front: no other is as good at a lower cost"),
+        (beaten, "s", usual, "beaten by another"),
+    ):
+        if points:
+            places = [point.cost for point in points], [point.quality for point in points]
+            axes.plot(*places, marker, color=color, markeredgecolor="black", markersize=6, label=label)
     axes.margins(x=0.2, y=0.15)
+    log_axis(axes, "x", EngFormatter())
     if not pareto.higher_is_better:
         axes.invert_yaxis()
-    axes.set(xlabel=pareto.cost, ylabel=pareto.quality)
+    axes.set(xlabel=pareto.cost, ylabel=pareto.quality + ("" if pareto.higher_is_better else " (lower is better)"))
     legend = axes.legend(fontsize=7, loc="lower right")
     figure.draw_without_rendering()  # which finds the place of everything
     taken: list[BboxBase] = [legend.get_window_extent()]

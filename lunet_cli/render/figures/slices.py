@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,36 +14,31 @@ from matplotlib.patches import Patch
 from matplotlib.patheffects import withStroke
 
 from lunet_cli.render.figures.style import FULL_WIDTH, new_figure, styled, unit
-from lunet_cli.render.palette import CONFUSED_COLOR, INVENTED_COLOR, MISSED_COLOR, RGB, label_colors
-from lunet_cli.results.views import AXES, CONFUSED, INVENTED, MISSED, Slice
+from lunet_cli.render.palette import ERRORS, LABEL_OPACITY, REFERENCE_COLOR, RGB, label_colors
+from lunet_cli.results.views import Slice
 
-_ERRORS = {
-    MISSED: ("missed", MISSED_COLOR),
-    INVENTED: ("invented", INVENTED_COLOR),
-    CONFUSED: ("other label", CONFUSED_COLOR),
-}
-# The patient's side at the left, right, top and bottom of each axis; true of volumes in LPS.
-_SIDES = (("R", "L", "A", "P"), ("R", "L", "S", "I"), ("A", "P", "S", "I"))
 _MONTAGE_COLUMNS = 4
 _LEGEND_HEIGHT = 0.25
+_AROUND = 0.75  # inches above and below a row, for titles and ticks
 _LEGEND_COLUMNS = 6
+_FLAT = 0.25  # height by width
 _PARTS = 4  # of a voxel, along each edge
-_CONTOUR_COLOR: RGB = (90, 200, 90)
 _SHADED = {"facecolor": (0, 0, 0, 0.5), "edgecolor": "none", "pad": 0.8}  # behind white words on a white image
 
 
 @styled
 def slices_figure(cuts: Sequence[Slice]) -> Figure:
     """A row per slice: the image, the reference, the prediction, and where they differ."""
-    columns = len(_panels(cuts[0]))
+    columns = len(cuts[0].panels)
     width = FULL_WIDTH / 4 * columns
-    heights = [FULL_WIDTH / 4 * _ratio(cut) + 0.45 for cut in cuts]
+    heights = [FULL_WIDTH / 4 * _ratio(cut) + _AROUND for cut in cuts]
     figure = new_figure(width, sum(heights) + _LEGEND_HEIGHT * legend_rows(cuts[0].labels))
-    for row, cut in enumerate(cuts):
-        for column, title in enumerate(_panels(cut)):
-            axes = figure.add_subplot(len(cuts), columns, row * columns + column + 1)
-            draw_on(axes, cut, title, with_ticks=column == 0)
-            axes.set_title(f"{cut.caption}\n{title}" if column == 0 else title, loc="left", fontsize=7)
+    rows: Any = figure.subfigures(len(cuts), 1, height_ratios=heights, squeeze=False)
+    for cut, row in zip(cuts, rows[:, 0], strict=True):
+        row.suptitle(cut.heading, x=0.01, ha="left", fontsize=8)
+        for title, axes in zip(cut.panels, row.subplots(1, columns, squeeze=False)[0], strict=True):
+            draw_on(axes, cut, title, with_ticks=title == "image")
+            axes.set_title(title, loc="left", fontsize=7)
     add_legend(figure, cuts[0].labels, with_errors=cuts[0].errors() is not None)
     return figure
 
@@ -55,14 +51,14 @@ def montage_figure(cuts: Sequence[Slice]) -> Figure:
     size = FULL_WIDTH / _MONTAGE_COLUMNS
     figure = new_figure(size * columns, rows * (size * _ratio(cuts[0]) + 0.3) + _LEGEND_HEIGHT * 2)
     first = {cut.name: cut.position for cut in reversed(cuts)}
-    figure.suptitle(f"{AXES[cuts[0].axis]} slices", fontsize=8)
+    figure.suptitle(f"{cuts[0].axis_name} slices", fontsize=8)
     for place, cut in enumerate(cuts, start=1):
         axes = figure.add_subplot(rows, columns, place)
         draw_on(axes, cut, "montage", with_ticks=False)
         if place == 1:
             _add_scale_bar(axes, cut)
         axes.set_title(
-            f"{cut.name} {cut.position}" if cut.position == first[cut.name] else str(cut.position),
+            f"{cut.name}, slice {cut.position}" if cut.position == first[cut.name] else str(cut.position),
             loc="left",
             fontsize=7,
         )
@@ -80,7 +76,7 @@ def draw_on(axes: Axes, cut: Slice, panel: str, *, with_ticks: bool) -> None:
     if panel in ("reference", "prediction"):
         values = cut.reference if panel == "reference" else cut.prediction
         assert values is not None
-        _fill(axes, values, dict(enumerate(colors, start=1)), extent, 0.35)
+        _fill(axes, values, dict(enumerate(colors, start=1)), extent, LABEL_OPACITY)
         _contour(axes, cut, values, colors)
     elif panel == "montage":
         for values, style in ((cut.reference, "-"), (cut.prediction, "--" if cut.reference is not None else "-")):
@@ -90,8 +86,8 @@ def draw_on(axes: Axes, cut: Slice, panel: str, *, with_ticks: bool) -> None:
         errors = cut.errors()
         assert errors is not None
         assert cut.reference is not None
-        _fill(axes, errors, {value: color for value, (_, color) in _ERRORS.items()}, extent, 0.9)
-        _contour(axes, cut, (cut.reference > 0).astype(np.uint8), [_CONTOUR_COLOR])
+        _fill(axes, errors, {value: one.color for value, one in ERRORS.items()}, extent, 0.9)
+        _contour(axes, cut, (cut.reference > 0).astype(np.uint8), [REFERENCE_COLOR])
     _finish(axes, cut, with_ticks=with_ticks)
 
 
@@ -103,8 +99,8 @@ def add_legend(
         Patch(color=unit(color), label=name) for name, color in zip(labels, label_colors(len(labels)), strict=True)
     ]
     if with_errors:
-        handles += [Patch(color=unit(color), label=name) for name, color in _ERRORS.values()]
-        handles.append(Line2D([], [], color=unit(_CONTOUR_COLOR), label="reference"))
+        handles += [Patch(color=unit(one.color), label=one.name) for one in ERRORS.values()]
+        handles.append(Line2D([], [], color=unit(REFERENCE_COLOR), label="reference"))
     if with_lines:
         handles.append(Line2D([], [], color="black", linestyle="-", label="reference"))
         handles.append(Line2D([], [], color="black", linestyle="--", label="prediction"))
@@ -127,13 +123,6 @@ def _add_scale_bar(axes: Axes, cut: Slice) -> None:
 def legend_rows(labels: Sequence[str]) -> int:
     """Rows that a legend takes, with four entries for errors."""
     return -(-(len(labels) + 4) // _LEGEND_COLUMNS)
-
-
-def _panels(cut: Slice) -> list[str]:
-    panels = ["image"]
-    panels += ["reference"] if cut.reference is not None else []
-    panels += ["prediction"] if cut.prediction is not None else []
-    return [*panels, *(["error"] if cut.errors() is not None else [])]
 
 
 def _ratio(cut: Slice) -> float:
@@ -187,9 +176,11 @@ def _finish(axes: Axes, cut: Slice, *, with_ticks: bool) -> None:
     else:
         axes.set_xticks([])
         axes.set_yticks([])
-    if not cut.knows_sides:
+    if cut.sides is None:
         return
-    for text, x, y in zip(_SIDES[cut.axis], (0.02, 0.98, 0.5, 0.5), (0.5, 0.5, 0.98, 0.02), strict=True):
+    across, along = cut.sides[:2], cut.sides[2:] if _ratio(cut) > _FLAT else ()  # Above each other, they need room.
+    places = ((0.02, 0.5), (0.98, 0.5), (0.5, 0.98), (0.5, 0.02))
+    for text, (x, y) in zip((*across, *along), places, strict=False):
         axes.text(
             x,
             y,

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Literal
 
 import matplotlib as mpl
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import Formatter, LogLocator, NullFormatter
 
 from lunet_cli.render.palette import RGB
 
+_FEW_DECADES = 30
 FULL_WIDTH = 7.1  # inches: two columns of a journal page
 _STYLE: dict[Any, Any] = {
     "font.size": 8,
@@ -21,6 +24,7 @@ _STYLE: dict[Any, Any] = {
     "grid.linewidth": 0.5,
     "legend.frameon": False,
     "lines.linewidth": 1.4,
+    "text.parse_math": False,  # Names of runs and cases are no formulas.
     "pdf.fonttype": 42,  # text that editors can change
     "svg.fonttype": "none",
     "svg.hashsalt": "lunet",  # the same picture gives the same file
@@ -34,6 +38,19 @@ styled = mpl.rc_context(_STYLE)
 def new_figure(width: float, height: float) -> Figure:
     """An empty figure, in inches, whose parts find their places by themselves."""
     return Figure(figsize=(width, height), layout="constrained")
+
+
+def log_axis(axes: Axes, which: Literal["x", "y"], style: str | Formatter = "{x:g}") -> None:
+    """Make an axis logarithmic, with numbers at powers of ten, and between them where those are few."""
+    axes.set(**{f"{which}scale": "log"})
+    axis = axes.xaxis if which == "x" else axes.yaxis
+    axis.set_major_formatter(style)
+    low, high = sorted(axis.get_view_interval())
+    if high < _FEW_DECADES * low:
+        axis.set_minor_locator(LogLocator(subs=(2, 3, 5, 7) if high < 10 * low else (2, 5)))
+        axis.set_minor_formatter(style)
+    else:
+        axis.set_minor_formatter(NullFormatter())
 
 
 @styled

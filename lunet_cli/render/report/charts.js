@@ -1,9 +1,15 @@
+const DASHES = ["none", "7 3", "9 3 2 3", "2 3"]; // Lines are told apart without colours too.
 const FRAME = { width: 560, height: 280, left: 64, right: 12, top: 10, bottom: 40 };
 
+/** The vertical axis; equal values lie in its middle. */
 function frame(svg, low, high, yLabel) {
   const f = FRAME;
+  if (low === high) {
+    const margin = Math.abs(low) / 2 || 0.5;
+    [low, high] = [low - margin, high + margin];
+  }
   const y = (value) => f.height - f.bottom - ((value - low) / (high - low || 1)) * (f.height - f.top - f.bottom);
-  for (const value of ticks(low, high, 5)) {
+  for (const value of ticks(low, high, 7)) {
     element("svg:line", { x1: f.left, x2: f.width - f.right, y1: y(value), y2: y(value), class: "grid" }, svg);
     element("svg:text", { x: f.left - 6, y: y(value) + 4, "text-anchor": "end" }, svg, short(value));
   }
@@ -28,13 +34,15 @@ function drawChart(panel, parent) {
   const ys = filled.flatMap((line) => line.y);
   const [x0, x1] = [Math.min(...xs), Math.max(...xs)];
   const y = frame(svg, ys.reduce((a, b) => Math.min(a, b)), ys.reduce((a, b) => Math.max(a, b)), panel.y_label);
-  const x = (value) => f.left + ((value - x0) / (x1 - x0 || 1)) * (f.width - f.left - f.right);
+  const inner = f.width - f.left - f.right;
+  const x = (value) => f.left + (x1 > x0 ? (value - x0) / (x1 - x0) : 0.5) * inner;
   const counted = Number(filled.every((line) => line.x.every(Number.isInteger)));
   for (const value of ticks(x0, x1, 6, counted)) element("svg:text", { x: x(value), y: f.height - f.bottom + 18, "text-anchor": "middle" }, svg, short(value));
   element("svg:text", { x: f.width / 2, y: f.height - 6, "text-anchor": "middle" }, svg, panel.x_label);
-  for (const line of filled) {
+  for (const [index, line] of filled.entries()) {
     const points = line.x.map((value, index) => `${x(value).toFixed(1)},${y(line.y[index]).toFixed(1)}`).join(" ");
-    element("svg:polyline", { points, fill: "none", stroke: line.color, "stroke-width": 2 }, svg);
+    if (line.x.length > 1) element("svg:polyline", { points, fill: "none", stroke: line.color, "stroke-width": 2, "stroke-dasharray": DASHES[index % DASHES.length] }, svg);
+    else element("svg:circle", { cx: x(line.x[0]), cy: y(line.y[0]), r: 4, fill: line.color }, svg);
     if (line.best) {
       const [bx, by] = [x(line.best[0]), y(line.best[1])];
       element("svg:path", { d: `M${bx} ${by - 7}l6 7l-6 7l-6 -7z`, fill: line.color, class: "dot" }, svg);
@@ -54,14 +62,9 @@ function drawChart(panel, parent) {
   svg.addEventListener("pointermove", (event) => {
     const box = svg.getBoundingClientRect();
     const at = ((event.clientX - box.left) / box.width) * f.width;
-    show(nearest(grid, x0 + ((at - f.left) / (f.width - f.left - f.right)) * (x1 - x0)));
+    show(nearest(grid, x0 + ((at - f.left) / inner) * (x1 - x0)));
   });
-  svg.addEventListener("keydown", (event) => {
-    const steps = { ArrowLeft: -1, ArrowRight: 1, PageDown: -10, PageUp: 10, Home: -Infinity, End: Infinity };
-    if (!(event.key in steps)) return;
-    event.preventDefault();
-    show(place + steps[event.key]);
-  });
+  withArrows(svg, (step) => show(place + step));
   svg.addEventListener("focus", () => show(place));
 }
 
@@ -72,12 +75,13 @@ function drawDistribution(index) {
   parent.replaceChildren();
   const metric = data.metrics[index];
   const figure = element("figure", {}, parent);
-  const svg = element("svg:svg", { viewBox: `0 0 ${f.width} ${f.height}`, role: "img", "aria-label": `${metric.name} of every case` }, figure);
+  const svg = element("svg:svg", { viewBox: `0 0 ${f.width} ${f.height}`, role: "img", tabindex: 0, "aria-label": `${metric.name} of every case` }, figure);
   const reading = element("div", { class: "reading", role: "status" }, figure);
   svg.style.maxWidth = "48rem";
   const all = data.rows.map((row) => row.values[index]).filter((value) => value !== null);
   if (!all.length) { reading.textContent = `${metric.name} is undefined in every case.`; return; }
-  const y = frame(svg, Math.min(...all), Math.max(...all), metric.name);
+  const y = frame(svg, all.reduce((a, b) => Math.min(a, b)), all.reduce((a, b) => Math.max(a, b)), metric.name);
+  const dots = [];
   const names = [...new Set(data.rows.map((row) => row.label))];
   names.forEach((name, order) => {
     const rows = data.rows.filter((row) => row.label === name);
@@ -101,8 +105,29 @@ function drawDistribution(index) {
       const text = `${row.case}, ${name}: ${row.values[index].toFixed(metric.decimals)}`;
       const dot = element("svg:circle", { cx: centre + shift, cy: y(row.values[index]), r: 4, fill: color, class: "dot" }, svg);
       element("svg:title", {}, dot, text);
-      dot.addEventListener("pointerenter", () => { reading.textContent = text; });
+      dots.push({ dot, text, value: row.values[index], order });
     });
+  });
+  dots.sort((a, b) => a.order - b.order || a.value - b.value);
+  let chosen = 0;
+  const show = (place) => {
+    dots[chosen].dot.setAttribute("r", 4);
+    chosen = Math.min(dots.length - 1, Math.max(0, place));
+    dots[chosen].dot.setAttribute("r", 7);
+    reading.textContent = dots[chosen].text;
+  };
+  dots.forEach(({ dot }, place) => dot.addEventListener("pointerenter", () => show(place)));
+  svg.addEventListener("focus", () => show(chosen));
+  withArrows(svg, (step) => show(chosen + step));
+}
+
+/** Let the arrow keys, Page Up, Page Down, Home and End move by steps. */
+function withArrows(item, move) {
+  const steps = { ArrowLeft: -1, ArrowDown: -1, ArrowRight: 1, ArrowUp: 1, PageDown: -10, PageUp: 10, Home: -Infinity, End: Infinity };
+  item.addEventListener("keydown", (event) => {
+    if (!(event.key in steps)) return;
+    event.preventDefault();
+    move(steps[event.key]);
   });
 }
 

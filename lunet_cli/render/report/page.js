@@ -6,7 +6,13 @@ if (data.rows.length) {
   drawDistribution(0);
   setUpTable();
 }
-Promise.all([...document.querySelectorAll(".case")].map(setUpCase)).then(() => document.body.setAttribute("data-ready", ""));
+Promise.all([...document.querySelectorAll(".case")].map(setUpCase))
+  .catch((error) => {
+    const words = document.getElementById("no-pictures");
+    words.textContent = `This browser cannot draw the pictures: ${error.message}. Browsers since 2023 can.`;
+    words.hidden = false;
+  })
+  .then(() => document.body.setAttribute("data-ready", ""));
 document.getElementById("theme").addEventListener("click", () => {
   const root = document.documentElement;
   const isDark = (root.dataset.theme ?? (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light")) === "dark";

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from lunet_cli.config.metrics import METRICS
 from lunet_cli.render.curves import CurveOptions, Panel, curve_panels, thin_out
-from lunet_cli.render.palette import CONFUSED_COLOR, INVENTED_COLOR, MISSED_COLOR, label_colors, to_hex
+from lunet_cli.render.palette import ERRORS, LABEL_OPACITY, REFERENCE_COLOR, label_colors, to_hex
 from lunet_cli.results.evaluation import EvalResult
 from lunet_cli.results.events import format_seconds
 from lunet_cli.results.report import ReportCase, RunReport
@@ -36,7 +36,9 @@ def render_page(report: RunReport) -> str:
         "metrics": _metrics(evaluation),
         "rows": _rows(evaluation),
         "labels": _labels(report),
-        "errors": [list(color) for color in (MISSED_COLOR, INVENTED_COLOR, CONFUSED_COLOR)],
+        "errors": [{"name": one.name, "color": list(one.color)} for one in ERRORS.values()],
+        "reference_color": list(REFERENCE_COLOR),
+        "opacity": round(100 * LABEL_OPACITY),
         "cases": [_case(case) for case in report.cases],
     }
     page: str = environment.get_template("page.html.j2").render(
@@ -45,7 +47,6 @@ def render_page(report: RunReport) -> str:
         facts=_facts(report),
         provenance=_provenance(report),
         summary=_summary(evaluation),
-        colors={"missed": to_hex(MISSED_COLOR), "invented": to_hex(INVENTED_COLOR), "other": to_hex(CONFUSED_COLOR)},
         style=(_HERE / "page.css").read_text(encoding="utf-8"),
         script="\n".join((_HERE / name).read_text(encoding="utf-8") for name in _SCRIPTS),
     )
@@ -58,7 +59,7 @@ def _facts(report: RunReport) -> list[tuple[str, str]]:
     split = manifest.get("split") or {}
     rows = [
         ("network", str(manifest.get("architecture", ""))),
-        ("parameters", f"{manifest['num_parameters']:,}" if "num_parameters" in manifest else ""),
+        ("parameters", _counted(manifest.get("num_parameters", ""))),
         ("data", str((manifest.get("data") or {}).get("root") or "built-in phantom")),
         ("cases", f"{len(split['train'])} training, {len(split['val'])} validation" if split else ""),
         ("outcome", str(report.outcome.get("outcome", "")) if report.course.is_finished else "not finished"),
@@ -91,7 +92,7 @@ def _panel(panel: Panel) -> dict[str, Any]:
         is_finite = np.isfinite(line.y)
         x, y = thin_out(line.x[is_finite], line.y[is_finite], _POINTS)
         has_best = line.best is not None and is_finite[line.best]
-        best = [float(line.x[line.best]), float(line.y[line.best])] if has_best else None
+        best = [float(line.x[line.best]), float(line.raw[line.best])] if has_best else None
         color = to_hex(label_colors(line.color + 1)[-1])
         lines.append({"name": line.name, "color": color, "x": x.tolist(), "y": y.tolist(), "best": best})
     return {"title": panel.title, "x_label": panel.x_label, "y_label": panel.y_label, "lines": lines}
@@ -104,9 +105,9 @@ def _metrics(evaluation: EvalResult | None) -> list[dict[str, Any]]:
     return [
         {
             "key": name,
-            "name": metric.short + (f" {metric.unit}" if metric.unit else ""),
+            "name": metric.title,
             "better": metric.better,
-            "decimals": 2 if metric.unit else 4,
+            "decimals": metric.decimals,
             "definition": metric.definition,
         }
         for name, metric in METRICS.items()
@@ -136,12 +137,12 @@ def _summary(evaluation: EvalResult | None) -> list[dict[str, str]]:
     rows = []
     for row in evaluation.summaries:
         metric = METRICS[row.metric]  # type: ignore[index]  # one of its keys
-        digits = 2 if metric.unit else 4
+        digits = metric.decimals
         low, high = row.interval
         rows.append(
             {
                 "label": row.label,
-                "metric": metric.short + (f" {metric.unit}" if metric.unit else ""),
+                "metric": metric.title,
                 "mean": _text(row.mean, digits),
                 "sd": _text(row.sd, digits),
                 "median": _text(row.median, digits),
@@ -163,20 +164,31 @@ def _case(case: ReportCase) -> dict[str, Any]:
     volume = case.volume
     low, high = volume.intensity_range()
     grey = np.clip((volume.image.astype(np.float32) - low) / (high - low), 0, 1) * 255
-    dice = ", ".join(f"{name} {value:.4f}" for name, value in volume.dice.items())
     return {
         "name": volume.name,
         "role": case.role,
-        "dice": dice,
+        "dice": volume.dice_words,
         "shape": list(volume.image.shape),
         "spacing_mm": list(volume.spacing_mm),
         "first": list(case.first),
-        "step": case.step,
+        "steps": list(case.steps),
+        "thinned": _thinned(case.steps),
         "best": [volume.best_position(axis) for axis in range(3)],
+        "sides": [volume.cut(axis, 0).sides for axis in range(3)],
         "image": _pack(grey.round().astype(np.uint8)),
         "reference": _pack(volume.reference),
         "prediction": _pack(volume.prediction),
     }
+
+
+def _thinned(steps: tuple[int, int, int]) -> str:
+    """Which voxels are shown, in words; empty if all of the part are."""
+    axes = [
+        f"every {step}{'nd' if step == 2 else 'rd' if step == 3 else 'th'} along {axis}"
+        for step, axis in zip(reversed(steps), "xyz", strict=True)
+        if step > 1
+    ]
+    return f"thinned out: {', '.join(axes)}" if axes else ""
 
 
 def _pack(array: npt.NDArray[Any] | None) -> str:
@@ -184,6 +196,10 @@ def _pack(array: npt.NDArray[Any] | None) -> str:
     assert array is not None
     values = np.minimum(array, 255).astype(np.uint8)
     return base64.b64encode(gzip.compress(np.ascontiguousarray(values).tobytes(), mtime=0)).decode()
+
+
+def _counted(value: object) -> str:
+    return f"{value:,}" if isinstance(value, int) else str(value)
 
 
 def _number(value: float) -> float | None:

@@ -1,5 +1,5 @@
 const PANELS = ["image", "reference", "prediction", "error"];
-const PANEL = { width: 270, gap: 6, title: 18 };
+const PANEL = { width: 270, tallest: 480, gap: 6, title: 18 };
 const SOLID = 3; // the "axis" of the view in three dimensions
 
 /** The bytes of an array in the page. */
@@ -20,35 +20,42 @@ async function setUpCase(article) {
     prediction: (v) => prediction[v],
     error: (v) => (reference[v] === prediction[v] ? 0 : prediction[v] === 0 ? 1 : reference[v] === 0 ? 2 : 3),
   };
-  const colors = { image: [], reference: labelColors, prediction: labelColors, error: data.errors };
+  const colors = { image: [], reference: labelColors, prediction: labelColors, error: data.errors.map((error) => error.color) };
   const canvas = article.querySelector("canvas"), context = canvas.getContext("2d");
   const [slice, opacity, axis] = ["slice", "opacity", "axis"].map((name) => article.querySelector(`.${name}`));
-  const isSolid = () => Number(axis.value) === SOLID;
   const scene = setUpScene(item, image, reference, prediction);
-  let tilt = 20;
+  const state = { slices: [...item.best], opacity: data.opacity, turn: 30, tilt: 20 };
+  const across = () => Number(axis.value), isSolid = () => across() === SOLID;
 
   function draw() {
-    const height = isSolid() ? PANEL.width : sliceHeight(item, Number(axis.value));
     const perRow = article.clientWidth < 640 ? 2 : PANELS.length;
-    canvas.width = perRow * (PANEL.width + PANEL.gap) - PANEL.gap;
+    const [width, height] = isSolid() ? [PANEL.width, PANEL.width] : sliceSize(item, across());
+    canvas.width = perRow * (width + PANEL.gap) - PANEL.gap;
     canvas.height = (PANELS.length / perRow) * (height + PANEL.title);
+    context.fillRect(0, 0, canvas.width, canvas.height); // in black, also on paper
     context.imageSmoothingEnabled = false;
     context.font = "13px system-ui, sans-serif";
     context.fillStyle = "#fff";
     PANELS.forEach((name, order) => {
-      const left = (order % perRow) * (PANEL.width + PANEL.gap);
+      const left = (order % perRow) * (width + PANEL.gap);
       const top = Math.floor(order / perRow) * (height + PANEL.title) + PANEL.title;
-      context.fillText(name, left + 2, top - 5);
-      if (isSolid()) context.putImageData(scene(name, Number(slice.value), tilt, values, colors[name]), left, top);
-      else drawSlice(name, left, top, height);
+      context.fillText(order ? name : `${name}, ${position()}`, left + 2, top - 5, width);
+      if (isSolid()) context.putImageData(scene(name, state.turn, state.tilt, values, colors[name]), left, top);
+      else drawSlice(name, left, top, width, height);
+      if (!isSolid() && order === 0) letters(context, item.sides[across()] ?? [], left, top, width, height);
     });
-    slice.nextElementSibling.textContent = isSolid() ? `${slice.value}°` : item.first[axis.value] + slice.value * item.step;
-    opacity.nextElementSibling.textContent = `${opacity.value} %`;
+    showState();
   }
 
-  function drawSlice(name, left, top, height) {
-    const { rows, columns, voxel } = sliceOf(item, Number(axis.value), Number(slice.value));
-    const share = Number(opacity.value) / 100, mix = name === "error" && share > 0 ? Math.max(share, 0.8) : share;
+  /** Which slice is shown, as it is counted in the whole volume. */
+  function position() {
+    if (isSolid()) return `turned by ${Math.round(state.turn)}°`;
+    return `${axis.selectedOptions[0].textContent} ${item.first[across()] + state.slices[across()] * item.steps[across()]}`;
+  }
+
+  function drawSlice(name, left, top, width, height) {
+    const { rows, columns, voxel } = sliceOf(item, across(), state.slices[across()]);
+    const share = state.opacity / 100, mix = name === "error" && share > 0 ? Math.max(share, 0.8) : share;
     const pixels = new ImageData(columns, rows);
     for (let row = 0; row < rows; row++) {
       for (let column = 0; column < columns; column++) {
@@ -60,30 +67,54 @@ async function setUpCase(article) {
     }
     const small = element("canvas", { width: columns, height: rows });
     small.getContext("2d").putImageData(pixels, 0, 0);
-    context.drawImage(small, left, top, PANEL.width, height);
+    context.drawImage(small, left, top, width, height);
     if (share > 0 && (name === "reference" || name === "prediction")) {
       const value = (row, column) => values[name](voxel(row, column));
-      outline(context, rows, columns, left, top, PANEL.width / columns, height / rows, value, colors[name]);
+      outline(context, rows, columns, left, top, width / columns, height / rows, value, colors[name]);
+    }
+    if (share > 0 && name === "error") {
+      const inside = (row, column) => Number(reference[voxel(row, column)] > 0);
+      outline(context, rows, columns, left, top, width / columns, height / rows, inside, [data.reference_color]);
     }
   }
 
+  /** The sliders choose slice and opacity, or turn and tilt. */
+  function showState() {
+    const shown = isSolid() ? [state.turn, state.tilt] : [state.slices[across()], state.opacity];
+    [slice.value, opacity.value] = shown.map(Math.round);
+    const number = (place) => item.first[across()] + place * item.steps[across()];
+    const words = isSolid() ? [`${slice.value}°`, `${opacity.value}°`]
+      : [`${number(shown[0])} of ${number(0)} to ${number(item.shape[across()] - 1)}`, `${opacity.value} %`];
+    [slice, opacity].forEach((control, order) => { control.nextElementSibling.textContent = words[order]; });
+  }
+
   function turn() {
-    [slice.min, slice.max, slice.step] = isSolid() ? [-180, 180, 5] : [0, item.shape[Number(axis.value)] - 1, 1];
-    slice.value = isSolid() ? 30 : item.best[Number(axis.value)];
-    slice.previousSibling.textContent = isSolid() ? "turn " : "slice ";
-    opacity.disabled = isSolid();
+    const bounds = isSolid() ? [[-180, 180, 1], [-90, 90, 1]] : [[0, item.shape[across()] - 1, 1], [0, 100, 5]];
+    const names = isSolid() ? ["turn ", "tilt "] : ["slice ", "opacity "];
+    [slice, opacity].forEach((control, order) => {
+      [control.min, control.max, control.step] = bounds[order];
+      control.previousSibling.textContent = names[order];
+    });
     canvas.classList.toggle("solid", isSolid());
     draw();
   }
 
-  canvas.addEventListener("pointermove", (event) => {
-    if (!isSolid() || !(event.buttons & 1)) return;
-    slice.value = ((Number(slice.value) + event.movementX + 540) % 360) - 180;
-    tilt = Math.min(90, Math.max(-90, tilt + event.movementY / 2));
+  slice.addEventListener("input", () => {
+    if (isSolid()) state.turn = Number(slice.value);
+    else state.slices[across()] = Number(slice.value);
+    draw();
+  });
+  opacity.addEventListener("input", () => {
+    state[isSolid() ? "tilt" : "opacity"] = Number(opacity.value);
     draw();
   });
   canvas.addEventListener("pointerdown", (event) => { if (isSolid()) canvas.setPointerCapture(event.pointerId); });
-  for (const control of [slice, opacity]) control.addEventListener("input", draw);
+  canvas.addEventListener("pointermove", (event) => {
+    if (!isSolid() || !(event.buttons & 1)) return;
+    state.turn = ((state.turn + event.movementX / 2 + 540) % 360) - 180;
+    state.tilt = Math.min(90, Math.max(-90, state.tilt + event.movementY / 2));
+    draw();
+  });
   axis.addEventListener("change", turn);
   addEventListener("resize", draw);
   turn();
@@ -92,10 +123,12 @@ async function setUpCase(article) {
 /** The colour of a label, of those that are told apart; null for 0. */
 const colorOf = (colors, label) => (label ? colors[Math.min(label, colors.length) - 1] ?? null : null);
 
-/** Height of a panel with slices across an axis, in their true proportions. */
-function sliceHeight(item, across) {
+/** Width and height of a panel with slices across an axis, in their true proportions. */
+function sliceSize(item, across) {
   const [down, right] = [0, 1, 2].filter((other) => other !== across);
-  return Math.round((PANEL.width * item.shape[down] * item.spacing_mm[down]) / (item.shape[right] * item.spacing_mm[right]));
+  const ratio = (item.shape[down] * item.spacing_mm[down]) / (item.shape[right] * item.spacing_mm[right]);
+  const width = Math.max(60, Math.min(PANEL.width, Math.round(PANEL.tallest / ratio)));
+  return [width, Math.round(width * ratio)];
 }
 
 /** Where the pixels of a slice lie in the arrays; row 0 is on top: the front of an axial slice, the head in the others. */
@@ -105,6 +138,17 @@ function sliceOf(item, across, at) {
   const [rows, columns] = [item.shape[down], item.shape[right]];
   const voxel = (row, column) => at * strides[across] + (across === 0 ? row : rows - 1 - row) * strides[down] + column * strides[right];
   return { rows, columns, voxel };
+}
+
+/** The patient's sides at the left, right, top and bottom of a picture. */
+function letters(context, sides, left, top, width, height) {
+  const places = [[left + 4, top + height / 2 + 4], [left + width - 13, top + height / 2 + 4], [left + width / 2 - 4, top + 13], [left + width / 2 - 4, top + height - 4]];
+  context.lineWidth = 3;
+  context.strokeStyle = "#000";
+  sides.forEach((side, order) => {
+    context.strokeText(side, ...places[order]);
+    context.fillText(side, ...places[order]);
+  });
 }
 
 /** Lines along the edges of voxels, where a label meets another. */

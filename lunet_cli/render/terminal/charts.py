@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -13,10 +14,11 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from lunet_cli.render.curves import Floats, Panel, thin_out
-from lunet_cli.render.palette import label_colors, to_hex
-from lunet_cli.render.terminal.screen import Screen
+from lunet_cli.render.palette import RGB, label_colors, to_hex
+from lunet_cli.render.terminal.screen import Screen, flow
 from lunet_cli.results.views import TrainingCourse
 
+_Signal = tuple[Floats, Floats, str, RGB | None]  # x, y, symbol, colour
 _SYMBOLS = "ox+*#%@&=$"
 _TWO_COLUMNS = 110
 _LEAST_ROWS = 9
@@ -29,15 +31,10 @@ def draw_panels(panels: Sequence[Panel], screen: Screen, *, height: int | None =
     Args:
         panels: What is drawn.
         screen: Where.
-        height: Rows for all of it, in which the last panels are left out if they find no room; None takes what looks
-            well.
+        height: Rows for all of it; None takes what looks well.
     """
-    columns = 2 if screen.width >= _TWO_COLUMNS and len(panels) > 1 else 1
-    if height is None:
-        rows = min(18, max(10, screen.height - 6))
-    else:
-        num_rows = max(1, min(-(-len(panels) // columns), height // _LEAST_ROWS))
-        rows, panels = height // num_rows, panels[: num_rows * columns]
+    columns = _num_columns(panels, screen)
+    rows = min(18, max(10, screen.height - 6)) if height is None else height // max(1, -(-len(panels) // columns))
     width = (screen.width - 2 * (columns - 1)) // columns
     grid = Table.grid(*(Column(width=width) for _ in range(columns)), padding=(0, 2, 1 if height is None else 0, 0))
     charts = [draw_panel(panel, width, rows, colors=screen.colors) for panel in panels]
@@ -46,10 +43,26 @@ def draw_panels(panels: Sequence[Panel], screen: Screen, *, height: int | None =
     return grid
 
 
-def draw_followed(panels: Sequence[Panel], courses: Sequence[TrainingCourse], screen: Screen) -> RenderableType:
-    """Trainings that go on: as many panels as the screen holds, and how far they are."""
-    words = best_lines(courses).append("\nCtrl-C ends", "dim").wrap(Console(), screen.width)
-    return Group(draw_panels(panels, screen, height=screen.height - 1 - len(words)), Text("\n").join(words))
+def _num_columns(panels: Sequence[Panel], screen: Screen) -> int:
+    return 2 if screen.width >= _TWO_COLUMNS and len(panels) > 1 else 1
+
+
+def draw_followed(
+    panels: Sequence[Panel], courses: Sequence[TrainingCourse], notes: Sequence[str], screen: Screen
+) -> RenderableType:
+    """Trainings that go on: as many panels as the screen holds, how far they are, and notes."""
+    parts = [*([best_lines(courses)] if courses else []), *map(Text, notes)]
+    most = _num_columns(panels, screen) * max(1, (screen.height - 2 - len(parts)) // _LEAST_ROWS)
+    kept = sorted(sorted(range(len(panels)), key=lambda index: panels[index].rank)[:most])
+    if len(kept) < len(panels):
+        left_out = ", ".join(panel.title for index, panel in enumerate(panels) if index not in kept)
+        parts.append(Text(f"no room for: {left_out}", "dim"))
+    parts.append(Text("q or Ctrl-C ends", "dim"))
+    words = Text("\n").join(parts).wrap(Console(), screen.width)
+    below = Text("\n").join(words)
+    if not courses:
+        return below
+    return Group(draw_panels([panels[i] for i in kept], screen, height=screen.height - 1 - len(words)), below)
 
 
 def best_lines(courses: Sequence[TrainingCourse]) -> Text:
@@ -67,29 +80,31 @@ def best_lines(courses: Sequence[TrainingCourse]) -> Text:
 def draw_panel(panel: Panel, width: int, height: int, *, colors: bool) -> RenderableType:
     """One panel with its legend above, in `width` columns and `height` rows."""
     palette = label_colors(max(line.color for line in panel.lines) + 1)
-    head = Text(panel.title, "bold")
-    drawn: list[tuple[Floats, Floats, Any]] = []
-    diamonds: list[tuple[Floats, Floats, Any]] = []
+    entries = [Text(panel.title, "bold")]
+    drawn: list[_Signal] = []
+    diamonds: list[_Signal] = []
     for index, line in enumerate(panel.lines):
-        is_finite = np.isfinite(line.y) & ((line.y > 0) if panel.log else True)
         color = palette[line.color] if colors else None
         symbol = ("·" if line.is_faint else "braille") if colors else _SYMBOLS[index % len(_SYMBOLS)]
         in_legend = ("·" if line.is_faint else "■") if colors else symbol
-        head.append(f"  {in_legend} {line.name}", Style(color=to_hex(color) if color else None, bold=False))
-        if is_finite.any():
-            drawn.append((*thin_out(line.x[is_finite], line.y[is_finite], width), (symbol, color)))
-        if line.best is not None and is_finite[line.best]:
-            diamonds.append((line.x[[line.best]], line.y[[line.best]], ("◆", color)))
+        entries.append(Text(f"{in_legend} {line.name}", Style(color=to_hex(color)) if color else ""))
+        is_smooth = line.y is not line.raw
+        for values, mark in (*([(line.raw, "·")] if is_smooth and colors else []), (line.y, symbol)):
+            is_drawn = np.isfinite(values) & ((values > 0) if panel.log else True)
+            if is_drawn.any():
+                drawn.append((*thin_out(line.x[is_drawn], values[is_drawn], width), mark, color))
+        if line.best is not None and np.isfinite(line.raw[line.best]) and (line.raw[line.best] > 0 or not panel.log):
+            diamonds.append((line.x[[line.best]], line.raw[[line.best]], "◆", color))
     if diamonds:
-        head.append("  ◆ best epoch", Style(bold=False))
-    head = Text("\n").join(head.wrap(Console(), width))
+        entries.append(Text("◆ best epoch"))
+    head = flow(entries, width)
     figure = _new_figure(width, max(5, height - 1 - head.plain.count("\n")))
-    if drawn:
-        _set_ruler(figure, "x", np.concatenate([x for x, _, _ in drawn]), width // _TICK_COLUMNS, panel.x_label)
-        _set_ruler(figure, "y", np.concatenate([y for _, y, _ in drawn]), height // _TICK_ROWS, log=panel.log)
-    for lines, signals in ((True, drawn), (False, diamonds)):
-        for x, y, (symbol, color) in signals:
-            _add(figure, x, np.log10(y) if panel.log else y, symbol, color, lines=lines)
+    every = [*drawn, *diamonds]
+    if every:
+        _set_ruler(figure, "x", np.concatenate([x for x, *_ in every]), width // _TICK_COLUMNS, panel.x_label)
+        _set_ruler(figure, "y", np.concatenate([y for _, y, *_ in every]), height // _TICK_ROWS, log=panel.log)
+    for x, y, symbol, color in every:
+        _add(figure, x, np.log10(y) if panel.log else y, symbol, color, lines=len(x) > 1)
     return Group(head, _built(figure))
 
 
@@ -128,12 +143,17 @@ def log_ticks(low: float, high: float, number: int) -> list[float]:
     return found if len(found) > 1 else [low, high]
 
 
-def tick_label(value: float) -> str:
-    """A short number: `0.05`, `48`, `350k`, `1.9M`."""
+def tick_labels(ticks: Sequence[float], *, log: bool = False) -> list[str]:
+    """Short numbers that differ as the ticks do: `0.05`, `48`, `350k`, `1.9M`."""
+    step = min((abs(second - first) for first, second in pairwise(ticks)), default=0.0)
+    return [_short(tick, 0.0 if log else step) for tick in ticks]
+
+
+def _short(value: float, step: float) -> str:
     for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if abs(value) >= 10 * size or (abs(value) >= size and size > 1e3):
-            return f"{value / size:.3g}{letter}"
-    return f"{value:.4g}"
+            return _short(value / size, step / size) + letter
+    return f"{value:.{max(0, -math.floor(math.log10(step) + 1e-9))}f}" if step else f"{value:.4g}"
 
 
 def _new_figure(width: int, height: int) -> Any:
@@ -159,7 +179,7 @@ def _set_ruler(
     place = math.log10 if log else float
     ruler = figure.ruler(axis)
     ruler.lim(place(low), place(high))
-    ruler.ticks([place(tick) for tick in ticks], [tick_label(tick) for tick in ticks])
+    ruler.ticks([place(tick) for tick in ticks], tick_labels(ticks, log=log))
     if label is not None:
         figure.label(label, axis)
 

@@ -9,7 +9,7 @@ from rich.style import Style
 from rich.table import Table
 from rich.text import Text
 
-from lunet_cli.render.networks import Drawing, Level, room, width_per_channel
+from lunet_cli.render.networks import Drawing, Level, compared, room, width_per_channel
 from lunet_cli.render.palette import label_colors, to_hex
 from lunet_cli.render.terminal.screen import Screen
 
@@ -37,18 +37,6 @@ def draw_networks(drawings: Sequence[Drawing], screen: Screen) -> RenderableType
         first, second = drawings
         parts.append(Text(compared(first, second)))
     return Group(*parts)
-
-
-def compared(first: Drawing, second: Drawing) -> str:
-    """How two networks differ in cost, in words."""
-    return (
-        f"{second.name} has {_times(second.parameters, first.parameters)} parameters and "
-        f"{_times(second.flops, first.flops)} FLOPs of {first.name}."
-    )
-
-
-def _times(value: int, of: int) -> str:
-    return f"{value / of:.1f} times the" if value >= of else f"1/{of / value:.1f} of the"
 
 
 def _table(drawing: Drawing, most: Level, columns_per_channel: float, screen: Screen) -> Table:

@@ -33,4 +33,5 @@ def draw_pareto(pareto: Pareto, screen: Screen) -> RenderableType:
             cost,
             Text("*" if point.on_front else "", "bold green"),
         )
-    return Group(chart, table, Text("front *: no other is as good at a lower cost", "dim"))
+    below = [Text("front *: no other is as good at a lower cost", "dim")]
+    return Group(chart, table, *below, *([Text(pareto.left_out_words)] if pareto.left_out else []))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -11,13 +12,13 @@ from rich.style import Style
 from rich.text import Text
 
 from lunet_cli.errors import ConfigError
-from lunet_cli.render.palette import RGB, to_hex
-from lunet_cli.results.views import Slice
+from lunet_cli.render.palette import LABEL_OPACITY, RGB, to_hex
 
 MIN_WIDTH, MIN_HEIGHT = 40, 12
 _PIPE_HEIGHT = 48
 _SHADES = " ░▒▓█"
 _GREYS = 32  # few of them make long runs of equal cells, and little to send over a slow line
+_BETWEEN = "  "
 _MARKS = "123456789abcdefghijklmnopqrstuvwxyzABCDEFGHJKLNOPQRSTUVWYZ"  # without those that mean errors
 
 
@@ -72,7 +73,7 @@ class Overlay:
     values: npt.NDArray[np.unsignedinteger]
     colors: tuple[RGB, ...]
     marks: str = _MARKS
-    opacity: float = 0.45
+    opacity: float = LABEL_OPACITY
 
 
 def mark_of(index: int) -> str:
@@ -80,23 +81,19 @@ def mark_of(index: int) -> str:
     return _MARKS[(index - 1) % len(_MARKS)]
 
 
-def shrink(cut: Slice, columns: int, screen: Screen) -> Slice:
-    """A slice with one pixel per cell that it is drawn with: a character holds two, or one without colours."""
-    rows = rows_of(cut.extent_mm, columns) * (2 if screen.colors else 1)
-    reference, prediction = (
-        None if labels is None else _shrink_labels(labels, rows, columns) for labels in (cut.reference, cut.prediction)
-    )
-    return replace(cut, image=_shrink(cut.image, rows, columns), reference=reference, prediction=prediction)
-
-
-def picture(image: npt.NDArray[np.float32], overlay: Overlay | None, screen: Screen) -> Text:
+def picture(image: npt.NDArray[np.float32], overlay: Overlay | None, screen: Screen, size: tuple[int, int]) -> Text:
     """Pixels as characters: two per character, or shades and marks without colours.
 
     Args:
-        image: Brightness (H, W), 0 to 1, as `shrink` gives it.
-        overlay: Labels over it.
+        image: Brightness (H, W), 0 to 1; averaged where it has more pixels than there is room.
+        overlay: Labels over it; in the place of several, the one of the highest index, so that nothing small is lost.
         screen: What it is drawn on.
+        size: Rows and columns of characters.
     """
+    rows, columns = size[0] * (2 if screen.colors else 1), size[1]
+    image = _shrink(image, rows, columns)
+    if overlay is not None:
+        overlay = replace(overlay, values=_shrink_labels(overlay.values, rows, columns))
     if not screen.colors:
         return _shades(image, overlay)
     grey = np.round(image * _GREYS) / _GREYS * 255
@@ -119,16 +116,27 @@ def picture(image: npt.NDArray[np.float32], overlay: Overlay | None, screen: Scr
     return text
 
 
-def rows_of(extent_mm: tuple[float, float], columns: int) -> int:
-    """Rows of characters for a picture of that height and width; a character is twice as high as wide."""
+def size_of(extent_mm: tuple[float, float], columns: int) -> tuple[int, int]:
+    """Rows and columns of characters for a picture of that height and width; a character is twice as high as wide."""
     height, width = extent_mm
-    return max(1, round(columns * height / width / 2))
+    return max(1, round(columns * height / width / 2)), columns
 
 
 def columns_within(extent_mm: tuple[float, float], columns: int, rows: int) -> int:
     """The most columns, up to `columns`, at which a picture is not higher than `rows`."""
     height, width = extent_mm
     return max(1, min(columns, int(2 * rows * width / height)))
+
+
+def flow(entries: Sequence[Text], width: int) -> Text:
+    """Entries one after another, in lines of at most `width`, none of them broken where it fits a line."""
+    lines: list[Text] = []
+    for entry in entries:
+        if lines and lines[-1].cell_len + len(_BETWEEN) + entry.cell_len <= width:
+            lines[-1].append(_BETWEEN).append_text(entry)
+        else:
+            lines.append(entry.copy())
+    return Text("\n").join(lines)
 
 
 def _shades(image: npt.NDArray[np.float32], overlay: Overlay | None) -> Text:

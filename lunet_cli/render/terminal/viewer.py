@@ -4,18 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from rich.console import Group, RenderableType
+from rich.console import Console, Group, RenderableType
 from rich.text import Text
 
 from lunet_cli.errors import LunetError
-from lunet_cli.render.terminal.screen import Screen
+from lunet_cli.render.palette import LABEL_OPACITY
+from lunet_cli.render.terminal.screen import Screen, flow
 from lunet_cli.render.terminal.slices import case_heading, draw_slice, legend
 from lunet_cli.results.views import AXES, LabeledVolume
 
-HELP = (
-    "←/→ slice   ↑/↓ ten   b best   a axis   w/W window narrower, wider   l/L level down, up   "
-    "o/O opacity   r reset   n/p next, previous case   q quit"
+_HELP = (
+    ("←/→", "slice"),
+    ("↑/↓", "ten"),
+    ("b", "best"),
+    ("a", "axis"),
+    ("v", "one view, all"),
+    ("w/W", "window narrower, wider"),
+    ("l/L", "level down, up"),
+    ("o/O", "opacity"),
+    ("r", "reset"),
+    ("n/p", "next, previous case"),
+    ("?", "keys"),
+    ("q", "quit"),
 )
+_SHORT_HELP = ("←/→", "n/p", "v", "?", "q")
+_SMALL = 20  # rows, below which only what is needed stands beside the picture
 _KEYS = {
     "\x1b[D": "left",
     "\x1bOD": "left",
@@ -37,7 +50,6 @@ _KEYS = {
     "j": "down",
     " ": "right",
 }
-_OPACITY = 0.45
 
 
 class Viewer:
@@ -49,7 +61,7 @@ class Viewer:
         names: The cases.
         load: Gives the volume at an index.
         axis: The axis to begin with.
-        first: The case to begin with.
+        where: The slice to begin with: `best`, `middle` or a number.
         window: Intensities that become black and white; None takes those of each volume.
     """
 
@@ -59,13 +71,15 @@ class Viewer:
         load: Callable[[int], LabeledVolume],
         *,
         axis: int = 0,
-        first: int = 0,
+        where: str = "best",
         window: tuple[float, float] | None = None,
     ) -> None:
-        self._names, self._load, self._window = names, load, window
-        self.case, self.axis, self.opacity = first, axis, _OPACITY
+        self._names, self._load, self._window, self._where = names, load, window, where
+        self.case, self.axis, self.opacity = 0, axis, LABEL_OPACITY
         self.volume: LabeledVolume | None = None
         self.problem = ""
+        self.only: str | None = None
+        self.shows_keys = False
         self.positions = [0, 0, 0]
         self.window = (0.0, 1.0)
 
@@ -82,6 +96,9 @@ class Viewer:
             self.problem = f"{error.message}\n{error.hint}".strip()
             return
         self.positions = [volume.best_position(axis) for axis in range(3)]
+        if self._where != "best":
+            number = volume.image.shape[self.axis]
+            self.positions[self.axis] = number // 2 if self._where == "middle" else min(int(self._where), number - 1)
         self.window = self._window or volume.intensity_range()
 
     def press(self, key: str) -> bool:
@@ -89,6 +106,9 @@ class Viewer:
         action = _KEYS.get(key, key)
         if action in ("q", "\x1b", "\x03", "\x04"):
             return False
+        if action == "?":
+            self.shows_keys = not self.shows_keys
+            return True
         if action in ("n", "p"):
             self.case = (self.case + (1 if action == "n" else -1)) % len(self._names)
             self.volume, self.problem = None, ""
@@ -102,21 +122,25 @@ class Viewer:
     def draw(self, screen: Screen) -> RenderableType:
         """The current slice, as large as the screen allows."""
         place = f"case {self.case + 1} of {len(self._names)}"
-        hints = Text(HELP, "dim")
+        is_small = screen.height < _SMALL
+        shown = [Text(f"{key} {what}", "dim") for key, what in _HELP if not is_small or key in _SHORT_HELP]
+        hints = flow(shown, screen.width)
+        if self.shows_keys:
+            return Text("\n".join(f"{key:>5}  {what}" for key, what in _HELP))
         if self.volume is None:
             heading = Text(self._names[self.case], "bold")
             return Group(heading, Text(place, "dim"), Text(), Text(self.problem or "reading ..."), Text(), hints)
         cut = self.volume.cut(self.axis, self.positions[self.axis], self.window)
         low, high = self.window
         state = f"{place}   level {(low + high) / 2:.4g}   width {high - low:.4g}   opacity {self.opacity:.0%}"
-        rows = screen.height - 5 - -(-len(HELP) // screen.width)
-        return Group(
-            case_heading(self.volume, cut),
-            Text(state, "dim"),
-            draw_slice(cut, screen, opacity=self.opacity, rows=rows),
-            legend(cut.labels, screen, with_errors=cut.errors() is not None),
-            hints,
+        heading = Text(cut.caption, "bold") if is_small else case_heading([cut]).append(f"\n{state}", "not bold dim")
+        colors = legend(cut.labels, screen, with_errors=cut.errors() is not None, only=cut.present())
+        above, below = (
+            Text("\n").join(text.wrap(Console(), screen.width)) for text in (heading, Text("\n").join([colors, hints]))
         )
+        rows = screen.height - 1 - sum(text.plain.count("\n") + 1 for text in (above, below))
+        only = self.only if self.only in cut.panels else None
+        return Group(above, draw_slice(cut, screen, opacity=self.opacity, rows=max(3, rows), only=only), below)
 
     def _change(self, action: str, volume: LabeledVolume) -> None:
         if action in ("left", "right", "up", "down"):
@@ -127,12 +151,15 @@ class Viewer:
             self.positions[self.axis] = volume.best_position(self.axis)
         elif action == "a":
             self.axis = (self.axis + 1) % len(AXES)
+        elif action == "v":
+            views = [None, *volume.cut(self.axis, 0).panels]
+            self.only = views[(views.index(self.only) + 1) % len(views)] if self.only in views else None
         elif action in ("w", "W", "l", "L"):
             self._rewindow(action)
         elif action in ("o", "O"):
             self.opacity = min(1.0, max(0.0, round(self.opacity + (0.15 if action == "O" else -0.15), 2)))
         elif action == "r":
-            self.opacity, self.window = _OPACITY, self._window or volume.intensity_range()
+            self.opacity, self.window = LABEL_OPACITY, self._window or volume.intensity_range()
 
     def _rewindow(self, action: str) -> None:
         low, high = self.window

@@ -11,10 +11,10 @@ from rich.table import Table
 from rich.text import Text
 
 from lunet_cli.render.palette import label_colors, to_hex
-from lunet_cli.render.terminal.screen import Screen, picture, shrink
-from lunet_cli.render.terminal.slices import legend, slice_panels
+from lunet_cli.render.terminal.screen import Screen, picture
+from lunet_cli.render.terminal.slices import legend, overlay_of
 from lunet_cli.render.volumes import described
-from lunet_cli.results.views import AXES, LabeledVolume, Slice, VolumeFacts
+from lunet_cli.results.views import LabeledVolume, Slice, VolumeFacts
 
 _BARS = " ▁▂▃▄▅▆▇█"
 _GAP = 2
@@ -35,14 +35,18 @@ def draw_orthogonal(cuts: Sequence[Slice], screen: Screen) -> RenderableType:
     tallest = max(cut.extent_mm[0] for cut in cuts)
     columns_per_mm = min(available / total_mm, 2 * max(4, screen.height - 4) / tallest)
     grid = Table.grid(padding=(0, _GAP))
-    grid.add_row(*(Text(f"{AXES[cut.axis]} {cut.position}", "dim") for cut in cuts))
+    grid.add_row(*(Text(f"{cut.axis_name} {cut.position}{_sides(cut)}", "dim") for cut in cuts))
     pictures = []
     for cut in cuts:
-        columns = max(1, math.floor(cut.extent_mm[1] * columns_per_mm))
-        small = shrink(cut, columns, screen)
-        pictures.append(picture(small.image, slice_panels(small)[-1][1], screen))
+        height, width = cut.extent_mm
+        size = max(1, int(height * columns_per_mm / 2 + 1e-6)), max(1, int(width * columns_per_mm + 1e-6))
+        pictures.append(picture(cut.image, overlay_of(cut, cut.panels[-1]), screen, size))
     grid.add_row(*pictures)
     return grid
+
+
+def _sides(cut: Slice) -> str:
+    return f", {cut.sides[0]} left, {cut.sides[2]} top" if cut.sides else ""
 
 
 def facts_table(facts: VolumeFacts) -> Table:
@@ -57,7 +61,9 @@ def facts_table(facts: VolumeFacts) -> Table:
 
 def histogram(facts: VolumeFacts, screen: Screen) -> RenderableType:
     """Voxels per intensity, in three rows of bars over a logarithmic scale."""
-    heights = [math.log1p(count) for count in facts.histogram]
+    bins = -(-len(facts.histogram) // min(screen.width, len(facts.histogram)))  # that share a column
+    counts = [sum(facts.histogram[first : first + bins]) for first in range(0, len(facts.histogram), bins)]
+    heights = [math.log1p(count) for count in counts]
     top = max(heights) or 1.0
     levels = 3 * (len(_BARS) - 1)
     filled = [round(height / top * levels) for height in heights]
@@ -66,8 +72,8 @@ def histogram(facts: VolumeFacts, screen: Screen) -> RenderableType:
         for row in (2, 1, 0)
     ]
     low, high = f"{facts.edges[0]:.4g}", f"{facts.edges[-1]:.4g}"
-    axis = low + high.rjust(max(1, len(filled) - len(low)))
-    return Text("\n".join(["voxels per intensity, logarithmic", *lines, axis])[: screen.width * 6], no_wrap=True)
+    axis = low + high.rjust(max(len(high) + 1, len(filled) - len(low)))
+    return Text("\n".join(["voxels per intensity, logarithmic", *lines, axis]), no_wrap=True)
 
 
 def _label_rows(facts: VolumeFacts, screen: Screen) -> list[RenderableType]:

@@ -32,30 +32,62 @@ def test_everything_about_a_run(trained_run: Path) -> None:
     assert ("measure it", f"lunet eval {trained_run}") in report.commands
 
 
-def test_cases_are_measured_anew_for_a_newer_checkpoint(trained_run: Path, tmp_path: Path) -> None:
+def test_results_of_another_checkpoint_do_not_count_whatever_the_times_of_the_files(
+    trained_run: Path, tmp_path: Path
+) -> None:
     run = shutil.copytree(trained_run, tmp_path / "copy")
+    for path in (run / "eval").rglob("*"):
+        os.utime(path, (0, 0))
+    events: list[Event] = []
+    gather_report(run, on_event=events.append)
+    assert "of lunet eval" in str(events[0]), "older files of the same checkpoint do"
+    shutil.copy(run / "last.pt", run / "best_model.pt")
     table = run / "eval" / "val" / "metrics.csv"
-    table.write_text("out of date", encoding="utf-8")
-    newer = table.stat().st_mtime + 1
-    os.utime(run / "best_model.pt", (newer, newer))
+    table.write_text("of another checkpoint", encoding="utf-8")
     report = gather_report(run)
     assert report.evaluation is not None
     assert report.evaluation.scores
     assert table.read_text(encoding="utf-8").startswith("case,label,dice")
 
 
-def test_without_data_the_rest_is_still_told(trained_run: Path, tmp_path: Path) -> None:
+def test_a_damaged_evaluation_is_measured_anew(trained_run: Path, tmp_path: Path) -> None:
+    run = shutil.copytree(trained_run, tmp_path / "copy")
+    (run / "eval" / "val" / "summary.json").unlink()
+    report = gather_report(run)
+    assert report.evaluation is not None
+    assert report.cautions == ()
+
+
+def test_results_are_shown_even_if_they_cannot_be_kept(trained_run: Path, tmp_path: Path) -> None:
     run = shutil.copytree(trained_run, tmp_path / "copy")
     shutil.rmtree(run / "eval")
+    (run / "eval").write_text("in the way", encoding="utf-8")
+    report = gather_report(run)
+    assert report.evaluation is not None
+    assert len(report.cases) == 2
+    assert "the results could not be kept" in report.cautions[0]
+
+
+def test_what_is_missing_is_told_and_the_rest_is_there(trained_run: Path, tmp_path: Path) -> None:
+    run = shutil.copytree(trained_run, tmp_path / "copy")
+    for name in ("best_model.pt", "last.pt"):
+        (run / name).unlink()
+    (run / "manifest.json").write_text("{", encoding="utf-8")
     events: list[Event] = []
-    report = gather_report(run, data=tmp_path / "moved", on_event=events.append)
+    report = gather_report(run, on_event=events.append)
     assert report.evaluation is None
     assert report.cases == ()
     assert "there are no results of cases" in report.cautions[0]
-    assert any(isinstance(event, Caution) and "moved" in str(event) for event in events)
-    (run / "best_model.pt").unlink()
-    (run / "last.pt").unlink()
-    assert "holds no checkpoint" in gather_report(run).cautions[0]
+    assert "holds no checkpoint" in report.cautions[0]
+    assert "no valid JSON" in report.cautions[1]
+    assert sum(isinstance(event, Caution) for event in events) == 2
+    assert report.manifest == {}
+    assert len(report.course.records) == 6
+
+
+def test_data_that_are_named_must_be_there(trained_run: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="absent: there is no such folder"):
+        gather_report(trained_run, data=tmp_path / "absent")
 
 
 def test_a_folder_without_a_training(tmp_path: Path) -> None:
@@ -70,23 +102,30 @@ def test_the_part_around_the_labels_keeps_its_place() -> None:
     prediction = np.zeros(image.shape, np.uint8)
     prediction[22, 25, 30] = 1
     volume = LabeledVolume("c", image, (5.0, 1.0, 3.0), ("a",), reference, prediction)
-    part, first, step = crop(volume)
+    part, first, steps = crop(volume)
     # 15 mm are 3, 15 and 5 voxels.
     assert first == (17, 10, 25)
     assert part.image.shape == (9, 31, 11)
-    assert step == 1
+    assert steps == (1, 1, 1)
     assert part.image[0, 0, 0] == image[first]
     assert part.reference is not None
     assert part.reference[3, 15, 5] == 1
 
 
-def test_large_volumes_are_thinned_out() -> None:
-    volume = LabeledVolume("c", np.zeros((200, 200, 200), np.int16), (1.0, 1.0, 1.0))
-    part, first, step = crop(volume)
+@pytest.mark.parametrize(
+    ("spacing_mm", "steps"),
+    [((1.0, 1.0, 1.0), (3, 3, 2)), ((5.0, 0.5, 0.5), (1, 4, 4)), ((0.5, 1.0, 1.0), (4, 2, 2))],
+)
+def test_large_volumes_are_thinned_out_along_their_finest_axes(
+    spacing_mm: tuple[float, float, float], steps: tuple[int, int, int]
+) -> None:
+    image = np.arange(200, dtype=np.int16)[:, None, None] + np.zeros((200, 200, 200), np.int16)
+    part, first, found = crop(LabeledVolume("c", image, spacing_mm))
     assert part.image.size <= 600_000
     assert first == (0, 0, 0)
-    assert part.spacing_mm == (float(step),) * 3
-    assert step == 3
+    assert sorted(found) == sorted(steps)
+    assert part.spacing_mm == tuple(mm * step for mm, step in zip(spacing_mm, found, strict=True))
+    assert part.image[1, 0, 0] == found[0], "whole voxels are left out, none is invented"
 
 
 def test_cases_are_ordered_by_what_was_measured() -> None:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -21,6 +22,7 @@ from lunet_cli.engine.training.train import train
 from lunet_cli.errors import CheckpointError, ConfigError, LunetError, OutputError
 from lunet_cli.results.events import Event
 from lunet_cli.results.training import EpochDone, PlanChosen, StepDone, TrainResult
+from lunet_cli.results.views import Slice
 
 TINY = (
     "model.architecture=lunet_small_1f",
@@ -398,3 +400,19 @@ def test_a_file_in_place_of_the_output_folder_is_refused(tmp_path: Path) -> None
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="is a file"):
         train(tiny(tmp_path / "file", "x"))
+
+
+def test_pictures_are_turned_along_the_patient_whatever_the_network_sees(tmp_path: Path) -> None:
+    def pictures(orientation: str) -> tuple[Slice, ...]:
+        more = ["training.epochs=1", f"preprocessing.orientation={orientation}", "visualization.plot_slices=true"]
+        return train(tiny(tmp_path, f"in_{orientation}", *more)).slices
+
+    (expected,) = pictures("LPS")
+    for orientation in ("RAS", "SPL"):
+        (found,) = pictures(orientation)
+        np.testing.assert_allclose(found.image, expected.image, atol=1e-5)
+        np.testing.assert_array_equal(found.reference, expected.reference)
+        assert found.caption == expected.caption
+    (unknown,) = pictures("null")
+    assert unknown.sides is None
+    assert "axis 0 slice" in unknown.caption

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import math
+import os
 from pathlib import Path
 
 import pytest
 
 from lunet_cli.engine.run_folder import RunFolder
-from lunet_cli.engine.viewing.courses import read_channels, read_course, read_courses
+from lunet_cli.engine.viewing.courses import (
+    read_channels,
+    read_course,
+    read_courses,
+    seconds_since_epoch,
+    without_epochs,
+)
 from lunet_cli.errors import DataError
 from lunet_cli.results.training import EpochRecord
 
@@ -23,13 +30,27 @@ def test_what_was_written_is_read_back(tmp_path: Path) -> None:
     assert course.name == tmp_path.name
 
 
-def test_a_training_has_ended_once_its_summary_is_newer_than_its_history(tmp_path: Path) -> None:
+def test_a_training_has_ended_once_its_summary_counts_its_epochs(
+    tmp_path: Path,
+) -> None:
     folder = RunFolder(tmp_path)
-    record = EpochRecord(1, 1, 1, 0, {"a": 0}, 0.1, 1)
-    folder.append_history(record)
+    folder.write_history([EpochRecord(i, 1, 1, 0, {"a": 0}, 0.1, 1) for i in (1, 2)])
     assert not read_course(tmp_path).is_finished
-    folder.write_text("summary.json", "{}")
+    folder.write_text("summary.json", '{"num_epochs": 2}')
     assert read_course(tmp_path).is_finished
+    os.utime(tmp_path / "summary.json", (0, 0))
+    assert read_course(tmp_path).is_finished, "copying may change the times"
+    folder.append_history(EpochRecord(3, 1, 1, 0, {"a": 0}, 0.1, 1))
+    assert not read_course(tmp_path).is_finished, "it was resumed"
+    folder.write_text("summary.json", "{")
+    assert not read_course(tmp_path).is_finished
+
+
+def test_runs_that_have_not_begun(tmp_path: Path) -> None:
+    RunFolder(tmp_path).write_history([EpochRecord(1, 1, 1, 0, {"a": 0}, 0.1, 1)])
+    waiting = without_epochs([tmp_path, tmp_path / "later"])
+    assert waiting == {tmp_path / "later": f"{tmp_path / 'later'}: there is no such folder"}
+    assert seconds_since_epoch(tmp_path) < 60
 
 
 def test_runs_of_the_same_name_are_called_by_their_paths(tmp_path: Path) -> None:
@@ -47,12 +68,17 @@ def test_an_epoch_without_a_dice_is_not_the_best(tmp_path: Path) -> None:
     assert read_course(tmp_path).best.epoch == 2
 
 
-def test_a_line_that_is_being_written_is_passed_over(tmp_path: Path) -> None:
+@pytest.mark.parametrize("part", ["2", "2,0.5,0.", "2,0.5,0.5,0.5,0.5,0.01,", "2,0.5,0.5,0.5,0.5,0.01,1,1"])
+def test_a_line_that_is_being_written_is_passed_over(tmp_path: Path, part: str) -> None:
     folder = RunFolder(tmp_path)
     folder.write_history([EpochRecord(1, 1, 1, 0, {"a": 0}, 0.1, 1)])
     with (tmp_path / "history.csv").open("a", encoding="utf-8") as file:
-        file.write("2,0.5,0.")
+        file.write(part)
     assert len(read_course(tmp_path).records) == 1
+    with (tmp_path / "history.csv").open("a", encoding="utf-8") as file:
+        file.write("\n3,0.5,0.5,0.5,0.5,0.01,1\n")
+    with pytest.raises(DataError, match="is no history of a training"):
+        read_course(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -83,7 +109,19 @@ def test_channels_of_a_pruned_run(tmp_path: Path) -> None:
     assert course.layers == {"first": (4, 4), "second": (8, 7)}
 
 
-@pytest.mark.parametrize("text", ["", "step\n0\n", "step,a\n", "layer,a\n0,1\n", "step,a\n0,x\n", "step,a\n0,1\n1\n"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "step\n0\n",
+        "step,a\n",
+        "layer,a\n0,1\n",
+        "step,a\n0,x\n",
+        "step,a\n0,1\n1\n",
+        "step,a\n0,0\n",
+        "step,a,a\n0,1,2\n",
+    ],
+)
 def test_channels_that_are_no_table(tmp_path: Path, text: str) -> None:
     (tmp_path / "channels.csv").write_text(text, encoding="utf-8")
     with pytest.raises(DataError, match="is no table of channels"):

@@ -29,9 +29,22 @@ def runs(tmp_path: Path) -> list[Path]:
     return [evaluated(tmp_path / name, dice, number, f"{name}_net") for name, dice, number in kinds]
 
 
-def row(arch: str, median: float, source: str | None = None, size: int = 64) -> dict[str, Any]:
-    shape = [1, 1, size, size, size]
-    return {"arch": arch, "source": source, "input_shape": shape, "latency_ms": {"median": median}}
+def row(arch: str, median: float, source: str | None = None, size: int = 64, **changes: Any) -> dict[str, Any]:
+    return {
+        "arch": arch,
+        "source": source,
+        "mode": "forward",
+        "input_shape": [1, 1, size, size, size],
+        "device": "cpu",
+        "num_threads": 2,
+        "latency_ms": {"median": median},
+    } | changes
+
+
+def compare_file(path: Path, metric: str, values: list[tuple[str, float | None, int | None]]) -> Path:
+    runs = [{"run": n, "architecture": n, "value": v, "parameters": c, "flops": 1} for n, v, c in values]
+    path.write_text(json.dumps({"metric": metric, "runs": runs, "differences": []}), encoding="utf-8")
+    return path
 
 
 def bench_file(path: Path, rows: list[dict[str, Any]]) -> Path:
@@ -62,13 +75,29 @@ def test_latency_comes_from_the_checkpoint_or_else_the_preset(runs: list[Path], 
 
 
 def test_a_saved_comparison_is_enough(tmp_path: Path) -> None:
-    values = [("a", 0.8, 100), ("b", 0.7, 50), ("c", None, 10)]
-    runs = [{"run": n, "architecture": n, "value": v, "parameters": c, "flops": 1} for n, v, c in values]
-    path = tmp_path / "compare.json"
-    path.write_text(json.dumps({"metric": "hausdorff95", "runs": runs, "differences": []}), encoding="utf-8")
-    found = pareto([path])
+    values = [("a", 0.8, 100), ("b", 0.7, 50), ("c", None, 10), ("d", 0.6, None)]
+    found = pareto([compare_file(tmp_path / "compare.json", "hausdorff95", values)])
     assert not found.higher_is_better
     assert [(p.name, p.on_front) for p in found.points] == [("b", True), ("a", False)]
+    assert found.left_out == ("c: no HD95", "d: no known parameters"), "nothing is lost in silence"
+
+
+def test_a_difference_is_as_bad_as_it_is_far_from_zero(tmp_path: Path) -> None:
+    values = [("under", -0.5, 100), ("over", 0.3, 200), ("good", -0.1, 300)]
+    found = pareto([compare_file(tmp_path / "compare.json", "relative_volume_difference", values)])
+    assert (found.quality, found.higher_is_better) == ("|mean RVD|", False)
+    assert [(p.quality, p.on_front) for p in found.points] == [(0.5, True), (0.3, True), (0.1, True)]
+
+
+def test_latencies_may_come_from_a_file_per_run(runs: list[Path], tmp_path: Path) -> None:
+    files = [
+        bench_file(tmp_path / f"{net}.json", [row(net, ms), row(net, 0.1, mode="training step")])
+        for net, ms in (("lean_net", 5.0), ("large_net", 3.0))
+    ]
+    found = pareto([*runs, *files], cost="latency")
+    assert [(p.name, p.cost) for p in found.points] == [("large", 3.0), ("lean", 5.0)], "training steps do not count"
+    assert found.cost == "median latency in ms, 64 x 64 x 64 voxels on cpu, 2 threads"
+    assert found.left_out == ("worse: no known latency",)
 
 
 @pytest.mark.parametrize(
@@ -77,7 +106,11 @@ def test_a_saved_comparison_is_enough(tmp_path: Path) -> None:
         ("{", "no valid JSON"),
         ("[]", "holds no networks to draw"),
         ('{"metric": "dice", "runs": [{"run": "a"}]}', "is no file of lunet compare --json"),
-        ('{"metric": "beauty", "runs": []}', "knows a metric beauty"),
+        ('{"metric": "beauty", "runs": []}', "is no file of lunet compare --json .metric: "),
+        (
+            '{"metric": "dice", "runs": [{"run": "a", "architecture": "", "value": 1, "parameters": "x", "flops": 1}]}',
+            "is no file of lunet compare --json .runs.0.parameters: ",
+        ),
         ('{"format": "lunet bench 1"}', "is no file of lunet bench --save"),
     ],
 )
@@ -94,8 +127,26 @@ def test_what_cannot_be_drawn(runs: list[Path], tmp_path: Path) -> None:
     with pytest.raises(DataError, match="0 of 3 networks have a known latency") as caught:
         pareto(runs, cost="latency")
     assert "lunet bench" in caught.value.hint
-    sizes = bench_file(tmp_path / "bench.json", [row("lean_net", 1, size=64), row("lean_net", 1, size=32)])
-    with pytest.raises(ConfigError, match="rows of 2 sizes"):
-        pareto([*runs, sizes], cost="latency")
+    for change, words in (
+        ({"size": 32}, "2 sizes"),
+        ({"device": "cuda"}, "2 devices"),
+        ({"num_threads": 1}, "2 numbers"),
+    ):
+        unlike = bench_file(tmp_path / "bench.json", [row("lean_net", 1), row("lean_net", 1, **change)])
+        with pytest.raises(ConfigError, match=f"latencies of {words}"):
+            pareto([*runs, unlike], cost="latency")
+    with pytest.raises(ConfigError, match="holds latencies"):
+        pareto([*runs, unlike])
+    with pytest.raises(ConfigError, match="only latencies"):
+        pareto([bench_file(tmp_path / "bench.json", [])], cost="latency")
+    with pytest.raises(ConfigError, match="is there twice"):
+        pareto([*runs, compare_file(tmp_path / "compare.json", "dice", [("lean", 0.5, 7)])])
+    file = compare_file(tmp_path / "compare.json", "dice", [("a", 0.5, 7), ("b", 0.6, 8)])
+    with pytest.raises(ConfigError, match="holds dice, and not hausdorff95"):
+        pareto([file], metric="hausdorff95")
+    with pytest.raises(ConfigError, match="--split: goes with run folders"):
+        pareto([file], split="test")
+    with pytest.raises(DataError, match="there is no such folder"):
+        pareto([tmp_path / "absent"])
     with pytest.raises(DataError, match="cannot be read"):
         pareto([*runs, tmp_path / "absent.json"])

@@ -31,7 +31,7 @@ def test_axes_run_along_the_patient_whatever_is_stored(tmp_path: Path, write_vol
     volume, facts = read_volume(path, label)
     np.testing.assert_array_equal(volume.image, array[:, ::-1, ::-1])
     assert volume.spacing_mm == (5, 2, 1)
-    assert volume.labels == ("3", "7")
+    assert volume.labels == ("label 3", "label 7")
     assert volume.reference is not None
     assert volume.reference[0, -1, -1] == 1
     assert (volume.reference[1] == 2).all()
@@ -39,7 +39,7 @@ def test_axes_run_along_the_patient_whatever_is_stored(tmp_path: Path, write_vol
     assert facts.size == (4, 3, 2)
     assert facts.spacing_mm == (1, 2, 5)
     assert facts.number_type == "16-bit signed integer"
-    assert facts.label_ml == {"3": pytest.approx(0.01), "7": pytest.approx(0.12)}
+    assert facts.label_ml == {"label 3": pytest.approx(0.01), "label 7": pytest.approx(0.12)}
     assert facts.intensity["median"] == 11.5
     assert sum(facts.histogram) == 24
     assert len(facts.edges) == len(facts.histogram) + 1
