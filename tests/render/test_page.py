@@ -301,13 +301,20 @@ def test_surfaces_turn_in_three_dimensions(browser: Any, report: RunReport) -> N
 
 
 def test_narrow_pages_have_two_pictures_in_a_row(browser: Any) -> None:
-    script = "const c = document.querySelector('.case canvas'); return c.width / c.height"
-    wide = browser.execute_script(script)
-    size = browser.get_window_size()
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    def shape() -> tuple[int, int]:
+        return tuple(
+            browser.execute_script("const c = document.querySelector('.case canvas'); return [c.width, c.height]")
+        )
+
+    wide, size = shape(), browser.get_window_size()
     browser.set_window_size(480, 900)
-    narrow = browser.execute_script(script)
+    WebDriverWait(browser, 30).until(lambda _: shape() != wide)
+    narrow = shape()
     browser.set_window_size(size["width"], size["height"])
-    assert narrow == pytest.approx(wide / 4, rel=0.05)
+    WebDriverWait(browser, 30).until(lambda _: shape() == wide)
+    assert narrow == (wide[0] / 2 - 3, 2 * wide[1]), "four in a row, with gaps of 6 pixels, become two by two"
 
 
 def test_charts_tell_their_values_to_keys_and_pointer(browser: Any, report: RunReport) -> None:

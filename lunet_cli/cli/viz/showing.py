@@ -126,9 +126,10 @@ def leaf(viewer: Viewer, *, no_color: bool) -> None:
     with contextlib.suppress(EOFError), listening() as next_keys, whole_screen(console) as show:
         drawn: tuple[int, int] | None = None
         while True:
-            if console.size != drawn:
+            size = console.size
+            if size != drawn:
                 show(viewer.draw)
-                drawn = console.size
+                drawn = size
             if viewer.is_waiting:
                 viewer.open()
                 drawn = None

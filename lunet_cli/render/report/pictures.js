@@ -84,7 +84,7 @@ async function setUpCase(article) {
     [slice.value, opacity.value] = shown.map(Math.round);
     const number = (place) => item.first[across()] + place * item.steps[across()];
     const words = isSolid() ? [`${slice.value}°`, `${opacity.value}°`]
-      : [`${number(shown[0])} of ${number(0)} to ${number(item.shape[across()] - 1)}`, `${opacity.value} %`];
+      : [`${number(shown[0])} (${number(0)} to ${number(item.shape[across()] - 1)})`, `${opacity.value} %`];
     [slice, opacity].forEach((control, order) => { control.nextElementSibling.textContent = words[order]; });
   }
 

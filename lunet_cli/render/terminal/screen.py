@@ -135,7 +135,7 @@ def flow(entries: Sequence[Text], width: int) -> Text:
         if lines and lines[-1].cell_len + len(_BETWEEN) + entry.cell_len <= width:
             lines[-1].append(_BETWEEN).append_text(entry)
         else:
-            lines.append(entry.copy())
+            lines.append(Text().append_text(entry))  # A style of its own, not of the whole line.
     return Text("\n").join(lines)
 
 

@@ -28,6 +28,7 @@ _HELP = (
     ("q", "quit"),
 )
 _SHORT_HELP = ("←/→", "n/p", "v", "?", "q")
+_FULL_HELP = 30  # rows, below which only some keys are told
 _SMALL = 20  # rows, below which only what is needed stands beside the picture
 _KEYS = {
     "\x1b[D": "left",
@@ -123,7 +124,9 @@ class Viewer:
         """The current slice, as large as the screen allows."""
         place = f"case {self.case + 1} of {len(self._names)}"
         is_small = screen.height < _SMALL
-        shown = [Text(f"{key} {what}", "dim") for key, what in _HELP if not is_small or key in _SHORT_HELP]
+        shown = [
+            Text(f"{key} {what}", "dim") for key, what in _HELP if screen.height >= _FULL_HELP or key in _SHORT_HELP
+        ]
         hints = flow(shown, screen.width)
         if self.shows_keys:
             return Text("\n".join(f"{key:>5}  {what}" for key, what in _HELP))
