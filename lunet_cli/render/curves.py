@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from lunet_cli.results.views import TrainingCourse
+from lunet_cli.results.training import TrainingCourse
 
 Floats = npt.NDArray[np.float64]
 Quantity = Literal["loss", "dice", "lr"]

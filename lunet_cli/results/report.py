@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from lunet_cli.results.evaluation import EvalResult
-from lunet_cli.results.views import LabeledVolume, TrainingCourse
+from lunet_cli.results.training import TrainingCourse
+from lunet_cli.results.views import LabeledVolume
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -113,6 +114,26 @@ class EpochDone(Event):
             f"val Dice {r.val_dice:.4f}{detail} lr {r.learning_rate:.2g} {r.epoch_seconds:.1f} s, "
             f"{format_seconds(self.seconds_left)} left{' *best' if self.is_best else ''}"
         )
+
+
+@dataclass(frozen=True)
+class TrainingCourse:
+    """How a training went.
+
+    Args:
+        name: The run.
+        records: One per epoch.
+        is_finished: Whether it has ended, and was not interrupted.
+    """
+
+    name: str
+    records: tuple[EpochRecord, ...]
+    is_finished: bool
+
+    @property
+    def best(self) -> EpochRecord:
+        """The epoch with the best validation Dice; the first of equals."""
+        return max(self.records, key=lambda record: -math.inf if math.isnan(record.val_dice) else record.val_dice)
 
 
 @dataclass(frozen=True)

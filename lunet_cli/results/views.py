@@ -1,8 +1,7 @@
-"""What is looked at: volumes with their labels, slices of them, courses of trainings, networks among others."""
+"""What is looked at: volumes with their labels, slices of them, networks among others, prunings."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,8 +9,6 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-
-from lunet_cli.results.training import EpochRecord
 
 AXES = ("axial", "coronal", "sagittal")
 # The patient's sides at the left, right, top and bottom of slices across each axis, as `LabeledVolume.cut` turns them.
@@ -250,26 +247,6 @@ class VolumeFacts:
     histogram: tuple[int, ...]
     edges: tuple[float, ...]
     label_ml: dict[str, float] | None
-
-
-@dataclass(frozen=True)
-class TrainingCourse:
-    """How a training went.
-
-    Args:
-        name: The run.
-        records: One per epoch.
-        is_finished: Whether it has ended, and was not interrupted.
-    """
-
-    name: str
-    records: tuple[EpochRecord, ...]
-    is_finished: bool
-
-    @property
-    def best(self) -> EpochRecord:
-        """The epoch with the best validation Dice; the first of equals."""
-        return max(self.records, key=lambda record: -math.inf if math.isnan(record.val_dice) else record.val_dice)
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from lunet_cli.render.curves import CurveOptions, curve_panels, thin_out
-from lunet_cli.results.training import EpochRecord
-from lunet_cli.results.views import TrainingCourse
+from lunet_cli.results.training import EpochRecord, TrainingCourse
 
 
 def course(name: str, dice: list[float], labels: tuple[str, ...] = ("a", "b")) -> TrainingCourse:

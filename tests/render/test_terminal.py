@@ -35,8 +35,8 @@ from lunet_cli.render.terminal.pareto import draw_pareto
 from lunet_cli.render.terminal.screen import Overlay, Screen, flow, picture, size_of
 from lunet_cli.render.terminal.slices import case_heading, draw_montage, draw_slice, legend, overlay_of
 from lunet_cli.render.terminal.volume import draw_orthogonal, draw_volume
-from lunet_cli.results.training import EpochRecord
-from lunet_cli.results.views import ChannelCourse, LabeledVolume, Pareto, ParetoPoint, TrainingCourse
+from lunet_cli.results.training import EpochRecord, TrainingCourse
+from lunet_cli.results.views import ChannelCourse, LabeledVolume, Pareto, ParetoPoint
 
 Show = Callable[..., tuple[list[str], Screen]]
 COLORS = Screen(80, 24, colors=True)

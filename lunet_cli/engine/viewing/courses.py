@@ -11,7 +11,8 @@ from pathlib import Path
 
 from lunet_cli.engine.run_folder import HISTORY, RunFolder, names_of
 from lunet_cli.errors import DataError
-from lunet_cli.results.views import ChannelCourse, TrainingCourse
+from lunet_cli.results.training import TrainingCourse
+from lunet_cli.results.views import ChannelCourse
 
 CHANNELS = "channels.csv"
 

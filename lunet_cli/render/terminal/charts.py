@@ -16,7 +16,7 @@ from rich.text import Text
 from lunet_cli.render.curves import Floats, Panel, thin_out
 from lunet_cli.render.palette import RGB, label_colors, to_hex
 from lunet_cli.render.terminal.screen import Screen, flow
-from lunet_cli.results.views import TrainingCourse
+from lunet_cli.results.training import TrainingCourse
 
 _Signal = tuple[Floats, Floats, str, RGB | None]  # x, y, symbol, colour
 _SYMBOLS = "ox+*#%@&=$"
