@@ -8,6 +8,7 @@ import os
 import re
 import select
 import sys
+import time
 from collections.abc import Callable, Iterator
 
 import typer
@@ -53,12 +54,12 @@ def listening() -> Iterator[Callable[[], list[str]]]:
 
     It returns without a key after a moment. When the other end is closed, it raises EOFError.
     """
-    try:
-        import termios
-        import tty
-    except ImportError:  # Windows
-        yield lambda: [typer.getchar()]
+    if sys.platform == "win32":
+        yield _wait_on_windows
         return
+    import termios
+    import tty
+
     keyboard = sys.stdin.fileno()
     before = termios.tcgetattr(keyboard)
     splitter, decoder = KeySplitter(), codecs.getincrementaldecoder("utf-8")("ignore")
@@ -76,3 +77,15 @@ def listening() -> Iterator[Callable[[], list[str]]]:
         yield wait
     finally:
         termios.tcsetattr(keyboard, termios.TCSADRAIN, before)
+
+
+def _wait_on_windows() -> list[str]:
+    if sys.platform == "win32":
+        import msvcrt
+
+        end = time.monotonic() + _MOMENT
+        while not msvcrt.kbhit():
+            if time.monotonic() > end:
+                return []
+            time.sleep(0.02)
+    return [typer.getchar()]
