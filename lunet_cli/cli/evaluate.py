@@ -14,12 +14,14 @@ from lunet_cli.cli.options import (
     Architecture,
     AsJson,
     BatchSize,
+    Data,
     Device,
     Ensemble,
     MaxMemory,
     Overlap,
     Precision,
     Runtime,
+    Split,
     Threads,
     Tta,
     Window,
@@ -36,13 +38,8 @@ def evaluate(
     checkpoint: Annotated[
         Path | None, typer.Argument(metavar="[CHECKPOINT]", help="A best_model.pt, or its run folder.")
     ] = None,
-    data: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Labelled data set; that of the training if not given.")
-    ] = None,
-    split: Annotated[
-        Literal["train", "val", "test", "all"] | None,
-        typer.Option(help="Which cases; val if not given, and all of --data."),
-    ] = None,
+    data: Data = None,
+    split: Split = None,
     predictions: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Label maps of any tool, instead of a CHECKPOINT.")
     ] = None,

@@ -22,6 +22,11 @@ Architecture = Annotated[
     str | None,
     typer.Option("--arch", metavar="NAME", help="Network of a checkpoint of the Lean Unet authors' release."),
 ]
+Data = Annotated[Path | None, typer.Option(metavar="DIR", help="Labelled data set; that of the training if not given.")]
+Split = Annotated[
+    Literal["train", "val", "test", "all"] | None,
+    typer.Option(help="Which cases; val if not given, and all of --data."),
+]
 Tta = Annotated[
     bool, typer.Option("--tta", help="Average over the eight mirrorings; for networks trained with mirrored volumes.")
 ]

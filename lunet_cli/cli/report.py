@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
-from lunet_cli.cli.options import Device, Threads
+from lunet_cli.cli.options import Data, Device, Split, Threads
 from lunet_cli.errors import EXIT_FAILURE, ConfigError
 
 
@@ -17,13 +17,8 @@ def report(
         Path | None,
         typer.Option("--output", "-o", metavar="FILE.html", help="The page; RUN/report.html if not given."),
     ] = None,
-    data: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Labelled data set; that of the training if not given.")
-    ] = None,
-    split: Annotated[
-        Literal["train", "val", "test", "all"] | None,
-        typer.Option(help="Which cases; val if not given, and all of --data."),
-    ] = None,
+    data: Data = None,
+    split: Split = None,
     device: Device = "auto",
     threads: Threads = None,
 ) -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from lunet_cli.cli.failure import try_each
-from lunet_cli.cli.options import Architecture, Device, Threads
+from lunet_cli.cli.options import Architecture, Data, Device, Split, Threads
 from lunet_cli.cli.viz.showing import (
     Axis,
     Interactive,
@@ -47,13 +47,8 @@ def slices(
     ] = "best",
     level: Level = None,
     width: Width = None,
-    data: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Labelled data set; that of the training if not given.")
-    ] = None,
-    split: Annotated[
-        Literal["train", "val", "test", "all"] | None,
-        typer.Option(help="Which cases; val if not given, and all of --data."),
-    ] = None,
+    data: Data = None,
+    split: Split = None,
     interactive: Interactive = False,
     architecture: Architecture = None,
     device: Device = "auto",
