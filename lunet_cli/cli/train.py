@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from lunet_cli.config.run import RunConfig
     from lunet_cli.config.visualization import VisualizationConfig
-    from lunet_cli.results.training import TrainingCourse, TrainResult
+    from lunet_cli.results.training import TrainResult
 
 
 def train(
@@ -84,6 +84,7 @@ def _draw(result: TrainResult, config: VisualizationConfig, console: Console) ->
         from lunet_cli.render.curves import CurveOptions, curve_panels
         from lunet_cli.render.figures.curves import curves_figure
         from lunet_cli.render.terminal.charts import draw_panels
+        from lunet_cli.results.training import TrainingCourse
 
         course = TrainingCourse(result.run_dir.name, result.history, is_finished=True)
         panels = curve_panels([course], CurveOptions(quantities=("loss", "dice")))

@@ -137,8 +137,10 @@ class RunFolder:
                 f"{self.path}: {'has no history.csv' if self.path.is_dir() else what}",
                 hint="Name a run folder, such as runs/quickstart; lunet train makes it.",
             ) from None
-        except (OSError, KeyError, ValueError) as error:
-            raise DataError(f"{path}: is no history of a training ({error!r})") from None
+        except KeyError as error:
+            raise DataError(f"{path}: is no history of a training (it has no column {error})") from None
+        except (OSError, ValueError) as error:
+            raise DataError(f"{path}: is no history of a training ({error})") from None
         if not records:
             raise DataError(f"{path}: holds no epoch yet", hint="The first line comes with the first epoch.")
         return records

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -106,16 +107,27 @@ def curve_panels(courses: Sequence[TrainingCourse], options: CurveOptions) -> li
 
 
 def thin_out(x: Floats, y: Floats, number: int) -> tuple[Floats, Floats]:
-    """At most two points for each of `number` stretches, the lowest and the highest: what a screen can show."""
-    if len(x) <= 2 * number:
-        return x, y
-    edges = np.linspace(0, len(x), number + 1).astype(int)
+    """The points (N,) that `thinned_out` keeps."""
+    kept = thinned_out(y, number)
+    return x[kept], y[kept]
+
+
+def thinned_out(y: Floats, number: int) -> npt.NDArray[np.int64]:
+    """Indices of two points for each of `number` stretches, the lowest and the highest: what a screen can show.
+
+    What is not finite is passed over, unless a stretch has nothing else; few points are all kept.
+    """
+    if len(y) <= 2 * number:
+        return np.arange(len(y))
+    edges = np.linspace(0, len(y), number + 1).astype(int)
+    is_finite = np.isfinite(y)
+    low, high = np.where(is_finite, y, np.inf), np.where(is_finite, y, -np.inf)
     kept = [
         index
         for first, stop in pairwise(edges)
-        for index in sorted({first + int(y[first:stop].argmin()), first + int(y[first:stop].argmax())})
+        for index in sorted({first + int(low[first:stop].argmin()), first + int(high[first:stop].argmax())})
     ]
-    return x[kept], y[kept]
+    return np.array(kept)
 
 
 def _dice_panels(
@@ -152,8 +164,9 @@ def _smoothed(options: CurveOptions) -> str:
     return f" (smoothed, {options.smoothing:g})" if options.smoothing else ""
 
 
-def _best(course: TrainingCourse) -> int:
-    return course.records.index(course.best)
+def _best(course: TrainingCourse) -> int | None:
+    """Index of the best epoch; None where no Dice is defined."""
+    return None if math.isnan(course.best.val_dice) else course.records.index(course.best)
 
 
 def _positions(course: TrainingCourse, options: CurveOptions) -> Floats:

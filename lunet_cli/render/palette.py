@@ -65,7 +65,7 @@ _LEAST_CHROMA, _LIGHTNESS = 0.09, (0.55, 0.93)  # far from the greys of an image
 def label_colors(number: int) -> tuple[RGB, ...]:
     """Distinct colours for `number` labels, the first seven safe for any colour vision.
 
-    Each further one is the candidate that lies farthest, in OKLab, from all before it.
+    Each further one is the candidate that lies farthest, in OKLab, from all before it, and from those of errors.
     """
     colors = list(_FEW[:number])
     if number <= len(colors):
@@ -78,7 +78,7 @@ def label_colors(number: int) -> tuple[RGB, ...]:
     )
     candidates, lab = candidates[vivid], lab[vivid]
     nearest = np.full(len(lab), np.inf)
-    for color in to_oklab(np.array(colors, dtype=float)):
+    for color in to_oklab(np.array([*colors, *(one.color for one in ERRORS.values()), REFERENCE_COLOR], dtype=float)):
         nearest = np.minimum(nearest, np.linalg.norm(lab - color, axis=1))
     while len(colors) < number:
         index = int(nearest.argmax())

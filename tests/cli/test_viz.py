@@ -108,6 +108,8 @@ def test_report(trained_run: Path, tmp_path: Path, call_lunet: CallLunet) -> Non
         ("viz curves RUN --watch", "--watch: needs a terminal"),
         ("viz curves RUN --interval 3", "--interval: goes with --watch"),
         ("viz curves RUN --show dice --log", "--log: is for losses and learning rates"),
+        ("viz curves RUN --show lr --smooth 0.5", "--smooth: is for losses and Dice"),
+        ("viz curves RUN --no-color -o a.png", "--no-color and -o: choose one"),
         ("viz curves note.txt", "note.txt: is no run folder"),
         ("viz slices .", ".: holds no checkpoint"),
         ("viz slices RUN --case phantom", "--case phantom: is none of the val cases of phantom. Did you mean phantom_"),
@@ -330,8 +332,8 @@ def test_watching_begins_before_the_training_and_ends_with_a_key(tmp_path: Path)
     terminal.read_until("there is no such folder")
     terminal.press("q")
     code, rest = terminal.wait()
-    assert code == 1
-    assert "later: there is no such folder" in rest
+    assert code == 0
+    assert "error" not in rest
 
 
 def test_dumb_terminals_are_refused(volume: Path) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from itertools import combinations, pairwise
 from pathlib import Path
+from typing import Any
 
 import matplotlib.image
 import numpy as np
@@ -27,6 +28,7 @@ from lunet_cli.render.figures.style import FULL_WIDTH, write_figure
 from lunet_cli.render.figures.volume import volume_figure
 from lunet_cli.render.networks import draw_levels
 from lunet_cli.render.palette import ERRORS, label_colors
+from lunet_cli.results.training import EpochRecord, TrainingCourse
 from lunet_cli.results.views import INVENTED, MISSED, ChannelCourse, LabeledVolume, Pareto, ParetoPoint
 
 Make = Callable[[Path, LabeledVolume], Figure]
@@ -213,3 +215,47 @@ def test_headings_of_several_cases_stay_in_the_picture(case: LabeledVolume) -> N
         box = heading.get_window_extent()
         assert box.y1 <= figure.bbox.y1
         assert not any(box.overlaps(axes.get_tightbbox()) for axes in row.axes)
+
+
+MANY = tuple(f"abdominal organ number {index}" for index in range(20))
+
+
+def inside(figure: Figure, boxes: list[Any]) -> bool:
+    return all(
+        figure.bbox.x0 <= box.x0 and box.x1 <= figure.bbox.x1 and figure.bbox.y0 <= box.y0 and box.y1 <= figure.bbox.y1
+        for box in boxes
+    )
+
+
+def test_legends_of_many_long_names_stay_in_the_picture(tmp_path: Path) -> None:
+    labels = np.zeros((1, 40, 50), np.uint8)
+    labels[0, 5, 5:25] = np.arange(1, 21)
+    volume = LabeledVolume(
+        "c", np.zeros((1, 40, 50), np.float32), (1, 1, 1), MANY, labels, labels, dict.fromkeys(MANY, 0.5)
+    )
+    for figure in (slices_figure([volume.cut(0, 0)]), montage_figure([volume.cut(0, 0)] * 4)):
+        figure.draw_without_rendering()
+        assert inside(figure, [text.get_window_extent() for legend in figure.legends for text in legend.get_texts()])
+
+
+def test_legends_of_many_lines_stand_below_the_curves() -> None:
+    records = [EpochRecord(i, 1 / i, 2 / i, 0.1, dict.fromkeys(MANY, 0.1 * i), 0.1, 1) for i in range(1, 5)]
+    figure = curves_figure(curve_panels([TrainingCourse("r", tuple(records), is_finished=True)], CurveOptions()))
+    figure.draw_without_rendering()
+    for axes in figure.axes:
+        legend = axes.get_legend()
+        assert legend is not None
+        assert inside(figure, [text.get_window_extent() for text in legend.get_texts()])
+        if len(legend.get_texts()) > 5:
+            assert not legend.get_window_extent().overlaps(axes.get_window_extent())
+            assert axes.get_window_extent().height > 1.0 * figure.get_dpi(), "and leave room for these"
+
+
+def test_headings_are_folded(case: LabeledVolume) -> None:
+    cut = replace(case.cut(0, 5), dice_words=", ".join(f"{name} 0.5000" for name in MANY[:6]))
+    figure = slices_figure([cut])
+    figure.draw_without_rendering()
+    (row,) = figure.subfigs
+    heading = row._suptitle  # type: ignore[attr-defined]  # there is no public way to it
+    assert heading.get_text().count("\n") > 0
+    assert inside(figure, [heading.get_window_extent()])

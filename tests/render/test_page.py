@@ -70,7 +70,9 @@ def test_the_page_holds_every_value(page: str, report: RunReport) -> None:
     first = report.evaluation.scores[0]
     assert data["rows"][0]["case"] == first.case
     assert data["rows"][0]["values"][0] == pytest.approx(first.values["dice"], rel=1e-5)
-    assert data["curves"][0]["lines"][0]["y"] == [record.train_loss for record in report.course.records]
+    assert data["curves"][0]["x"] == [record.epoch for record in report.course.records]
+    losses = [record.train_loss for record in report.course.records]
+    assert data["curves"][0]["lines"][0]["y"] == pytest.approx(losses, rel=1e-5)
     for _, command in report.commands:
         assert command in page
     assert report.config.splitlines()[0] in page
@@ -92,6 +94,21 @@ def test_epochs_that_went_wrong_are_left_out_of_the_curves(report: RunReport) ->
     page = render_page(replace(report, course=replace(report.course, records=(broken,))))
     assert "NaN" not in page.split('type="application/json">')[1].split("</script>")[0]
     assert data_of(page)["curves"][0]["lines"][1]["best"] is None
+
+
+def test_values_under_the_pointer_are_of_one_epoch_however_long_the_training(report: RunReport) -> None:
+    first = report.course.records[0]
+    noise = np.random.default_rng(0).normal(size=(5000, 2))
+    records = tuple(
+        replace(first, epoch=index + 1, train_loss=float(a), val_loss=float(b)) for index, (a, b) in enumerate(noise)
+    )
+    loss, *_ = data_of(render_page(replace(report, course=replace(report.course, records=records))))["curves"]
+    assert len(loss["x"]) < 5000
+    assert all(len(line["y"]) == len(loss["x"]) for line in loss["lines"])
+    for place, epoch in enumerate(loss["x"]):
+        assert [line["y"][place] for line in loss["lines"]] == pytest.approx(noise[int(epoch) - 1], rel=1e-5)
+    kept = noise[np.array(loss["x"], dtype=int) - 1]
+    assert kept.max(axis=0).tolist() == noise.max(axis=0).tolist(), "no peak is lost"
 
 
 def test_what_is_missing_is_told(report: RunReport) -> None:
@@ -204,7 +221,7 @@ def test_the_table_filters(browser: Any) -> None:
     number = len(column(browser, 0))
     press(browser, "#filter", "VENTRICLE")
     assert set(column(browser, 1)) == {"ventricle"}
-    assert browser.find_element("id", "count").text == f"{number // 3} of {number} rows"
+    assert browser.find_element("id", "count").text == f'{number // 3} of {number} rows, only those with "ventricle"'
     press(browser, "#filter", keys().BACKSPACE * 9)
     press(browser, "#label", "ant")
     assert set(column(browser, 1)) == {"anterior"}

@@ -37,7 +37,7 @@ def test_oklab_of_known_colors() -> None:
 def test_twenty_labels_are_told_apart_from_each_other_and_from_greys() -> None:
     colors = np.array(label_colors(20), dtype=float)
     # 0.02 is what people just notice.
-    assert distances(colors).min() > 0.12
+    assert distances(colors).min() > 0.11
     lab = to_oklab(colors)
     assert np.hypot(lab[:, 1], lab[:, 2]).min() > 0.06
 
@@ -48,6 +48,13 @@ def test_few_labels_and_errors_are_told_apart_with_any_color_vision(matrix: np.n
     errors = np.array([one.color for one in ERRORS.values()], dtype=float)
     assert distances(as_seen(few, matrix)).min() > 0.06
     assert distances(as_seen(errors, matrix)).min() > 0.15
+
+
+def test_later_labels_are_told_apart_from_errors() -> None:
+    errors = np.array([one.color for one in ERRORS.values()], dtype=float)
+    later = np.array(label_colors(20)[7:], dtype=float)
+    gaps = np.linalg.norm(to_oklab(later)[:, None] - to_oklab(errors)[None], axis=-1)
+    assert gaps.min() > 0.1
 
 
 def test_a_label_keeps_its_color_whatever_follows() -> None:

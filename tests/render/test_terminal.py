@@ -313,6 +313,30 @@ def test_labels_cover_the_image_in_their_colors() -> None:
     assert any(style == "#ffffff on #ffffff" for style in styles)
 
 
+def test_an_empty_label_map_is_drawn_without_colors_too() -> None:
+    volume = LabeledVolume("c", np.zeros((1, 4, 4)), (1, 1, 1), (), np.zeros((1, 4, 4), np.uint8))
+    cut = volume.cut(0, 0, (0.0, 1.0))
+    assert picture(cut.image, overlay_of(cut, "reference"), PLAIN, (2, 4)).plain.strip() == ""
+
+
+def test_a_training_without_any_dice_marks_no_epoch() -> None:
+    records = [EpochRecord(i, 1 / i, 2 / i, math.nan, {"a": math.nan}, 0.1, 1) for i in (1, 2, 3)]
+    course = TrainingCourse("r", tuple(records), is_finished=True)
+    assert best_lines([course]).plain == "r: no validation Dice in 3 epochs"
+    assert all(line.best is None for panel in curve_panels([course], CurveOptions()) for line in panel.lines)
+    console = Console(file=io.StringIO(), width=60, _environ={})
+    with console.capture() as captured:
+        console.print(draw_panels(curve_panels([course], CurveOptions()), Screen(60, 24, colors=False)))
+    assert "◆" not in captured.get()
+
+
+def test_nothing_is_left_out_where_nothing_has_begun() -> None:
+    console = Console(file=io.StringIO(), width=60, _environ={})
+    with console.capture() as captured:
+        console.print(draw_followed([], [], ["waiting: a"], Screen(60, 16, colors=False)))
+    assert captured.get().splitlines() == ["waiting: a", "q or Ctrl-C ends"]
+
+
 def test_characters_stand_for_labels_without_colors() -> None:
     values = np.array([[0, 1], [2, 0]], np.uint8)
     drawn = picture(np.array([[0.0, 0.0], [0.0, 1.0]], np.float32), Overlay(values, label_colors(2)), PLAIN, (2, 2))

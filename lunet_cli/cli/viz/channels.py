@@ -16,7 +16,7 @@ def channels(
     no_color: NoColor = False,
 ) -> None:
     """Draw the channels of each layer over the steps of a pruning."""
-    require_output(output)
+    require_output(output, no_color=no_color)
     from lunet_cli.engine.viewing.courses import read_channels
 
     course = read_channels(run)

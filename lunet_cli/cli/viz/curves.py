@@ -48,18 +48,14 @@ def curves(
     """Draw loss, validation Dice and learning rate of trainings."""
     from lunet_cli.render.curves import QUANTITIES, CurveOptions, curve_panels
 
-    for name in show or ():
-        if name not in QUANTITIES:
-            raise ConfigError(f"--show {name}: is none of its values", hint=f"Known: {', '.join(QUANTITIES)}")
-    if log and show and set(show) == {"dice"}:
-        raise ConfigError("--log: is for losses and learning rates", hint="Leave it out, or add --show loss.")
+    _check_quantities(show or [], smooth=smooth, log=log)
     if interval is not None and not watch:
         raise ConfigError("--interval: goes with --watch")
     if watch and output is not None:
         raise ConfigError("--watch and -o: choose one")
     if watch:
         require_terminal("--watch", "Elsewhere, follow the table: tail -f RUN/history.csv")
-    require_output(output)
+    require_output(output, no_color=no_color)
     from lunet_cli.engine.viewing.courses import read_courses
 
     options = CurveOptions(x_axis, smooth, log, tuple(name for name in QUANTITIES if name in (show or QUANTITIES)))
@@ -72,25 +68,44 @@ def curves(
 
     console, screen = open_screen(no_color=no_color)
     if watch:
-        _follow(runs, options, interval or 2.0, console)
+        runs = _follow(runs, options, interval or 2.0, console)
+        if not runs:
+            return
     courses = read_courses(runs)
     console.print(draw_panels(curve_panels(courses, options), screen), best_lines(courses))
 
 
-def _follow(runs: Sequence[Path], options: CurveOptions, interval: float, console: Console) -> None:
-    """Draw anew with each epoch, until all trainings have ended, or q or Ctrl-C is pressed."""
+def _check_quantities(show: list[str], *, smooth: float, log: bool) -> None:
+    from lunet_cli.render.curves import QUANTITIES
+
+    for name in show:
+        if name not in QUANTITIES:
+            raise ConfigError(f"--show {name}: is none of its values", hint=f"Known: {', '.join(QUANTITIES)}")
+    if log and set(show) == {"dice"}:
+        raise ConfigError("--log: is for losses and learning rates", hint="Leave it out, or add --show loss.")
+    if smooth and set(show) == {"lr"}:
+        raise ConfigError("--smooth: is for losses and Dice", hint="Leave it out, or add --show loss.")
+
+
+def _follow(runs: Sequence[Path], options: CurveOptions, interval: float, console: Console) -> list[Path]:
+    """Draw anew with each epoch, until all trainings have ended, or q or Ctrl-C is pressed.
+
+    Returns:
+        The runs that have begun.
+    """
     from lunet_cli.cli.viz.keys import listening
     from lunet_cli.engine.viewing.courses import read_courses, seconds_since_epoch, without_epochs
     from lunet_cli.render.curves import curve_panels
     from lunet_cli.render.terminal.charts import draw_followed
 
+    started: list[Path] = []
     with listening() as next_keys, whole_screen(console) as show:
         while True:
             waiting = without_epochs(runs)
             started = [run for run in runs if run not in waiting]
             courses = read_courses(started)
             if not waiting and all(course.is_finished for course in courses):
-                return
+                break
             notes = [f"waiting: {words}" for words in waiting.values()]
             going_on = [run for run, course in zip(started, courses, strict=True) if not course.is_finished]
             notes += [f"last epoch {format_seconds(min(map(seconds_since_epoch, going_on)))} ago"] if going_on else []
@@ -98,4 +113,5 @@ def _follow(runs: Sequence[Path], options: CurveOptions, interval: float, consol
             again = time.monotonic() + interval
             while time.monotonic() < again:
                 if {"q", "\x1b"} & set(next_keys()):
-                    return
+                    return started
+    return started

@@ -23,7 +23,7 @@ def network(
     no_color: NoColor = False,
 ) -> None:
     """Draw a network: channels, resolution, parameters and FLOPs of each level."""
-    require_output(output)
+    require_output(output, no_color=no_color)
     from lunet_cli.render.networks import draw_levels
 
     drawings = [draw_levels(*_find(one)) for one in (name, against) if one is not None]

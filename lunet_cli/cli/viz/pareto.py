@@ -34,7 +34,7 @@ def pareto(
 ) -> None:
     """Draw networks by quality and cost, with the front that no other one beats."""
     key = None if metric is None else parse_metrics([metric])[0]
-    require_output(output)
+    require_output(output, no_color=no_color)
     from lunet_cli.engine.viewing.pareto import pareto as find_pareto
 
     found = find_pareto(sources, cost=cost, metric=key, split=split)

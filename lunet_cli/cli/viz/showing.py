@@ -57,11 +57,11 @@ def intensity_window(level: float | None, width: float | None) -> tuple[float, f
     return level - width / 2, level + width / 2
 
 
-def require_output(output: Path | None) -> None:
+def require_output(output: Path | None, *, no_color: bool) -> None:
     """Raise if a picture could not be written there, before it is made.
 
     Raises:
-        ConfigError: The name does not end with a format that can be written.
+        ConfigError: The name does not end with a format that can be written, or colours were refused.
         OutputError: There is no such folder.
     """
     if output is None:
@@ -70,6 +70,8 @@ def require_output(output: Path | None) -> None:
 
     if output.suffix.lower() not in FORMATS:
         raise ConfigError(f"-o {output}: is no picture that can be written", hint=f"End it with {', '.join(FORMATS)}.")
+    if no_color:
+        raise ConfigError("--no-color and -o: choose one")
     require_place(output)
 
 

@@ -43,7 +43,11 @@ def slices(
     axis: Annotated[Axis, typer.Option(help="Which slices; by number: across the axis z, y or x.")] = "axial",
     where: Annotated[
         str,
-        typer.Option("--slice", metavar="N|best|middle|montage", help="Which slice; best: with the most reference."),
+        typer.Option(
+            "--slice",
+            metavar="N|best|middle|montage",
+            help="Which slice; best: with the most reference. With -i, where to begin (the last one of fewer).",
+        ),
     ] = "best",
     level: Level = None,
     width: Width = None,
@@ -58,7 +62,7 @@ def slices(
 ) -> None:
     """Draw cases: the image, the reference, the prediction, and what was missed and invented."""
     number, window = axis_number(axis), intensity_window(level, width)
-    _check(where, output, interactive=interactive)
+    _check(where, output, no_color=no_color, interactive=interactive)
     drawing = open_screen(no_color=no_color) if output is None else None
     from lunet_cli.engine.inference.predictor import PredictionOptions, Predictor, set_up_process
     from lunet_cli.engine.viewing.cases import CaseViews
@@ -91,10 +95,10 @@ def slices(
         raise typer.Exit(EXIT_FAILURE)
 
 
-def _check(where: str, output: Path | None, *, interactive: bool) -> None:
+def _check(where: str, output: Path | None, *, no_color: bool, interactive: bool) -> None:
     if where not in ("best", "middle", "montage") and not where.isdecimal():
         raise ConfigError(f"--slice {where}: is no slice", hint="Write a number, best, middle or montage.")
-    require_output(output)
+    require_output(output, no_color=no_color)
     if interactive:
         require_keys(output)
         if where == "montage":

@@ -48,7 +48,7 @@ def volume(
     window = intensity_window(level, width)
     if axis is not None and not interactive:
         raise ConfigError("--axis: goes with --interactive; without it, all three are drawn")
-    _check(files, labels or [], output)
+    _check(files, labels or [], output, no_color=no_color)
     if interactive:
         require_keys(output)
     drawing = open_screen(no_color=no_color) if output is None else None
@@ -84,9 +84,9 @@ def volume(
         raise typer.Exit(EXIT_FAILURE)
 
 
-def _check(files: list[Path], labels: list[Path], output: Path | None) -> None:
+def _check(files: list[Path], labels: list[Path], output: Path | None, *, no_color: bool) -> None:
     if labels and len(labels) != len(files):
         raise ConfigError(f"--label: {len(labels)} for {len(files)} volumes", hint="Give one per FILE, in their order.")
     if output is not None and len(files) > 1:
         raise ConfigError(f"-o {output}: takes one volume, and these are {len(files)}")
-    require_output(output)
+    require_output(output, no_color=no_color)

@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 
 from lunet_cli import __version__
-from lunet_cli.config.metrics import METRICS
+from lunet_cli.engine.checkpoints.models import Model
 from lunet_cli.engine.evaluation.evaluate import EvaluationOptions, evaluate_model, evaluation_folder
 from lunet_cli.engine.evaluation.files import read_evaluation, write_evaluation
 from lunet_cli.engine.evaluation.summary import badness
-from lunet_cli.engine.inference.labelled_cases import SplitName
+from lunet_cli.engine.inference.labelled_cases import SplitName, recorded_split
 from lunet_cli.engine.inference.predictor import PredictionOptions, Predictor
 from lunet_cli.engine.provenance import sha256_of
 from lunet_cli.engine.viewing.cases import CaseViews
@@ -89,6 +89,9 @@ class _Gathering:
         try:
             predictor = Predictor.load([self.run], options=options)
             evaluation = self._stored(predictor) or self._evaluate(predictor)
+            flattered = trained_cases(predictor.models[0], evaluation.scores)
+            if flattered and self.split != "train":
+                self.cautions.append(f"{len(flattered)} cases were trained on, such as {flattered[0]}: values flatter")
             return evaluation, self._telling_cases(predictor, evaluation)
         except LunetError as error:
             if self.data is not None and evaluation is None:
@@ -120,14 +123,15 @@ class _Gathering:
         self.on_event(Caution(self.cautions[-1] + (f" ({error.hint})" if error.hint else "")))
 
     def _stored(self, predictor: Predictor) -> EvalResult | None:
-        """What `lunet eval` has left, if it was of this checkpoint and these data, and is whole."""
+        """What `lunet eval` has left, if it was of this checkpoint and these data, is whole, and has Dice."""
         try:
             found = read_evaluation(evaluation_folder(predictor, self.data, self.split))
         except DataError:
             return None
         root = (found.facts.get("data") or {}).get("root")
         is_same_data = self.data is None or (root is not None and Path(root).resolve() == self.data.resolve())
-        if (found.facts.get("model") or {}).get("sha256") != [sha256_of(predictor.models[0].path)] or not is_same_data:
+        is_same_model = (found.facts.get("model") or {}).get("sha256") == [sha256_of(predictor.models[0].path)]
+        if not (is_same_data and is_same_model and "dice" in found.scores[0].values):
             return None
         self.on_event(Notice(f"results of cases: {found.folder}, of lunet eval"))
         return found
@@ -187,12 +191,17 @@ def crop(volume: LabeledVolume) -> tuple[LabeledVolume, tuple[int, int, int], tu
     return part, (first[0], first[1], first[2]), (steps[0], steps[1], steps[2])
 
 
+def trained_cases(model: Model, scores: Sequence[CaseScore]) -> list[str]:
+    """Those of the evaluated cases that the network was trained on."""
+    trained_on = set(recorded_split(model).get("train", []))
+    return [case for case in dict.fromkeys(score.case for score in scores) if case in trained_on]
+
+
 def worst_first(scores: Sequence[CaseScore]) -> list[str]:
-    """Cases by their mean over labels, of Dice or else of the first metric that was measured."""
-    metric = next(name for name in METRICS if name in scores[0].values)
+    """Cases by their mean Dice over labels."""
     values: dict[str, list[float]] = {}
     for score in scores:
-        values.setdefault(score.case, []).append(badness(metric, score.values[metric]))
+        values.setdefault(score.case, []).append(badness("dice", score.values["dice"]))
     return sorted(values, key=lambda case: float(np.mean(values[case])), reverse=True)
 
 

@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 from lunet_cli.engine.run_folder import HISTORY, RunFolder, names_of
@@ -70,21 +71,36 @@ def read_channels(run: Path) -> ChannelCourse:
     path = run / CHANNELS
     try:
         with path.open(newline="", encoding="utf-8") as file:
-            header, *rows = [row for row in csv.reader(file) if row]
-        odd = next((value for row in rows for value in row if not value.isdecimal()), None)
-        if odd is not None:
-            raise ValueError(f"'{odd}' is no number of channels")
-        columns = list(zip(*[[int(value) for value in row] for row in rows], strict=True))
-        steps = columns[0]
-        layers = dict(zip(header[1:], columns[1:], strict=True))
-        if len(layers) < len(header) - 1 or any(min(values) < 1 for values in layers.values()):
-            raise ValueError("a layer is there twice, or has no channel")
+            lines = [line for line in csv.reader(file) if line]
     except (FileNotFoundError, NotADirectoryError):
         what = "is no run folder" if run.is_file() else "there is no such folder"
         what = f"was not pruned: it has no {CHANNELS}" if run.is_dir() else what
         raise DataError(f"{run}: {what}", hint="lunet viz network CHECKPOINT shows a network as it is.") from None
-    except (OSError, ValueError, IndexError) as error:
-        raise DataError(f"{path}: is no table of channels ({error})") from None
-    if header[0] != "step" or not layers or not steps:
-        raise DataError(f"{path}: is no table of channels, which has a column step, one per layer, and a row per step")
-    return ChannelCourse(run.resolve().name, steps, layers)
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: cannot be read ({error})") from None
+    problem = _problem_of_channels(lines)
+    if problem:
+        raise DataError(
+            f"{path}: is no table of channels: {problem}", hint="A column step, one per layer, a row per step."
+        )
+    header, *rows = lines
+    steps, *columns = zip(*[[int(value) for value in row] for row in rows], strict=True)
+    return ChannelCourse(run.resolve().name, steps, dict(zip(header[1:], columns, strict=True)))
+
+
+def _problem_of_channels(lines: Sequence[Sequence[str]]) -> str:
+    """What is wrong with a table of channels, in words; empty if nothing is."""
+    if len(lines) < 2 or lines[0][0] != "step" or len(lines[0]) < 2:
+        return "it has no step, or no layer"
+    if len(set(lines[0])) < len(lines[0]):
+        return "a layer is there twice"
+    for number, line in enumerate(lines[1:], start=2):
+        if len(line) != len(lines[0]):
+            return f"line {number} has {len(line)} columns instead of {len(lines[0])}"
+        odd = next((value for value in line if not value.isdecimal()), None)
+        if odd is not None:
+            return f"line {number} holds '{odd}', which is no number of channels"
+        if "0" in line[1:]:
+            return f"line {number} has a layer without channels"
+    steps = [int(line[0]) for line in lines[1:]]
+    return "" if all(first < second for first, second in pairwise(steps)) else "its steps do not ascend"

@@ -85,9 +85,15 @@ def _of_runs(runs: Sequence[Path], metric: MetricName, split: str, *, is_alone: 
         raise ConfigError(f"{runs[0]}: alone makes no front", hint="Name two evaluated runs or more.")
     if not runs:
         return []
+    compared = compare(runs, metric=metric, split=split).runs
+    if not compared[0].num_cases:
+        raise DataError(
+            f"{', '.join(map(str, runs))}: have no case in common where {METRICS[metric].short} is defined for all",
+            hint="Evaluate them on the same cases: lunet eval RUN --data FOLDER",
+        )
     return [
         _Network(run.run, run.architecture, run.value, {"parameters": run.parameters, "flops": run.flops})
-        for run in compare(runs, metric=metric, split=split).runs
+        for run in compared
     ]
 
 
@@ -139,7 +145,7 @@ def _draw(networks: Sequence[_Network], cost: CostName, label: str, metric: Metr
     if len(known) < 2:
         hints = {"latency": "Measure them: lunet bench RUN RUN --save bench.json, and name that file too."}
         raise DataError(
-            f"{len(known)} of {len(networks)} networks have a known {cost} and a defined {facts.short}; it takes two",
+            f"{len(known)} of {len(networks)} networks have both {facts.short} and {cost}; it takes two",
             hint=hints.get(cost, "Name evaluated run folders (lunet eval RUN), or a file of lunet compare --json."),
         )
     costs = [float(one.costs[cost] or 0) for one in known]

@@ -15,7 +15,7 @@ def channels_figure(course: ChannelCourse) -> Figure:
     """A map of layers by steps; the channels at the end stand beside it."""
     layers = list(course.layers)
     values = np.array([course.layers[name] for name in layers])
-    figure = new_figure(FULL_WIDTH, 1.0 + 0.18 * len(layers))
+    figure = new_figure(FULL_WIDTH, max(2.2, 1.0 + 0.18 * len(layers)))
     axes = figure.add_subplot(1, 1, 1)
     edges = np.append(course.steps, course.steps[-1] + 1) - 0.5
     mesh = axes.pcolormesh(edges, np.arange(len(layers) + 1), values, cmap="cividis", vmin=0)

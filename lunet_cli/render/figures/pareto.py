@@ -39,9 +39,9 @@ def pareto_figure(pareto: Pareto) -> Figure:
     if not pareto.higher_is_better:
         axes.invert_yaxis()
     axes.set(xlabel=pareto.cost, ylabel=pareto.quality + ("" if pareto.higher_is_better else " (lower is better)"))
-    legend = axes.legend(fontsize=7, loc="lower right")
+    figure.legend(fontsize=7, loc="outside lower center", ncols=2)
     figure.draw_without_rendering()  # which finds the place of everything
-    taken: list[BboxBase] = [legend.get_window_extent()]
+    taken: list[BboxBase] = []
     for point in pareto.points:
         x, y = axes.transData.transform((point.cost, point.quality))
         taken.append(Bbox.from_bounds(x - _MARKER / 2, y - _MARKER / 2, _MARKER, _MARKER))

@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure, SubFigure
+from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.patheffects import withStroke
 
-from lunet_cli.render.figures.style import FULL_WIDTH, new_figure, styled, unit
+from lunet_cli.render.figures.style import FULL_WIDTH, legend_columns, new_figure, styled, unit
 from lunet_cli.render.palette import ERRORS, LABEL_OPACITY, REFERENCE_COLOR, RGB, label_colors
 from lunet_cli.results.views import Slice
 
 _MONTAGE_COLUMNS = 4
 _LEGEND_HEIGHT = 0.25
 _AROUND = 0.75  # inches above and below a row, for titles and ticks
-_LEGEND_COLUMNS = 6
+_HEADING, _LINE = 15, 0.14  # characters per inch, and inches per line, in 8 points
 _FLAT = 0.25  # height by width
 _PARTS = 4  # of a voxel, along each edge
 _SHADED = {"facecolor": (0, 0, 0, 0.5), "edgecolor": "none", "pad": 0.8}  # behind white words on a white image
@@ -31,11 +32,15 @@ def slices_figure(cuts: Sequence[Slice]) -> Figure:
     """A row per slice: the image, the reference, the prediction, and where they differ."""
     columns = len(cuts[0].panels)
     width = FULL_WIDTH / 4 * columns
-    heights = [FULL_WIDTH / 4 * _ratio(cut) + _AROUND for cut in cuts]
-    figure = new_figure(width, sum(heights) + _LEGEND_HEIGHT * legend_rows(cuts[0].labels))
+    headings = [textwrap.fill(cut.heading, int(width * _HEADING)) for cut in cuts]
+    heights = [
+        FULL_WIDTH / 4 * _ratio(cut) + _AROUND + _LINE * heading.count("\n")
+        for cut, heading in zip(cuts, headings, strict=True)
+    ]
+    figure = new_figure(width, sum(heights) + _LEGEND_HEIGHT * legend_rows(cuts[0].labels, width))
     rows: Any = figure.subfigures(len(cuts), 1, height_ratios=heights, squeeze=False)
-    for cut, row in zip(cuts, rows[:, 0], strict=True):
-        row.suptitle(cut.heading, x=0.01, ha="left", fontsize=8)
+    for cut, heading, row in zip(cuts, headings, rows[:, 0], strict=True):
+        row.suptitle(heading, x=0.01, ha="left", fontsize=8)
         for title, axes in zip(cut.panels, row.subplots(1, columns, squeeze=False)[0], strict=True):
             draw_on(axes, cut, title, with_ticks=title == "image")
             axes.set_title(title, loc="left", fontsize=7)
@@ -49,7 +54,10 @@ def montage_figure(cuts: Sequence[Slice]) -> Figure:
     columns = min(_MONTAGE_COLUMNS, len(cuts))
     rows = -(-len(cuts) // columns)
     size = FULL_WIDTH / _MONTAGE_COLUMNS
-    figure = new_figure(size * columns, rows * (size * _ratio(cuts[0]) + 0.3) + _LEGEND_HEIGHT * 2)
+    figure = new_figure(
+        size * columns,
+        rows * (size * _ratio(cuts[0]) + 0.3) + _LEGEND_HEIGHT * legend_rows(cuts[0].labels, size * columns),
+    )
     first = {cut.name: cut.position for cut in reversed(cuts)}
     figure.suptitle(f"{cuts[0].axis_name} slices", fontsize=8)
     for place, cut in enumerate(cuts, start=1):
@@ -91,9 +99,7 @@ def draw_on(axes: Axes, cut: Slice, panel: str, *, with_ticks: bool) -> None:
     _finish(axes, cut, with_ticks=with_ticks)
 
 
-def add_legend(
-    figure: Figure | SubFigure, labels: Sequence[str], *, with_errors: bool, with_lines: bool = False
-) -> None:
+def add_legend(figure: Figure, labels: Sequence[str], *, with_errors: bool, with_lines: bool = False) -> None:
     """What the colours mean, below everything."""
     handles: list[Patch | Line2D] = [
         Patch(color=unit(color), label=name) for name, color in zip(labels, label_colors(len(labels)), strict=True)
@@ -106,7 +112,8 @@ def add_legend(
         handles.append(Line2D([], [], color="black", linestyle="--", label="prediction"))
     if not handles:
         return
-    figure.legend(handles=handles, loc="outside lower center", ncols=min(_LEGEND_COLUMNS, len(handles)), fontsize=7)
+    columns = legend_columns([str(handle.get_label()) for handle in handles], figure.bbox.width / figure.get_dpi())
+    figure.legend(handles=handles, loc="outside lower center", ncols=min(columns, len(handles)), fontsize=7)
 
 
 def _add_scale_bar(axes: Axes, cut: Slice) -> None:
@@ -120,9 +127,9 @@ def _add_scale_bar(axes: Axes, cut: Slice) -> None:
     axes.text(left, bottom - 0.02 * height, words, color="white", fontsize=6, va="bottom", bbox=_SHADED)
 
 
-def legend_rows(labels: Sequence[str]) -> int:
-    """Rows that a legend takes, with four entries for errors."""
-    return -(-(len(labels) + 4) // _LEGEND_COLUMNS)
+def legend_rows(labels: Sequence[str], width: float) -> int:
+    """Rows that a legend takes in `width` inches, with four entries for errors."""
+    return -(-(len(labels) + 4) // legend_columns([*labels, *(one.name for one in ERRORS.values())], width))
 
 
 def _ratio(cut: Slice) -> float:

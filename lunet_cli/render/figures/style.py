@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
@@ -13,6 +14,8 @@ from matplotlib.ticker import Formatter, LogLocator, NullFormatter
 from lunet_cli.render.palette import RGB
 
 _FEW_DECADES = 30
+_MOST_COLUMNS = 6
+_CHARACTERS = 17  # per inch, in 7 points
 FULL_WIDTH = 7.1  # inches: two columns of a journal page
 _STYLE: dict[Any, Any] = {
     "font.size": 8,
@@ -38,6 +41,11 @@ styled = mpl.rc_context(_STYLE)
 def new_figure(width: float, height: float) -> Figure:
     """An empty figure, in inches, whose parts find their places by themselves."""
     return Figure(figsize=(width, height), layout="constrained")
+
+
+def legend_columns(names: Iterable[str], width: float) -> int:
+    """Columns of a legend in 7 points that find room in `width` inches."""
+    return max(1, min(_MOST_COLUMNS, int(width * _CHARACTERS / (max(map(len, names), default=1) + 6))))
 
 
 def log_axis(axes: Axes, which: Literal["x", "y"], style: str | Formatter = "{x:g}") -> None:

@@ -23,7 +23,8 @@ def volume_figure(volume: LabeledVolume, facts: VolumeFacts, cuts: Sequence[Slic
     """Three slices above, the facts and the histogram below."""
     widths = [cut.extent_mm[1] for cut in cuts]
     tallest = min(_TALLEST, FULL_WIDTH * max(cut.extent_mm[0] for cut in cuts) / sum(widths)) + _ROOM
-    figure = new_figure(FULL_WIDTH, tallest + _BELOW + 0.2 * legend_rows(volume.labels))
+    legend = [f"{name}: {ml:.3f} ml" for name, ml in (facts.label_ml or {}).items()]
+    figure = new_figure(FULL_WIDTH, tallest + _BELOW + 0.2 * legend_rows(legend, FULL_WIDTH))
     figure.suptitle(volume.name, x=0.01, ha="left", fontsize=9)
     parts: Any = figure.subfigures(2, 1, height_ratios=(tallest, _BELOW))
     above, below = parts
@@ -38,5 +39,5 @@ def volume_figure(volume: LabeledVolume, facts: VolumeFacts, cuts: Sequence[Slic
     axes.set_ylim(0.7, 2 * max(facts.histogram))  # A bar of one voxel is still seen.
     log_axis(axes, "y")
     axes.set(xlabel="stored intensity", ylabel="voxels")
-    add_legend(figure, [f"{name}: {ml:.3f} ml" for name, ml in (facts.label_ml or {}).items()], with_errors=False)
+    add_legend(figure, legend, with_errors=False)
     return figure

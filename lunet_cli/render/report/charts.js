@@ -1,9 +1,8 @@
 const DASHES = ["none", "7 3", "9 3 2 3", "2 3"]; // Lines are told apart without colours too.
-const FRAME = { width: 560, height: 280, left: 64, right: 12, top: 10, bottom: 40 };
+const FRAME = { width: 560, height: 280, left: 76, right: 28, top: 10, bottom: 48 };
 
 /** The vertical axis; equal values lie in its middle. */
-function frame(svg, low, high, yLabel) {
-  const f = FRAME;
+function frame(svg, low, high, yLabel, f = FRAME) {
   if (low === high) {
     const margin = Math.abs(low) / 2 || 0.5;
     [low, high] = [low - margin, high + margin];
@@ -28,35 +27,33 @@ function drawChart(panel, parent) {
   }
   const svg = element("svg:svg", { viewBox: `0 0 ${f.width} ${f.height}`, role: "img", tabindex: 0, "aria-label": `${panel.title} against ${panel.x_label}` }, figure);
   const reading = element("div", { class: "reading", role: "status" }, figure);
-  const filled = panel.lines.filter((line) => line.x.length);
-  if (!filled.length) return;
-  const xs = filled.flatMap((line) => [line.x[0], line.x[line.x.length - 1]]);
-  const ys = filled.flatMap((line) => line.y);
-  const [x0, x1] = [Math.min(...xs), Math.max(...xs)];
+  const grid = panel.x, [x0, x1] = [grid[0], grid[grid.length - 1]];
+  const ys = panel.lines.flatMap((line) => line.y).filter((value) => value !== null);
+  if (!ys.length) { reading.textContent = "No value is defined."; return; }
   const y = frame(svg, ys.reduce((a, b) => Math.min(a, b)), ys.reduce((a, b) => Math.max(a, b)), panel.y_label);
   const inner = f.width - f.left - f.right;
   const x = (value) => f.left + (x1 > x0 ? (value - x0) / (x1 - x0) : 0.5) * inner;
-  const counted = Number(filled.every((line) => line.x.every(Number.isInteger)));
+  const counted = Number(grid.every(Number.isInteger));
   for (const value of ticks(x0, x1, 6, counted)) element("svg:text", { x: x(value), y: f.height - f.bottom + 18, "text-anchor": "middle" }, svg, short(value));
   element("svg:text", { x: f.width / 2, y: f.height - 6, "text-anchor": "middle" }, svg, panel.x_label);
-  for (const [index, line] of filled.entries()) {
-    const points = line.x.map((value, index) => `${x(value).toFixed(1)},${y(line.y[index]).toFixed(1)}`).join(" ");
-    if (line.x.length > 1) element("svg:polyline", { points, fill: "none", stroke: line.color, "stroke-width": 2, "stroke-dasharray": DASHES[index % DASHES.length] }, svg);
-    else element("svg:circle", { cx: x(line.x[0]), cy: y(line.y[0]), r: 4, fill: line.color }, svg);
+  for (const [index, line] of panel.lines.entries()) {
+    const places = grid.map((value, place) => [value, line.y[place]]).filter(([, value]) => value !== null);
+    const points = places.map(([at, value]) => `${x(at).toFixed(1)},${y(value).toFixed(1)}`).join(" ");
+    if (places.length > 1) element("svg:polyline", { points, fill: "none", stroke: line.color, "stroke-width": 2, "stroke-dasharray": DASHES[index % DASHES.length] }, svg);
+    else if (places.length) element("svg:circle", { cx: x(places[0][0]), cy: y(places[0][1]), r: 4, fill: line.color }, svg);
     if (line.best) {
       const [bx, by] = [x(line.best[0]), y(line.best[1])];
       element("svg:path", { d: `M${bx} ${by - 7}l6 7l-6 7l-6 -7z`, fill: line.color, class: "dot" }, svg);
     }
   }
   const cursor = element("svg:line", { y1: f.top, y2: f.height - f.bottom, class: "cursor", visibility: "hidden" }, svg);
-  const grid = filled.reduce((longest, line) => (line.x.length > longest.length ? line.x : longest), []);
   let place = grid.length - 1;
   const show = (index) => {
     place = Math.min(grid.length - 1, Math.max(0, index));
     cursor.setAttribute("x1", x(grid[place]));
     cursor.setAttribute("x2", x(grid[place]));
     cursor.setAttribute("visibility", "visible");
-    const values = filled.map((line) => `${line.name} ${short(line.y[nearest(line.x, grid[place])])}`);
+    const values = panel.lines.map((line) => `${line.name} ${line.y[place] === null ? "undefined" : short(line.y[place])}`);
     reading.textContent = `${panel.x_label} ${short(grid[place])}: ${values.join(", ")}`;
   };
   svg.addEventListener("pointermove", (event) => {
@@ -70,7 +67,11 @@ function drawChart(panel, parent) {
 
 /** Every case as a point, and quartiles as a box, per label. */
 function drawDistribution(index) {
-  const f = FRAME;
+  const names = [...new Set(data.rows.map((row) => row.label))];
+  const longest = Math.max(...names.map((name) => name.length)) + 14;
+  const isCrowded = names.length * longest * 8 > FRAME.width;
+  const bottom = isCrowded ? Math.min(200, 30 + 6 * longest) : FRAME.bottom;
+  const f = { ...FRAME, bottom, height: FRAME.height - FRAME.bottom + bottom };
   const parent = document.getElementById("distribution");
   parent.replaceChildren();
   const metric = data.metrics[index];
@@ -80,9 +81,8 @@ function drawDistribution(index) {
   svg.style.maxWidth = "48rem";
   const all = data.rows.map((row) => row.values[index]).filter((value) => value !== null);
   if (!all.length) { reading.textContent = `${metric.name} is undefined in every case.`; return; }
-  const y = frame(svg, all.reduce((a, b) => Math.min(a, b)), all.reduce((a, b) => Math.max(a, b)), metric.name);
+  const y = frame(svg, all.reduce((a, b) => Math.min(a, b)), all.reduce((a, b) => Math.max(a, b)), metric.name, f);
   const dots = [];
-  const names = [...new Set(data.rows.map((row) => row.label))];
   names.forEach((name, order) => {
     const rows = data.rows.filter((row) => row.label === name);
     const points = rows.filter((row) => row.values[index] !== null);
@@ -95,7 +95,9 @@ function drawDistribution(index) {
     const centre = f.left + width * (order + 0.5);
     const color = rgb((data.labels.find((label) => label.name === name) ?? { color: [128, 128, 128] }).color);
     const missing = rows.length - points.length;
-    element("svg:text", { x: centre, y: f.height - f.bottom + 18, "text-anchor": "middle" }, svg, missing ? `${name} (${missing} undefined)` : name);
+    const at = [centre, f.height - f.bottom + 18];
+    const place = isCrowded ? { transform: `translate(${at}) rotate(-40)`, "text-anchor": "end" } : { x: at[0], y: at[1], "text-anchor": "middle" };
+    element("svg:text", place, svg, missing ? `${name} (${missing} undefined)` : name);
     if (!sorted.length) return;
     const half = Math.min(40, width / 4);
     element("svg:rect", { x: centre - half, width: 2 * half, y: y(quantile(0.75)), height: Math.max(1, y(quantile(0.25)) - y(quantile(0.75))), fill: color, "fill-opacity": 0.2, stroke: color }, svg);

@@ -11,7 +11,7 @@ function element(name, attributes, parent, text) {
 }
 
 const rgb = (color) => `rgb(${color.join(",")})`;
-const short = (value) => (value !== 0 && Math.abs(value) < 0.001 ? value.toExponential(2) : String(Number(value.toPrecision(4))));
+const short = (value) => Number.isInteger(value) ? String(value) : (value !== 0 && Math.abs(value) < 0.001 ? value.toExponential(2) : String(Number(value.toPrecision(4))));
 
 /** Round numbers between two bounds. */
 function ticks(low, high, wanted, least = 0) {

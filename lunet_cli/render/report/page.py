@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lunet_cli.config.metrics import METRICS
-from lunet_cli.render.curves import CurveOptions, Panel, curve_panels, thin_out
+from lunet_cli.render.curves import CurveOptions, Panel, curve_panels, thinned_out
 from lunet_cli.render.palette import ERRORS, LABEL_OPACITY, REFERENCE_COLOR, label_colors, to_hex
 from lunet_cli.results.evaluation import EvalResult
 from lunet_cli.results.events import format_seconds
@@ -22,7 +22,7 @@ from lunet_cli.results.report import ReportCase, RunReport
 
 _HERE = Path(__file__).parent
 _SCRIPTS = ("common.js", "charts.js", "table.js", "pictures.js", "solid.js", "page.js")  # in this order
-_POINTS = 600  # stretches of a curve, each with its lowest and highest value
+_STRETCHES = 600  # of a curve, each with its lowest and highest value
 
 
 def render_page(report: RunReport) -> str:
@@ -64,10 +64,10 @@ def _facts(report: RunReport) -> list[tuple[str, str]]:
         ("cases", f"{len(split['train'])} training, {len(split['val'])} validation" if split else ""),
         ("outcome", str(report.outcome.get("outcome", "")) if report.course.is_finished else "not finished"),
         ("best epoch", f"{best.epoch} of {len(report.course.records)}"),
-        ("validation Dice", f"{best.val_dice:.4f}"),
+        ("validation Dice", _text(best.val_dice, 4)),
     ]
     if len(best.val_dice_per_label) > 1:
-        rows += [(f"· {name}", f"{value:.4f}") for name, value in best.val_dice_per_label.items()]
+        rows += [(f"· {name}", _text(value, 4)) for name, value in best.val_dice_per_label.items()]
     rows.append(("training time", format_seconds(sum(record.epoch_seconds for record in report.course.records))))
     return [(name, value) for name, value in rows if value]
 
@@ -87,15 +87,17 @@ def _provenance(report: RunReport) -> list[tuple[str, str]]:
 
 
 def _panel(panel: Panel) -> dict[str, Any]:
+    """Lines over the same epochs, so that the values under a pointer belong together; null where undefined."""
+    kept = np.unique(np.concatenate([thinned_out(line.y, _STRETCHES) for line in panel.lines]))
     lines = []
     for line in panel.lines:
-        is_finite = np.isfinite(line.y)
-        x, y = thin_out(line.x[is_finite], line.y[is_finite], _POINTS)
-        has_best = line.best is not None and is_finite[line.best]
+        has_best = line.best is not None and np.isfinite(line.raw[line.best])
         best = [float(line.x[line.best]), float(line.raw[line.best])] if has_best else None
         color = to_hex(label_colors(line.color + 1)[-1])
-        lines.append({"name": line.name, "color": color, "x": x.tolist(), "y": y.tolist(), "best": best})
-    return {"title": panel.title, "x_label": panel.x_label, "y_label": panel.y_label, "lines": lines}
+        values = [_number(value) for value in line.y[kept].tolist()]
+        lines.append({"name": line.name, "color": color, "y": values, "best": best})
+    x = panel.lines[0].x[kept].tolist()
+    return {"title": panel.title, "x_label": panel.x_label, "y_label": panel.y_label, "x": x, "lines": lines}
 
 
 def _metrics(evaluation: EvalResult | None) -> list[dict[str, Any]]:
@@ -104,7 +106,6 @@ def _metrics(evaluation: EvalResult | None) -> list[dict[str, Any]]:
         return []
     return [
         {
-            "key": name,
             "name": metric.title,
             "better": metric.better,
             "decimals": metric.decimals,
@@ -203,7 +204,7 @@ def _counted(value: object) -> str:
 
 
 def _number(value: float) -> float | None:
-    return None if math.isnan(value) else float(f"{value:.6g}")
+    return float(f"{value:.6g}") if math.isfinite(value) else None
 
 
 def _text(value: float, digits: int) -> str:

@@ -46,7 +46,8 @@ function setUpTable() {
       }
       return line;
     }));
-    count.textContent = `${shown.length} of ${data.rows.length} rows`;
+    const by = [label.value, wanted].filter(Boolean).map((words) => `"${words}"`).join(" and ");
+    count.textContent = `${shown.length} of ${data.rows.length} rows${by ? `, only those with ${by}` : ""}`;
     for (const column of columns) {
       const direction = column !== sorted.column ? "none" : (column.metric && column.metric.better === "higher") === sorted.worst || !column.metric && sorted.worst ? "ascending" : "descending";
       column.cell.setAttribute("aria-sort", direction);

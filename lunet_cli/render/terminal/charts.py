@@ -19,7 +19,7 @@ from lunet_cli.render.terminal.screen import Screen, flow
 from lunet_cli.results.training import TrainingCourse
 
 _Signal = tuple[Floats, Floats, str, RGB | None]  # x, y, symbol, colour
-_SYMBOLS = "ox+*#%@&=$"
+_SYMBOLS = "ox+*#%@&=$ABCDEFGHIJKLMNPQRSTUVWYZ"
 _TWO_COLUMNS = 110
 _LEAST_ROWS = 9
 _TICK_COLUMNS, _TICK_ROWS = 8, 3  # between two ticks
@@ -54,7 +54,7 @@ def draw_followed(
     parts = [*([best_lines(courses)] if courses else []), *map(Text, notes)]
     most = _num_columns(panels, screen) * max(1, (screen.height - 2 - len(parts)) // _LEAST_ROWS)
     kept = sorted(sorted(range(len(panels)), key=lambda index: panels[index].rank)[:most])
-    if len(kept) < len(panels):
+    if courses and len(kept) < len(panels):
         left_out = ", ".join(panel.title for index, panel in enumerate(panels) if index not in kept)
         parts.append(Text(f"no room for: {left_out}", "dim"))
     parts.append(Text("q or Ctrl-C ends", "dim"))
@@ -67,14 +67,16 @@ def draw_followed(
 
 def best_lines(courses: Sequence[TrainingCourse]) -> Text:
     """The best epoch of each training in words."""
-    lines = []
-    for course in courses:
-        best = course.best
-        per_label = ", ".join(f"{name} {value:.4f}" for name, value in best.val_dice_per_label.items())
-        detail = f" ({per_label})" if len(best.val_dice_per_label) > 1 else ""
-        where = f"best epoch {best.epoch} of {len(course.records)}"
-        lines.append(f"{course.name}: {where}, validation Dice {best.val_dice:.4f}{detail}")
-    return Text("\n".join(lines))
+    return Text("\n".join(f"{course.name}: {_best_words(course)}" for course in courses))
+
+
+def _best_words(course: TrainingCourse) -> str:
+    best, number = course.best, len(course.records)
+    if math.isnan(best.val_dice):
+        return f"no validation Dice in {number} epochs"
+    per_label = ", ".join(f"{name} {value:.4f}" for name, value in best.val_dice_per_label.items())
+    detail = f" ({per_label})" if len(best.val_dice_per_label) > 1 else ""
+    return f"best epoch {best.epoch} of {number}, validation Dice {best.val_dice:.4f}{detail}"
 
 
 def draw_panel(panel: Panel, width: int, height: int, *, colors: bool) -> RenderableType:

@@ -74,7 +74,7 @@ def overlay_of(cut: Slice, panel: str, opacity: float = LABEL_OPACITY) -> Overla
     error_colors, error_marks = tuple(one.color for one in styles), "".join(one.mark for one in styles)
     labels = cut.reference if panel == "reference" or cut.prediction is None else cut.prediction
     errors = cut.errors()
-    if panel == "image" or labels is None:
+    if panel == "image" or labels is None or not cut.labels:
         return None
     if errors is None or panel in ("reference", "prediction"):
         return Overlay(labels, colors, marks, opacity)

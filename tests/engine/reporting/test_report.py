@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from lunet_cli.engine.evaluation.evaluate import EvaluationOptions, evaluate_model
+from lunet_cli.engine.inference.predictor import Predictor
 from lunet_cli.engine.reporting.report import crop, gather_report, worst_first
 from lunet_cli.errors import DataError
 from lunet_cli.results.evaluation import CaseScore
@@ -128,9 +130,28 @@ def test_large_volumes_are_thinned_out_along_their_finest_axes(
     assert part.image[1, 0, 0] == found[0], "whole voxels are left out, none is invented"
 
 
-def test_cases_are_ordered_by_what_was_measured() -> None:
-    def scores(metric: str, values: dict[str, float]) -> list[CaseScore]:
-        return [CaseScore(case, "a", {metric: value}, 1, 1) for case, value in values.items()]
+def test_cases_are_ordered_by_their_mean_dice() -> None:
+    values = {"x": (0.9, 0.7), "y": (0.5, 0.6), "z": (0.75, 0.95)}
+    scores = [
+        CaseScore(case, label, {"dice": v}, 1, 1)
+        for case, of in values.items()
+        for label, v in zip("ab", of, strict=True)
+    ]
+    assert worst_first(scores) == ["y", "x", "z"]
 
-    assert worst_first(scores("dice", {"x": 0.9, "y": 0.1, "z": 0.5})) == ["y", "z", "x"]
-    assert worst_first(scores("hausdorff95", {"x": 3, "y": float("nan"), "z": 9})) == ["y", "z", "x"]
+
+def test_results_without_dice_are_measured_anew(trained_run: Path, tmp_path: Path) -> None:
+    run = shutil.copytree(trained_run, tmp_path / "copy")
+    evaluate_model(Predictor.load([run]), options=EvaluationOptions(metrics=("hausdorff95",)))
+    report = gather_report(run)
+    assert report.evaluation is not None
+    assert "dice" in report.evaluation.scores[0].values
+
+
+def test_cases_that_were_trained_on_are_told_also_of_stored_results(trained_run: Path, tmp_path: Path) -> None:
+    run = shutil.copytree(trained_run, tmp_path / "copy")
+    for _ in range(2):
+        report = gather_report(run, split="all")
+        assert len(report.cautions) == 1
+        assert "10 cases were trained on" in report.cautions[0]
+    assert gather_report(run, split="train").cautions == ()

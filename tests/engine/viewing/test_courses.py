@@ -110,21 +110,22 @@ def test_channels_of_a_pruned_run(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "text",
+    ("text", "problem"),
     [
-        "",
-        "step\n0\n",
-        "step,a\n",
-        "layer,a\n0,1\n",
-        "step,a\n0,x\n",
-        "step,a\n0,1\n1\n",
-        "step,a\n0,0\n",
-        "step,a,a\n0,1,2\n",
+        ("", "it has no step, or no layer"),
+        ("step\n0\n", "it has no step, or no layer"),
+        ("step,a\n", "it has no step, or no layer"),
+        ("layer,a\n0,1\n", "it has no step, or no layer"),
+        ("step,a\n0,x\n", "line 2 holds 'x', which is no number of channels"),
+        ("step,a\n0,1\n1\n", "line 3 has 1 columns instead of 2"),
+        ("step,a\n0,0\n", "line 2 has a layer without channels"),
+        ("step,a,a\n0,1,2\n", "a layer is there twice"),
+        ("step,a\n0,3\n5,2\n5,1\n", "its steps do not ascend"),
     ],
 )
-def test_channels_that_are_no_table(tmp_path: Path, text: str) -> None:
+def test_channels_that_are_no_table(tmp_path: Path, text: str, problem: str) -> None:
     (tmp_path / "channels.csv").write_text(text, encoding="utf-8")
-    with pytest.raises(DataError, match="is no table of channels"):
+    with pytest.raises(DataError, match=f"is no table of channels: {problem}"):
         read_channels(tmp_path)
 
 

@@ -124,7 +124,7 @@ def test_files_that_are_something_else(runs: list[Path], tmp_path: Path, text: s
 def test_what_cannot_be_drawn(runs: list[Path], tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="alone makes no front"):
         pareto(runs[:1])
-    with pytest.raises(DataError, match="0 of 3 networks have a known latency") as caught:
+    with pytest.raises(DataError, match="0 of 3 networks have both Dice and latency") as caught:
         pareto(runs, cost="latency")
     assert "lunet bench" in caught.value.hint
     for change, words in (
@@ -148,5 +148,12 @@ def test_what_cannot_be_drawn(runs: list[Path], tmp_path: Path) -> None:
         pareto([file], split="test")
     with pytest.raises(DataError, match="there is no such folder"):
         pareto([tmp_path / "absent"])
+    other = evaluated(tmp_path / "other", 0.5, 7, "other_net")
+    table = other / "eval" / "val" / "metrics.csv"
+    table.write_text(
+        table.read_text(encoding="utf-8").replace("case", "patient").replace("patient,", "case,", 1), encoding="utf-8"
+    )
+    with pytest.raises(DataError, match="no case in common"):
+        pareto([runs[0], other])
     with pytest.raises(DataError, match="cannot be read"):
         pareto([*runs, tmp_path / "absent.json"])
