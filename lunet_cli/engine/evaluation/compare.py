@@ -47,7 +47,10 @@ def compare(runs: Sequence[Path], *, metric: MetricName = "dice", split: str = "
         others = [(name, of_run[label]) for name, of_run in zip(names[1:], values[1:], strict=True)]
         differences += _differences(label, baseline, others)
     if all(row.num_cases == 0 for row in differences):
-        raise DataError(f"{', '.join(names)}: have no case in common for which {METRICS[metric].short} is defined")
+        raise DataError(
+            f"{', '.join(names)}: have no case in common for which {METRICS[metric].short} is defined",
+            hint="Evaluate them on the same cases: lunet eval RUN --data FOLDER",
+        )
     models = [of_run.get("model") or {} for of_run in facts]
     return CompareResult(metric, _common_means(names, values, models, metric), tuple(differences))
 
