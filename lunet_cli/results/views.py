@@ -285,6 +285,11 @@ class Pareto:
     left_out: tuple[str, ...] = ()
 
     @property
+    def quality_label(self) -> str:
+        """What quality is, and which way it is good if that is not upwards."""
+        return self.quality if self.higher_is_better else f"{self.quality} (lower is better)"
+
+    @property
     def left_out_words(self) -> str:
         """Who is not drawn, in a line; empty if all are."""
         return f"not drawn: {'; '.join(self.left_out)}" if self.left_out else ""

@@ -282,6 +282,8 @@ def test_pareto(show: Show) -> None:
     lines, _ = show(lambda screen: draw_pareto(Pareto("mean Dice", "parameters", points), screen))
     text = "\n".join(lines)
     assert "9,929" in text
+    worse_above = Pareto("mean HD95 in mm", "parameters", points, higher_is_better=False)
+    assert "mean HD95 in mm (lower is better)" in "\n".join(show(lambda screen: draw_pareto(worse_above, screen))[0])
     (front,) = [line for line in lines if "lean" in line]
     assert front.endswith("*")
 

@@ -38,7 +38,7 @@ def pareto_figure(pareto: Pareto) -> Figure:
     log_axis(axes, "x", EngFormatter())
     if not pareto.higher_is_better:
         axes.invert_yaxis()
-    axes.set(xlabel=pareto.cost, ylabel=pareto.quality + ("" if pareto.higher_is_better else " (lower is better)"))
+    axes.set(xlabel=pareto.cost, ylabel=pareto.quality_label)
     figure.legend(fontsize=7, loc="outside lower center", ncols=2)
     figure.draw_without_rendering()  # which finds the place of everything
     taken: list[BboxBase] = []

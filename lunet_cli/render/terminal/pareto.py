@@ -15,7 +15,7 @@ def draw_pareto(pareto: Pareto, screen: Screen) -> RenderableType:
     """A chart with a mark per network, and the table that names them."""
     chart = draw_points(
         [(point.cost, point.quality, mark_of(i), point.on_front) for i, point in enumerate(pareto.points, start=1)],
-        (pareto.cost, pareto.quality),
+        (pareto.cost, pareto.quality_label),
         screen,
     )
     table = Table(box=None, pad_edge=False)
