@@ -16,8 +16,8 @@ class LunetError(Exception):
     exit_code = EXIT_FAILURE
 
     def __init__(self, message: str, hint: str = "") -> None:
-        super().__init__(message)
-        self.message = message
+        self.message = message.rstrip()  # Of "unknown. Did you mean ...?", there may be no second sentence.
+        super().__init__(self.message)
         self.hint = hint
 
     def __reduce__(self) -> tuple[type["LunetError"], tuple[str, str]]:

@@ -184,7 +184,7 @@ def parse_metrics(names: list[str] | None) -> tuple[MetricName, ...]:
     for name in names or ():
         if name not in METRICS:
             raise ConfigError(
-                f"--metric {name}: unknown metric. {closest(name, tuple(METRICS))}".rstrip(),
+                f"--metric {name}: unknown metric. {closest(name, tuple(METRICS))}",
                 hint=f"Known: {', '.join(METRICS)}",
             )
     return cast("tuple[MetricName, ...]", tuple(names or METRICS))

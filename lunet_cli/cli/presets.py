@@ -26,7 +26,7 @@ def list_presets(
 
     if family is not None and family not in FAMILIES:
         raise ConfigError(
-            f"--family {family}: unknown family. {closest(family, FAMILIES)}".rstrip(),
+            f"--family {family}: unknown family. {closest(family, FAMILIES)}",
             hint=f"Known: {', '.join(FAMILIES)}",
         )
     presets = [preset for preset in named_presets() if family in (None, preset.family)]

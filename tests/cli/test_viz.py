@@ -138,6 +138,7 @@ def test_report(trained_run: Path, tmp_path: Path, call_lunet: CallLunet) -> Non
         ("viz network lunet_smal_4f", "'lunet_smal_4f' is no preset. Did you mean lunet_small_4f"),
         ("viz network absent/best_model.pt", "absent/best_model.pt: there is no such file"),
         ("viz pareto RUN", "alone makes no front"),
+        ("viz pareto RUN RUN --metric q", "--metric q: unknown metric."),
         ("viz pareto absent", "absent: there is no such folder"),
         ("viz pareto RUN RUN --metric beauty", "--metric beauty: unknown metric"),
         ("viz channels RUN", "was not pruned"),
@@ -205,7 +206,7 @@ def test_a_report_with_a_broken_case_is_written_and_tells_by_its_exit_code(
     assert "Dice label1 1.0000" in page
 
 
-def test_terminals_without_unicode_get_question_marks(trained_run: Path, run_lunet: CallLunet) -> None:
+def test_terminals_without_unicode_get_question_marks(trained_run: Path) -> None:
     program = str(Path(sys.executable).parent / "lunet")
     environment = os.environ | {"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0", "NO_COLOR": "1"}
     done = subprocess.run([program, "viz", "curves", trained_run], env=environment, capture_output=True)

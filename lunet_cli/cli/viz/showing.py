@@ -1,4 +1,4 @@
-"""What the views share: their options, the screen, the file, and the keys."""
+"""What the views share: their options, the screen, the file, and leafing."""
 
 from __future__ import annotations
 

@@ -110,7 +110,7 @@ def _of_families(families: Iterable[str]) -> list[Preset]:
     for family in families:
         if family not in FAMILIES:
             raise ConfigError(
-                f"--family {family}: unknown family. {closest(family, FAMILIES)}".rstrip(),
+                f"--family {family}: unknown family. {closest(family, FAMILIES)}",
                 hint=f"Known: {', '.join(FAMILIES)}",
             )
         chosen += [preset for preset in named_presets() if preset.family == family]

@@ -71,7 +71,7 @@ class CaseViews:
                     f"--case {name}: is none of the {self.origin}", hint=f"It is there with --split {side}"
                 )
             raise ConfigError(
-                f"--case {name}: is none of the {self.origin}. {closest(name, self.names)}".rstrip(),
+                f"--case {name}: is none of the {self.origin}. {closest(name, self.names)}",
                 hint=f"There are {listed}. Other cases: --split all, or --data FOLDER.",
             )
 

@@ -215,7 +215,7 @@ def test_death_of_a_worker_is_a_data_error() -> None:
 
     with pytest.raises(DataError) as caught:
         list(batches(dying()))  # type: ignore[arg-type]
-    assert caught.value.message == "a data worker died: DataLoader worker (pid 7) is killed by signal: Killed. "
+    assert caught.value.message == "a data worker died: DataLoader worker (pid 7) is killed by signal: Killed."
     assert "data.num_workers=0" in caught.value.hint
 
 
