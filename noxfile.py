@@ -44,3 +44,12 @@ def tests(session: nox.Session) -> None:
     install_project(session, "dev,onnx,openvino,nncf,safetensors")
     # One worker per core, and one thread in each: small networks gain nothing from more.
     session.run("pytest", "--numprocesses=auto", *session.posargs, env={"OMP_NUM_THREADS": "1"})
+
+
+@nox.session
+def fuzz(session: nox.Session) -> None:
+    """All attacks on configurations, volumes, checkpoints, run folders, exported files and running processes."""
+    install_project(session, "dev,onnx,openvino,nncf,safetensors")
+    session.run(
+        "pytest", "tests/fuzz", "--fuzz-full", "--numprocesses=auto", *session.posargs, env={"OMP_NUM_THREADS": "1"}
+    )

@@ -16,6 +16,11 @@ import pytest
 RunLunet = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let the attacks of `tests/fuzz` run in their full number."""
+    parser.addoption("--fuzz-full", action="store_true", help="run all attacks of tests/fuzz, not a few of them")
+
+
 class PresetFacts(NamedTuple):
     """Figures of one preset with one image and one output channel; the FLOPs are for 1x1x64x64x64."""
 
