@@ -72,7 +72,7 @@ def bench(
         typer.Option(
             "--runtime",
             metavar="|".join(RUNTIMES),
-            help="What computes; auto: the fastest that agrees with fp32; torch if not given; repeatable.",
+            help="What computes; auto: what predict takes for a long job; torch if not given; repeatable.",
         ),
     ] = None,
     warmup: Annotated[int | None, typer.Option(min=0, help="Passes before the timed ones; 3 if not given.")] = None,

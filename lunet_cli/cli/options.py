@@ -47,7 +47,7 @@ Precision = Annotated[
 ]
 Runtime = Annotated[
     Literal["auto", "torch", "eager", "torch-compile", "onnx", "openvino"] | None,
-    typer.Option(help="What computes; auto takes the fastest that is installed, if the job is long enough to try."),
+    typer.Option(help="What computes; auto takes the usually fastest that is installed, if the job is long."),
 ]
 Threads = Annotated[
     int | None, typer.Option(min=1, help="CPU threads of the network; all that PyTorch finds if not given.")

@@ -94,11 +94,12 @@ class TrainingConfig(Section):
     """Where to compute; `auto` takes CUDA, then MPS, then the CPU."""
 
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
-    """Arithmetic of the forward and backward pass; weights stay in fp32. `auto` times what the machine offers for a
-    few steps, checks it against fp32 and takes the fastest."""
+    """Arithmetic of the forward and backward pass; weights stay in fp32. `auto` takes
+    what the machine has instructions for (bf16 on a CPU with AMX or AVX-512-BF16 and on newer GPUs), and verifies it
+    against fp32 for a few steps."""
 
     compile: bool | Literal["auto"] = False
-    """Whether `torch.compile` is used; `auto` lets the trial decide (compilation takes about half a minute)."""
+    """Whether `torch.compile` is used; `auto` does so on CUDA only (compilation takes about half a minute)."""
 
     num_threads: Annotated[int, Field(ge=1)] | None = None
     """CPU threads; null takes what PyTorch finds."""

@@ -14,7 +14,7 @@ from lunet_cli.results.benchmarking import RoundDone
 from lunet_cli.results.evaluation import CaseScored
 from lunet_cli.results.events import CaseFailed, CaseRead, Caution, Event, format_seconds
 from lunet_cli.results.prediction import WindowDone
-from lunet_cli.results.training import EpochDone, StepDone, TrainingStarted
+from lunet_cli.results.training import EpochDone, PlanChosen, StepDone, TrainingStarted, VerificationStep
 
 OnEvent = Callable[[Event], None]
 
@@ -38,6 +38,8 @@ class _PlainLines:
             return
         if isinstance(event, StepDone) and event.step % max(1, event.num_steps // 4):
             return
+        if isinstance(event, VerificationStep) and event.step % (event.num_steps // 2) != 1:
+            return  # The first step of each side is told.
         if isinstance(event, WindowDone) and (event.num_windows < 100 or event.num_done % (event.num_windows // 10)):
             return
         if isinstance(event, RoundDone) and not event.is_tenth:
@@ -67,6 +69,8 @@ class _Bars:
             self._update("reading", event.num_done, event.num_cases, "")
             if event.num_done == event.num_cases:
                 self.progress.remove_task(self._tasks.pop("reading"))
+        elif isinstance(event, VerificationStep):
+            self._update("verifying", event.step - 1, event.num_steps, event.name)
         elif isinstance(event, StepDone):
             detail = f"loss {event.loss:.4f}  lr {event.learning_rate:.2g}"
             self._update("step", event.step, event.num_steps, detail)
@@ -79,10 +83,16 @@ class _Bars:
         elif isinstance(event, RoundDone):
             self._update("passes", event.num_passes, event.total, "")
         else:
-            if isinstance(event, TrainingStarted):
-                self._update("epoch", event.first_epoch - 1, event.num_epochs, "")
-            style = "red" if isinstance(event, CaseFailed) else "yellow" if isinstance(event, Caution) else "dim"
-            self.progress.console.print(str(event), style=style, markup=False, soft_wrap=True)
+            self._tell(event)
+
+    def _tell(self, event: Event) -> None:
+        """Print a line above the bars."""
+        if isinstance(event, PlanChosen) and "verifying" in self._tasks:
+            self.progress.remove_task(self._tasks.pop("verifying"))
+        if isinstance(event, TrainingStarted):
+            self._update("epoch", event.first_epoch - 1, event.num_epochs, "")
+        style = "red" if isinstance(event, CaseFailed) else "yellow" if isinstance(event, Caution) else "dim"
+        self.progress.console.print(str(event), style=style, markup=False, soft_wrap=True)
 
     def _left(self, event: WindowDone) -> str:
         """Time left by the windows since the clock was started: at the first event, and where counting starts anew."""

@@ -203,12 +203,11 @@ def runtime_table(result: PredictResult) -> RenderableType:
         return Text("\nNothing was computed.")
     if result.choice is None:
         return Text(f"\nComputed with {result.plan}, as asked; --runtime auto tries others.")
-    table = _columns("runtime", "ms per pass", "difference")
+    table = _columns("runtime", "difference")
     table.add_column("", overflow="fold")
     for trial in result.choice.trials:
-        pass_ms = "" if trial.pass_ms is None else f"{trial.pass_ms:.1f}"
         difference = "" if trial.difference is None else f"{trial.difference:.1e}"
-        table.add_row(trial.name, pass_ms, difference, trial.verdict)
+        table.add_row(trial.name, difference, trial.verdict)
     note = Text("difference: the largest of any probability from fp32 in PyTorch, on the first windows", style="dim")
     return Group(Text(f"\nComputed with {result.choice.name}: {result.choice.reason}"), table, note)
 

@@ -15,34 +15,40 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Trial:
-    """One way to compute, tried for a few steps.
+class VerificationStep(Event):
+    """A step of the comparison with fp32, which comes before the training, is about to run.
 
     Args:
-        name: Precision, memory layout and compilation in words.
-        step_ms: Median time of a training step.
-        agrees: Whether its losses follow those of fp32.
+        name: What computes it.
+        step: Its number, from 1, over both sides.
+        num_steps: Steps of both sides.
     """
 
     name: str
-    step_ms: float
-    agrees: bool
+    step: int
+    num_steps: int
+
+    def __str__(self) -> str:
+        return f"verifying the precision: step {self.step} of {self.num_steps} in {self.name}"
 
 
 @dataclass(frozen=True)
 class PlanChosen(Event):
-    """How the run computes, and what else was tried."""
+    """How the run computes.
+
+    Args:
+        name: Precision, memory layout, compilation and device in words.
+        reason: Why.
+        pins: Settings that choose the same on every machine; empty where nothing was open.
+    """
 
     name: str
-    trials: tuple[Trial, ...]
+    reason: str
+    pins: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        if not self.trials:
-            return f"computing in {self.name}"
-        tried = ", ".join(
-            f"{t.name} {t.step_ms:.0f} ms" + ("" if t.agrees else " (disagrees with fp32)") for t in self.trials
-        )
-        return f"computing in {self.name}, the fastest that agrees with fp32 ({tried} per step)"
+        pinned = f" (to pin it: {' '.join(self.pins)})" if self.pins else ""
+        return f"computing in {self.name}: {self.reason}{pinned}"
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ class RowPlan:
     Args:
         subject: The network, with the channels of this row.
         shape: Batch, channels, depth, height, width.
-        runtime: What computes; `auto` until the candidates have raced.
+        runtime: What computes; `auto` until one has been selected.
         precision: Arithmetic; `auto` likewise.
         device: Where.
         num_threads: CPU threads.

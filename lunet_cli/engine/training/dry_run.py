@@ -17,7 +17,7 @@ from lunet_cli.engine.training.interrupts import InterruptGuard
 from lunet_cli.engine.training.loop import Machinery, train_step, validate
 from lunet_cli.engine.training.setup import set_up
 from lunet_cli.engine.training.state import TrainState
-from lunet_cli.engine.training.trial import choose_plan
+from lunet_cli.engine.training.verification import choose_plan
 from lunet_cli.results.events import Event
 from lunet_cli.results.training import DryRunResult
 
@@ -43,7 +43,7 @@ def rehearse(config: RunConfig, *, on_event: Callable[[Event], None]) -> DryRunR
         config = config.model_copy(update={"data": config.data.model_copy(update={"cache": "memory"})})
     setup = set_up(config, on_event)
     network = setup.new_network(config.experiment.seed)
-    plan, _ = choose_plan(config.training, network, setup.first_batch(), setup.loss)
+    plan, _ = choose_plan(config.training, network, setup.first_batch, setup.loss, on_event)
     machinery = Machinery(config.training, plan, setup.card.labels, setup.loss, setup.card.window)
     state = TrainState.fresh(network, config.training, plan)
     forward = plan.callable_of(state.network)

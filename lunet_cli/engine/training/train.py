@@ -26,7 +26,7 @@ from lunet_cli.engine.training.loop import Machinery, train_epoch, validate
 from lunet_cli.engine.training.setup import Setup, set_up
 from lunet_cli.engine.training.state import TrainState
 from lunet_cli.engine.training.tracking import WandbMirror
-from lunet_cli.engine.training.trial import choose_plan
+from lunet_cli.engine.training.verification import choose_plan
 from lunet_cli.errors import CheckpointError, ConfigError
 from lunet_cli.results.events import Caution, Event, Notice
 from lunet_cli.results.training import EpochDone, EpochRecord, PlanChosen, StepDone, TrainingStarted, TrainResult
@@ -119,9 +119,8 @@ class _Run:
             _require_same_card(setup, start.checkpoint, start.path)
         if start.foreign is not None and start.path is not None:
             load_authors_weights(start.foreign, network, start.path)
-        plan, trials = self._plan(network)
+        plan, self._plan_event = self._plan(network)
         self._machinery = Machinery(config.training, plan, setup.card.labels, setup.loss, setup.card.window)
-        self._plan_event = PlanChosen(str(plan), trials)
         self._state = TrainState.fresh(network, config.training, plan)
         torch.manual_seed(config.experiment.seed)
         if start.checkpoint is not None:
@@ -215,13 +214,13 @@ class _Run:
         self._report(event)
         return event
 
-    def _plan(self, network: SegmentationNetwork) -> tuple[ExecutionPlan, tuple[Any, ...]]:
-        checkpoint = self._start.checkpoint
+    def _plan(self, network: SegmentationNetwork) -> tuple[ExecutionPlan, PlanChosen]:
+        config, setup, checkpoint = self._config.training, self._setup, self._start.checkpoint
         if checkpoint is not None:
             plan = ExecutionPlan(**checkpoint.execution)
-            if plan.device == resolve_device(self._config.training.device):
-                return plan, ()
-        return choose_plan(self._config.training, network, self._setup.first_batch(), self._setup.loss)
+            if plan.device == resolve_device(config.device):
+                return plan, PlanChosen(str(plan), "as this run began")
+        return choose_plan(config, network, setup.first_batch, setup.loss, self._on_event)
 
     def _restore(self, checkpoint: Checkpoint) -> None:
         assert checkpoint.training is not None
