@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
 from typing import Annotated
 
@@ -47,8 +48,19 @@ def _root(
     """Compact 3D segmentation networks for medical images: train, measure and shrink them."""
 
 
+def _let_idle_threads_sleep() -> None:
+    """Let threads that wait for each other give up their core; to be called before torch is loaded.
+
+    OpenMP's threads spin at the end of each parallel loop, and keep the core from the very thread that they wait for
+    where another program wants it too: with a second training on two cores, an epoch took seven times as long instead
+    of twice (benchmarks/busy.py). libgomp and libiomp read the variable once, when they are loaded.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
 def main() -> None:
     """Run the application and turn errors meant for people into one line, a hint and an exit code."""
+    _let_idle_threads_sleep()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # What an old terminal has no character for, it shows as `?`.

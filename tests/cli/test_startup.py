@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -53,3 +54,15 @@ def test_config_commands_load_no_tensors(arguments: list[str]) -> None:
     modules = modules_after(*arguments)
     assert "lunet_cli.config.base" in modules, "the probe does not see what is loaded"
     assert modules & HEAVY == set()
+
+
+def test_idle_threads_sleep_before_torch_is_loaded() -> None:
+    # libgomp shows what it has read when it is loaded, which is when torch is.
+    command = [sys.executable, "-c", PROBE, "bench", "--arch", "lunet_small_1f", "--size", "16", "--runs", "1"]
+    environment = {key: value for key, value in os.environ.items() if key != "OMP_WAIT_POLICY"}
+    environment |= {"OMP_DISPLAY_ENV": "true"}
+    done = subprocess.run(command, env=environment, capture_output=True, encoding="utf-8", timeout=120)
+    policies = {line.split("=")[1].strip() for line in done.stderr.splitlines() if "OMP_WAIT_POLICY" in line}
+    if not policies:
+        pytest.skip("this build of torch does not say how its threads wait")
+    assert policies == {"'PASSIVE'"}

@@ -154,7 +154,8 @@ class Predictor:
         Args:
             channels: Its channels as `read_image` gives them.
             probabilities: Array (regions, D, H, W), float32, on the stored grid, that is filled as well.
-            num_volumes: Volumes that lie ahead, this one included: only a long job is worth the preparation of another runtime.
+            num_volumes: Volumes that lie ahead, this one included: only a long job is worth the preparation of
+                another runtime.
             on_choice: Called when a runtime has been chosen.
             on_window: Called after each window.
 
