@@ -10,10 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import io
 import locale
-import pickle
-import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Literal
@@ -27,6 +24,7 @@ from lunet_cli.engine.networks.blocks import SegmentationNetwork
 from lunet_cli.engine.networks.execution import ExecutionPlan, Precision, prefers_channels_last
 from lunet_cli.engine.runtimes.exported import METADATA_KEY, ExportedGraph
 from lunet_cli.engine.runtimes.folding import FoldedNetwork, can_fold
+from lunet_cli.engine.runtimes.program_file import require_no_code
 from lunet_cli.engine.runtimes.tracing import quiet
 from lunet_cli.errors import CheckpointError, DeviceError
 
@@ -165,30 +163,10 @@ def _load_program(graph: ExportedGraph, device: str) -> Forward:
 
 def _read_program(path: Path) -> tuple[ExportedProgram, str]:
     texts = {METADATA_FILE: ""}
-    _require_no_code(path)
+    require_no_code(path)
     try:
         with quiet():
             return torch.export.load(path, extra_files=texts), texts[METADATA_FILE]
     except Exception as error:  # on damaged archives it raises anything
         reason = (str(error).strip() or repr(error)).splitlines()[0]
-        raise CheckpointError(f"{path}: is damaged or no torch-export file ({reason})") from None
-
-
-def _require_no_code(path: Path) -> None:
-    """Refuse a file with pickled objects that are more than tensors: `torch.export.load` would run what they say.
-
-    Raises:
-        CheckpointError: It holds such objects, or is no archive.
-    """
-    try:
-        with zipfile.ZipFile(path) as archive:
-            for name in archive.namelist():
-                content = archive.read(name)
-                if name.endswith(".json") and b'"use_pickle": true' in content:
-                    raise pickle.UnpicklingError("pickled weights")
-                if name.endswith(".pt") and content:
-                    torch.load(io.BytesIO(content), weights_only=True)
-    except pickle.UnpicklingError:
-        raise CheckpointError(f"{path}: holds more than tensors and a graph; it was not loaded") from None
-    except Exception as error:
-        raise CheckpointError(f"{path}: is damaged or no torch-export file ({error})") from None
+        raise CheckpointError(f"{path}: is damaged or not a torch-export file ({reason[:200]})") from None
