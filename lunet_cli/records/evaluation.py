@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, ClassVar, Self
 
@@ -129,6 +129,7 @@ def read_scores(path: Path) -> list[CaseScore]:
         scores[score.case, score.label] = score
     if not scores:
         raise DataError(f"{path}: holds no case", hint=_HINT)
+    _require_all_labels(scores.keys(), path)
     return list(scores.values())
 
 
@@ -151,6 +152,18 @@ def read_evaluation(folder: Path) -> EvalResult:
     summary = EvaluationSummary.read(folder / SUMMARY)
     scores = tuple(read_scores(folder / TABLE))
     return EvalResult(summary.title, scores, summary.summary, summary.failures, summary.facts, folder)
+
+
+def _require_all_labels(rows: Iterable[tuple[str, str]], path: Path) -> None:
+    """Raise if a case lacks a label that others have: means over labels would not mean the same."""
+    labels_of: dict[str, set[str]] = {}
+    for case, label in rows:
+        labels_of.setdefault(case, set()).add(label)
+    expected = set().union(*labels_of.values())
+    for case, labels in labels_of.items():
+        if labels != expected:
+            missing = sorted(expected - labels)[0]
+            raise DataError(f"{path}: has no row for {missing} of {case}", hint=_HINT)
 
 
 def _score(row: Row, metrics: dict[str, MetricName]) -> CaseScore:

@@ -17,7 +17,7 @@ from lunet_cli.records.files import read_bytes, write_atomically
 Kind = TypeVar("Kind", bound="Record")
 _MOST_SHOWN = 60
 _MOST_DEPTH = 60
-_MOST_VALUES = 1_000_000
+_MOST_VALUES = 100_000
 _MOST_INTEGER = 1 << 63
 
 
@@ -184,28 +184,29 @@ class _Plain:
 
     def copy(self, value: object, where: tuple[str, ...], depth: int) -> object:
         self._num_values += 1
-        place = _cut(".".join(where))
         if depth > _MOST_DEPTH or self._num_values > _MOST_VALUES:
-            raise _NotPlainError(f"{place}: holds too many values in each other")
+            raise _not_plain(where, "holds too many values in each other")
         if isinstance(value, dict):
             return self._copy_mapping(value, where, depth)
-        if type(value) in (list, tuple):
-            assert isinstance(value, list | tuple)
+        if isinstance(value, list) or type(value) is tuple:
             return [self.copy(item, (*where, str(index)), depth + 1) for index, item in enumerate(value)]
         if type(value) is int and abs(value) >= _MOST_INTEGER:
-            raise _NotPlainError(f"{place}: is a number of more than 64 bits")
+            raise _not_plain(where, "is a number of more than 64 bits")
         if value is None or type(value) in (bool, int, float, str):
             return value
-        raise _NotPlainError(f"{place}: is a {type(value).__name__}, not a plain value")
+        raise _not_plain(where, f"is a {type(value).__name__}, not a plain value")
 
     def _copy_mapping(self, values: dict[object, object], where: tuple[str, ...], depth: int) -> dict[str, object]:
         copied = {}
         for key, item in values.items():
             if not isinstance(key, str):
-                place = _cut(".".join(where))
-                raise _NotPlainError(f"{place}: has the key {_shown(key)}, which is not text")
+                raise _not_plain(where, f"has the key {_shown(key)}, which is not text")
             copied[key] = self.copy(item, (*where, key), depth + 1)
         return copied
+
+
+def _not_plain(where: tuple[str, ...], what: str) -> _NotPlainError:
+    return _NotPlainError(f"{_cut('.'.join(where))}: {what}")
 
 
 def _jsonable(value: object) -> object:

@@ -97,6 +97,6 @@ def _read(path: Path) -> Any:
         require_file(path.with_suffix(".bin"), error=CheckpointError, hint="An .xml file has its weights beside it.")
     try:
         return openvino.Core().read_model(path)
-    except RuntimeError as error:
+    except (RuntimeError, ValueError) as error:  # the latter where its own message is not text
         reason = next((line for line in reversed(str(error).splitlines()) if line.strip()), repr(error))
         raise CheckpointError(f"{path}: is damaged or not an OpenVINO model ({reason.strip()[:200]})") from None

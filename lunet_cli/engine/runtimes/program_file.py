@@ -55,6 +55,20 @@ def require_no_code(path: Path) -> None:
         raise CheckpointError(f"{path}: is damaged or not a torch-export file ({str(error)[:200]})") from None
 
 
+def read_extra_text(path: Path, name: str) -> str:
+    """An extra file in a program that `require_no_code` has let pass; empty if it is not there.
+
+    Raises:
+        CheckpointError: It is not text.
+    """
+    with zipfile.ZipFile(path) as archive:
+        found = next((part for part in archive.namelist() if part.endswith(f"/extra/{name}")), None)
+        try:
+            return "" if found is None else archive.read(found).decode()
+        except UnicodeDecodeError as error:
+            raise CheckpointError(f"{path}: is damaged or not a torch-export file ({error})") from None
+
+
 def _require_harmless(archive: zipfile.ZipFile, part: zipfile.ZipInfo) -> None:
     if not _PARTS.fullmatch(part.filename):
         raise pickle.UnpicklingError("it has parts of another kind")
