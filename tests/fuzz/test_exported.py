@@ -18,6 +18,7 @@ import SimpleITK as sitk  # noqa: N813
 import torch
 
 from lunet_cli.config.network import NetworkSpec
+from lunet_cli.engine.checkpoints.exported import read_metadata
 from lunet_cli.records.export import ExportMetadata, TensorDescription
 from lunet_cli.records.network_card import Execution, KeptConfig
 from lunet_cli.records.record import compact_json
