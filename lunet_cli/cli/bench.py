@@ -117,7 +117,7 @@ def bench(
     from lunet_cli.engine.benchmarking.benchmark import benchmark
     from lunet_cli.engine.benchmarking.comparison import beside, load_saved, save_result
     from lunet_cli.engine.benchmarking.plan import BenchOptions
-    from lunet_cli.engine.files import require_place
+    from lunet_cli.records.files import require_place
     from lunet_cli.render.console import make_status_console
     from lunet_cli.render.progress import report_progress
 

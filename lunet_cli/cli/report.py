@@ -25,8 +25,8 @@ def report(
     """Write one page about a run that needs no network: curves, every case, pictures, and how to repeat it."""
     if output is not None and output.suffix.lower() not in (".html", ".htm"):
         raise ConfigError(f"-o {output}: is no page", hint="End the name with .html.")
-    from lunet_cli.engine.files import require_place, write_atomically
     from lunet_cli.engine.viewing.courses import read_course
+    from lunet_cli.records.files import require_place, write_atomically
 
     read_course(run)  # Whether there is a training here, before PyTorch is loaded.
     place = output or run / "report.html"

@@ -17,6 +17,9 @@ def _valid_orientation(code: str) -> str:
     return code
 
 
+Orientation = Annotated[str, AfterValidator(_valid_orientation)]
+
+
 class NormalizationConfig(Section):
     """How intensities are brought to a common scale, per volume and channel."""
 
@@ -41,7 +44,7 @@ class NormalizationConfig(Section):
 class PreprocessingConfig(Section):
     """Orientation, spacing and intensities; saved inside every checkpoint."""
 
-    orientation: Annotated[str, AfterValidator(_valid_orientation)] | None = "LPS"
+    orientation: Orientation | None = "LPS"
     """Direction in which the x, y and z axes increase, such as `LPS` (left, posterior, superior); null keeps the
     axes as stored."""
 

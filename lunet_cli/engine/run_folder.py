@@ -1,27 +1,25 @@
-"""The run folder: which files it has and how they are written."""
+"""The run folder: which files it has, and the door to each of them."""
 
 from __future__ import annotations
 
-import contextlib
-import csv
 import datetime
-import io
-import json
 import os
-import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from lunet_cli.config.load import dump_yaml
 from lunet_cli.config.run import RunConfig
-from lunet_cli.engine.files import write_atomically
 from lunet_cli.errors import DataError, OutputError
+from lunet_cli.records.channels import read_channels_table
+from lunet_cli.records.files import read_text, write_atomically
+from lunet_cli.records.history import history_text, read_history
+from lunet_cli.records.manifest import Manifest
+from lunet_cli.records.training_summary import TrainingSummary
 from lunet_cli.results.events import Event
 from lunet_cli.results.training import EpochRecord
+from lunet_cli.results.views import ChannelCourse
 
-LAST, BEST, HISTORY = "last.pt", "best_model.pt", "history.csv"
-_PER_LABEL = "val_dice_"
+LAST, BEST = "last.pt", "best_model.pt"
 
 
 class RunFolder:
@@ -43,6 +41,36 @@ class RunFolder:
     def best(self) -> Path:
         """The model with the best validation Dice."""
         return self.path / BEST
+
+    @property
+    def history(self) -> Path:
+        """One line per epoch."""
+        return self.path / "history.csv"
+
+    @property
+    def config(self) -> Path:
+        """The resolved configuration."""
+        return self.path / "config.yaml"
+
+    @property
+    def manifest(self) -> Path:
+        """What is needed to understand and repeat the run."""
+        return self.path / "manifest.json"
+
+    @property
+    def summary(self) -> Path:
+        """How the training ended."""
+        return self.path / "summary.json"
+
+    @property
+    def channels(self) -> Path:
+        """The channels of every layer of a pruned network."""
+        return self.path / "channels.csv"
+
+    @property
+    def evaluations(self) -> Path:
+        """A folder for each evaluation."""
+        return self.path / "eval"
 
     @property
     def is_used(self) -> bool:
@@ -107,20 +135,43 @@ class RunFolder:
 
     def write_config(self, config: RunConfig) -> None:
         """Write the resolved configuration."""
-        self.write_text("config.yaml", dump_yaml(config))
+        self.write_text(self.config.name, dump_yaml(config))
 
-    def write_manifest(self, facts: dict[str, Any]) -> None:
+    def read_config_text(self) -> str:
+        """The configuration as it was written.
+
+        Raises:
+            DataError: There is none, or it is not text.
+        """
+        return read_text(self.config)
+
+    def write_manifest(self, manifest: Manifest) -> None:
         """Write what is needed to understand and repeat the run."""
-        self.write_text("manifest.json", json.dumps(facts, indent=2, default=str) + "\n")
+        manifest.write(self.manifest)
+
+    def read_manifest(self) -> Manifest | None:
+        """What the run was made of; None where a checkpoint lies outside of its folder.
+
+        Raises:
+            DataError: It is damaged.
+        """
+        return Manifest.read(self.manifest) if self.manifest.exists() else None
+
+    def write_summary(self, summary: TrainingSummary) -> None:
+        """Write how the training ended."""
+        summary.write(self.summary)
+
+    def read_summary(self) -> TrainingSummary | None:
+        """How the training ended; None before its end.
+
+        Raises:
+            DataError: It is damaged.
+        """
+        return TrainingSummary.read(self.summary) if self.summary.exists() else None
 
     def write_history(self, records: Sequence[EpochRecord]) -> None:
         """Write the whole history."""
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        if records:
-            writer.writerow(history_columns(records[0].val_dice_per_label))
-            writer.writerows(_history_row(record) for record in records)
-        self.write_text(HISTORY, text.getvalue())
+        self.write_text(self.history.name, history_text(records))
 
     def read_history(self) -> list[EpochRecord]:
         """Read the history back; labels are called as their columns are.
@@ -128,35 +179,36 @@ class RunFolder:
         Raises:
             DataError: There is none, or it is damaged.
         """
-        path = self.path / HISTORY
-        try:
-            records = _read_records(path)
-        except (FileNotFoundError, NotADirectoryError):
-            what = "is no run folder" if self.path.is_file() else "there is no such folder"
-            raise DataError(
-                f"{self.path}: {'has no history.csv' if self.path.is_dir() else what}",
-                hint="Name a run folder, such as runs/quickstart; lunet train makes it.",
-            ) from None
-        except KeyError as error:
-            raise DataError(f"{path}: is no history of a training (it has no column {error})") from None
-        except (OSError, ValueError) as error:
-            raise DataError(f"{path}: is no history of a training ({error})") from None
-        if not records:
-            raise DataError(f"{path}: holds no epoch yet", hint="The first line comes with the first epoch.")
-        return records
+        self._require_folder(self.history, hint="Name a run folder, such as runs/quickstart; lunet train makes it.")
+        return read_history(self.history)
 
     def append_history(self, record: EpochRecord) -> None:
         """Add one epoch to the history."""
-        path = self.path / HISTORY
+        path = self.history
         is_new = not path.exists() or path.stat().st_size == 0
         try:
             with path.open("a", newline="", encoding="utf-8") as file:
-                writer = csv.writer(file, lineterminator="\n")
-                if is_new:
-                    writer.writerow(history_columns(record.val_dice_per_label))
-                writer.writerow(_history_row(record))
+                file.write(history_text([record], with_header=is_new))
         except OSError as error:
             raise OutputError(f"{path}: cannot be written ({error.strerror or error})") from None
+
+    def read_channels(self) -> ChannelCourse:
+        """How the channels changed while the network was pruned.
+
+        Raises:
+            DataError: It was not pruned, or the table is damaged.
+        """
+        self._require_folder(self.channels, hint="lunet viz network CHECKPOINT shows a network as it is.")
+        return read_channels_table(self.channels, self.path.resolve().name)
+
+    def _require_folder(self, file: Path, *, hint: str) -> None:
+        """Raise if the folder or one of its files is not there, in words that say which of the two."""
+        if self.path.is_file():
+            raise DataError(f"{self.path}: is not a run folder", hint=hint)
+        if not self.path.is_dir():
+            raise DataError(f"{self.path}: there is no such folder", hint=hint)
+        if not file.exists():
+            raise DataError(f"{self.path}: has no {file.name}", hint=hint)
 
     def log(self, event: Event | str) -> None:
         """Add a line with the time to `train.log`."""
@@ -173,49 +225,3 @@ def names_of(runs: Sequence[Path]) -> list[str]:
     """What runs are called beside each other: their folders' names, or whole paths where those are not enough."""
     names = [run.resolve().name for run in runs]
     return names if len(set(names)) == len(names) else [str(run) for run in runs]
-
-
-def history_columns(labels: Sequence[str] | dict[str, float]) -> list[str]:
-    """Columns of `history.csv` for labels of these names."""
-    per_label = [_PER_LABEL + re.sub(r"\W+", "_", name) for name in labels]
-    return ["epoch", "train_loss", "val_loss", "val_dice", *per_label, "learning_rate", "epoch_seconds"]
-
-
-def _read_records(path: Path) -> list[EpochRecord]:
-    with path.open(newline="", encoding="utf-8") as file:
-        lines = [line for line in csv.reader(file) if line]
-    if not lines:
-        return []
-    header, *rows = lines
-    if not any(name.startswith(_PER_LABEL) for name in header):
-        raise KeyError(f"{_PER_LABEL}LABEL")
-    records = [_history_record(dict(zip(header, row, strict=True))) for row in rows[:-1]]
-    with contextlib.suppress(ValueError):  # The last one may be half-written.
-        records += [_history_record(dict(zip(header, row, strict=True))) for row in rows[-1:]]
-    return records
-
-
-def _history_record(row: dict[str, str]) -> EpochRecord:
-    return EpochRecord(
-        epoch=int(row["epoch"]),
-        train_loss=float(row["train_loss"]),
-        val_loss=float(row["val_loss"]),
-        val_dice=float(row["val_dice"]),
-        val_dice_per_label={
-            name.removeprefix(_PER_LABEL): float(value) for name, value in row.items() if name.startswith(_PER_LABEL)
-        },
-        learning_rate=float(row["learning_rate"]),
-        epoch_seconds=float(row["epoch_seconds"]),
-    )
-
-
-def _history_row(record: EpochRecord) -> list[float | int | str]:
-    return [
-        record.epoch,
-        record.train_loss,
-        record.val_loss,
-        record.val_dice,
-        *record.val_dice_per_label.values(),
-        record.learning_rate,
-        f"{record.epoch_seconds:.3f}",
-    ]

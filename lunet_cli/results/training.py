@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 from lunet_cli.results.evaluation import MetricSummary
 from lunet_cli.results.events import Event, format_seconds
+from lunet_cli.results.numbers import Undefinable
 
 if TYPE_CHECKING:
     from lunet_cli.results.views import Slice
@@ -94,10 +95,10 @@ class EpochRecord:
     """One line of the history."""
 
     epoch: int
-    train_loss: float
-    val_loss: float
-    val_dice: float
-    val_dice_per_label: dict[str, float]
+    train_loss: Undefinable
+    val_loss: Undefinable
+    val_dice: Undefinable
+    val_dice_per_label: dict[str, Undefinable]
     learning_rate: float
     epoch_seconds: float
 

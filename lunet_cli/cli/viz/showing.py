@@ -66,7 +66,7 @@ def require_output(output: Path | None, *, no_color: bool) -> None:
     """
     if output is None:
         return
-    from lunet_cli.engine.files import require_place
+    from lunet_cli.records.files import require_place
 
     if output.suffix.lower() not in FORMATS:
         raise ConfigError(f"-o {output}: is no picture that can be written", hint=f"End it with {', '.join(FORMATS)}.")
@@ -113,7 +113,7 @@ def open_screen(*, no_color: bool) -> tuple[Console, Screen]:
 
 def save(figure: Figure, output: Path) -> None:
     """Write a picture, whole or not at all, and say where."""
-    from lunet_cli.engine.files import write_atomically
+    from lunet_cli.records.files import write_atomically
     from lunet_cli.render.figures.style import write_figure
 
     write_atomically(output, lambda file: write_figure(figure, file, output))

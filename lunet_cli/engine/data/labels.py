@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from lunet_cli.errors import ConfigError
+from lunet_cli.records.network_card import MOST_OVERLAPPING_REGIONS
 
 Activation = Literal["sigmoid", "softmax"]
-_MOST_REGIONS = 63  # A voxel's regions are the bits of one number.
 
 
 @dataclass(frozen=True)
@@ -129,11 +129,6 @@ class LabelScheme:
         """Plain values for a checkpoint."""
         return {"regions": {name: list(values) for name, values in self.regions}, "activation": self.activation}
 
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> LabelScheme:
-        """The inverse of `to_dict`."""
-        return cls(tuple((name, tuple(v)) for name, v in values["regions"].items()), values["activation"])
-
 
 def _is_one_of(label: Tensor, values: tuple[int, ...]) -> Tensor:
     mask = label == values[0]
@@ -175,8 +170,10 @@ def resolve_labels(
         if out_channels == len(regions):
             activation = "sigmoid"
     scheme = LabelScheme(tuple(regions.items()), activation)
-    if activation == "sigmoid" and len(regions) > _MOST_REGIONS:
-        raise ConfigError(f"labels: {len(regions)} overlapping labels are more than the {_MOST_REGIONS} possible")
+    if activation == "sigmoid" and len(regions) > MOST_OVERLAPPING_REGIONS:
+        raise ConfigError(
+            f"labels: {len(regions)} overlapping labels are more than the {MOST_OVERLAPPING_REGIONS} possible"
+        )
     if out_channels not in (None, scheme.num_channels):
         extra = " and the background" if activation == "softmax" else ""
         raise ConfigError(

@@ -6,9 +6,8 @@ import contextlib
 import math
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +20,6 @@ from lunet_cli.engine.data.labels import LabelScheme
 from lunet_cli.engine.data.layouts import find_labels, volumes_in
 from lunet_cli.engine.data.store import require_known_values
 from lunet_cli.engine.data.volume import Geometry, read_label, stem
-from lunet_cli.engine.evaluation.files import write_evaluation
 from lunet_cli.engine.evaluation.scores import ALL_METRICS, score_label
 from lunet_cli.engine.evaluation.summary import NUM_RESAMPLES, SEED, summarize
 from lunet_cli.engine.evaluation.surface import field_of_view_diagonal_mm
@@ -37,7 +35,17 @@ from lunet_cli.engine.provenance import sha256_of, versions
 from lunet_cli.engine.run_folder import BEST
 from lunet_cli.engine.runtimes.exported import ExportedGraph
 from lunet_cli.errors import DataError, LunetError
-from lunet_cli.results.evaluation import CaseScore, CaseScored, EvalResult
+from lunet_cli.records.evaluation import write_evaluation
+from lunet_cli.results.evaluation import (
+    Bootstrap,
+    CaseScore,
+    CaseScored,
+    EvalResult,
+    EvaluatedCases,
+    EvaluatedMaps,
+    EvaluatedModel,
+    EvaluationFacts,
+)
 from lunet_cli.results.events import CaseFailed, Caution, Event, Notice
 
 OnEvent = Callable[[Event], None]
@@ -117,12 +125,9 @@ def evaluate_model(
 
     destination = folder or evaluation_folder(predictor, data, chosen)
     scores, failures = _measure([pair(case) for case in cases], options, on_event)
-    facts = {
-        "model": _describe(predictor),
-        "data": {"root": case_set.root, "layout": case_set.layout, "split": chosen, "origin": origin},
-        "labels": {name: list(values) for name, values in scheme.regions},
-        **_facts(options, scores),
-    }
+    root = None if case_set.root is None else str(case_set.root)
+    evaluated = EvaluatedCases(root, case_set.layout, chosen, origin)
+    facts = _facts(_describe(predictor), evaluated, scheme, options, scores)
     others = f" and {len(predictor.models) - 1} more" if len(predictor.models) > 1 else ""
     title = f"{model.architecture} ({model.path}){others}{', mirrored,' if predictor.options.tta else ''} on {origin}"
     return _finish(title, scores, failures, facts, destination, options, write=write)
@@ -186,11 +191,8 @@ def score_predictions(
         if name in found
     ]
     scores, failed = _measure(pairs, options, on_event)
-    facts = {
-        "data": {"predictions": predictions, "references": references},
-        "labels": {name: list(values) for name, values in regions.items()},
-        **_facts(options, scores),
-    }
+    evaluated = EvaluatedMaps(str(predictions), str(references))
+    facts = _facts(None, evaluated, scheme, options, scores)
     destination = folder or (predictions if predictions.is_dir() else predictions.parent)
     title = f"{predictions} against {references}"
     return _finish(title, scores, [*failures, *failed], facts, destination, options)
@@ -242,7 +244,7 @@ def _finish(
     title: str,
     scores: list[CaseScore],
     failures: list[CaseFailed],
-    facts: dict[str, Any],
+    facts: EvaluationFacts,
     folder: Path,
     options: EvaluationOptions,
     *,
@@ -333,27 +335,37 @@ def _values_in(paths: Sequence[Path]) -> set[int]:
     return values - {0}
 
 
-def _describe(predictor: Predictor) -> dict[str, Any]:
-    spec, options = predictor.card.network, predictor.options
-    return {
-        "checkpoints": [str(model.path) for model in predictor.models],
-        "sha256": [sha256_of(model.path) for model in predictor.models],
-        "architecture": predictor.models[0].architecture,
-        "parameters": sum(count_parameters(model.card.network) for model in predictor.models),
-        "conv_flops_at_64": (8 if options.tta else 1) * sum(count_conv_flops(m.card.network) for m in predictor.models),
-        "channels": list(spec.channels),
-        "execution": asdict(predictor.ensemble.plan),
-        "window": options.window or predictor.models[0].window,
-        "overlap": options.overlap,
-        "tta": options.tta,
-    }
+def _describe(predictor: Predictor) -> EvaluatedModel:
+    options, models, plan = predictor.options, predictor.models, predictor.ensemble.plan
+    flops = sum(count_conv_flops(model.card.network) for model in models)
+    return EvaluatedModel(
+        checkpoints=tuple(str(model.path) for model in models),
+        sha256=tuple(sha256_of(model.path) for model in models),
+        architecture=models[0].architecture,
+        parameters=sum(count_parameters(model.card.network) for model in models),
+        conv_flops_at_64=8 * flops if options.tta else flops,
+        channels=predictor.card.network.channels,
+        execution={"runtime": plan.runtime, "device": plan.device, "precision": plan.precision},
+        window=options.window or models[0].window,
+        overlap=options.overlap,
+        tta=options.tta,
+    )
 
 
-def _facts(options: EvaluationOptions, scores: Sequence[CaseScore]) -> dict[str, Any]:
-    return {
-        "num_cases": len({score.case for score in scores}),
-        "nsd_tolerance_mm": options.tolerance_mm,
-        "undefined_distances": "diagonal of the field of view" if options.penalty else "left out",
-        "bootstrap": {"resamples": NUM_RESAMPLES, "seed": SEED, "interval": "95 % percentile, over cases"},
-        "versions": versions(),
-    }
+def _facts(
+    model: EvaluatedModel | None,
+    data: EvaluatedCases | EvaluatedMaps,
+    scheme: LabelScheme,
+    options: EvaluationOptions,
+    scores: Sequence[CaseScore],
+) -> EvaluationFacts:
+    return EvaluationFacts(
+        model=model,
+        data=data,
+        labels=dict(scheme.regions),
+        num_cases=len({score.case for score in scores}),
+        nsd_tolerance_mm=options.tolerance_mm,
+        undefined_distances="diagonal of the field of view" if options.penalty else "left out",
+        bootstrap=Bootstrap(NUM_RESAMPLES, SEED, "95 % percentile, over cases"),
+        versions=versions(),
+    )

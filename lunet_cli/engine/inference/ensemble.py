@@ -119,7 +119,7 @@ def _usual_plan(
     device = device_for(name, choice)
     if precision != "auto":
         return RuntimePlan(name, device, precision)
-    validated: Precision = "fp32" if model.execution is None else model.execution["precision"]
+    validated: Precision = "fp32" if model.execution is None else model.execution.precision
     plan = RuntimePlan(name, device, validated)
     is_fitting = has_precision(device, validated) and all(plan.fits(m.network) for m in models)
     return plan if is_fitting else RuntimePlan(name, device, "fp32")

@@ -114,8 +114,8 @@ class Predictor:
         """What a user should know before trusting the result."""
         if not self.options.tta:
             return []
-        settings = [(model.config or {}).get("augmentation", {}) for model in self.models if model.config is not None]
-        if all(values.get("enabled") and values.get("flip_probability") for values in settings):
+        configs = [model.config for model in self.models if model.config is not None]
+        if all(config.mirrors for config in configs):
             return []
         return ["--tta mirrors volumes, and the network was trained without mirrored ones: the result may be far worse"]
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import statistics
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 import numpy as np
 import SimpleITK as sitk  # noqa: N813
@@ -12,7 +11,6 @@ import torch
 
 from lunet_cli.config.run import RunConfig
 from lunet_cli.engine.data.volume import Geometry
-from lunet_cli.engine.evaluation.files import without_nan
 from lunet_cli.engine.evaluation.scores import score_label
 from lunet_cli.engine.evaluation.summary import summarize
 from lunet_cli.engine.networks.blocks import SegmentationNetwork
@@ -22,6 +20,7 @@ from lunet_cli.engine.runtimes.timing import time_passes_ms
 from lunet_cli.engine.training.loop import Machinery, predict_cases
 from lunet_cli.engine.training.setup import Setup
 from lunet_cli.engine.viewing.volumes import along_patient
+from lunet_cli.records.training_summary import TrainingSummary
 from lunet_cli.results.evaluation import CaseScore
 from lunet_cli.results.training import TrainResult
 from lunet_cli.results.views import LabeledVolume, Slice, paint_masks
@@ -96,14 +95,14 @@ def _latency_ms(config: RunConfig, network: SegmentationNetwork, machinery: Mach
 
 def _write_summary(result: TrainResult, folder: RunFolder) -> None:
     """Keep the numbers of the end table."""
-    best = asdict(result.best) if result.best else None
-    values = {
-        "outcome": result.outcome,
-        "architecture": result.architecture,
-        "num_parameters": result.num_parameters,
-        "num_epochs": len(result.history),
-        "best": best,
-        "metrics": without_nan([asdict(summary) for summary in result.metrics]),
-        "latency_ms": result.latency_ms,
-    }
-    folder.write_text("summary.json", json.dumps(values, indent=2) + "\n")
+    folder.write_summary(
+        TrainingSummary(
+            outcome=result.outcome,
+            architecture=result.architecture,
+            num_parameters=result.num_parameters,
+            num_epochs=len(result.history),
+            best=result.best,
+            metrics=result.metrics,
+            latency_ms=result.latency_ms,
+        )
+    )

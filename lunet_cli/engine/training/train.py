@@ -15,6 +15,8 @@ import torch
 from lunet_cli.config.run import RunConfig
 from lunet_cli.engine.checkpoints.authors import is_authors_checkpoint, load_authors_weights
 from lunet_cli.engine.checkpoints.checkpoint import Checkpoint, load_checkpoint, load_values, save_checkpoint
+from lunet_cli.engine.checkpoints.tensors import require_fitting
+from lunet_cli.engine.checkpoints.training_state import require_fitting_optimizer
 from lunet_cli.engine.networks import build_network, count_parameters
 from lunet_cli.engine.networks.blocks import SegmentationNetwork
 from lunet_cli.engine.networks.execution import ExecutionPlan, machine_name, resolve_device
@@ -28,6 +30,8 @@ from lunet_cli.engine.training.state import TrainState
 from lunet_cli.engine.training.tracking import WandbMirror
 from lunet_cli.engine.training.verification import choose_plan
 from lunet_cli.errors import CheckpointError, ConfigError
+from lunet_cli.records.manifest import DataOrigin, Machine, Manifest, RecordedSplit
+from lunet_cli.records.network_card import Execution, KeptConfig
 from lunet_cli.results.events import Caution, Event, Notice
 from lunet_cli.results.training import EpochDone, EpochRecord, PlanChosen, StepDone, TrainingStarted, TrainResult
 
@@ -96,7 +100,7 @@ def _read_start(path: Path | None) -> _Start:
     values = load_values(path)
     if is_authors_checkpoint(values):
         return _Start(path, None, values)
-    checkpoint = load_checkpoint(path)
+    checkpoint = load_checkpoint(path, values)
     if checkpoint.training is None:
         raise CheckpointError(
             f"{path}: holds a model without the state of its training",
@@ -217,13 +221,17 @@ class _Run:
     def _plan(self, network: SegmentationNetwork) -> tuple[ExecutionPlan, PlanChosen]:
         config, setup, checkpoint = self._config.training, self._setup, self._start.checkpoint
         if checkpoint is not None:
-            plan = ExecutionPlan(**checkpoint.execution)
+            plan = ExecutionPlan(**dict(checkpoint.execution))
             if plan.device == resolve_device(config.device):
                 return plan, PlanChosen(str(plan), "as this run began")
         return choose_plan(config, network, setup.first_batch, setup.loss, self._on_event)
 
     def _restore(self, checkpoint: Checkpoint) -> None:
         assert checkpoint.training is not None
+        path = self._start.path
+        if path is not None:
+            require_fitting(checkpoint.weights, self._state.network, path)
+        require_fitting_optimizer(checkpoint.training["optimizer"], self._state.optimizer, path)
         try:
             self._state.restore(checkpoint.weights, checkpoint.epoch, checkpoint.training)
         except (KeyError, ValueError, RuntimeError) as error:
@@ -268,9 +276,9 @@ class _Run:
             self._setup.card,
             {name: tensor.detach().cpu() for name, tensor in weights.items()},
             self._state.epoch,
-            self._config.model_dump(mode="json"),
+            KeptConfig.of(self._config),
             versions(),
-            self._machinery.plan.to_dict(),
+            self._execution(),
             self._state.to_dict() if with_training else None,
         )
 
@@ -291,7 +299,7 @@ class _Run:
             return f"starting from the authors' weights in {self._start.path}"
         where = f", step {self._state.step}" if self._state.step else ""
         sentence = f"resumed from {self._start.path} after epoch {self._state.epoch}{where}"
-        theirs = self._start.checkpoint.config if self._start.checkpoint else {}
+        theirs = self._start.checkpoint.config.root if self._start.checkpoint else {}
         changed = _changed_settings(theirs, self._config.model_dump(mode="json"))
         return sentence + (f", with {', '.join(changed)}" if changed else "")
 
@@ -310,29 +318,29 @@ class _Run:
             patch_size=setup.card.window,
         )
 
-    def _manifest(self) -> dict[str, Any]:
+    def _execution(self) -> Execution:
+        return Execution.model_validate(self._machinery.plan.to_dict())
+
+    def _manifest(self) -> Manifest:
         setup, config = self._setup, self._config
-        return {
-            "started": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
-            "versions": versions(),
-            "machine": {
-                "platform": machine_name(),
-                "cpus": os.cpu_count(),
-                "threads": torch.get_num_threads(),
-            },
-            "seed": config.experiment.seed,
-            "git_commit": git_commit(),
-            "architecture": config.model.architecture,
-            "num_parameters": count_parameters(self._state.network),
-            **setup.card.to_dict(),
-            "execution": self._machinery.plan.to_dict(),
-            "data": {"layout": setup.layout, "root": config.data.root, "cache": setup.cache},
-            "split": {
-                "origin": setup.split.origin,
-                "train": [case.case_id for case in setup.split.train],
-                "val": [case.case_id for case in setup.split.val],
-            },
-        }
+        root = None if config.data.root is None else str(config.data.root)
+        return Manifest(
+            started=datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
+            versions=versions(),
+            machine=Machine(platform=machine_name(), cpus=os.cpu_count(), threads=torch.get_num_threads()),
+            seed=config.experiment.seed,
+            git_commit=git_commit(),
+            architecture=config.model.architecture,
+            num_parameters=count_parameters(self._state.network),
+            **dict(setup.card.to_record()),
+            execution=self._execution(),
+            data=DataOrigin(layout=setup.layout, root=root, cache=setup.cache),
+            split=RecordedSplit(
+                origin=setup.split.origin,
+                train=tuple(case.case_id for case in setup.split.train),
+                val=tuple(case.case_id for case in setup.split.val),
+            ),
+        )
 
 
 def _require_same_card(setup: Setup, checkpoint: Checkpoint, path: Path | None) -> None:

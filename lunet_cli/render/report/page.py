@@ -45,7 +45,7 @@ def render_page(report: RunReport) -> str:
         report=report,
         data=data,
         facts=_facts(report),
-        provenance=_provenance(report),
+        provenance=() if report.origin is None else report.origin.details,
         summary=_summary(evaluation),
         style=(_HERE / "page.css").read_text(encoding="utf-8"),
         script="\n".join((_HERE / name).read_text(encoding="utf-8") for name in _SCRIPTS),
@@ -55,14 +55,17 @@ def render_page(report: RunReport) -> str:
 
 def _facts(report: RunReport) -> list[tuple[str, str]]:
     """What matters most, in words."""
-    manifest, best = report.manifest, report.course.best
-    split = manifest.get("split") or {}
-    rows = [
-        ("network", str(manifest.get("architecture", ""))),
-        ("parameters", _counted(manifest.get("num_parameters", ""))),
-        ("data", str((manifest.get("data") or {}).get("root") or "built-in phantom")),
-        ("cases", f"{len(split['train'])} training, {len(split['val'])} validation" if split else ""),
-        ("outcome", str(report.outcome.get("outcome", "")) if report.course.is_finished else "not finished"),
+    origin, best = report.origin, report.course.best
+    rows = []
+    if origin is not None:
+        rows += [
+            ("network", origin.architecture),
+            ("parameters", f"{origin.num_parameters:,}"),
+            ("data", origin.data_root or "built-in phantom"),
+            ("cases", f"{origin.num_train} training, {origin.num_val} validation"),
+        ]
+    rows += [
+        ("outcome", report.outcome if report.course.is_finished else "not finished"),
         ("best epoch", f"{best.epoch} of {len(report.course.records)}"),
         ("validation Dice", _text(best.val_dice, 4)),
     ]
@@ -70,20 +73,6 @@ def _facts(report: RunReport) -> list[tuple[str, str]]:
         rows += [(f"· {name}", _text(value, 4)) for name, value in best.val_dice_per_label.items()]
     rows.append(("training time", format_seconds(sum(record.epoch_seconds for record in report.course.records))))
     return [(name, value) for name, value in rows if value]
-
-
-def _provenance(report: RunReport) -> list[tuple[str, str]]:
-    """What the run was made with."""
-    manifest = report.manifest
-    rows = [(name, str(version)) for name, version in (manifest.get("versions") or {}).items()]
-    rows += [(name, str(value)) for name, value in (manifest.get("machine") or {}).items()]
-    rows += [(f"computed: {name}", str(value)) for name, value in (manifest.get("execution") or {}).items()]
-    for name in ("seed", "git_commit", "started"):
-        if manifest.get(name) is not None:
-            rows.append((name.replace("_", " "), str(manifest[name])))
-    if manifest.get("split"):
-        rows.append(("split", str(manifest["split"].get("origin", ""))))
-    return rows
 
 
 def _panel(panel: Panel) -> dict[str, Any]:
@@ -197,10 +186,6 @@ def _pack(array: npt.NDArray[Any] | None) -> str:
     assert array is not None
     values = np.minimum(array, 255).astype(np.uint8)
     return base64.b64encode(gzip.compress(np.ascontiguousarray(values).tobytes(), mtime=0)).decode()
-
-
-def _counted(value: object) -> str:
-    return f"{value:,}" if isinstance(value, int) else str(value)
 
 
 def _number(value: float) -> float | None:

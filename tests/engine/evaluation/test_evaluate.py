@@ -154,10 +154,11 @@ def test_validation_of_the_training_is_met(patch: str, out_channels: str, tmp_pa
     assert [s.values["dice"] for s in alone.scores] == [s.values["dice"] for s in result.scores]
 
 
-def test_cases_of_the_training_are_pointed_out(tmp_path: Path, data: Path, make_threshold_model) -> None:
+def test_cases_of_the_training_are_pointed_out(
+    tmp_path: Path, data: Path, make_threshold_model, write_manifest
+) -> None:
     model = make_threshold_model(tmp_path / "run/best_model.pt")
-    manifest = {"split": {"train": ["case1", "case2"], "val": ["case0"]}}
-    (tmp_path / "run/manifest.json").write_text(json.dumps(manifest))
+    write_manifest(tmp_path / "run", train=("case1", "case2"), val=("case0",))
     events: list[Event] = []
     predictor = predictor_of(model)
     evaluate_model(predictor, data=data, on_event=events.append)
