@@ -19,8 +19,9 @@ from lunet_cli.config.network import count_conv_flops, count_parameters
 from lunet_cli.engine.data.cases import Case, CaseSet
 from lunet_cli.engine.data.labels import LabelScheme
 from lunet_cli.engine.data.layouts import find_labels, volumes_in
+from lunet_cli.engine.data.reading import read_label
 from lunet_cli.engine.data.store import require_known_values
-from lunet_cli.engine.data.volume import Geometry, read_label, stem
+from lunet_cli.engine.data.volume import Geometry, stem
 from lunet_cli.engine.evaluation.files import write_evaluation
 from lunet_cli.engine.evaluation.scores import ALL_METRICS, score_label
 from lunet_cli.engine.evaluation.summary import NUM_RESAMPLES, SEED, summarize
@@ -38,7 +39,7 @@ from lunet_cli.engine.run_folder import BEST
 from lunet_cli.engine.runtimes.exported import ExportedGraph
 from lunet_cli.errors import DataError, LunetError
 from lunet_cli.results.evaluation import CaseScore, CaseScored, EvalResult
-from lunet_cli.results.events import CaseFailed, Caution, Event, Notice
+from lunet_cli.results.events import CaseFailed, Caution, Event, Notice, cautions_to
 
 OnEvent = Callable[[Event], None]
 Mask = npt.NDArray[np.bool_]
@@ -181,7 +182,7 @@ def score_predictions(
         failures = [CaseFailed(missing[0], f"{predictions}: {what}", "To measure the others only: --only-predicted")]
         on_event(failures[0])
     pairs = [
-        _Pair(name, lambda name=name: _read_masks(scheme, found[name], expected[name]))  # type: ignore[misc]
+        _Pair(name, lambda name=name: _read_masks(scheme, found[name], expected[name], on_event))  # type: ignore[misc]
         for name in expected
         if name in found
     ]
@@ -269,9 +270,9 @@ def _predict_masks(
 
 
 def _read_masks(
-    scheme: LabelScheme, prediction: Path, reference: Path
+    scheme: LabelScheme, prediction: Path, reference: Path, on_event: OnEvent
 ) -> tuple[Iterator[tuple[str, Mask, Mask]], Geometry]:
-    maps = [read_label(path) for path in (prediction, reference)]
+    maps = [read_label(path, on_remark=cautions_to(on_event)) for path in (prediction, reference)]
     geometries = [Geometry.of(label) for label in maps]
     differences = geometries[0].differences(geometries[1])
     if differences:

@@ -10,7 +10,8 @@ import SimpleITK as sitk  # noqa: N813
 
 from lunet_cli.engine.data.layouts import find_labels
 from lunet_cli.engine.data.preprocessing import Normalization, Placement, Preprocessing
-from lunet_cli.engine.data.volume import Geometry, read_image, read_label, stem, stored_number_type
+from lunet_cli.engine.data.reading import read_image, read_label, stored_number_type
+from lunet_cli.engine.data.volume import Geometry, stem
 from lunet_cli.errors import ConfigError, DataError
 from lunet_cli.results.views import LabeledVolume, LabelImage, VolumeFacts, paint_masks
 

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import SimpleITK as sitk  # noqa: N813
 
-from lunet_cli.engine.data.volume import Geometry, has_volume_suffix, read_image, read_label, stem
+from lunet_cli.engine.data.reading import read_image, read_label
+from lunet_cli.engine.data.volume import Geometry, has_volume_suffix, stem
 from lunet_cli.errors import DataError
 
 ARRAY = np.arange(4 * 5 * 6, dtype=np.int16).reshape(4, 5, 6)
@@ -152,7 +153,8 @@ def test_damage_inside_a_gzip_stream_is_refused(tmp_path: Path, write_volume: An
 def test_missing_data_file_of_a_header_is_refused(tmp_path: Path, write_volume: Any) -> None:
     path = write_volume(tmp_path / "a.mhd", ARRAY)
     (tmp_path / "a.raw").unlink()
-    assert "a.mhd: cannot be read" in _message(read_image, [path])
+    expected = f"{path}: its data file {tmp_path / 'a.raw'}: there is no such file or folder"
+    assert _message(read_image, [path]) == expected
 
 
 @pytest.mark.parametrize("content", [b"hello world\n" * 40, b""])
