@@ -71,6 +71,8 @@ def _require_equal(source: object, planes: Sequence[Plane]) -> None:
         listed = ", ".join(f"{columns} x {rows}" for rows, columns in sizes)
         raise damaged(source, f"its slices differ in size ({listed} pixels)")
     spacings = np.array([plane.spacing for plane in planes])
+    if not (spacings > 0).all():
+        raise damaged(source, f"its Pixel Spacing is {_numbers(spacings.min(axis=0))}")
     if not np.allclose(spacings, spacings[0], rtol=1e-3, atol=0):
         raise damaged(source, "its slices differ in their pixel spacing")
     axes = np.array([plane.orientation for plane in planes])

@@ -16,6 +16,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from lunet_cli.engine.data.plain_path import plain_path
+
 _MODULE = "lunet_cli.engine.data.itk_process"
 _SLOWEST_SECONDS = 300
 _BASE_MIB = 2048  # for Python, ITK and its tables, which are mapped rather than used
@@ -41,8 +43,8 @@ def read_with_itk(path: Path, *, with_voxels: bool, limit_mib: int) -> tuple[dic
     Raises:
         ItkError: It cannot be read.
     """
-    with tempfile.TemporaryDirectory(prefix="lunet-") as scratch:
-        job = {"kind": "volume", "file": str(_plain_path(path, Path(scratch))), "with_voxels": with_voxels}
+    with tempfile.TemporaryDirectory(prefix="lunet-") as scratch, plain_path(path) as plain:
+        job = {"kind": "volume", "file": str(plain), "with_voxels": with_voxels}
         answer = _run(job, Path(scratch), limit_mib)
         voxels = np.load(Path(scratch, "0.npy")) if with_voxels else None
     return answer, voxels
@@ -67,19 +69,6 @@ def decode_dicom(files: Sequence[bytes], *, limit_mib: int) -> list[npt.NDArray[
             Path(name).write_bytes(content)
         _run({"kind": "dicom", "files": names}, Path(scratch), limit_mib)
         return [np.load(Path(scratch, f"{index}.npy")) for index in range(len(files))]
-
-
-def _plain_path(path: Path, scratch: Path) -> Path:
-    """A path that ITK can open: it aborts on names that are not UTF-8, and on others under an ASCII locale."""
-    path = path.absolute()
-    if str(path).isascii():
-        return path
-    if path.name.isascii():  # Files beside it that belong to it are found, too.
-        (scratch / "folder").symlink_to(path.parent, target_is_directory=True)
-        return scratch / "folder" / path.name
-    suffix = path.suffix if path.suffix.isascii() else ""
-    (scratch / f"volume{suffix}").symlink_to(path)
-    return scratch / f"volume{suffix}"
 
 
 def _run(job: dict[str, Any], scratch: Path, limit_mib: int) -> dict[str, Any]:
@@ -129,9 +118,10 @@ def _read_volume(job: dict[str, Any], scratch: Path) -> dict[str, Any]:
     reader = sitk.ImageFileReader()
     reader.SetFileName(job["file"])
     reader.ReadImageInformation()
-    number = sitk.GetArrayViewFromImage(sitk.Image([1, 1], _scalar_of(reader.GetPixelID()))).dtype.str
+    number = sitk.GetArrayFromImage(sitk.Image([1, 1], _scalar_of(reader.GetPixelID()))).dtype.str
     if job["with_voxels"]:
-        np.save(scratch / "0.npy", sitk.GetArrayViewFromImage(reader.Execute()))
+        image = reader.Execute()  # A view does not keep its image alive.
+        np.save(scratch / "0.npy", sitk.GetArrayViewFromImage(image))
     return {
         "size": reader.GetSize(),
         "spacing": reader.GetSpacing(),
@@ -161,7 +151,7 @@ def _read_dicom(job: dict[str, Any], scratch: Path) -> dict[str, Any]:
     import SimpleITK as sitk  # noqa: N813
 
     for index, name in enumerate(job["files"]):
-        array = sitk.GetArrayViewFromImage(sitk.ReadImage(name, imageIO="GDCMImageIO"))
+        array = sitk.GetArrayFromImage(sitk.ReadImage(name, imageIO="GDCMImageIO"))
         np.save(scratch / f"{index}.npy", array.reshape(-1, *array.shape[-2:]))
     return {}
 

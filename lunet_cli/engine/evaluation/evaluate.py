@@ -17,6 +17,7 @@ import SimpleITK as sitk  # noqa: N813
 from lunet_cli.config.metrics import MetricName
 from lunet_cli.config.network import count_conv_flops, count_parameters
 from lunet_cli.engine.data.cases import Case, CaseSet
+from lunet_cli.engine.data.disk import is_file, is_folder, require_present
 from lunet_cli.engine.data.labels import LabelScheme
 from lunet_cli.engine.data.layouts import find_labels, volumes_in
 from lunet_cli.engine.data.reading import read_label
@@ -155,7 +156,7 @@ def score_predictions(
         LunetError: Of the kind that fits, if there is nothing to evaluate.
     """
     found, expected = _label_maps(predictions), _label_maps(references)
-    if predictions.is_file() and references.is_file():
+    if is_file(predictions) and is_file(references):
         found = dict(zip(expected, found.values(), strict=True))
     missing = [name for name in expected if name not in found]
     if len(missing) == len(expected):
@@ -317,9 +318,8 @@ def _has_value(array: npt.NDArray[np.uint16], values: tuple[int, ...]) -> Mask:
 
 def _label_maps(path: Path) -> dict[str, Path]:
     """Label maps by their names, without what marks images and channels."""
-    if not path.exists():
-        raise DataError(f"{path}: there is no such file or folder")
-    files = [path] if path.is_file() else volumes_in(path)
+    require_present(path)
+    files = volumes_in(path) if is_folder(path) else [path]
     if not files:
         raise DataError(f"{path}: holds no label map")
     return {re.sub(r"^(ct|label)_|_0000$", "", stem(file)): file for file in files}

@@ -15,6 +15,7 @@ from lunet_cli.engine.data.cases import Case, CaseSet, read_case_files
 from lunet_cli.engine.data.labels import LabelScheme
 from lunet_cli.engine.data.layouts import find_cases
 from lunet_cli.engine.data.preprocessing import Normalization, Preprocessing
+from lunet_cli.engine.data.reading import OnRemark, ignore_remark
 from lunet_cli.engine.data.store import CaseStore, PreparedCase, choose_cache, prepare_case
 from lunet_cli.errors import DataError
 
@@ -30,9 +31,9 @@ class CountingReader:
     def __init__(self) -> None:
         self.num_reads = 0
 
-    def __call__(self, case: Case) -> tuple[list[sitk.Image], sitk.Image]:
+    def __call__(self, case: Case, on_remark: OnRemark = ignore_remark) -> tuple[list[sitk.Image], sitk.Image]:
         self.num_reads += 1
-        return read_case_files(case)
+        return read_case_files(case, on_remark)
 
     def __repr__(self) -> str:
         return "CountingReader"
@@ -243,7 +244,7 @@ def test_a_damaged_file_is_named_and_not_cached(data: Data) -> None:
 
 
 def test_an_unforeseen_error_names_the_case(data: Data, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(_: Case) -> None:
+    def fail(_: Case, on_remark: object) -> None:
         raise ZeroDivisionError("ouch")
 
     data.case_set = CaseSet(data.case_set.cases, fail, None, "paired", None)  # type: ignore[arg-type]
