@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydicom.uid import MediaStorageDirectoryStorage
+from pydicom.uid import UID, MediaStorageDirectoryStorage
 
 from lunet_cli.engine.data.dicom_pixels import number_of, read_pixels
 from lunet_cli.engine.data.dicom_planes import Plane, PlanesOfFile, is_dicom, read_dataset, read_planes
@@ -18,7 +18,7 @@ from lunet_cli.errors import DataError
 
 SUFFIXES = (".dcm", ".ima")
 _CONCATENATION = "InConcatenationTotalNumber"
-_TAGS = ("SeriesInstanceUID", "SeriesNumber", "SeriesDescription", "Modality", "Rows")
+_TAGS = ("SeriesInstanceUID", "SeriesNumber", "SeriesDescription", "Modality", "SOPClassUID", "Rows")
 
 
 @dataclass(frozen=True)
@@ -154,12 +154,14 @@ def _describe(path: Path) -> tuple[str, ...] | None:
     """UID, number, description and modality of the series of a file; None if it holds no image, as a report does."""
     dataset = read_dataset(path, _TAGS)
     try:
-        *words, rows = (str(dataset.get(keyword) or "").strip() for keyword in _TAGS)
+        *words, kind, rows = (str(dataset.get(keyword) or "").strip() for keyword in _TAGS)
     except Exception:  # A damaged file leads pydicom into errors of every kind.
         raise damaged(path, "the description of its series is damaged") from None
-    is_directory = dataset.file_meta.get("MediaStorageSOPClassUID") == MediaStorageDirectoryStorage
-    if len(dataset) == 0 and not is_directory:
+    name = UID(kind or str(dataset.file_meta.get("MediaStorageSOPClassUID", ""))).name
+    if len(dataset) == 0 and name != MediaStorageDirectoryStorage.name:
         raise damaged(path, "it is not a DICOM file, or its header is damaged")
+    if not rows and name.endswith("Image Storage"):
+        raise damaged(path, "it is incomplete (it ends before its image)")
     return tuple(words) if rows else None
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import logging
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,12 +18,14 @@ from lunet_cli.errors import DataError
 
 # Real files break rules of value representations everywhere; what matters here is checked by hand below.
 pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
+logging.getLogger("pydicom").setLevel(logging.CRITICAL)  # It would print its doubts on every damaged file.
 
 _DEFLATED = b"1.2.840.10008.1.2.1.99"
 _SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 _PER_FRAME, _SHARED = "PerFrameFunctionalGroupsSequence", "SharedFunctionalGroupsSequence"
 _COUNTS = ("ImagesInAcquisition", "NumberOfSlices", "NumberOfSeriesRelatedInstances")
 _MOST_FRAMES = 2**20
+_LARGEST = 1e12  # of all numbers that are read here: a position in nanometres, a scale of counts
 _TAGS = [
     *("SOPClassUID", "Modality", "InstanceNumber", "NumberOfFrames", "Rows", "Columns", "SamplesPerPixel"),
     *("BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "ImagePositionPatient"),
@@ -173,7 +175,8 @@ class _Frame:
             numbers = [float(part) for part in ([value] if count == 1 else value)]
         except (TypeError, ValueError):
             numbers = []
-        if len(numbers) != count or not all(map(math.isfinite, numbers)):
+        # What is not finite fails the comparison, too.
+        if len(numbers) != count or not all(abs(number) < _LARGEST for number in numbers):
             raise damaged(self.path, f"its {_words(keyword)} is '{str(value)[:60]}', not {_count(count)}")
         return numbers
 

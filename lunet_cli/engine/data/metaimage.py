@@ -128,7 +128,16 @@ def open_metaimage(path: Path) -> VolumeFile:
             return flat.reshape(num_stacked, *geometry.size)
         return np.moveaxis(flat.reshape(*geometry.size, components), -1, 0)
 
-    return VolumeFile(geometry, num_stacked * components, number, read)
+    return VolumeFile(geometry, num_stacked * components, number, read, _remarks(header))
+
+
+def _remarks(header: _Header) -> tuple[str, ...]:
+    """What the header leaves open; ITK and this take it as 1 mm, at 0, along the patient."""
+    fields = {"voxel spacing": _SPACING, "origin": _ORIGIN, "direction": _DIRECTION}
+    absent = [words for words, names in fields.items() if header.first(names)[1] is None]
+    if not absent:
+        return ()
+    return (f"{header.path}: does not say its {' and its '.join(absent)}; taken as 1 mm, from 0, along the patient",)
 
 
 def _parse(path: Path) -> _Header:

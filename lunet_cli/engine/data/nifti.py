@@ -201,6 +201,8 @@ def _matrix(path: Path, header: _Header) -> tuple[_Matrix, tuple[str, ...]]:
     if chosen is sform:
         remarks += _remarks_on_spacing(path, header)
     assert chosen is not None
+    if not np.isfinite(chosen).all():
+        raise damaged(path, f"its {'sform' if chosen is sform else 'qform'} holds numbers that are not finite")
     return _RAS_TO_LPS @ chosen * scale, tuple(remarks)
 
 

@@ -120,7 +120,7 @@ def open_nrrd(path: Path) -> VolumeFile:
         # Axes run from the fastest to the slowest in the file, and the other way round in an array.
         return voxels[None] if channel_axis is None else np.moveaxis(voxels, len(sizes) - 1 - channel_axis, 0)
 
-    return VolumeFile(geometry, num_channels, number, read)
+    return VolumeFile(geometry, num_channels, number, read, _remarks(header))
 
 
 def _parse(path: Path) -> _Header:
@@ -194,6 +194,15 @@ def _grid(
         stored = real_numbers(header.path, "axis mins", header.fields["axis mins"], len(sizes))
         origin = [stored[axis] for axis in domain]
     return spacing, np.eye(3), origin
+
+
+def _remarks(header: _Header) -> tuple[str, ...]:
+    """What the header leaves open."""
+    if "space directions" not in header.fields:
+        return (f"{header.path}: does not say how its axes lie in the patient; taken as left, posterior, superior",)
+    if "space origin" not in header.fields:
+        return (f"{header.path}: does not say its origin; taken as 0",)
+    return ()
 
 
 def _grid_in_space(

@@ -24,6 +24,8 @@ from lunet_cli.errors import DataError
 
 Source = Path | DicomSeries
 OnRemark = Callable[[str], None]
+# From microscopes of a tissue to the thickest slices; metres and micrometres that were meant as mm lie outside.
+_SMALLEST_USUAL_MM, _LARGEST_USUAL_MM = 1e-3, 100.0
 
 
 def ignore_remark(text: str) -> None:
@@ -43,6 +45,9 @@ def open_volume(source: Source, *, on_remark: OnRemark = ignore_remark) -> Volum
     volume = _open(source)
     for remark in volume.remarks:
         on_remark(remark)
+    low, high = min(volume.geometry.spacing_mm), max(volume.geometry.spacing_mm)
+    if low < _SMALLEST_USUAL_MM or high > _LARGEST_USUAL_MM:
+        on_remark(f"{source}: has voxels of {low:g} to {high:g} mm; is their unit right?")
     return volume
 
 

@@ -95,8 +95,8 @@ def checked_geometry(
         raise damaged(source, f"its voxel spacing (x, y, z) is {_words(spacing_mm)} mm")
     if not all(abs(value) <= _LARGEST_OFFSET_MM for value in origin_mm):
         raise damaged(source, f"its origin (x, y, z) is {_words(origin_mm)} mm")
-    if not np.isfinite(direction).all() or np.linalg.matrix_rank(direction) < 3:
-        raise damaged(source, f"its axes do not span a volume (direction {_words(direction.ravel())})")
+    if not (np.abs(direction) <= 1 + _SKEW).all() or np.linalg.matrix_rank(direction) < 3:
+        raise damaged(source, f"its axes are not three of length 1 (direction {_words(direction.ravel())})")
     if not np.allclose(direction.T @ direction, np.eye(3), rtol=0, atol=_SKEW):
         raise DataError(
             f"{source}: cannot be read: its axes are not at right angles (direction {_words(direction.ravel())})",
