@@ -143,7 +143,7 @@ def _parse(path: Path) -> _Header:
         is_list = _data_file(fields).split()[:1] == ["LIST"]
         if not line or is_list or position == len(content):
             break
-    names = content[position:].decode("utf-8", "surrogateescape").splitlines()
+    names = content[position:].decode("utf-8", "surrogateescape").splitlines() if is_list else []
     return _Header(path, fields, names, position)
 
 

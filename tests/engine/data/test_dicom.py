@@ -328,6 +328,7 @@ def test_reports_and_directories_in_a_folder_are_passed_over(series: Path) -> No
     for name in ("PixelData", "Rows", "Columns"):
         delattr(report, name)
     report.SeriesInstanceUID = "1.2.3"
+    report.SOPClassUID = report.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.88.11"
     report.save_as(series / "report.dcm")
     report.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.1.3.10"
     report.SOPClassUID = "1.2.840.10008.1.3.10"

@@ -261,3 +261,11 @@ def test_auto_cache_takes_memory_up_to_the_limit(kind: Any, limit_mib: int, expe
     # 1 MiB of float32 and a quarter of labels per case; four cases take 5 MiB.
     sample = PreparedCase(np.zeros((1, 64, 64, 64), np.float32), np.zeros((64, 64, 64), np.uint8), (1.0, 1.0, 1.0))
     assert choose_cache([Case("c")] * 4, kind, limit_mib=limit_mib, sample=sample) == expected
+
+
+def test_scanning_tells_what_is_odd_about_a_file(data: Data) -> None:
+    path = data.folder / "images" / "one.nrrd"
+    path.write_bytes(path.read_bytes().replace(b"space origin", b"another name"))
+    remarks: list[str] = []
+    data.store("memory").scan(lambda: None, remarks.append)
+    assert remarks == [f"{path}: does not say its origin; taken as 0"]
