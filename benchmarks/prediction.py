@@ -29,7 +29,7 @@ from lunet_cli.config.presets import parse_preset
 from lunet_cli.engine.checkpoints.checkpoint import Checkpoint, ModelCard, save_checkpoint
 from lunet_cli.engine.data.labels import LabelScheme
 from lunet_cli.engine.data.preprocessing import Normalization, Preprocessing
-from lunet_cli.engine.data.volume import read_image
+from lunet_cli.engine.data.reading import read_image
 from lunet_cli.engine.inference.predictor import PredictionOptions, Predictor
 from lunet_cli.engine.networks import build_network
 from lunet_cli.engine.networks.execution import machine_name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 
@@ -28,6 +29,11 @@ class Caution(Event):
 
     def __str__(self) -> str:
         return f"warning: {self.text}"
+
+
+def cautions_to(on_event: Callable[[Event], None]) -> Callable[[str], None]:
+    """What takes a text and reports it as a `Caution`."""
+    return lambda text: on_event(Caution(text))
 
 
 @dataclass(frozen=True)

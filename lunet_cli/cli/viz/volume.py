@@ -53,6 +53,8 @@ def volume(
         require_keys(output)
     drawing = open_screen(no_color=no_color) if output is None else None
     from lunet_cli.engine.viewing.volumes import read_volume
+    from lunet_cli.render.console import make_status_console
+    from lunet_cli.render.progress import report_progress
 
     beside: list[Path | None] = [*labels] if labels else [None] * len(files)
     pairs = list(zip(files, beside, strict=True))
@@ -69,7 +71,8 @@ def volume(
         return
 
     def show(pair: tuple[Path, Path | None]) -> None:
-        found, facts = read_volume(*pair, channel=channel)
+        with report_progress(make_status_console()) as on_event:
+            found, facts = read_volume(*pair, channel=channel, on_event=on_event)
         cuts = [found.cut(number, found.best_position(number), window) for number in range(3)]
         if output is not None:
             from lunet_cli.render.figures.volume import volume_figure

@@ -8,7 +8,7 @@ from typing import Protocol
 
 import SimpleITK as sitk  # noqa: N813
 
-from lunet_cli.engine.data.volume import read_image, read_label
+from lunet_cli.engine.data.reading import OnRemark, ignore_remark, read_image, read_label
 from lunet_cli.errors import DataError
 
 
@@ -30,8 +30,8 @@ class Case:
 class CaseReader(Protocol):
     """Reads the image channels and the label map of a case."""
 
-    def __call__(self, case: Case) -> tuple[list[sitk.Image], sitk.Image]:
-        """Return three-dimensional channels and a uint16 label map."""
+    def __call__(self, case: Case, on_remark: OnRemark = ...) -> tuple[list[sitk.Image], sitk.Image]:
+        """Return three-dimensional channels and a uint16 label map; call `on_remark` with what is odd about them."""
 
 
 @dataclass(frozen=True)
@@ -53,8 +53,8 @@ class CaseSet:
     root: Path | None
 
 
-def read_case_files(case: Case) -> tuple[list[sitk.Image], sitk.Image]:
+def read_case_files(case: Case, on_remark: OnRemark = ignore_remark) -> tuple[list[sitk.Image], sitk.Image]:
     """Read a case from its files; see `CaseReader`."""
     if case.label is None:
         raise DataError(f"case {case.case_id} has no label map")
-    return read_image(case.images), read_label(case.label)
+    return read_image(case.images, on_remark=on_remark), read_label(case.label, on_remark=on_remark)

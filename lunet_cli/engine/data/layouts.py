@@ -11,6 +11,7 @@ from typing import Any
 
 from lunet_cli.config.data import DataConfig
 from lunet_cli.engine.data.cases import Case, CaseSet, read_case_files
+from lunet_cli.engine.data.disk import is_folder, list_folder
 from lunet_cli.engine.data.phantom import PhantomReader, phantom_case_set
 from lunet_cli.engine.data.volume import has_volume_suffix, stem
 from lunet_cli.errors import DataError
@@ -165,16 +166,12 @@ EXPECTATIONS = {
 
 def volumes_in(folder: Path) -> list[Path]:
     """Volume files of a folder, sorted by name; hidden ones left out."""
-    return [path for path in _entries(folder) if path.is_file()]
+    return [path for path in _entries(folder) if not is_folder(path)]
 
 
 def _entries(folder: Path) -> list[Path]:
     """Volume files and sub-folders (DICOM series), sorted by name; hidden ones left out."""
-    found = sorted(
-        path
-        for path in folder.iterdir()
-        if not path.name.startswith(".") and (path.is_dir() or has_volume_suffix(path))
-    )
+    found = [path for path in list_folder(folder) if has_volume_suffix(path) or is_folder(path)]
     by_name: dict[str, Path] = {}
     for path in found:
         other = by_name.setdefault(stem(path), path)

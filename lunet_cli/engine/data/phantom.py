@@ -15,6 +15,7 @@ import numpy.typing as npt
 import SimpleITK as sitk  # noqa: N813
 
 from lunet_cli.engine.data.cases import Case, CaseSet
+from lunet_cli.engine.data.reading import OnRemark, ignore_remark
 
 Floats = npt.NDArray[np.float64]
 
@@ -37,7 +38,7 @@ class PhantomReader:
     noise: float
     seed: int
 
-    def __call__(self, case: Case) -> tuple[list[sitk.Image], sitk.Image]:
+    def __call__(self, case: Case, on_remark: OnRemark = ignore_remark) -> tuple[list[sitk.Image], sitk.Image]:
         """Return the image channel (float32) and the label map (uint16) of `case`."""
         index = int(case.case_id.removeprefix("phantom_"))
         image, label = make_phantom(self.size, noise=self.noise, rng=np.random.default_rng([self.seed, index]))

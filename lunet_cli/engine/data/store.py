@@ -19,6 +19,7 @@ from lunet_cli import __version__
 from lunet_cli.engine.data.cases import Case, CaseSet
 from lunet_cli.engine.data.labels import LabelScheme
 from lunet_cli.engine.data.preprocessing import Preprocessing
+from lunet_cli.engine.data.reading import OnRemark, ignore_remark
 from lunet_cli.engine.data.volume import Geometry
 from lunet_cli.errors import DataError, LunetError
 
@@ -40,13 +41,19 @@ class PreparedCase:
     spacing_mm: tuple[float, float, float]
 
 
-def prepare_case(case: Case, case_set: CaseSet, preprocessing: Preprocessing, scheme: LabelScheme) -> PreparedCase:
+def prepare_case(
+    case: Case,
+    case_set: CaseSet,
+    preprocessing: Preprocessing,
+    scheme: LabelScheme,
+    on_remark: OnRemark = ignore_remark,
+) -> PreparedCase:
     """Read, check and preprocess one case.
 
     Raises:
         DataError: The files are damaged, image and label do not share a grid, or a label value is not configured.
     """
-    channels, label = case_set.reader(case)
+    channels, label = case_set.reader(case, on_remark)
     require_same_grid(case, channels[0], label)
     require_known_values(str(case.label), label, scheme)
     volume, label_map = preprocessing.apply_to_image(channels), preprocessing.apply_to_label(label)
@@ -118,7 +125,11 @@ class CaseStore:
         return len(self.cases)
 
     def __getitem__(self, index: int) -> PreparedCase:
-        """The prepared case at `index`.
+        """The prepared case at `index`; see `get`."""
+        return self.get(index)
+
+    def get(self, index: int, on_remark: OnRemark = ignore_remark) -> PreparedCase:
+        """The prepared case at `index`; where it is read from its files, what is odd about them goes to `on_remark`.
 
         Raises:
             DataError: It cannot be read; the message names the file.
@@ -127,29 +138,31 @@ class CaseStore:
             return self._memory[index]
         if self._kind == "disk" and (prepared := self._from_disk(self.cases[index])) is not None:
             return prepared
-        prepared = self._prepare(self.cases[index])
+        prepared = self._prepare(self.cases[index], on_remark)
         if self._kind == "memory":
             self._memory[index] = prepared
         elif self._kind == "disk":
             self._to_disk(self.cases[index], prepared)
         return prepared
 
-    def scan(self, on_case: Callable[[], None]) -> list[tuple[tuple[int, ...], tuple[float, float, float]]]:
-        """Read, check and keep every case; call `on_case` after each.
+    def scan(
+        self, on_case: Callable[[], None], on_remark: OnRemark = ignore_remark
+    ) -> list[tuple[tuple[int, ...], tuple[float, float, float]]]:
+        """Read, check and keep every case; call `on_case` after each, `on_remark` with what is odd about a file.
 
         Returns:
             Shape of the image (C, D, H, W) and spacing in mm (z, y, x) of each case.
         """
         found = []
         for index in range(len(self)):
-            prepared = self[index]
+            prepared = self.get(index, on_remark)
             found.append((prepared.image.shape, prepared.spacing_mm))
             on_case()
         return found
 
-    def _prepare(self, case: Case) -> PreparedCase:
+    def _prepare(self, case: Case, on_remark: OnRemark) -> PreparedCase:
         try:
-            return prepare_case(case, self._case_set, self._preprocessing, self._scheme)
+            return prepare_case(case, self._case_set, self._preprocessing, self._scheme, on_remark)
         except LunetError:
             raise
         except Exception as error:

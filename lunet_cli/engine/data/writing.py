@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import SimpleITK as sitk  # noqa: N813
 
+from lunet_cli.engine.data.plain_path import plain_path
 from lunet_cli.engine.data.volume import Geometry
 from lunet_cli.errors import DataError
 
@@ -36,9 +37,10 @@ def write_volume(array: npt.NDArray[Any], geometry: Geometry, path: Path) -> Non
     partial = path.parent / PARTIAL / path.name
     try:
         _reserve(partial)
-        sitk.WriteImage(image, str(partial), useCompression=True)
-        del image
-        stored = sitk.ReadImage(str(partial))
+        with plain_path(partial) as plain:
+            sitk.WriteImage(image, str(plain), useCompression=True)
+            del image
+            stored = sitk.ReadImage(str(plain))
         if not np.array_equal(sitk.GetArrayViewFromImage(stored), array):
             raise OSError("what was written differs from what was to be written")
         os.replace(partial, path)

@@ -16,10 +16,12 @@ import SimpleITK as sitk  # noqa: N813
 from lunet_cli.config.metrics import MetricName
 from lunet_cli.config.network import count_conv_flops, count_parameters
 from lunet_cli.engine.data.cases import Case, CaseSet
+from lunet_cli.engine.data.disk import is_file, is_folder, require_present
 from lunet_cli.engine.data.labels import LabelScheme
 from lunet_cli.engine.data.layouts import find_labels, volumes_in
+from lunet_cli.engine.data.reading import read_label
 from lunet_cli.engine.data.store import require_known_values
-from lunet_cli.engine.data.volume import Geometry, read_label, stem
+from lunet_cli.engine.data.volume import Geometry, stem
 from lunet_cli.engine.evaluation.scores import ALL_METRICS, score_label
 from lunet_cli.engine.evaluation.summary import NUM_RESAMPLES, SEED, summarize
 from lunet_cli.engine.evaluation.surface import field_of_view_diagonal_mm
@@ -46,7 +48,7 @@ from lunet_cli.results.evaluation import (
     EvaluatedModel,
     EvaluationFacts,
 )
-from lunet_cli.results.events import CaseFailed, Caution, Event, Notice
+from lunet_cli.results.events import CaseFailed, Caution, Event, Notice, cautions_to
 
 OnEvent = Callable[[Event], None]
 Mask = npt.NDArray[np.bool_]
@@ -159,7 +161,7 @@ def score_predictions(
         LunetError: Of the kind that fits, if there is nothing to evaluate.
     """
     found, expected = _label_maps(predictions), _label_maps(references)
-    if predictions.is_file() and references.is_file():
+    if is_file(predictions) and is_file(references):
         found = dict(zip(expected, found.values(), strict=True))
     missing = [name for name in expected if name not in found]
     if len(missing) == len(expected):
@@ -186,7 +188,7 @@ def score_predictions(
         failures = [CaseFailed(missing[0], f"{predictions}: {what}", "To measure the others only: --only-predicted")]
         on_event(failures[0])
     pairs = [
-        _Pair(name, lambda name=name: _read_masks(scheme, found[name], expected[name]))  # type: ignore[misc]
+        _Pair(name, lambda name=name: _read_masks(scheme, found[name], expected[name], on_event))  # type: ignore[misc]
         for name in expected
         if name in found
     ]
@@ -271,9 +273,9 @@ def _predict_masks(
 
 
 def _read_masks(
-    scheme: LabelScheme, prediction: Path, reference: Path
+    scheme: LabelScheme, prediction: Path, reference: Path, on_event: OnEvent
 ) -> tuple[Iterator[tuple[str, Mask, Mask]], Geometry]:
-    maps = [read_label(path) for path in (prediction, reference)]
+    maps = [read_label(path, on_remark=cautions_to(on_event)) for path in (prediction, reference)]
     geometries = [Geometry.of(label) for label in maps]
     differences = geometries[0].differences(geometries[1])
     if differences:
@@ -318,9 +320,8 @@ def _has_value(array: npt.NDArray[np.uint16], values: tuple[int, ...]) -> Mask:
 
 def _label_maps(path: Path) -> dict[str, Path]:
     """Label maps by their names, without what marks images and channels."""
-    if not path.exists():
-        raise DataError(f"{path}: there is no such file or folder")
-    files = [path] if path.is_file() else volumes_in(path)
+    require_present(path)
+    files = volumes_in(path) if is_folder(path) else [path]
     if not files:
         raise DataError(f"{path}: holds no label map")
     return {re.sub(r"^(ct|label)_|_0000$", "", stem(file)): file for file in files}

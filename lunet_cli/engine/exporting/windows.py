@@ -12,12 +12,12 @@ from torch import Tensor
 
 from lunet_cli.engine.checkpoints.models import Model
 from lunet_cli.engine.data.phantom import make_phantom
-from lunet_cli.engine.data.volume import read_image
+from lunet_cli.engine.data.reading import read_image
 from lunet_cli.engine.inference.inputs import find_inputs
 from lunet_cli.engine.inference.labelled_cases import select_cases
 from lunet_cli.engine.inference.sliding_window import Size, Stitcher
 from lunet_cli.errors import DataError, LunetError
-from lunet_cli.results.events import Caution, Event
+from lunet_cli.results.events import Caution, Event, cautions_to
 
 _PER_VOLUME = 2
 _OVERLAP = 0.5
@@ -35,7 +35,7 @@ def windows_of_files(
     cases, failures = find_inputs([source], num_channels=model.card.network.in_channels, series=None, on_event=on_event)
     if not cases:
         raise DataError(failures[0].message if failures else f"{source}: holds no volume")
-    return _collect((read_image(case.images) for case in cases), model, max_windows)
+    return _collect((read_image(case.images, on_remark=cautions_to(on_event)) for case in cases), model, max_windows)
 
 
 def windows_at_hand(model: Model, *, max_windows: int, on_event: Callable[[Event], None]) -> tuple[list[Tensor], str]:

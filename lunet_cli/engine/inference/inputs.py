@@ -8,8 +8,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lunet_cli.engine.data.dicom import DicomSeries, choose_series, find_series
-from lunet_cli.engine.data.volume import has_volume_suffix, read_header, stem
+from lunet_cli.engine.data.dicom import SUFFIXES as DICOM_SUFFIXES
+from lunet_cli.engine.data.dicom import DicomSeries, choose_among, find_series
+from lunet_cli.engine.data.disk import is_file, is_folder, list_folder, require_file, require_present
+from lunet_cli.engine.data.reading import read_header
+from lunet_cli.engine.data.volume import has_volume_suffix, stem
 from lunet_cli.errors import DataError, LunetError
 from lunet_cli.results.events import CaseFailed, Caution, Event
 
@@ -59,17 +62,24 @@ def find_inputs(
     found: dict[str, _Found] = {}
     for path in inputs:
         try:
-            if not path.exists():
-                raise DataError(f"{path}: there is no such file or folder")
-            if path.is_file() and path.suffix.lower() in (".dcm", ".ima") and read_header(path)[0].size[0] == 1:
-                raise DataError(f"{path}: is one slice of a DICOM series", hint="Name the folder of the series.")
-            volumes = search.in_folder(path) if path.is_dir() else [(path, path)]
+            require_present(path)
+            if is_folder(path):
+                volumes = search.in_folder(path)
+            else:
+                _require_more_than_a_slice(path)
+                volumes = [(path, path)]
         except LunetError as error:
             search.fail(str(path), error)
             continue
         for source, place in volumes:  # A file that is named twice is one volume.
             found.setdefault(os.path.abspath(place), (source, place))
     return _to_cases(list(found.values()), num_channels, search), search.failures
+
+
+def _require_more_than_a_slice(path: Path) -> None:
+    require_file(path)
+    if path.suffix.lower() in DICOM_SUFFIXES and read_header(path)[0].size[0] == 1:
+        raise DataError(f"{path}: is one slice of a DICOM series", hint="Name the folder of the series.")
 
 
 def output_suffix(path: Path) -> str | None:
@@ -90,21 +100,19 @@ class _Search:
 
     def in_folder(self, folder: Path) -> list[_Found]:
         """Volumes of a folder, or its DICOM series, or those below its sub-folders, which name them."""
-        entries = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
-        files = [path for path in entries if path.is_file() and has_volume_suffix(path)]
-        with_prefix = [path for path in files if stem(path).startswith("ct_")]
-        if any(stem(path).startswith("label_") for path in files) and with_prefix:
-            files = with_prefix  # The layout harp keeps label maps beside the images.
-        if not files and any(path.is_file() for path in entries) and find_series(folder):
-            return [(choose_series(folder, self._series), folder)]
+        entries = list_folder(folder)
+        num_failures = len(self.failures)
+        files = self._files_among(entries)
+        if not files and any(map(is_file, entries)) and (series := find_series(folder)):
+            return [(choose_among(series, folder, self._series), folder)]
         found: list[_Found] = [(path, path) for path in files]
-        num_failures, passed_over = len(self.failures), []
-        for path in filter(Path.is_dir, entries):
-            if any(map(has_volume_suffix, path.iterdir())):
-                passed_over.append(path.name)
-                continue
+        passed_over: list[str] = []
+        for path in filter(is_folder, entries):
             try:
-                found += [(one, path) for one in self._series_below(path)]
+                if any(map(has_volume_suffix, list_folder(path))):
+                    passed_over.append(path.name)
+                else:
+                    found += [(one, path) for one in self._series_below(path)]
             except LunetError as error:
                 self.fail(str(path), error)
         below = f"Volumes lie in its sub-folder{'s' if len(passed_over) > 1 else ''} {', '.join(passed_over[:4])}."
@@ -114,20 +122,31 @@ class _Search:
             self._on_event(Caution(f"{folder}: {below} They are left out; to segment them, name them too."))
         return found
 
+    def _files_among(self, entries: list[Path]) -> list[Path]:
+        """Volume files; what only has the name of one (a pipe, a link without an end) is told."""
+        files = [path for path in entries if has_volume_suffix(path) and not is_folder(path)]
+        with_prefix = [path for path in files if stem(path).startswith("ct_")]
+        if any(stem(path).startswith("label_") for path in files) and with_prefix:
+            files = with_prefix  # The layout harp keeps label maps beside the images.
+        usable = []
+        for path in files:
+            try:
+                require_file(path)
+            except LunetError as error:
+                self.fail(str(path), error)
+            else:
+                usable.append(path)
+        return usable
+
     def _series_below(self, folder: Path) -> list[DicomSeries]:
         """The DICOM series of a patient's folder, at whatever depth it lies; none if there is no DICOM at all."""
-        folders = [folder, *sorted(path for path in folder.rglob("*") if path.is_dir())]
-        found = [one for place in folders for one in find_series(place)]
-        fitting = [one for one in found if self._series is None or one.matches(self._series)]
-        if len(fitting) == 1 or not found:
-            return fitting
-        listed = "; ".join(one.summary() for one in fitting or found)
-        if not fitting:
-            raise DataError(f"{folder}: no DICOM series is called '{self._series}'; there are {listed}")
-        raise DataError(
-            f"{folder}: holds {len(fitting)} DICOM series ({listed})",
-            hint="Name one by its number, description or UID (--series).",
-        )
+        found: list[DicomSeries] = []
+        folders = [folder]
+        while folders:
+            place = folders.pop(0)
+            found += find_series(place)
+            folders += [path for path in list_folder(place) if is_folder(path) and not path.is_symlink()]
+        return [choose_among(found, folder, self._series)] if found else []
 
 
 def _to_cases(found: list[_Found], num_channels: int, search: _Search) -> list[InputCase]:
@@ -157,7 +176,7 @@ def _to_cases(found: list[_Found], num_channels: int, search: _Search) -> list[I
 def _case_path(place: Path, num_channels: int, stems: set[str]) -> str:
     """Absolute path of the case that a volume belongs to, without suffix and channel number."""
     path = Path(os.path.abspath(place))
-    name = stem(path) if has_volume_suffix(path) or path.is_dir() else path.stem
+    name = stem(path) if has_volume_suffix(path) or is_folder(path) else path.stem
     match = _CHANNEL.fullmatch(name)
     # A network of one channel knows nnU-Net's _0000, but not every number of four digits is a channel.
     alone = match is not None and match["channel"] == "0000" and f"{match['id']}_0001" not in stems

@@ -22,7 +22,7 @@ from lunet_cli.engine.inference.predictor import Predictor, errors_of
 from lunet_cli.engine.inference.segmentation import Segmentation
 from lunet_cli.engine.run_folder import RunFolder
 from lunet_cli.errors import CheckpointError, ConfigError, DataError
-from lunet_cli.results.events import Event
+from lunet_cli.results.events import Event, cautions_to
 from lunet_cli.results.prediction import WindowDone
 
 SplitName = Literal["train", "val", "test", "all"]
@@ -65,7 +65,7 @@ def segment_case(
     Raises:
         DataError: The case cannot be used; names its file.
     """
-    channels, label = case_set.reader(case)
+    channels, label = case_set.reader(case, cautions_to(on_event))
     require_same_grid(case, channels[0], label)
     require_known_values(str(case.label), label, scheme)
     source = case.images[0] if case.images else case.case_id

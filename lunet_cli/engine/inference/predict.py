@@ -15,7 +15,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from lunet_cli.engine.data.volume import Geometry, read_header, read_image
+from lunet_cli.engine.data.reading import read_header, read_image
+from lunet_cli.engine.data.volume import Geometry
 from lunet_cli.engine.data.writing import remove_partial_folder, write_volume
 from lunet_cli.engine.inference.inputs import InputCase, find_inputs
 from lunet_cli.engine.inference.outputs import (
@@ -29,7 +30,7 @@ from lunet_cli.engine.inference.outputs import (
 from lunet_cli.engine.inference.postprocessing import postprocess
 from lunet_cli.engine.inference.predictor import Predictor, errors_of
 from lunet_cli.errors import DataError, LunetError
-from lunet_cli.results.events import CaseFailed, Caution, Event, Notice
+from lunet_cli.results.events import CaseFailed, Caution, Event, Notice, cautions_to
 from lunet_cli.results.prediction import CasePredicted, PlannedCase, PredictionStarted, PredictResult, WindowDone
 from lunet_cli.results.runtimes import RuntimeChosen
 
@@ -80,7 +81,7 @@ def predict_files(
         if files.label_map in skipped:
             continue
         try:
-            planned.append(_Task(case, files, _plan(predictor, case, files)))
+            planned.append(_Task(case, files, _plan(predictor, case, files, on_event)))
         except LunetError as error:
             failures.append(CaseFailed(case.name, error.message, error.hint))
             on_event(failures[-1])
@@ -212,8 +213,8 @@ def _allocate(file: int, size: int) -> None:
         os.truncate(file, size)
 
 
-def _plan(predictor: Predictor, case: InputCase, files: CaseOutput) -> PlannedCase:
-    headers = [read_header(source) for source in case.images]
+def _plan(predictor: Predictor, case: InputCase, files: CaseOutput, on_event: OnEvent) -> PlannedCase:
+    headers = [read_header(source, on_remark=cautions_to(on_event)) for source in case.images]
     stored = headers[0][0]
     with errors_of(case.images[0]):
         predictor.require_channels(sum(channels for _, channels in headers))

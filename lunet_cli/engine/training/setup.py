@@ -31,7 +31,7 @@ from lunet_cli.engine.networks import build_network
 from lunet_cli.engine.networks.blocks import SegmentationNetwork
 from lunet_cli.engine.training.losses import Loss, make_loss
 from lunet_cli.errors import ConfigError, DataError
-from lunet_cli.results.events import CaseRead, Event, Notice
+from lunet_cli.results.events import CaseRead, Event, Notice, cautions_to
 
 _WHOLE_VOLUME_VOXELS = 128**3
 _PATCH_EDGE = 96
@@ -169,7 +169,7 @@ def _scan(train: CaseStore, val: CaseStore, on_event: Callable[[Event], None]) -
         on_event(CaseRead(done, total))
 
     for store in (train, val):
-        shapes += [shape for shape, _ in store.scan(report)]
+        shapes += [shape for shape, _ in store.scan(report, cautions_to(on_event))]
     return shapes
 
 

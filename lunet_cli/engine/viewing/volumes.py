@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,10 @@ import SimpleITK as sitk  # noqa: N813
 
 from lunet_cli.engine.data.layouts import find_labels
 from lunet_cli.engine.data.preprocessing import Normalization, Placement, Preprocessing
-from lunet_cli.engine.data.volume import Geometry, read_image, read_label, stem, stored_number_type
+from lunet_cli.engine.data.reading import read_image, read_label, stored_number_type
+from lunet_cli.engine.data.volume import Geometry, stem
 from lunet_cli.errors import ConfigError, DataError
+from lunet_cli.results.events import Event, cautions_to
 from lunet_cli.results.views import LabeledVolume, LabelImage, VolumeFacts, paint_masks
 
 _AS_SEEN = Preprocessing("LPS", None, Normalization("none", 40.0, 400.0))
@@ -23,19 +26,26 @@ def along_patient(geometry: Geometry) -> Placement:
     return _AS_SEEN.place(geometry)
 
 
-def read_volume(path: Path, label: Path | None = None, *, channel: int = 0) -> tuple[LabeledVolume, VolumeFacts]:
+def read_volume(
+    path: Path,
+    label: Path | None = None,
+    *,
+    channel: int = 0,
+    on_event: Callable[[Event], None] = lambda event: None,
+) -> tuple[LabeledVolume, VolumeFacts]:
     """Read a volume.
 
     Args:
         path: A file of any format that SimpleITK reads, or the folder of a DICOM series.
         label: A label map on the same grid. Its labels are called as a `dataset.json` around says, or else by value.
         channel: Which channel is shown.
+        on_event: Called with what is odd about a file.
 
     Raises:
         DataError: A file cannot be read, is not three-dimensional, or lies on another grid.
         ConfigError: There is no such channel.
     """
-    channels = read_image([path])
+    channels = read_image([path], on_remark=cautions_to(on_event))
     if not 0 <= channel < len(channels):
         raise ConfigError(f"--channel {channel}: {path} has the channels 0 to {len(channels) - 1}")
     image = channels[channel]
@@ -45,7 +55,7 @@ def read_volume(path: Path, label: Path | None = None, *, channel: int = 0) -> t
     names: tuple[str, ...] = ()
     painted: LabelImage | None = None
     if label is not None:
-        names, painted = _read_labels(label, path, geometry)
+        names, painted = _read_labels(label, path, geometry, on_event)
     volume = LabeledVolume(
         stem(path),
         placement.orient(array),
@@ -81,8 +91,10 @@ def read_volume(path: Path, label: Path | None = None, *, channel: int = 0) -> t
     return volume, facts
 
 
-def _read_labels(label: Path, image: Path, geometry: Geometry) -> tuple[tuple[str, ...], LabelImage]:
-    stored = read_label(label)
+def _read_labels(
+    label: Path, image: Path, geometry: Geometry, on_event: Callable[[Event], None]
+) -> tuple[tuple[str, ...], LabelImage]:
+    stored = read_label(label, on_remark=cautions_to(on_event))
     differences = Geometry.of(stored).differences(geometry)
     if differences:
         raise DataError(

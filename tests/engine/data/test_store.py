@@ -15,6 +15,7 @@ from lunet_cli.engine.data.cases import Case, CaseSet, read_case_files
 from lunet_cli.engine.data.labels import LabelScheme
 from lunet_cli.engine.data.layouts import find_cases
 from lunet_cli.engine.data.preprocessing import Normalization, Preprocessing
+from lunet_cli.engine.data.reading import OnRemark, ignore_remark
 from lunet_cli.engine.data.store import CaseStore, PreparedCase, choose_cache, prepare_case
 from lunet_cli.errors import DataError
 
@@ -30,9 +31,9 @@ class CountingReader:
     def __init__(self) -> None:
         self.num_reads = 0
 
-    def __call__(self, case: Case) -> tuple[list[sitk.Image], sitk.Image]:
+    def __call__(self, case: Case, on_remark: OnRemark = ignore_remark) -> tuple[list[sitk.Image], sitk.Image]:
         self.num_reads += 1
-        return read_case_files(case)
+        return read_case_files(case, on_remark)
 
     def __repr__(self) -> str:
         return "CountingReader"
@@ -243,7 +244,7 @@ def test_a_damaged_file_is_named_and_not_cached(data: Data) -> None:
 
 
 def test_an_unforeseen_error_names_the_case(data: Data, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(_: Case) -> None:
+    def fail(_: Case, on_remark: object) -> None:
         raise ZeroDivisionError("ouch")
 
     data.case_set = CaseSet(data.case_set.cases, fail, None, "paired", None)  # type: ignore[arg-type]
@@ -260,3 +261,11 @@ def test_auto_cache_takes_memory_up_to_the_limit(kind: Any, limit_mib: int, expe
     # 1 MiB of float32 and a quarter of labels per case; four cases take 5 MiB.
     sample = PreparedCase(np.zeros((1, 64, 64, 64), np.float32), np.zeros((64, 64, 64), np.uint8), (1.0, 1.0, 1.0))
     assert choose_cache([Case("c")] * 4, kind, limit_mib=limit_mib, sample=sample) == expected
+
+
+def test_scanning_tells_what_is_odd_about_a_file(data: Data) -> None:
+    path = data.folder / "images" / "one.nrrd"
+    path.write_bytes(path.read_bytes().replace(b"space origin", b"another name"))
+    remarks: list[str] = []
+    data.store("memory").scan(lambda: None, remarks.append)
+    assert remarks == [f"{path}: does not say its origin; taken as 0"]

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -155,6 +157,51 @@ def test_equal_names_in_one_folder_are_no_channels(num_channels: int, tmp_path: 
 def test_a_file_that_is_named_twice_is_one_case(tmp_path: Path) -> None:
     touch(tmp_path / "a.nii.gz")
     assert names([tmp_path, tmp_path / "a.nii.gz"]) == {"a": ["a.nii.gz"]}
+
+
+def test_what_only_looks_like_a_volume_is_told_and_the_rest_found(tmp_path: Path) -> None:
+    touch(tmp_path / "a.nii.gz")
+    os.mkfifo(tmp_path / "pipe.nii.gz")
+    (tmp_path / "gone.nii").symlink_to("nowhere")
+    (tmp_path / "round.mha").symlink_to(tmp_path / "round.mha")
+    (tmp_path / "sub").symlink_to(tmp_path / "sub")
+    cases, failures = find_inputs([tmp_path, tmp_path / "sub"], num_channels=1)
+    assert [case.name for case in cases] == ["a"]
+    told = {Path(found.case).name: found.message.split(": ", 1)[1] for found in failures}
+    assert told == {
+        "pipe.nii.gz": "is a pipe, not a file",
+        "gone.nii": "is a link to nowhere, and there is no such file or folder",
+        "round.mha": "cannot be read: too many levels of symbolic links",
+        "sub": "cannot be read: too many levels of symbolic links",
+    }
+
+
+@pytest.mark.parametrize("place", ["two", "two/below"])
+def test_a_folder_that_cannot_be_listed_does_not_end_the_search(
+    place: str, tmp_path: Path, write_series, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("one", "two/below", "zero"):
+        write_series(tmp_path / name, ARRAY)
+    iterdir = Path.iterdir
+
+    def refuse(path: Path) -> Iterator[Path]:
+        if path == tmp_path / place:
+            raise PermissionError(13, "Permission denied")
+        return iterdir(path)
+
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    cases, failures = find_inputs([tmp_path], num_channels=1)
+    assert [case.name for case in cases] == ["one", "zero"]
+    assert [found.message for found in failures] == [f"{tmp_path / place}: cannot be listed: permission denied"]
+
+
+def test_a_damaged_series_does_not_end_the_search(tmp_path: Path, write_series) -> None:
+    write_series(tmp_path / "one", ARRAY)
+    for path in write_series(tmp_path / "two", ARRAY).iterdir():
+        path.write_bytes(path.read_bytes()[:140])
+    cases, failures = find_inputs([tmp_path], num_channels=1)
+    assert [case.name for case in cases] == ["one"]
+    assert "cannot be read" in failures[0].message
 
 
 def test_what_is_passed_over_is_told(tmp_path: Path) -> None:

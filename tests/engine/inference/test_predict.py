@@ -15,6 +15,7 @@ import pytest
 import SimpleITK as sitk  # noqa: N813
 
 from lunet_cli.engine.data import writing
+from lunet_cli.engine.data.plain_path import plain_path
 from lunet_cli.engine.data.volume import Geometry
 from lunet_cli.engine.data.writing import write_volume
 from lunet_cli.engine.inference.outputs import OutputOptions
@@ -126,6 +127,30 @@ def test_resampling_to_the_network_and_back_keeps_the_grid(tmp_path: Path, make_
     assert dice > 0.97
     volume = found.sum() * np.prod(SPACING) / 1000
     assert result.predicted[0].volume_ml["label1"] == pytest.approx(volume)
+
+
+def test_what_is_odd_about_a_file_is_told_once(model: Path, tmp_path: Path, write_volume) -> None:
+    source = write_volume(tmp_path / "in.nii", random_image((9, 8, 7)), spacing=SPACING, origin=ORIGIN)
+    content = bytearray(source.read_bytes())
+    content[80:92] = np.array([1, 1, 1], "<f4").tobytes()  # pixdim
+    source.write_bytes(content)
+    events: list[Event] = []
+    predictor = Predictor.load([model], options=FP32)
+    predict_files(predictor, [source], OutputOptions(tmp_path / "out"), on_event=events.append)
+    told = [str(event) for event in events if isinstance(event, Caution)]
+    assert len([text for text in told if "its pixdim 1, 1, 1" in text]) == 1
+    np.testing.assert_allclose(srow(tmp_path / "out/in.nii"), srow(source), rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["größe", os.fsdecode(b"\xff\xfe")])
+def test_names_that_itk_cannot_write(name: str, model: Path, tmp_path: Path, write_volume) -> None:
+    array = random_image((9, 8, 7))
+    source = write_volume(tmp_path / "in.nii.gz", array).rename(tmp_path / f"{name}.nii.gz")
+    result = run(model, [source], tmp_path / name, probabilities=True)
+    assert result.failures == ()
+    assert {path.name for path in (tmp_path / name).iterdir()} == {f"{name}.nii.gz", f"{name}_prob_label1.nii.gz"}
+    with plain_path(tmp_path / name / f"{name}.nii.gz") as plain:
+        assert np.array_equal(sitk.GetArrayFromImage(read_back(plain)), array > 100.5)
 
 
 def test_several_channels_and_exclusive_labels(tmp_path: Path, make_threshold_model, write_volume) -> None:

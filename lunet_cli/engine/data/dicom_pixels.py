@@ -1,0 +1,131 @@
+"""The pixels of DICOM files, decompressed and rescaled plane by plane."""
+
+from __future__ import annotations
+
+import io
+import math
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import RLELossless
+
+from lunet_cli.engine.data.dicom_planes import Plane, read_dataset
+from lunet_cli.engine.data.itk_process import ItkError, decode_dicom
+from lunet_cli.engine.data.volume_file import Voxels, damaged
+
+_SINGLE_PICTURE, _PICTURES = "1.2.840.10008.5.1.4.1.1.7", "1.2.840.10008.5.1.4.1.1.7.3"
+_PIXEL_FIELDS = (
+    *("SamplesPerPixel", "PhotometricInterpretation", "Rows", "Columns", "BitsAllocated", "BitsStored", "HighBit"),
+    *("PixelRepresentation", "NumberOfFrames", "PixelData"),
+)
+_FILES_AT_ONCE = 64  # of compressed ones, which one process decompresses
+
+
+def number_of(planes: Sequence[Plane]) -> np.dtype[Any]:
+    """The smallest type that holds all rescaled values, whatever the stored ones are."""
+    low, high = math.inf, -math.inf
+    for plane in planes:
+        if not (plane.slope.is_integer() and plane.intercept.is_integer()):
+            return np.dtype(np.float32)
+        first = -(2 ** (plane.bits - 1)) if plane.is_signed else 0
+        last = first + 2**plane.bits - 1
+        ends = [value * plane.slope + plane.intercept for value in (first, last)]
+        low, high = min(low, *ends), max(high, *ends)
+    for name in ("u1", "i1", "u2", "i2"):
+        limits = np.iinfo(name)
+        if limits.min <= low and high <= limits.max:
+            return np.dtype(name)
+    return np.dtype(np.float32)
+
+
+def read_pixels(planes: Sequence[Plane]) -> Voxels:
+    """Read planes, in their order, as one volume (1, planes, rows, columns).
+
+    Raises:
+        DataError: A file is damaged, or ends early.
+    """
+    volume = np.empty((len(planes), *planes[0].size), number_of(planes))
+    wanted: dict[Path, list[int]] = {}
+    for index, plane in enumerate(planes):
+        wanted.setdefault(plane.file, []).append(index)
+    for path, frames in _frames_of([*wanted]):
+        for index in wanted[path]:
+            plane = planes[index]
+            if frames.shape[1:] != plane.size or plane.frame >= len(frames):
+                raise damaged(path, f"its pixels have the shape {' x '.join(map(str, frames.shape))}")
+            _rescale(frames[plane.frame], plane, volume[index])
+    return volume[None]
+
+
+def _rescale(stored: npt.NDArray[Any], plane: Plane, target: npt.NDArray[Any]) -> None:
+    if stored.dtype.kind in "iu" and (spare := 8 * stored.itemsize - plane.bits) > 0:
+        # Old files keep overlays in the bits above the stored ones.
+        stored = (stored << spare) >> spare
+    if plane.slope == 1 and plane.intercept == 0:
+        target[...] = stored
+    else:
+        with np.errstate(over="ignore", invalid="ignore"):
+            target[...] = stored * np.float64(plane.slope) + np.float64(plane.intercept)
+
+
+def _frames_of(paths: Sequence[Path]) -> Iterator[tuple[Path, npt.NDArray[Any]]]:
+    """Stored values (frames, rows, columns) of each file."""
+    packed: list[tuple[Path, Dataset]] = []
+    for path in paths:
+        dataset = read_dataset(path, with_pixels=True)
+        if "PixelData" not in dataset:
+            raise damaged(path, "it has no pixels, or ends before them")
+        if _needs_codec(dataset):
+            packed.append((path, dataset))
+            if len(packed) == _FILES_AT_ONCE:
+                yield from _decompress(packed)
+                packed = []
+            continue
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                array = dataset.pixel_array
+        except Exception as error:  # A damaged file leads pydicom into errors of every kind.
+            raise damaged(path, f"its pixels are damaged or incomplete ({str(error).splitlines()[0][:120]})") from None
+        yield path, array.reshape(-1, *array.shape[-2:])
+    yield from _decompress(packed)
+
+
+def _needs_codec(dataset: Dataset) -> bool:
+    syntax = getattr(dataset, "file_meta", Dataset()).get("TransferSyntaxUID")
+    return syntax is not None and syntax.is_compressed and syntax != RLELossless
+
+
+def _decompress(packed: Sequence[tuple[Path, Dataset]]) -> Iterator[tuple[Path, npt.NDArray[Any]]]:
+    if not packed:
+        return
+    first, dataset = packed[0]
+    num_values = dataset.Rows * dataset.Columns * int(dataset.get("NumberOfFrames") or 1)
+    try:
+        arrays = decode_dicom([_bare(one) for _, one in packed], limit_mib=16 * num_values // 2**20)
+    except ItkError as error:
+        raise damaged(first.parent if len(packed) > 1 else first, f"its pixels: {error}") from None
+    for (path, _), array in zip(packed, arrays, strict=True):
+        yield path, array
+
+
+def _bare(dataset: Dataset) -> bytes:
+    """A file with the pixels and what is needed to decompress them, so that nothing else reaches GDCM."""
+    bare = Dataset()
+    for keyword in _PIXEL_FIELDS:
+        if keyword in dataset:
+            bare[keyword] = dataset[keyword]
+    bare.SOPClassUID = _PICTURES if int(dataset.get("NumberOfFrames") or 1) > 1 else _SINGLE_PICTURE
+    bare.SOPInstanceUID = "1.2.826.0.1.3680043.8.498.1"
+    bare.file_meta = FileMetaDataset()
+    bare.file_meta.TransferSyntaxUID = dataset.file_meta.TransferSyntaxUID
+    bare.file_meta.MediaStorageSOPClassUID = bare.SOPClassUID
+    bare.file_meta.MediaStorageSOPInstanceUID = bare.SOPInstanceUID
+    buffer = io.BytesIO()
+    bare.save_as(buffer, enforce_file_format=True)
+    return buffer.getvalue()

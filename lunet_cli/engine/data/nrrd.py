@@ -1,0 +1,308 @@
+"""NRRD (.nrrd, .nhdr): what its header says, and its voxels.
+
+The format: https://teem.sourceforge.net/nrrd/format.html
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from lunet_cli.engine.data.disk import open_file, reason_of
+from lunet_cli.engine.data.header_text import (
+    LARGEST_HEADER,
+    data_files,
+    one_whole_number,
+    real_numbers,
+    whole_numbers,
+)
+from lunet_cli.engine.data.stored_bytes import Packing, Part, read_parts
+from lunet_cli.engine.data.volume_file import (
+    VolumeFile,
+    Voxels,
+    axes_of,
+    checked_geometry,
+    checked_sizes,
+    damaged,
+    not_an_image,
+    not_three_dimensional,
+)
+from lunet_cli.errors import DataError
+
+SUFFIXES = (".nrrd", ".nhdr")
+_NUMBERS = {
+    "i1": ("signed char", "int8", "int8_t"),
+    "u1": ("uchar", "unsigned char", "uint8", "uint8_t"),
+    "i2": ("short", "short int", "signed short", "signed short int", "int16", "int16_t"),
+    "u2": ("ushort", "unsigned short", "unsigned short int", "uint16", "uint16_t"),
+    "i4": ("int", "signed int", "int32", "int32_t"),
+    "u4": ("uint", "unsigned int", "uint32", "uint32_t"),
+    "i8": ("longlong", "long long", "long long int", "signed long long", "signed long long int", "int64", "int64_t"),
+    "u8": ("ulonglong", "unsigned long long", "unsigned long long int", "uint64", "uint64_t"),
+    "f4": ("float",),
+    "f8": ("double",),
+}
+_PACKINGS: dict[str, Packing] = {"raw": "raw", "gz": "gzip", "gzip": "gzip"}
+_SPACES = {  # signs of its axes in LPS
+    "right-anterior-superior": (-1, -1, 1),
+    "ras": (-1, -1, 1),
+    "left-anterior-superior": (1, -1, 1),
+    "las": (1, -1, 1),
+    "left-posterior-superior": (1, 1, 1),
+    "lps": (1, 1, 1),
+    "": (1, 1, 1),  # `space dimension: 3` names none; ITK takes it as LPS.
+}
+_DOMAIN_KINDS = ("domain", "space", "time")
+_VECTOR = re.compile(r"none|\(([^()]*)\)")
+
+
+@dataclass(frozen=True)
+class _Header:
+    """The fields, and where they end.
+
+    Args:
+        path: The file.
+        fields: Text by name, in small letters.
+        names: Lines behind a list of data files.
+        end: The first byte behind the header.
+    """
+
+    path: Path
+    fields: dict[str, str]
+    names: list[str]
+    end: int
+
+    def whole(self, *names: str) -> int:
+        """The whole number of a field that has several spellings; 0 where it is absent."""
+        for name in names:
+            if name in self.fields:
+                return one_whole_number(self.path, name, self.fields[name])
+        return 0
+
+    def vectors(self, name: str) -> list[list[float] | None]:
+        """The vectors of a field; None for `none`."""
+        text = self.fields[name]
+        if _VECTOR.sub("", text).strip():
+            raise damaged(self.path, f"'{name}' is '{text[:60]}', not vectors")
+        found: list[list[float] | None] = []
+        for match in _VECTOR.finditer(text):
+            inside = match[1]
+            found.append(None if inside is None else real_numbers(self.path, name, inside, inside.count(",") + 1))
+        return found
+
+
+def open_nrrd(path: Path) -> VolumeFile:
+    """Read and check the header of a NRRD file.
+
+    Raises:
+        DataError: It is not a NRRD file, is damaged, or is not a volume.
+    """
+    header = _parse(path)
+    sizes = checked_sizes(path, whole_numbers(path, "sizes", header.fields.get("sizes", "")))
+    if header.whole("dimension") != len(sizes):
+        raise damaged(path, f"'dimension' is {header.whole('dimension')}, and 'sizes' has {len(sizes)} numbers")
+    channel_axis = _channel_axis(header, sizes)
+    domain = [axis for axis in range(len(sizes)) if axis != channel_axis]
+    spacing, direction, origin = _grid(header, sizes, domain)
+    geometry = checked_geometry(path, [sizes[axis] for axis in domain], spacing, origin, direction)
+    num_channels = 1 if channel_axis is None else sizes[channel_axis]
+    number, packing = _number(header), _packing(header)
+    parts = _parts(header, sizes, number.itemsize, packing)
+
+    def read() -> Voxels:
+        voxels = read_parts(path, parts, packing, number).reshape(sizes[::-1])
+        # Axes run from the fastest to the slowest in the file, and the other way round in an array.
+        return voxels[None] if channel_axis is None else np.moveaxis(voxels, len(sizes) - 1 - channel_axis, 0)
+
+    return VolumeFile(geometry, num_channels, number, read, _remarks(header))
+
+
+def _parse(path: Path) -> _Header:
+    with open_file(path) as file:
+        try:
+            content = file.read(LARGEST_HEADER)
+        except OSError as error:
+            raise damaged(path, reason_of(error)) from None
+    if not re.match(rb"NRRD000[1-5]\r?\n", content):
+        raise not_an_image(path)
+    fields: dict[str, str] = {}
+    position = content.index(b"\n") + 1
+    while True:
+        line_end = content.find(b"\n", position)
+        if line_end < 0:
+            line_end = len(content)  # The header of a detached file may end with the file.
+        line = content[position:line_end].decode("utf-8", "surrogateescape").strip()
+        position = min(line_end + 1, len(content))
+        _add_field(path, fields, line)
+        is_list = _data_file(fields).split()[:1] == ["LIST"]
+        if not line or is_list or position == len(content):
+            break
+    names = content[position:].decode("utf-8", "surrogateescape").splitlines() if is_list else []
+    return _Header(path, fields, names, position)
+
+
+def _add_field(path: Path, fields: dict[str, str], line: str) -> None:
+    if not line or line.startswith("#") or ":=" in line:
+        return  # a comment, or a key with a value for others
+    name, is_field, value = line.partition(":")
+    if not is_field:
+        raise damaged(path, f"its header has the line '{line[:60]}', which is not a field")
+    fields[name.strip().lower()] = value.strip()
+
+
+def _data_file(fields: dict[str, str]) -> str:
+    return fields.get("data file", fields.get("datafile", ""))
+
+
+def _channel_axis(header: _Header, sizes: tuple[int, ...]) -> int | None:
+    """The axis along which channels lie; None where there is none."""
+    if len(sizes) == 3:
+        return None
+    if len(sizes) != 4:
+        raise not_three_dimensional(header.path, sizes)
+    kinds = header.fields.get("kinds", "").lower().split()
+    ranges = [axis for axis, kind in enumerate(kinds) if kind not in _DOMAIN_KINDS and kind != "???"]
+    if "space directions" in header.fields:
+        ranges = [axis for axis, vector in enumerate(header.vectors("space directions")) if vector is None] or ranges
+    if not ranges:
+        return 3
+    if len(ranges) > 1 or ranges[0] not in (0, 3):
+        listed = ", ".join(map(str, ranges))
+        raise damaged(header.path, f"its axes {listed} are not in space; one, at an end, can be read")
+    return ranges[0]
+
+
+def _grid(
+    header: _Header, sizes: tuple[int, ...], domain: list[int]
+) -> tuple[list[float], npt.NDArray[np.float64], list[float]]:
+    """Spacing, direction and origin along the axes of space."""
+    if "space directions" in header.fields:
+        return _grid_in_space(header, sizes, domain)
+    spacing, origin = [1.0] * 3, [0.0] * 3
+    if "spacings" in header.fields:
+        # NaN stands for an axis without a spacing.
+        words = header.fields["spacings"].lower().replace("nan", "1").split()
+        stored = real_numbers(header.path, "spacings", " ".join(words), len(sizes))
+        spacing = [stored[axis] for axis in domain]
+    if "axis mins" in header.fields and "nan" not in header.fields["axis mins"].lower():
+        stored = real_numbers(header.path, "axis mins", header.fields["axis mins"], len(sizes))
+        origin = [stored[axis] for axis in domain]
+    return spacing, np.eye(3), origin
+
+
+def _remarks(header: _Header) -> tuple[str, ...]:
+    """What the header leaves open."""
+    if "space directions" not in header.fields:
+        return (f"{header.path}: does not say how its axes lie in the patient; taken as left, posterior, superior",)
+    if "space origin" not in header.fields:
+        return (f"{header.path}: does not say its origin; taken as 0",)
+    return ()
+
+
+def _grid_in_space(
+    header: _Header, sizes: tuple[int, ...], domain: list[int]
+) -> tuple[list[float], npt.NDArray[np.float64], list[float]]:
+    vectors = header.vectors("space directions")
+    if len(vectors) != len(sizes):
+        raise damaged(header.path, f"'space directions' has {len(vectors)} vectors for {len(sizes)} axes")
+    signs = _signs(header)
+    columns = [(vectors[axis] or [])[:3] for axis in domain]
+    if any(len(column) != 3 for column in columns):
+        raise damaged(header.path, "'space directions' are not three vectors of three numbers")
+    spacing, direction = axes_of(header.path, signs[:, None] * np.array(columns, np.float64).T)
+    origin = [0.0] * 3
+    if "space origin" in header.fields:
+        found = header.vectors("space origin")
+        if len(found) != 1 or found[0] is None or len(found[0]) < 3:
+            raise damaged(header.path, "'space origin' is not a vector of three numbers")
+        origin = (signs * np.array(found[0][:3])).tolist()
+    return spacing, direction, origin
+
+
+def _signs(header: _Header) -> npt.NDArray[np.float64]:
+    name = header.fields.get("space", "").lower().removesuffix("-time").removesuffix("t")
+    if name not in _SPACES:
+        raise DataError(
+            f"{header.path}: cannot be read: its space '{header.fields['space'][:60]}' is not that of a patient",
+            hint="Known are left-posterior-superior, right-anterior-superior and left-anterior-superior.",
+        )
+    return np.array(_SPACES[name], np.float64)
+
+
+def _number(header: _Header) -> np.dtype[Any]:
+    name = header.fields.get("type", "").lower()
+    code = next((code for code, names in _NUMBERS.items() if name in names), None)
+    if code is None:
+        raise damaged(header.path, f"its type '{name[:60]}' is not one of whole or real numbers")
+    endian = header.fields.get("endian", "").lower()
+    if endian not in ("little", "big") and not (endian == "" and code in ("i1", "u1")):
+        raise damaged(header.path, f"its endian '{endian[:60]}' is neither little nor big")
+    return np.dtype((">" if endian == "big" else "<") + code)
+
+
+def _packing(header: _Header) -> Packing:
+    encoding = header.fields.get("encoding", "").lower()
+    if encoding not in _PACKINGS:
+        raise DataError(
+            f"{header.path}: cannot be read: its encoding '{encoding[:60]}' is neither raw nor gzip",
+            hint="Convert it, for instance with 3D Slicer.",
+        )
+    return _PACKINGS[encoding]
+
+
+def _parts(header: _Header, sizes: tuple[int, ...], bytes_per_number: int, packing: Packing) -> list[Part]:
+    path, num_bytes = header.path, math.prod(sizes) * bytes_per_number
+    num_lines, skip = header.whole("line skip", "lineskip"), header.whole("byte skip", "byteskip")
+    if num_lines < 0 or skip < -1 or (skip == -1 and packing != "raw"):
+        raise damaged(path, f"'line skip' is {num_lines}, and 'byte skip' is {skip}")
+    text = _data_file(header.fields)
+    if not text:
+        files, bounds = [path], header.end
+    else:
+        words = text.split()
+        is_several = words[0] == "LIST" or "%" in text
+        files, bounds = data_files(path, "data file", words if is_several else [text], header.names), 0
+        if is_several:
+            num_axes = _axes_per_file(header, words, len(sizes))
+            expected = math.prod(sizes[num_axes:])
+            if len(files) != expected:
+                raise damaged(path, f"'data file' names {len(files)} files, and its sizes ask for {expected}")
+            num_bytes //= expected
+    return [_part(header, file, bounds, num_bytes, num_lines, skip, packing) for file in files]
+
+
+def _part(header: _Header, file: Path, start: int, num_bytes: int, num_lines: int, skip: int, packing: Packing) -> Part:
+    if skip == -1:
+        return Part(file, -1, num_bytes)
+    if num_lines:
+        start = _skip_lines(header, file, start, num_lines)
+    return Part(file, start + skip, num_bytes) if packing == "raw" else Part(file, start, num_bytes, skip=skip)
+
+
+def _skip_lines(header: _Header, file: Path, start: int, num_lines: int) -> int:
+    with open_file(file) as stream:
+        stream.seek(start)
+        content = stream.read(LARGEST_HEADER)
+    position = 0
+    for _ in range(num_lines):
+        position = content.find(b"\n", position) + 1
+        if position == 0:
+            raise damaged(header.path, f"'line skip' is {num_lines}, and {file.name} has fewer lines")
+    return start + position
+
+
+def _axes_per_file(header: _Header, words: list[str], num_axes: int) -> int:
+    """Axes that lie within one file: those in front of the last, or as many as the field says at its end."""
+    extra = words[1:] if words[0] == "LIST" else words[4:]
+    if not extra:
+        return num_axes - 1
+    found = one_whole_number(header.path, "data file", " ".join(extra))
+    if not 1 <= found < num_axes:
+        raise damaged(header.path, f"'data file' is '{' '.join(words)[:60]}' for {num_axes} axes")
+    return found
