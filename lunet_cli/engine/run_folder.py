@@ -20,7 +20,8 @@ from lunet_cli.errors import DataError, OutputError
 from lunet_cli.results.events import Event
 from lunet_cli.results.training import EpochRecord
 
-LAST, BEST, HISTORY = "last.pt", "best_model.pt", "history.csv"
+LAST, BEST, HISTORY, LOG, SUMMARY = "last.pt", "best_model.pt", "history.csv", "train.log", "summary.json"
+_AT_START = ("config.yaml", "manifest.json", HISTORY, LOG)
 _PER_LABEL = "val_dice_"
 
 
@@ -28,7 +29,7 @@ class RunFolder:
     """Files of one run.
 
     Args:
-        path: `<output_dir>/<name>`; made by `create`, not before.
+        path: `<output_dir>/<name>`; made by `hold_run`, not before.
     """
 
     def __init__(self, path: Path) -> None:
@@ -54,7 +55,7 @@ class RunFolder:
         return self.path / f"checkpoint_epoch{epoch:03d}.pt"
 
     def require_free(self) -> None:
-        """Raise if a run is here already.
+        """Raise if a run is here already, or other things that a run might overwrite.
 
         Raises:
             OutputError: With the two ways on.
@@ -67,6 +68,24 @@ class RunFolder:
                 f"{self.path}: a run is here already, and is not overwritten",
                 hint=f"Go on with it: --resume auto. Or start another: --set experiment.name={self.path.name}_{number}",
             )
+        foreign = self._foreign_names()
+        if foreign:
+            more = ", ..." if len(foreign) > 3 else ""
+            raise OutputError(
+                f"{self.path}: is not a run folder and holds other things ({', '.join(foreign[:3])}{more})",
+                hint="Choose another experiment.name, or a folder that is empty.",
+            )
+
+    def _foreign_names(self) -> list[str]:
+        """What lies here and was not left by a run that was killed before its first state; hidden files do not count.
+
+        Such a run has a log, which is the first thing that it writes.
+        """
+        if not self.path.is_dir():
+            return []
+        names = sorted(path.name for path in self.path.iterdir() if not path.name.startswith("."))
+        ours = _AT_START if LOG in names else ()
+        return [name for name in names if name not in ours]
 
     def require_writable(self) -> None:
         """Raise if the folder cannot be made or written to; makes nothing.
@@ -85,21 +104,26 @@ class RunFolder:
                 hint="Choose another place: --set experiment.output_dir=FOLDER",
             )
 
-    def create(self) -> None:
-        """Make the folder and remove what an earlier crash may have left half-written.
+    def remove_leftovers(self) -> None:
+        """Remove what a process that was killed has left half-written.
 
         Raises:
-            OutputError: It cannot be made.
+            OutputError: It cannot be removed.
         """
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            for leftover in self.path.glob(".*.pt.*"):
-                leftover.unlink()
+            for name in ("*.pt", "*.png", "config.yaml", "manifest.json", HISTORY, SUMMARY):
+                for leftover in self.path.glob(f".{name}.????????"):
+                    leftover.unlink()
         except OSError as error:
-            raise OutputError(
-                f"{self.path}: cannot be made ({error.strerror or error})",
-                hint="Choose another place: --set experiment.output_dir=FOLDER",
-            ) from None
+            raise OutputError(f"{error.filename}: cannot be removed ({error.strerror or error})") from None
+
+    def has_ended(self, num_epochs: int) -> bool:
+        """Whether a training of so many epochs has written its end here; one that was resumed since has more."""
+        try:
+            values = json.loads((self.path / SUMMARY).read_text(encoding="utf-8"))
+            return bool(values["num_epochs"] == num_epochs)
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+            return False
 
     def write_text(self, name: str, text: str) -> None:
         """Write a text file, whole or not at all."""
@@ -115,12 +139,14 @@ class RunFolder:
 
     def write_history(self, records: Sequence[EpochRecord]) -> None:
         """Write the whole history."""
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        if records:
-            writer.writerow(history_columns(records[0].val_dice_per_label))
-            writer.writerows(_history_row(record) for record in records)
-        self.write_text(HISTORY, text.getvalue())
+        self.write_text(HISTORY, _history_text(records))
+
+    def holds_history(self, records: Sequence[EpochRecord]) -> bool:
+        """Whether the history is there as it was written."""
+        try:
+            return (self.path / HISTORY).read_bytes() == _history_text(records).encode()
+        except OSError:
+            return False
 
     def read_history(self) -> list[EpochRecord]:
         """Read the history back; labels are called as their columns are.
@@ -145,23 +171,10 @@ class RunFolder:
             raise DataError(f"{path}: holds no epoch yet", hint="The first line comes with the first epoch.")
         return records
 
-    def append_history(self, record: EpochRecord) -> None:
-        """Add one epoch to the history."""
-        path = self.path / HISTORY
-        is_new = not path.exists() or path.stat().st_size == 0
-        try:
-            with path.open("a", newline="", encoding="utf-8") as file:
-                writer = csv.writer(file, lineterminator="\n")
-                if is_new:
-                    writer.writerow(history_columns(record.val_dice_per_label))
-                writer.writerow(_history_row(record))
-        except OSError as error:
-            raise OutputError(f"{path}: cannot be written ({error.strerror or error})") from None
-
     def log(self, event: Event | str) -> None:
         """Add a line with the time to `train.log`."""
         now = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
-        path = self.path / "train.log"
+        path = self.path / LOG
         try:
             with path.open("a", encoding="utf-8") as file:
                 file.write(f"{now} {event}\n")
@@ -179,6 +192,15 @@ def history_columns(labels: Sequence[str] | dict[str, float]) -> list[str]:
     """Columns of `history.csv` for labels of these names."""
     per_label = [_PER_LABEL + re.sub(r"\W+", "_", name) for name in labels]
     return ["epoch", "train_loss", "val_loss", "val_dice", *per_label, "learning_rate", "epoch_seconds"]
+
+
+def _history_text(records: Sequence[EpochRecord]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    if records:
+        writer.writerow(history_columns(records[0].val_dice_per_label))
+        writer.writerows(_history_row(record) for record in records)
+    return text.getvalue()
 
 
 def _read_records(path: Path) -> list[EpochRecord]:

@@ -17,7 +17,7 @@ from lunet_cli.engine.evaluation.scores import score_label
 from lunet_cli.engine.evaluation.summary import summarize
 from lunet_cli.engine.networks.blocks import SegmentationNetwork
 from lunet_cli.engine.networks.execution import evaluating
-from lunet_cli.engine.run_folder import RunFolder
+from lunet_cli.engine.run_folder import SUMMARY, RunFolder
 from lunet_cli.engine.runtimes.timing import time_passes_ms
 from lunet_cli.engine.training.loop import Machinery, predict_cases
 from lunet_cli.engine.training.setup import Setup
@@ -33,9 +33,8 @@ def assess(
     network: SegmentationNetwork,
     setup: Setup,
     machinery: Machinery,
-    folder: RunFolder,
 ) -> TrainResult:
-    """Add what the sections `evaluation`, `benchmark` and `visualization` ask for; write `summary.json`."""
+    """Add what the sections `evaluation`, `benchmark` and `visualization` ask for."""
     metrics = [name for name in config.evaluation.metrics if name != "dice"]  # which the best epoch has already
     num_pictures = config.visualization.num_samples if config.visualization.plot_slices else 0
     scores: list[CaseScore] = []
@@ -57,9 +56,7 @@ def assess(
                 pictures.append(_picture(index, prediction, reference, setup, config.visualization.axis_index))
     latency = _latency_ms(config, network, machinery) if config.benchmark.enabled else None
     summaries = summarize(scores, metrics=metrics)
-    result = replace(result, metrics=summaries, latency_ms=latency, slices=tuple(pictures))
-    _write_summary(result, folder)
-    return result
+    return replace(result, metrics=summaries, latency_ms=latency, slices=tuple(pictures))
 
 
 def _picture(index: int, prediction: np.ndarray, reference: np.ndarray, setup: Setup, axis: int) -> Slice:
@@ -94,8 +91,8 @@ def _latency_ms(config: RunConfig, network: SegmentationNetwork, machinery: Mach
     return statistics.median(times)
 
 
-def _write_summary(result: TrainResult, folder: RunFolder) -> None:
-    """Keep the numbers of the end table."""
+def write_summary(result: TrainResult, folder: RunFolder) -> None:
+    """Keep the numbers of the end table in `summary.json`, which marks the training as finished."""
     best = asdict(result.best) if result.best else None
     values = {
         "outcome": result.outcome,
@@ -106,4 +103,4 @@ def _write_summary(result: TrainResult, folder: RunFolder) -> None:
         "metrics": without_nan([asdict(summary) for summary in result.metrics]),
         "latency_ms": result.latency_ms,
     }
-    folder.write_text("summary.json", json.dumps(values, indent=2) + "\n")
+    folder.write_text(SUMMARY, json.dumps(values, indent=2) + "\n")

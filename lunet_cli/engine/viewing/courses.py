@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -26,15 +25,7 @@ def read_course(run: Path) -> TrainingCourse:
     """
     folder = RunFolder(run)
     records = folder.read_history()
-    return TrainingCourse(run.resolve().name, tuple(records), _has_ended(run, len(records)))
-
-
-def _has_ended(run: Path, num_epochs: int) -> bool:
-    """Whether the training has written its end, and was not resumed for more epochs since."""
-    try:
-        return bool(json.loads((run / "summary.json").read_text(encoding="utf-8"))["num_epochs"] == num_epochs)
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
+    return TrainingCourse(run.resolve().name, tuple(records), folder.has_ended(len(records)))
 
 
 def seconds_since_epoch(run: Path) -> float:
