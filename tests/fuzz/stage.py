@@ -34,6 +34,8 @@ LOADED = (
     "lunet_cli.render.figures.style",
     "lunet_cli.render.progress",
     "lunet_cli.render.tables",
+    "matplotlib.backends.backend_agg",
+    "torch._dynamo",
 )
 
 
@@ -87,52 +89,63 @@ def play(task: dict[str, Any]) -> None:
         os._exit(code)
 
 
-def wait_in_ambush(signal: int, moment: str, count: int) -> None:  # noqa: A002
+def wait_in_ambush(signal: int, moment: str, count: int) -> None:
     """Let this process send itself the signal when the moment has come so often."""
     kind, _, name = moment.partition(" ")
     left = count
 
-    def strike() -> None:
+    def comes() -> bool:
         nonlocal left
         left -= 1
-        if left == 0:
-            os.kill(os.getpid(), signal)
+        return left == 0
+
+    def strike() -> None:
+        os.kill(os.getpid(), signal)
 
     if kind == "call":
         module, _, function = name.partition(":")
         owner = sys.modules[module]
-        setattr(owner, function, struck(strike, getattr(owner, function)))
+        setattr(owner, function, struck(comes, strike, getattr(owner, function)))
     elif kind == "torn":
-        real_fsync = os.fsync
-
-        def fsync(descriptor: int) -> None:
-            path = Path(os.readlink(f"/proc/self/fd/{descriptor}"))
-            if path.name.startswith(f".{name}.") and left == 1:
-                os.ftruncate(descriptor, os.fstat(descriptor).st_size // 2)
-            if path.name.startswith(f".{name}."):
-                strike()
-            real_fsync(descriptor)
-
-        os.fsync = fsync
+        watch_fsync(name, comes, strike)
     else:
-        real_replace = os.replace
-
-        def replace(source: str | Path, target: str | Path) -> None:
-            if kind == "before" and Path(target).name == name:
-                strike()
-            real_replace(source, target)
-            if kind == "after" and Path(target).name == name:
-                strike()
-
-        os.replace = replace
+        watch_replace(kind, name, comes, strike)
 
 
-def struck(strike: Callable[[], None], function: Callable[..., Any]) -> Callable[..., Any]:
+def struck(comes: Callable[[], bool], strike: Callable[[], None], function: Callable[..., Any]) -> Callable[..., Any]:
     def call(*arguments: Any, **options: Any) -> Any:
-        strike()
+        if comes():
+            strike()
         return function(*arguments, **options)
 
     return call
+
+
+def watch_fsync(name: str, comes: Callable[[], bool], strike: Callable[[], None]) -> None:
+    real = os.fsync
+
+    def fsync(descriptor: int) -> None:
+        path = Path(os.readlink(f"/proc/self/fd/{descriptor}"))
+        if path.name.startswith(f".{name}.") and comes():
+            os.ftruncate(descriptor, os.fstat(descriptor).st_size // 2)
+            strike()
+        real(descriptor)
+
+    os.fsync = fsync
+
+
+def watch_replace(kind: str, name: str, comes: Callable[[], bool], strike: Callable[[], None]) -> None:
+    real = os.replace
+
+    def replace(source: str | Path, target: str | Path) -> None:
+        is_it = Path(target).name == name and comes()
+        if is_it and kind == "before":
+            strike()
+        real(source, target)
+        if is_it and kind == "after":
+            strike()
+
+    os.replace = replace
 
 
 if __name__ == "__main__":

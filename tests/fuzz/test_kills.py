@@ -40,7 +40,6 @@ SETTINGS = {
     "training.checkpoint.save_every": 2,
     "augmentation.enabled": True,
     "evaluation.metrics": "[dice, hausdorff95]",
-    "visualization.plot_training_curves": True,
     "visualization.plot_slices": True,
     "visualization.num_samples": 1,
 }

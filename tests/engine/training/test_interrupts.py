@@ -71,15 +71,20 @@ def test_closing_the_terminal_is_a_wish_too_and_nohup_is_respected() -> None:
         signal.signal(signal.SIGHUP, before)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-def test_termination_unwinds_so_that_nothing_is_left(number: signal.Signals) -> None:
-    before = signal.getsignal(number)
-    left = []
-    with pytest.raises(SystemExit) as caught, unwinding():
+def be_terminated(number: signal.Signals, left: list[bool]) -> None:
+    with unwinding():
         try:
             os.kill(os.getpid(), number)
         finally:
             left.append(True)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_termination_unwinds_so_that_nothing_is_left(number: signal.Signals) -> None:
+    before = signal.getsignal(number)
+    left: list[bool] = []
+    with pytest.raises(SystemExit) as caught:
+        be_terminated(number, left)
     assert caught.value.code == 128 + number
     assert left == [True]
     assert signal.getsignal(number) == before
