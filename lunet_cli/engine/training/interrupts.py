@@ -39,7 +39,7 @@ class InterruptRequested(Exception):
 class InterruptGuard:
     """Within the `with` block, the first SIGINT, SIGTERM or SIGHUP only sets `signal`; a second one stops at once.
 
-    A signal that is ignored stays so: `nohup` and shells ask for it.
+    A hang-up that is ignored stays so: `nohup` asks for it.
     """
 
     def __init__(self) -> None:
@@ -49,7 +49,7 @@ class InterruptGuard:
     def __enter__(self) -> InterruptGuard:
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, *_ENDING):
-                if signal.getsignal(number) != signal.SIG_IGN:
+                if number == signal.SIGINT or signal.getsignal(number) != signal.SIG_IGN:
                     self._previous[number] = signal.signal(number, self._remember)
         return self
 

@@ -11,18 +11,18 @@ from lunet_cli.engine.checkpoints.authors import is_authors_checkpoint
 from lunet_cli.engine.checkpoints.checkpoint import Checkpoint, load_checkpoint, load_values
 from lunet_cli.engine.run_folder import RunFolder
 from lunet_cli.engine.training.setup import Setup
-from lunet_cli.errors import CheckpointError, ConfigError
+from lunet_cli.errors import CheckpointError, ConfigError, TrainingError
 
 
 def require_one_process() -> None:
     """Raise if a launcher has started several processes for one training.
 
     Raises:
-        ConfigError: It has.
+        TrainingError: It has.
     """
     world = os.environ.get("WORLD_SIZE", "")
     if world not in ("", "1"):
-        raise ConfigError(
+        raise TrainingError(
             f"WORLD_SIZE={world}: a launcher such as torchrun has started several processes, and a training uses one",
             hint="Start lunet train without the launcher.",
         )
@@ -110,7 +110,7 @@ def require_work_left(start: Start, folder: RunFolder, num_epochs: int) -> None:
     lacks_its_end = start.is_newest_of(folder) and done == num_epochs and not folder.has_ended(done)
     if not lacks_its_end:
         raise ConfigError(
-            f"training.epochs: {num_epochs}, and the run {folder.path} has done {done} already",
+            f"training.epochs: {num_epochs}, and {start.path} has done {done} already",
             hint=f"To go on, raise it: --set training.epochs={2 * done}",
         )
 

@@ -434,7 +434,7 @@ def test_a_launcher_of_several_processes_is_refused(
     monkeypatch.setenv("WORLD_SIZE", world)
     config = tiny(tmp_path, "run")
     for job in (train, partial(rehearse, on_event=print)):
-        with pytest.raises(ConfigError, match=f"WORLD_SIZE={world}: a launcher such as torchrun"):
+        with pytest.raises(TrainingError, match=f"WORLD_SIZE={world}: a launcher such as torchrun"):
             job(config)
     assert list(tmp_path.iterdir()) == []
 
