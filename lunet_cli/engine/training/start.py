@@ -115,10 +115,10 @@ def require_work_left(start: Start, folder: RunFolder, num_epochs: int) -> None:
         )
 
 
-def epoch_of_model(path: Path) -> int | None:
-    """The epoch that a model was kept in; None if there is no such file, or it cannot be read."""
+def read_model(path: Path) -> Checkpoint | None:
+    """A model that was kept; None if there is no such file, or it cannot be read."""
     try:
-        return load_checkpoint(path).epoch
+        return load_checkpoint(path)
     except CheckpointError:
         return None
 

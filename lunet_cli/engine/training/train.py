@@ -16,7 +16,6 @@ import torch
 from lunet_cli.config.run import RunConfig
 from lunet_cli.engine.checkpoints.authors import load_authors_weights
 from lunet_cli.engine.checkpoints.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from lunet_cli.engine.files import write_atomically
 from lunet_cli.engine.networks import build_network, count_parameters
 from lunet_cli.engine.networks.blocks import SegmentationNetwork
 from lunet_cli.engine.networks.execution import ExecutionPlan, machine_name, resolve_device
@@ -32,8 +31,8 @@ from lunet_cli.engine.training.setup import Setup, set_up
 from lunet_cli.engine.training.start import (
     Start,
     changed_settings,
-    epoch_of_model,
     find_resume_source,
+    read_model,
     read_start,
     require_one_process,
     require_same_card,
@@ -159,14 +158,14 @@ class _Run:
         folder.write_history(self._state.history)
         if self._start.path is not None:
             self._report(Notice(self._start_sentence()))
+        if not self._start.is_newest_of(folder):
+            self._save_last()
         if self._start.checkpoint is not None:
             self._adopt_best()
         if self._has_epochs_left:
             self._report(self._started_event())
         else:
             self._report(Notice(f"all {self._state.epoch} epochs are done; what is left is the end of the training"))
-        if not self._start.is_newest_of(folder):
-            self._save_last()
 
     def _train_guarded(self) -> tuple[Outcome, int]:
         mirror = WandbMirror(self._config, self._folder.path, lambda text: self._report(Caution(text)))
@@ -303,16 +302,16 @@ class _Run:
         if path is None or state.best is None or not self._config.training.checkpoint.keep_best:
             return
         source = path.with_name(BEST)
-        epoch = epoch_of_model(source)
-        of_epoch = {record.epoch: record for record in state.history}
-        expected, state.best = state.best, of_epoch.get(epoch or 0)
+        model = read_model(source)
+        kept = [record for record in state.history if model is not None and record.epoch == model.epoch]
+        expected, state.best = state.best, kept[0] if kept else None
         # A kill between the best model and the state leaves the model of the epoch that is about to be repeated.
-        is_ahead = epoch == state.epoch + 1
+        is_ahead = model is not None and model.epoch == state.epoch + 1
         if state.best is None and not is_ahead:
-            self._report(Caution(f"{source}: the best model, of epoch {expected.epoch}, is not there any more"))
-        if state.best is not None and source.resolve() != self._folder.best.resolve():
-            content = source.read_bytes()
-            write_atomically(self._folder.best, lambda file: file.write(content))
+            text = f"{source}: the best model, of epoch {expected.epoch}, is not there any more"
+            self._report(Caution(text))
+        if state.best is not None and model is not None and path.parent.resolve() != self._folder.path.resolve():
+            save_checkpoint(model, self._folder.best)
 
     def _is_stale(self) -> bool:
         patience, best = self._config.training.early_stopping_patience, self._state.best
@@ -326,7 +325,7 @@ class _Run:
 
     def _best_network(self) -> SegmentationNetwork:
         network = build_network(self._setup.card.network)
-        is_kept = self._config.training.checkpoint.keep_best and self._folder.best.exists()
+        is_kept = self._state.best is not None and self._config.training.checkpoint.keep_best
         weights = load_checkpoint(self._folder.best).weights if is_kept else self._state.best_weights_source
         network.load_state_dict(weights)
         return self._machinery.plan.place(network)
