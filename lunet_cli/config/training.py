@@ -82,7 +82,7 @@ class TrainingConfig(Section):
 
     ema_decay: Annotated[float, Field(gt=0, lt=1)] | None = None
     """Decay per step of an exponential moving average of the weights, which then validates and is kept as the best
-    model; null keeps none."""
+    model; it grows to this from 0.2 at the first step, as (1 + n) / (10 + n). null keeps none."""
 
     early_stopping_patience: Annotated[int, Field(ge=1)] | None = None
     """Stop after so many epochs without a better validation Dice; null never stops early."""

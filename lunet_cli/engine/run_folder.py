@@ -19,14 +19,15 @@ from lunet_cli.results.events import Event
 from lunet_cli.results.training import EpochRecord
 from lunet_cli.results.views import ChannelCourse
 
-LAST, BEST = "last.pt", "best_model.pt"
+LAST, BEST, LOG = "last.pt", "best_model.pt", "train.log"
+_AT_START = ("config.yaml", "manifest.json", "history.csv", LOG)
 
 
 class RunFolder:
     """Files of one run.
 
     Args:
-        path: `<output_dir>/<name>`; made by `create`, not before.
+        path: `<output_dir>/<name>`; made by `hold_run`, not before.
     """
 
     def __init__(self, path: Path) -> None:
@@ -82,7 +83,7 @@ class RunFolder:
         return self.path / f"checkpoint_epoch{epoch:03d}.pt"
 
     def require_free(self) -> None:
-        """Raise if a run is here already.
+        """Raise if a run is here already, or other things that a run might overwrite.
 
         Raises:
             OutputError: With the two ways on.
@@ -95,6 +96,24 @@ class RunFolder:
                 f"{self.path}: a run is here already, and is not overwritten",
                 hint=f"Go on with it: --resume auto. Or start another: --set experiment.name={self.path.name}_{number}",
             )
+        foreign = self._foreign_names()
+        if foreign:
+            more = ", ..." if len(foreign) > 3 else ""
+            raise OutputError(
+                f"{self.path}: is not a run folder and holds other things ({', '.join(foreign[:3])}{more})",
+                hint="Choose another experiment.name, or a folder that is empty.",
+            )
+
+    def _foreign_names(self) -> list[str]:
+        """What lies here and was not left by a run that was killed before its first state; hidden files do not count.
+
+        Such a run has a log, which is the first thing that it writes.
+        """
+        if not self.path.is_dir():
+            return []
+        names = sorted(path.name for path in self.path.iterdir() if not path.name.startswith("."))
+        ours = _AT_START if LOG in names else ()
+        return [name for name in names if name not in ours]
 
     def require_writable(self) -> None:
         """Raise if the folder cannot be made or written to; makes nothing.
@@ -113,21 +132,26 @@ class RunFolder:
                 hint="Choose another place: --set experiment.output_dir=FOLDER",
             )
 
-    def create(self) -> None:
-        """Make the folder and remove what an earlier crash may have left half-written.
+    def remove_leftovers(self) -> None:
+        """Remove what a process that was killed has left half-written.
 
         Raises:
-            OutputError: It cannot be made.
+            OutputError: It cannot be removed.
         """
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            for leftover in self.path.glob(".*.pt.*"):
-                leftover.unlink()
+            for name in ("*.pt", "*.png", "config.yaml", "manifest.json", "history.csv", "summary.json"):
+                for leftover in self.path.glob(f".{name}.????????"):
+                    leftover.unlink()
         except OSError as error:
-            raise OutputError(
-                f"{self.path}: cannot be made ({error.strerror or error})",
-                hint="Choose another place: --set experiment.output_dir=FOLDER",
-            ) from None
+            raise OutputError(f"{error.filename}: cannot be removed ({error.strerror or error})") from None
+
+    def has_ended(self, num_epochs: int) -> bool:
+        """Whether a training of so many epochs has written its end here; one that was resumed since has more."""
+        try:
+            summary = self.read_summary()
+        except DataError:
+            return False
+        return summary is not None and summary.num_epochs == num_epochs
 
     def write_text(self, name: str, text: str) -> None:
         """Write a text file, whole or not at all."""
@@ -173,6 +197,13 @@ class RunFolder:
         """Write the whole history."""
         self.write_text(self.history.name, history_text(records))
 
+    def holds_history(self, records: Sequence[EpochRecord]) -> bool:
+        """Whether the history is there as it was written."""
+        try:
+            return self.history.read_bytes() == history_text(records).encode()
+        except OSError:
+            return False
+
     def read_history(self) -> list[EpochRecord]:
         """Read the history back; labels are called as their columns are.
 
@@ -181,16 +212,6 @@ class RunFolder:
         """
         self._require_folder(self.history, hint="Name a run folder, such as runs/quickstart; lunet train makes it.")
         return read_history(self.history)
-
-    def append_history(self, record: EpochRecord) -> None:
-        """Add one epoch to the history."""
-        path = self.history
-        is_new = not path.exists() or path.stat().st_size == 0
-        try:
-            with path.open("a", newline="", encoding="utf-8") as file:
-                file.write(history_text([record], with_header=is_new))
-        except OSError as error:
-            raise OutputError(f"{path}: cannot be written ({error.strerror or error})") from None
 
     def read_channels(self) -> ChannelCourse:
         """How the channels changed while the network was pruned.
@@ -213,7 +234,7 @@ class RunFolder:
     def log(self, event: Event | str) -> None:
         """Add a line with the time to `train.log`."""
         now = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
-        path = self.path / "train.log"
+        path = self.path / LOG
         try:
             with path.open("a", encoding="utf-8") as file:
                 file.write(f"{now} {event}\n")

@@ -32,9 +32,8 @@ def assess(
     network: SegmentationNetwork,
     setup: Setup,
     machinery: Machinery,
-    folder: RunFolder,
 ) -> TrainResult:
-    """Add what the sections `evaluation`, `benchmark` and `visualization` ask for; write `summary.json`."""
+    """Add what the sections `evaluation`, `benchmark` and `visualization` ask for."""
     metrics = [name for name in config.evaluation.metrics if name != "dice"]  # which the best epoch has already
     num_pictures = config.visualization.num_samples if config.visualization.plot_slices else 0
     scores: list[CaseScore] = []
@@ -56,9 +55,7 @@ def assess(
                 pictures.append(_picture(index, prediction, reference, setup, config.visualization.axis_index))
     latency = _latency_ms(config, network, machinery) if config.benchmark.enabled else None
     summaries = summarize(scores, metrics=metrics)
-    result = replace(result, metrics=summaries, latency_ms=latency, slices=tuple(pictures))
-    _write_summary(result, folder)
-    return result
+    return replace(result, metrics=summaries, latency_ms=latency, slices=tuple(pictures))
 
 
 def _picture(index: int, prediction: np.ndarray, reference: np.ndarray, setup: Setup, axis: int) -> Slice:
@@ -93,8 +90,8 @@ def _latency_ms(config: RunConfig, network: SegmentationNetwork, machinery: Mach
     return statistics.median(times)
 
 
-def _write_summary(result: TrainResult, folder: RunFolder) -> None:
-    """Keep the numbers of the end table."""
+def write_summary(result: TrainResult, folder: RunFolder) -> None:
+    """Keep the numbers of the end table in `summary.json`, which marks the training as finished."""
     folder.write_summary(
         TrainingSummary(
             outcome=result.outcome,

@@ -77,8 +77,13 @@ class Setup:
         return image, self.card.labels.encode(label)
 
 
-def set_up(config: RunConfig, on_event: Callable[[Event], None]) -> Setup:
+def set_up(config: RunConfig, on_event: Callable[[Event], None], *, may_write: bool = True) -> Setup:
     """Find, split, read and check all cases, and describe the network that fits them.
+
+    Args:
+        config: The configuration.
+        on_event: Called with what happens.
+        may_write: Whether preprocessed volumes may go to files; if not, those that would are read anew each time.
 
     Raises:
         DataError: Something is wrong with the data; the message names the file.
@@ -102,6 +107,8 @@ def set_up(config: RunConfig, on_event: Callable[[Event], None]) -> Setup:
     cases = split.train + split.val
     sample = probe[0]
     cache = choose_cache(cases, data.cache, limit_mib=data.cache_limit_mib, sample=sample)
+    if cache == "disk" and not may_write:
+        cache = "none"
     train, val = (
         CaseStore(case_set, side, preprocessing, scheme, kind=cache, folder=_cache_folder(config))
         for side in (split.train, split.val)

@@ -21,16 +21,7 @@ def read_course(run: Path) -> TrainingCourse:
     """
     folder = RunFolder(run)
     records = folder.read_history()
-    return TrainingCourse(run.resolve().name, tuple(records), _has_ended(folder, len(records)))
-
-
-def _has_ended(folder: RunFolder, num_epochs: int) -> bool:
-    """Whether the training has written its end, and was not resumed for more epochs since."""
-    try:
-        summary = folder.read_summary()
-    except DataError:
-        return False
-    return summary is not None and summary.num_epochs == num_epochs
+    return TrainingCourse(run.resolve().name, tuple(records), folder.has_ended(len(records)))
 
 
 def seconds_since_epoch(run: Path) -> float:

@@ -51,7 +51,7 @@ def test_a_training_has_ended_once_its_summary_counts_its_epochs(
     assert read_course(tmp_path).is_finished
     os.utime(tmp_path / "summary.json", (0, 0))
     assert read_course(tmp_path).is_finished, "copying may change the times"
-    folder.append_history(EpochRecord(3, 1, 1, 0, {"a": 0}, 0.1, 1))
+    folder.write_history([EpochRecord(i, 1, 1, 0, {"a": 0}, 0.1, 1) for i in (1, 2, 3)])
     assert not read_course(tmp_path).is_finished, "it was resumed"
     folder.write_text("summary.json", "{")
     assert not read_course(tmp_path).is_finished
@@ -68,7 +68,7 @@ def test_runs_of_the_same_name_are_called_by_their_paths(tmp_path: Path) -> None
     runs = [tmp_path / "a" / "run", tmp_path / "b" / "run"]
     for run in runs:
         run.mkdir(parents=True)
-        RunFolder(run).append_history(EpochRecord(1, 1, 1, 0, {"a": 0}, 0.1, 1))
+        RunFolder(run).write_history([EpochRecord(1, 1, 1, 0, {"a": 0}, 0.1, 1)])
     assert [course.name for course in read_courses(runs)] == [str(run) for run in runs]
     assert [course.name for course in read_courses(runs[:1])] == ["run"]
 
