@@ -19,6 +19,7 @@ from lunet_cli.engine.files import write_atomically
 from lunet_cli.errors import DataError, OutputError
 from lunet_cli.results.events import Event
 from lunet_cli.results.training import EpochRecord
+from lunet_cli.results.words import visible
 
 LAST, BEST, HISTORY = "last.pt", "best_model.pt", "history.csv"
 _PER_LABEL = "val_dice_"
@@ -164,15 +165,15 @@ class RunFolder:
         path = self.path / "train.log"
         try:
             with path.open("a", encoding="utf-8") as file:
-                file.write(f"{now} {event}\n")
+                file.write(f"{now} {visible(event)}\n")
         except OSError as error:
             raise OutputError(f"{path}: cannot be written ({error.strerror or error})") from None
 
 
 def names_of(runs: Sequence[Path]) -> list[str]:
     """What runs are called beside each other: their folders' names, or whole paths where those are not enough."""
-    names = [run.resolve().name for run in runs]
-    return names if len(set(names)) == len(names) else [str(run) for run in runs]
+    names = [visible(run.resolve().name) for run in runs]
+    return names if len(set(names)) == len(names) else [visible(run) for run in runs]
 
 
 def history_columns(labels: Sequence[str] | dict[str, float]) -> list[str]:

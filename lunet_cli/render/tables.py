@@ -18,13 +18,14 @@ from lunet_cli.results.events import format_seconds
 from lunet_cli.results.exporting import ExportResult
 from lunet_cli.results.prediction import PredictResult
 from lunet_cli.results.training import DryRunResult, TrainResult
+from lunet_cli.results.words import plural, visible
 
 METRICS: dict[str, Metric] = {str(name): metric for name, metric in _METRICS.items()}
 
 
 def presets_table(presets: Sequence[dict[str, Any]]) -> Table:
     """Presets as rows."""
-    table = Table(title=f"{len(presets)} presets", title_justify="left", box=None, pad_edge=False)
+    table = Table(title=plural(len(presets), "preset"), title_justify="left", box=None, pad_edge=False)
     table.add_column("preset", style="bold", no_wrap=True)
     table.add_column("family")
     for name in ("levels", "channels per level", "convs per block", "parameters"):
@@ -68,7 +69,8 @@ def preset_levels(preset: dict[str, Any], levels: Sequence[dict[str, Any]]) -> R
 
 def train_table(result: TrainResult) -> RenderableType:
     """How a training ended."""
-    title = Text(f"\n{result.architecture}, {result.num_parameters:,} parameters: {result.outcome}", style="bold")
+    told = f"{result.architecture}, {result.num_parameters:,} parameters: {result.outcome}"
+    title = Text(f"\n{visible(told)}", style="bold")
     table = _facts()
     if result.best is not None:
         table.add_row("best epoch", f"{result.best.epoch} of {len(result.history)}")
@@ -99,7 +101,7 @@ def dry_run_table(result: DryRunResult) -> RenderableType:
     table.add_row("memory of all volumes", f"{result.cache_mib:,.0f} MiB")
     table.add_row("time per epoch", f"about {result.epoch_seconds:.1f} s")
     total = format_seconds(result.epoch_seconds * result.num_epochs)
-    table.add_row("time in all", f"about {total} for {result.num_epochs} epochs")
+    table.add_row("time in all", f"about {total} for {plural(result.num_epochs, 'epoch')}")
     return Group(title, table)
 
 
@@ -112,7 +114,8 @@ def eval_table(result: EvalResult) -> RenderableType:
     previous = ""
     for row in result.summaries:
         if row.label != previous:
-            table.add_row(Text(f"{chr(10) if previous else ''}{row.label}", style="bold"))
+            table.add_row(*([Text()] if previous else []))
+            table.add_row(Text(visible(row.label), style="bold"))
         low, high = row.interval
         interval = "" if math.isnan(low) else f"{_rough(row.metric, low)} to {_rough(row.metric, high)}"
         metric = METRICS[row.metric]
@@ -128,8 +131,10 @@ def eval_table(result: EvalResult) -> RenderableType:
         previous = row.label
     num_cases = len({score.case for score in result.scores})
     failed = f", {len(result.failures)} failed" if result.failures else ""
-    head = Text(f"{result.title}: {_count(num_cases, 'case')}{failed}\n", style="bold")
-    end = Text(f"\nEvery case and every definition: {result.folder}/metrics.csv, summary.json")
+    told = visible(f"{result.title}: {plural(num_cases, 'case')}{failed}")
+    head = Text(f"{told}\n", style="bold")
+    place = visible(result.folder)
+    end = Text(f"\nEvery case and every definition: {place}/metrics.csv, summary.json")
     return Group(head, table, end) if num_cases else head
 
 
@@ -156,7 +161,7 @@ def compare_table(result: CompareResult) -> RenderableType:
             Text("*" if run.on_flop_front else "", style="bold green"),
         )
     notes = Text(
-        f"Means are over the {first.num_cases} cases that are defined in all runs.\n"
+        f"Means are over {plural(first.num_cases, 'case')} with a value in every run.\n"
         "p: Wilcoxon signed-rank test over cases, two-sided, after Holm. CI: percentile bootstrap over cases.\n"
         "front *: no run is as good at a lower cost (Pareto).",
         style="dim",
@@ -174,10 +179,6 @@ def _number(metric: str, value: float) -> str:
     return "-" if math.isnan(value) else f"{value:.{METRICS[metric].decimals}f}"
 
 
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
-
-
 def _rough(metric: str, value: float) -> str:
     """Three decimals for ratios, two for mm and ml."""
     return "-" if math.isnan(value) else f"{value:.2f}" if METRICS[metric].unit else f"{value:.3f}"
@@ -186,14 +187,19 @@ def _rough(metric: str, value: float) -> str:
 def predict_table(result: PredictResult) -> RenderableType:
     """What a prediction wrote."""
     table = _columns("case", *(f"{name} ml" for name in result.values), "seconds", "output")
+    has_remarks = any(case.remark for case in result.predicted)
+    if has_remarks:
+        table.add_column("remark", overflow="fold")
     for case in result.predicted:
         volumes = [f"{case.volume_ml[name]:.2f}" for name in result.values]
-        table.add_row(case.case, *volumes, f"{case.seconds:.1f}", str(case.output))
+        remark = [Text(case.remark, style="yellow")] if has_remarks else []
+        table.add_row(case.case, *volumes, f"{case.seconds:.1f}", str(case.output), *remark)
     counts = [f"{len(result.predicted)} segmented"]
     counts += [f"{len(result.skipped)} there already"] if result.skipped else []
     counts += [f"{len(result.failures)} failed"] if result.failures else []
     values = ", ".join(f"{value} {name}" for name, value in result.values.items())
-    end = Text(f"{', '.join(counts)}, in {result.plan}; label values: 0 background, {values}", style="bold")
+    told = f"{', '.join(counts)}, in {result.plan}; label values: 0 background, {values}"
+    end = Text(visible(told), style="bold")
     return Group(table, end) if result.predicted else end
 
 
@@ -202,7 +208,7 @@ def runtime_table(result: PredictResult) -> RenderableType:
     if result.choice is None and not result.predicted:
         return Text("\nNothing was computed.")
     if result.choice is None:
-        return Text(f"\nComputed with {result.plan}, as asked; --runtime auto tries others.")
+        return Text(f"\nComputed with {visible(result.plan)}, as asked; --runtime auto tries others.")
     table = _columns("runtime", "ms per pass", "difference")
     table.add_column("", overflow="fold")
     for trial in result.choice.trials:
@@ -210,16 +216,17 @@ def runtime_table(result: PredictResult) -> RenderableType:
         difference = "" if trial.difference is None else f"{trial.difference:.1e}"
         table.add_row(trial.name, pass_ms, difference, trial.verdict)
     note = Text("difference: the largest of any probability from fp32 in PyTorch, on the first windows", style="dim")
-    return Group(Text(f"\nComputed with {result.choice.name}: {result.choice.reason}"), table, note)
+    told = visible(f"Computed with {result.choice.name}: {result.choice.reason}")
+    return Group(Text(f"\n{told}"), table, note)
 
 
 def export_table(result: ExportResult) -> RenderableType:
     """What an export wrote, and how it compares with PyTorch."""
     agreement = result.agreement
     table = _facts()
-    table.add_row("written", Text("\n".join(map(str, result.files))))
+    table.add_row("written", Text("\n".join(map(visible, result.files))))
     table.add_row("size", f"{result.size_on_disk_bytes / 1024:,.0f} kB, weights in {result.weights}")
-    table.add_row("compared on", f"{_count(agreement.num_windows, 'window')} of {agreement.windows}")
+    table.add_row("compared on", f"{plural(agreement.num_windows, 'window')} of {agreement.windows}")
     table.add_row("probabilities", f"differ by at most {agreement.max_difference:.1e} from PyTorch in fp32")
     table.add_row("label maps", f"agree to a Dice of {agreement.dice:.4f}")
     ratio = agreement.eager_ms / agreement.exported_ms
@@ -228,7 +235,7 @@ def export_table(result: ExportResult) -> RenderableType:
         f"{agreement.exported_ms:.1f} ms with {result.runtime}, {agreement.eager_ms:.1f} ms in plain PyTorch "
         f"({ratio:.1f} times as fast)",
     )
-    return Group(Text(f"{result.architecture} as {result.format}", style="bold"), table)
+    return Group(Text(visible(f"{result.architecture} as {result.format}"), style="bold"), table)
 
 
 def predict_plan_table(result: PredictResult) -> RenderableType:
@@ -241,7 +248,7 @@ def predict_plan_table(result: PredictResult) -> RenderableType:
         )
     total = format_seconds(sum(case.seconds or 0 for case in result.planned))
     end = Text(
-        f"{_count(len(result.planned), 'case')}, about {total} of computing in {result.plan}; nothing was written",
+        f"{plural(len(result.planned), 'case')}, about {total} of computing in {result.plan}; nothing was written",
         style="bold",
     )
     return Group(table, end)

@@ -31,12 +31,12 @@ if TYPE_CHECKING:
 
 def volume(
     files: Annotated[
-        list[Path], typer.Argument(metavar="FILE...", help="Any volume that SimpleITK reads; a DICOM series by folder.")
+        list[Path], typer.Argument(metavar="FILE", help="Any volume that SimpleITK reads; a DICOM series by folder.")
     ],
     labels: Annotated[
         list[Path] | None, typer.Option("--label", metavar="FILE", help="Label map of each FILE, in their order.")
     ] = None,
-    channel: Annotated[int, typer.Option(min=0, help="Which channel is shown.")] = 0,
+    channel: Annotated[int, typer.Option(metavar="N", min=0, help="Which channel is shown.")] = 0,
     level: Level = None,
     width: Width = None,
     interactive: Interactive = False,

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from lunet_cli.errors import ConfigError
+from lunet_cli.results.words import visible
 
 Activation = Literal["sigmoid", "softmax"]
 _MOST_REGIONS = 63  # A voxel's regions are the bits of one number.
@@ -29,6 +30,11 @@ class LabelScheme:
 
     regions: tuple[tuple[str, tuple[int, ...]], ...]
     activation: Activation
+
+    def __post_init__(self) -> None:
+        for name in self.names:
+            if visible(name) != name:
+                raise ConfigError(f"labels: {name}: has a control character", hint="Name it with letters and digits.")
 
     @property
     def names(self) -> tuple[str, ...]:

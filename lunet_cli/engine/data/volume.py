@@ -16,6 +16,7 @@ import SimpleITK as sitk  # noqa: N813  # the name that its own documentation us
 
 from lunet_cli.engine.data.dicom import DicomSeries, choose_series, read_series
 from lunet_cli.errors import DataError
+from lunet_cli.results.words import visible
 
 sitk.ProcessObject.SetGlobalWarningDisplay(False)
 
@@ -95,11 +96,11 @@ def has_volume_suffix(path: Path) -> bool:
 
 
 def stem(path: Path) -> str:
-    """File name without its volume suffix; a folder's name as it is."""
+    """What a volume is called: its file name without the suffix, a folder's name as it is; see `visible`."""
     for suffix in SUFFIXES:
         if path.name.lower().endswith(suffix):
-            return path.name[: -len(suffix)]
-    return path.name
+            return visible(path.name[: -len(suffix)])
+    return visible(path.name)
 
 
 def read_image(paths: Sequence[Path | DicomSeries]) -> list[sitk.Image]:

@@ -14,6 +14,7 @@ from lunet_cli.engine.run_folder import HISTORY, RunFolder, names_of
 from lunet_cli.errors import DataError
 from lunet_cli.results.training import TrainingCourse
 from lunet_cli.results.views import ChannelCourse
+from lunet_cli.results.words import visible
 
 CHANNELS = "channels.csv"
 
@@ -26,7 +27,7 @@ def read_course(run: Path) -> TrainingCourse:
     """
     folder = RunFolder(run)
     records = folder.read_history()
-    return TrainingCourse(run.resolve().name, tuple(records), _has_ended(run, len(records)))
+    return TrainingCourse(visible(run.resolve().name), tuple(records), _has_ended(run, len(records)))
 
 
 def _has_ended(run: Path, num_epochs: int) -> bool:
@@ -85,7 +86,8 @@ def read_channels(run: Path) -> ChannelCourse:
         )
     header, *rows = lines
     steps, *columns = zip(*[[int(value) for value in row] for row in rows], strict=True)
-    return ChannelCourse(run.resolve().name, steps, dict(zip(header[1:], columns, strict=True)))
+    layers = dict(zip(map(visible, header[1:]), columns, strict=True))
+    return ChannelCourse(visible(run.resolve().name), steps, layers)
 
 
 def _problem_of_channels(lines: Sequence[Sequence[str]]) -> str:

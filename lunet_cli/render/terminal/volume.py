@@ -15,6 +15,7 @@ from lunet_cli.render.terminal.screen import Screen, picture
 from lunet_cli.render.terminal.slices import legend, overlay_of
 from lunet_cli.render.volumes import described
 from lunet_cli.results.views import LabeledVolume, Slice, VolumeFacts
+from lunet_cli.results.words import visible
 
 _BARS = " ▁▂▃▄▅▆▇█"
 _GAP = 2
@@ -22,7 +23,7 @@ _GAP = 2
 
 def draw_volume(volume: LabeledVolume, facts: VolumeFacts, cuts: Sequence[Slice], screen: Screen) -> RenderableType:
     """All that a terminal can show of a volume."""
-    parts: list[RenderableType] = [Text(str(facts.path), "bold"), draw_orthogonal(cuts, screen)]
+    parts: list[RenderableType] = [Text(visible(facts.path), "bold"), draw_orthogonal(cuts, screen)]
     if volume.labels:
         parts.append(legend(volume.labels, screen, with_errors=False))
     return Group(*parts, Text(), facts_table(facts), Text(), histogram(facts, screen), *_label_rows(facts, screen))
