@@ -13,13 +13,18 @@ from rich.text import Text
 
 from lunet_cli.config.metrics import METRICS as _METRICS
 from lunet_cli.config.metrics import Metric
-from lunet_cli.results.evaluation import CompareResult, EvalResult
+from lunet_cli.results.evaluation import CompareResult, EvalResult, MetricSummary
 from lunet_cli.results.events import format_seconds
 from lunet_cli.results.exporting import ExportResult
 from lunet_cli.results.prediction import PredictResult
 from lunet_cli.results.training import DryRunResult, TrainResult
 from lunet_cli.results.words import plural, visible
 
+_UNDEFINED = (
+    "\nundef.: cases where the prediction or the reference is empty. They have no distance;\n"
+    "the mean leaves them out, the mean with penalty counts them with the diagonal of\n"
+    "the volume, which is the largest distance possible."
+)
 METRICS: dict[str, Metric] = {str(name): metric for name, metric in _METRICS.items()}
 
 
@@ -79,7 +84,7 @@ def train_table(result: TrainResult) -> RenderableType:
             for name, value in result.best.val_dice_per_label.items():
                 table.add_row(f"  {name}", f"{value:.4f}")
     for row in result.metrics:
-        undefined = f" ({row.num_undefined} undefined)" if row.num_undefined else ""
+        undefined = f" ({row.num_undefined} undefined; {_penalized(row)} with penalty)" if row.num_undefined else ""
         label = f" {row.label}" if len({other.label for other in result.metrics}) > 1 else ""
         table.add_row(f"{METRICS[row.metric].short}{label}", f"{_value(row.metric, row.mean)}{undefined}")
     if result.latency_ms is not None:
@@ -107,7 +112,9 @@ def dry_run_table(result: DryRunResult) -> RenderableType:
 
 def eval_table(result: EvalResult) -> RenderableType:
     """Summaries of an evaluation: a row per label and metric."""
-    table = _columns("", "mean", "sd", "median", "95 % CI of mean", "undef.")
+    has_undefined = any(row.num_undefined for row in result.summaries)
+    penalized = ["mean with\npenalty"] if has_undefined else []
+    table = _columns("", "mean", *penalized, "sd", "median", "95 % CI of mean", "undef.")
     for column in table.columns:
         column.no_wrap = True
     table.add_column("worst case", overflow="fold")
@@ -122,6 +129,7 @@ def eval_table(result: EvalResult) -> RenderableType:
         table.add_row(
             f"  {metric.title}",
             Text(_number(row.metric, row.mean), style="bold"),
+            *([_penalized(row)] if has_undefined else []),
             _rough(row.metric, row.sd),
             _rough(row.metric, row.median),
             interval,
@@ -135,14 +143,16 @@ def eval_table(result: EvalResult) -> RenderableType:
     head = Text(f"{told}\n", style="bold")
     place = visible(result.folder)
     end = Text(f"\nEvery case and every definition: {place}/metrics.csv, summary.json")
-    return Group(head, table, end) if num_cases else head
+    if not num_cases:
+        return head
+    return Group(head, table, *([Text(_UNDEFINED, style="dim")] if has_undefined else []), end)
 
 
 def compare_table(result: CompareResult) -> RenderableType:
     """Paired differences from the first run, and what each run costs."""
     short = METRICS[result.metric].short
     first, *_ = result.runs
-    paired = _columns("label", "run", f"{short} minus that of {first.run}", "95 % CI", "p", "cases")
+    paired = _columns("label", "run", visible(f"{short} minus that of {first.run}"), "95 % CI", "p", "cases")
     for row in result.differences:
         low, high = row.interval
         interval = "" if math.isnan(low) else f"{low:+.4f} to {high:+.4f}"
@@ -169,6 +179,11 @@ def compare_table(result: CompareResult) -> RenderableType:
     return Group(paired, Text(), cost, Text(), notes)
 
 
+def _penalized(row: MetricSummary) -> str:
+    """The mean that a missed structure does not improve; empty of metrics that are always defined."""
+    return "" if math.isnan(row.penalized_mean) else _number(row.metric, row.penalized_mean)
+
+
 def _value(metric: str, value: float) -> str:
     unit = METRICS[metric].unit
     return "undefined" if math.isnan(value) else f"{_number(metric, value)}{f' {unit}' if unit else ''}"
@@ -186,7 +201,7 @@ def _rough(metric: str, value: float) -> str:
 
 def predict_table(result: PredictResult) -> RenderableType:
     """What a prediction wrote."""
-    table = _columns("case", *(f"{name} ml" for name in result.values), "seconds", "output")
+    table = _columns("case", *(visible(f"{name} ml") for name in result.values), "seconds", "output")
     has_remarks = any(case.remark for case in result.predicted)
     if has_remarks:
         table.add_column("remark", overflow="fold")
@@ -257,7 +272,8 @@ def predict_plan_table(result: PredictResult) -> RenderableType:
 def _columns(*names: str) -> Table:
     table = Table(box=None, pad_edge=False)
     for index, name in enumerate(names):
-        table.add_column(name, justify="left" if index == 0 or name == "output" else "right", overflow="fold")
+        is_left = index == 0 or name == "output"
+        table.add_column(Text(name), justify="left" if is_left else "right", overflow="fold")
     return table
 
 

@@ -108,6 +108,7 @@ def read_evaluation(folder: Path) -> EvalResult:
                 num_cases=row["num_cases"],
                 num_undefined=row["num_undefined"],
                 worst=tuple((str(case), _or_nan(value)) for case, value in row["worst"]),
+                penalized_mean=_or_nan(row.get("penalized_mean")),  # Earlier summaries do not have it.
             )
             for row in facts.pop("summary")
         )

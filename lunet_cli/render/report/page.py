@@ -164,6 +164,7 @@ def _summary(evaluation: EvalResult | None) -> list[dict[str, str]]:
                 "label": row.label,
                 "metric": metric.title,
                 "mean": _text(row.mean, digits),
+                "penalized": "" if math.isnan(row.penalized_mean) else _text(row.penalized_mean, digits),
                 "sd": _text(row.sd, digits),
                 "median": _text(row.median, digits),
                 "interval": "" if math.isnan(low) else f"{_text(low, digits)} to {_text(high, digits)}",

@@ -241,7 +241,7 @@ def test_missing_surplus_and_misplaced_predictions(tmp_path: Path, data: Path) -
     result = score_predictions(predictions, data / "labels", on_event=events.append)
     assert [score.case for score in result.scores] == ["case1"]
     assert next(failure.message for failure in result.failures).endswith(
-        "2 of 4 references have no prediction, such as case0"
+        "2 of 4 references without a prediction, such as case0"
     )
     assert "does not lie on the grid of" in result.failures[1].message
     assert "1 predictions have no reference" in str(next(event for event in events if isinstance(event, Caution)))
