@@ -19,7 +19,7 @@ from lunet_cli.render.palette import ERRORS, LABEL_OPACITY, REFERENCE_COLOR, lab
 from lunet_cli.results.evaluation import EvalResult
 from lunet_cli.results.events import format_seconds
 from lunet_cli.results.report import ReportCase, RunReport
-from lunet_cli.results.words import visible, visible_lines
+from lunet_cli.results.words import visible
 
 _HERE = Path(__file__).parent
 _SCRIPTS = ("common.js", "charts.js", "table.js", "pictures.js", "solid.js", "page.js")  # in this order
@@ -59,8 +59,8 @@ def render_page(report: RunReport) -> str:
 
 
 def _shown(value: object) -> object:
-    """What the template writes: our own markup as it is, all else without control characters, lines kept."""
-    return value if hasattr(value, "__html__") else visible_lines(str(value))
+    """What the template writes: our own markup as it is, all else in one line without control characters."""
+    return value if hasattr(value, "__html__") else visible(value)
 
 
 def _in_words(value: Any) -> Any:
