@@ -91,7 +91,9 @@ def bench(
     training: Annotated[
         bool, typer.Option("--train", help="Measure training steps: forward, soft Dice, backward, Adam.")
     ] = False,
-    sort: Annotated[str, typer.Option(metavar="|".join(SORT_KEYS), help="Order of the rows.")] = "latency",
+    sort: Annotated[
+        str, typer.Option(metavar="COLUMN", help=f"Order of the rows: {', '.join(SORT_KEYS)}.")
+    ] = "latency",
     baseline: Annotated[
         str | None,
         typer.Option(

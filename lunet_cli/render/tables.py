@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,18 +14,17 @@ from rich.text import Text
 
 from lunet_cli.config.metrics import METRICS as _METRICS
 from lunet_cli.config.metrics import Metric
-from lunet_cli.results.evaluation import CompareResult, EvalResult, MetricSummary
+from lunet_cli.results.evaluation import CompareResult, EvalResult
 from lunet_cli.results.events import format_seconds
 from lunet_cli.results.exporting import ExportResult
 from lunet_cli.results.prediction import PredictResult
 from lunet_cli.results.training import DryRunResult, TrainResult
 from lunet_cli.results.words import plural, visible
 
-_UNDEFINED = (
-    "\nundef.: cases where the prediction or the reference is empty. They have no distance;\n"
-    "the mean leaves them out, the mean with penalty counts them with the diagonal of\n"
-    "the volume, which is the largest distance possible."
-)
+_UNDEFINED = """
+undef.: cases where the prediction or the reference is empty. They have no
+distance, and the mean leaves them out; penalized: the mean with the diagonal of
+the volume, the largest distance possible, in their place."""
 METRICS: dict[str, Metric] = {str(name): metric for name, metric in _METRICS.items()}
 
 
@@ -84,7 +84,9 @@ def train_table(result: TrainResult) -> RenderableType:
             for name, value in result.best.val_dice_per_label.items():
                 table.add_row(f"  {name}", f"{value:.4f}")
     for row in result.metrics:
-        undefined = f" ({row.num_undefined} undefined; {_penalized(row)} with penalty)" if row.num_undefined else ""
+        undefined = ""
+        if row.leaves_out:
+            undefined = f" ({row.num_undefined} undefined; penalized {_number(row.metric, row.penalized_mean)})"
         label = f" {row.label}" if len({other.label for other in result.metrics}) > 1 else ""
         table.add_row(f"{METRICS[row.metric].short}{label}", f"{_value(row.metric, row.mean)}{undefined}")
     if result.latency_ms is not None:
@@ -112,9 +114,7 @@ def dry_run_table(result: DryRunResult) -> RenderableType:
 
 def eval_table(result: EvalResult) -> RenderableType:
     """Summaries of an evaluation: a row per label and metric."""
-    has_undefined = any(row.num_undefined for row in result.summaries)
-    penalized = ["mean with\npenalty"] if has_undefined else []
-    table = _columns("", "mean", *penalized, "sd", "median", "95 % CI of mean", "undef.")
+    table = _columns("", "mean", "sd", "median", "95 % CI of mean", "undef.")
     for column in table.columns:
         column.no_wrap = True
     table.add_column("worst case", overflow="fold")
@@ -129,13 +129,14 @@ def eval_table(result: EvalResult) -> RenderableType:
         table.add_row(
             f"  {metric.title}",
             Text(_number(row.metric, row.mean), style="bold"),
-            *([_penalized(row)] if has_undefined else []),
             _rough(row.metric, row.sd),
             _rough(row.metric, row.median),
             interval,
             str(row.num_undefined),
             "".join(case for case, _ in row.worst[:1]),
         )
+        if row.leaves_out:
+            table.add_row("    penalized", _number(row.metric, row.penalized_mean))
         previous = row.label
     num_cases = len({score.case for score in result.scores})
     failed = f", {len(result.failures)} failed" if result.failures else ""
@@ -145,7 +146,8 @@ def eval_table(result: EvalResult) -> RenderableType:
     end = Text(f"\nEvery case and every definition: {place}/metrics.csv, summary.json")
     if not num_cases:
         return head
-    return Group(head, table, *([Text(_UNDEFINED, style="dim")] if has_undefined else []), end)
+    notes = [Text(_UNDEFINED, style="dim")] if any(row.leaves_out for row in result.summaries) else []
+    return Group(head, table, *notes, end)
 
 
 def compare_table(result: CompareResult) -> RenderableType:
@@ -179,11 +181,6 @@ def compare_table(result: CompareResult) -> RenderableType:
     return Group(paired, Text(), cost, Text(), notes)
 
 
-def _penalized(row: MetricSummary) -> str:
-    """The mean that a missed structure does not improve; empty of metrics that are always defined."""
-    return "" if math.isnan(row.penalized_mean) else _number(row.metric, row.penalized_mean)
-
-
 def _value(metric: str, value: float) -> str:
     unit = METRICS[metric].unit
     return "undefined" if math.isnan(value) else f"{_number(metric, value)}{f' {unit}' if unit else ''}"
@@ -201,21 +198,25 @@ def _rough(metric: str, value: float) -> str:
 
 def predict_table(result: PredictResult) -> RenderableType:
     """What a prediction wrote."""
-    table = _columns("case", *(visible(f"{name} ml") for name in result.values), "seconds", "output")
+    table = _columns("case", *(visible(f"{name} ml") for name in result.values), "seconds")
     has_remarks = any(case.remark for case in result.predicted)
     if has_remarks:
         table.add_column("remark", overflow="fold")
     for case in result.predicted:
         volumes = [f"{case.volume_ml[name]:.2f}" for name in result.values]
         remark = [Text(case.remark, style="yellow")] if has_remarks else []
-        table.add_row(case.case, *volumes, f"{case.seconds:.1f}", str(case.output), *remark)
+        table.add_row(case.case, *volumes, f"{case.seconds:.1f}", *remark)
     counts = [f"{len(result.predicted)} segmented"]
     counts += [f"{len(result.skipped)} there already"] if result.skipped else []
     counts += [f"{len(result.failures)} failed"] if result.failures else []
     values = ", ".join(f"{value} {name}" for name, value in result.values.items())
     told = f"{', '.join(counts)}, in {result.plan}; label values: 0 background, {values}"
     end = Text(visible(told), style="bold")
-    return Group(table, end) if result.predicted else end
+    if not result.predicted:
+        return end
+    outputs = [case.output for case in result.predicted]
+    place = outputs[0] if len(outputs) == 1 else os.path.commonpath([output.parent for output in outputs])
+    return Group(table, end, Text(f"written: {visible(place)}"))
 
 
 def runtime_table(result: PredictResult) -> RenderableType:
@@ -272,8 +273,7 @@ def predict_plan_table(result: PredictResult) -> RenderableType:
 def _columns(*names: str) -> Table:
     table = Table(box=None, pad_edge=False)
     for index, name in enumerate(names):
-        is_left = index == 0 or name == "output"
-        table.add_column(Text(name), justify="left" if is_left else "right", overflow="fold")
+        table.add_column(Text(name), justify="left" if index == 0 else "right", overflow="fold")
     return table
 
 

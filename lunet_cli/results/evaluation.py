@@ -43,6 +43,11 @@ class MetricSummary:
     worst: tuple[tuple[str, float], ...]
     penalized_mean: float = math.nan
 
+    @property
+    def leaves_out(self) -> bool:
+        """Whether the mean does not count cases that a penalty would make worse."""
+        return self.num_undefined > 0 and self.penalized_mean != self.mean
+
 
 @dataclass(frozen=True)
 class CaseScored(Event):
