@@ -9,8 +9,8 @@ from lunet_cli.results.training import EpochDone, TrainingStarted
 from lunet_cli.results.words import visible
 
 _WIDTH = 80
-_EPOCH, _NUMBER, _LEFT = 11, 8, 13  # columns, with the space before them
-_LEAST_LABEL, _LONGEST_LABEL = 6, 14
+_NUMBER, _LEFT = 8, 13  # columns, with the space before them
+_LEAST_LABEL, _LONGEST_LABEL = 6, 12
 
 
 def legend(started: TrainingStarted) -> list[str]:
@@ -27,24 +27,28 @@ class EpochTable:
     """Rows of epochs: the losses, the mean Dice, and that of each label, or of the worst where there are too many.
 
     Args:
-        labels: Names of the labels.
+        first: The first of them.
     """
 
-    def __init__(self, labels: tuple[str, ...]) -> None:
-        names = [visible(name) for name in labels]
-        widths = [2 + min(_LONGEST_LABEL, max(_LEAST_LABEL, len(name))) for name in names]
-        self._columns = dict(zip(labels, widths, strict=True)) if len(labels) > 1 else {}
-        self._has_all = _EPOCH + 3 * _NUMBER + 1 + sum(self._columns.values()) + _LEFT <= _WIDTH
-        cells = [f"{name[: width - 2]:>{width}}" for name, width in zip(names, widths, strict=True)]
-        per_label = "".join(cells) if self._has_all else "  worst label"
-        shown = per_label if self._columns else ""
-        self._heading = f"{'epoch':>{_EPOCH}}{'train':>{_NUMBER}}{'val':>{_NUMBER}}{'mean':>{_NUMBER}} {shown}"
+    def __init__(self, first: EpochDone) -> None:
+        labels = first.record.val_dice_per_label
+        self._epoch = max(len("epoch"), 2 * len(str(first.num_epochs)) + 1)
+        self._room = _WIDTH - self._epoch - 3 * _NUMBER - 1 - _LEFT
+        widths = {name: 2 + min(_LONGEST_LABEL, max(_LEAST_LABEL, len(visible(name)))) for name in labels}
+        self._labels = widths if len(labels) > 1 else {}
+        self._has_all = sum(widths.values()) <= self._room
 
     @property
     def heading(self) -> list[str]:
         """What stands over the columns, in two lines."""
-        above = f"{'':{_EPOCH}}{'loss':>{_NUMBER}}{'':{_NUMBER}}{'val Dice':>{_NUMBER + 1}}"
-        return [above.rstrip(), f"{self._heading}  left" if self._has_all else self._heading]
+        shown = ""
+        if self._labels:
+            names = (f"{visible(name)[: width - 2]:>{width}}" for name, width in self._labels.items())
+            shown = "".join(names) if self._has_all else "  worst label"
+        empty = " " * self._epoch
+        above = f"{empty}{'loss':>{_NUMBER}}{'':{_NUMBER}}{'val Dice':>{_NUMBER + 1}}"
+        numbers = f"{'train':>{_NUMBER}}{'val':>{_NUMBER}}{'mean':>{_NUMBER}} "
+        return [above, f"{'epoch':>{self._epoch}}{numbers}{'left':>{_LEFT}}{shown}"]
 
     def row(self, event: EpochDone) -> Text:
         """One epoch."""
@@ -52,13 +56,14 @@ class EpochTable:
         place = f"{record.epoch}/{event.num_epochs}"
         losses = f"{record.train_loss:>{_NUMBER}.4f}{record.val_loss:>{_NUMBER}.4f}"
         dice = f"{record.val_dice:>{_NUMBER}.4f}{'*' if event.is_best else ' '}"
-        left = f"  {format_seconds(event.seconds_left)}"
-        per_label = record.val_dice_per_label
-        if not self._columns:
-            shown = left
-        elif self._has_all:
-            shown = "".join(f"{per_label[name]:>{width}.4f}" for name, width in self._columns.items()) + left
-        else:
-            worst = min(per_label, key=per_label.__getitem__)
-            shown = f"  {per_label[worst]:.4f} {visible(worst)}"[: _WIDTH - _EPOCH - 3 * _NUMBER - 1]
-        return Text.assemble(f"{place:>{_EPOCH}}{losses}", (dice, "bold green" if event.is_best else "bold"), shown)
+        rest = f"{format_seconds(event.seconds_left):>{_LEFT}}{self._per_label(record.val_dice_per_label)}"
+        style = "bold green" if event.is_best else "bold"
+        return Text.assemble(f"{place:>{self._epoch}}{losses}", (dice, style), rest)
+
+    def _per_label(self, dice: dict[str, float]) -> str:
+        if not self._labels:
+            return ""
+        if self._has_all:
+            return "".join(f"{dice[name]:>{width}.4f}" for name, width in self._labels.items())
+        worst = min(dice, key=dice.__getitem__)
+        return f"  {dice[worst]:.4f} {visible(worst)}"[: self._room]

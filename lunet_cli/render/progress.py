@@ -62,7 +62,7 @@ class _PlainLines:
             return [str(event)]
         lines = []
         if self._epochs is None:
-            self._epochs = EpochTable(tuple(event.record.val_dice_per_label))
+            self._epochs = EpochTable(event)
             lines = self._epochs.heading
         return [*lines, self._epochs.row(event).plain]
 
@@ -126,7 +126,7 @@ class _Bars:
     def _show_epoch(self, event: EpochDone) -> None:
         record = event.record
         if self._epochs is None:
-            self._epochs = EpochTable(tuple(record.val_dice_per_label))
+            self._epochs = EpochTable(event)
             for line in self._epochs.heading:
                 self.progress.console.print(line, style="dim")
         self.progress.console.print(self._epochs.row(event))

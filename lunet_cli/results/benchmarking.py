@@ -21,8 +21,9 @@ class BenchStarted(Event):
     num_groups: int
 
     def __str__(self) -> str:
-        rows = "1 row" if self.num_rows == 1 else f"{self.num_rows} rows"
-        return f"{rows}, in turns" + (f" within {self.num_groups} groups" if self.num_groups > 1 else "")
+        return f"{plural(self.num_rows, 'row')}, in turns" + (
+            f" within {self.num_groups} groups" if self.num_groups > 1 else ""
+        )
 
 
 @dataclass(frozen=True)

@@ -233,9 +233,10 @@ def test_texts_of_ours_keep_their_lines_and_names_do_not_begin_one() -> None:
 
 @pytest.mark.parametrize("labels", [(), ("a\x1b[31m\nb", "[red]"), tuple(f"organ {i}\x07" for i in range(66))])
 def test_rows_of_epochs_fit_the_terminal(labels: tuple[str, ...]) -> None:
-    table = EpochTable(labels)
     record = EpochRecord(9999, 1.5, 1.25, 0.5, dict.fromkeys(labels, 0.25), 0.01, 12.0)
-    row = table.row(EpochDone(record, 10000, is_best=True, seconds_left=40000.0)).plain
+    event = EpochDone(record, 10000, is_best=True, seconds_left=40000.0)
+    table = EpochTable(event)
+    row = table.row(event).plain
     for line in (*table.heading, row):
         require_harmless(line, labels)
         assert len(line) <= 80

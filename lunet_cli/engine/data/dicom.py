@@ -9,6 +9,7 @@ import numpy as np
 import SimpleITK as sitk  # noqa: N813
 
 from lunet_cli.errors import DataError
+from lunet_cli.results.words import plural
 
 _POSITION = "0020|0032"  # Image Position (Patient)
 _ORIENTATION = "0020|0037"  # Image Orientation (Patient)
@@ -48,7 +49,7 @@ class DicomSeries:
         words = [f"'{self.description}'"] if self.description else []
         words += [self.modality] if self.modality else []
         number = f"number {self.number}" if self.number else "no number"
-        return f"{number}: {', '.join([*words, f'{len(self.files)} files', f'UID {self.uid}'])}"
+        return f"{number}: {', '.join([*words, plural(len(self.files), 'file'), f'UID {self.uid}'])}"
 
     def matches(self, wanted: str) -> bool:
         """Whether `wanted` is its number, description, or UID or the end of it."""

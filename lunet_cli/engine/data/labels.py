@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from lunet_cli.errors import ConfigError
-from lunet_cli.results.words import visible
+from lunet_cli.results.words import plural, visible
 
 Activation = Literal["sigmoid", "softmax"]
 _MOST_REGIONS = 63  # A voxel's regions are the bits of one number.
@@ -186,8 +186,8 @@ def resolve_labels(
     if out_channels not in (None, scheme.num_channels):
         extra = " and the background" if activation == "softmax" else ""
         raise ConfigError(
-            f"model.out_channels: {out_channels} does not fit {len(regions)} labels ({', '.join(regions)}) with "
-            f"{activation}, which need {scheme.num_channels} (one per label{extra})",
+            f"model.out_channels: {out_channels} does not fit {plural(len(regions), 'label')} ({', '.join(regions)}) "
+            f"with {activation}, which need {scheme.num_channels} (one per label{extra})",
             hint="Remove model.out_channels, or name the labels in the section labels.",
         )
     return scheme
