@@ -84,7 +84,7 @@ def _notes(result: BenchResult) -> Text:
     )
     lines = [
         "MAC, FLOP: multiply-accumulates of the convolutions alone, 1 MAC = 2 FLOP; activations: estimated.",
-        f"Median, interquartile range and 95th percentile of {_runs(result.rows)} passes in turns; per s: samples.",
+        f"Median, interquartile range and 95th percentile of {_runs(result.rows)} in turns; per s: samples.",
         f"peak, copy: a matrix product and a copy of memory here reach {peaks}.",
     ]
     if result.baseline:
@@ -94,7 +94,9 @@ def _notes(result: BenchResult) -> Text:
 
 def _runs(rows: Iterable[BenchRow]) -> str:
     numbers = sorted({row.num_runs for row in rows})
-    return str(numbers[0]) if len(numbers) == 1 else f"{numbers[0]} to {numbers[-1]}"
+    if len(numbers) == 1:
+        return plural(numbers[0], "pass", "passes")
+    return f"{numbers[0]} to {numbers[-1]} passes"
 
 
 def _varying(rows: Sequence[BenchRow]) -> set[str]:

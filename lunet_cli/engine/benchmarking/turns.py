@@ -111,7 +111,7 @@ def report_failure(plan: RowPlan, error: LunetError, on_event: OnEvent) -> CaseF
 
 
 def _go_round(rows: list[_Row], results: dict[RowPlan, Timings | CaseFailed], on_event: OnEvent) -> None:
-    num_done, running = 0, rows
+    running = rows
     while running:
         for row in running:
             try:
