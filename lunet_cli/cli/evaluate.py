@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 def evaluate(
     checkpoint: Annotated[
-        Path | None, typer.Argument(metavar="[CHECKPOINT]", help="A best_model.pt, or its run folder.")
+        Path | None, typer.Argument(metavar="CHECKPOINT", help="A best_model.pt, or its run folder.")
     ] = None,
     data: Data = None,
     split: Split = None,
@@ -62,7 +62,9 @@ def evaluate(
     metric: Annotated[
         list[str] | None, typer.Option(metavar="NAME", help="Only this metric; repeatable. All if not given.")
     ] = None,
-    tolerance_mm: Annotated[float, typer.Option("--tolerance", min=0, help="Tolerance of NSD in mm.")] = 1.0,
+    tolerance_mm: Annotated[
+        float, typer.Option("--tolerance", metavar="MM", min=0, help="Distance that NSD still counts as equal.")
+    ] = 1.0,
     undefined: Annotated[
         Literal["count", "diagonal"],
         typer.Option(help="Distances of a missed or invented label: left out and counted, or the largest possible."),

@@ -34,8 +34,10 @@ Window = Annotated[
     str | None,
     typer.Option(metavar="DxHxW|whole", help="Voxels that the network sees at once; as it was trained if not given."),
 ]
-Overlap = Annotated[float, typer.Option(min=0, max=0.9, help="Share of a window that neighbours have in common.")]
-BatchSize = Annotated[int, typer.Option(min=1, help="Windows per forward pass.")]
+Overlap = Annotated[
+    float, typer.Option(metavar="SHARE", min=0, max=0.9, help="Share of a window that neighbours have in common.")
+]
+BatchSize = Annotated[int, typer.Option(metavar="N", min=1, help="Windows per forward pass.")]
 MaxMemory = Annotated[
     str | None,
     typer.Option(metavar="SIZE", help="Memory that may be used, such as 4G; what needs more is refused."),
@@ -50,7 +52,8 @@ Runtime = Annotated[
     typer.Option(help="What computes; auto takes the usually fastest that is installed, if the job is long."),
 ]
 Threads = Annotated[
-    int | None, typer.Option(min=1, help="CPU threads of the network; all that PyTorch finds if not given.")
+    int | None,
+    typer.Option(metavar="N", min=1, help="CPU threads of the network; all that PyTorch finds if not given."),
 ]
 
 Ensemble = Annotated[

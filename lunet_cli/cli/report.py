@@ -9,6 +9,7 @@ import typer
 
 from lunet_cli.cli.options import Data, Device, Split, Threads
 from lunet_cli.errors import EXIT_FAILURE, ConfigError
+from lunet_cli.results.words import visible
 
 
 def report(
@@ -42,6 +43,6 @@ def report(
         found = gather_report(run, data=data, split=split, options=PredictionOptions(device=device), on_event=on_event)
         page = render_page(found)
     write_atomically(place, lambda file: file.write(page.encode()))
-    typer.echo(f"{place} ({len(page) / 1e6:.1f} MB)")
+    typer.echo(visible(f"{place} ({len(page) / 1e6:.1f} MB)"))
     if found.evaluation is not None and found.evaluation.failures:
         raise typer.Exit(EXIT_FAILURE)

@@ -71,18 +71,20 @@ def train(
     with report_progress(status) as on_event:
         result = run_training(config, resume=resume, on_event=on_event, on_closing=save_pictures)
     if result.outcome == "interrupted":
-        status.print(f"Stopped; the state is saved in {result.run_dir}. Go on with:", highlight=False)
-        status.print(f"  {shlex.join([*again, '--resume', 'auto'])}", highlight=False, soft_wrap=True)
+        status.print(f"Stopped; the state is saved in {result.run_dir}. Go on with:")
+        status.print(f"  {shlex.join([*again, '--resume', 'auto'])}", soft_wrap=True)
         raise typer.Exit(128 + result.signal)
     console = make_console()
     for path in saved:
         typer.echo(path)
     _draw(result, config.visualization, console)
     console.print(train_table(result))
-    console.print("\nNext:")
+    console.print()
+    console.print("Next:")
     for purpose, command in _next_commands(config, result.run_dir, again):
         # Whole lines, whatever the width: they are there to be copied.
-        console.print(f"  # {purpose}\n  {command}", soft_wrap=True, markup=False)
+        console.print(f"  # {purpose}")
+        console.print(f"  {command}", soft_wrap=True)
 
 
 def _save_pictures(result: TrainResult, config: VisualizationConfig) -> list[Path]:

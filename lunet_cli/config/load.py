@@ -39,7 +39,7 @@ def load_config(path: Path | None, overrides: Iterable[str] = ()) -> RunConfig:
         return RunConfig.model_validate(values)
     except ValidationError as error:
         mistakes = [_describe(detail, path, lines, origins) for detail in _relevant(error.errors())]
-        raise ConfigError("\n".join(mistakes), hint="`lunet config schema` lists every key and its values.") from None
+        raise ConfigError(mistakes, hint="`lunet config schema` lists every key and its values.") from None
 
 
 def dump_yaml(config: RunConfig) -> str:

@@ -88,7 +88,7 @@ class TrainingConfig(Section):
     """Stop after so many epochs without a better validation Dice; null never stops early."""
 
     log_interval: Annotated[int, Field(ge=1)] = 10
-    """Steps between two lines about the running loss in `train.log` and in plain output."""
+    """Steps between two lines about the running loss in `train.log`."""
 
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """Where to compute; `auto` takes CUDA, then MPS, then the CPU."""

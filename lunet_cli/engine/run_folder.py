@@ -18,6 +18,7 @@ from lunet_cli.records.training_summary import TrainingSummary
 from lunet_cli.results.events import Event
 from lunet_cli.results.training import EpochRecord
 from lunet_cli.results.views import ChannelCourse
+from lunet_cli.results.words import visible
 
 LAST, BEST, LOG = "last.pt", "best_model.pt", "train.log"
 _AT_START = ("config.yaml", "manifest.json", "history.csv", LOG)
@@ -237,12 +238,12 @@ class RunFolder:
         path = self.path / LOG
         try:
             with path.open("a", encoding="utf-8") as file:
-                file.write(f"{now} {event}\n")
+                file.write(f"{now} {visible(event)}\n")
         except OSError as error:
             raise OutputError(f"{path}: cannot be written ({error.strerror or error})") from None
 
 
 def names_of(runs: Sequence[Path]) -> list[str]:
     """What runs are called beside each other: their folders' names, or whole paths where those are not enough."""
-    names = [run.resolve().name for run in runs]
-    return names if len(set(names)) == len(names) else [str(run) for run in runs]
+    names = [visible(run.resolve().name) for run in runs]
+    return names if len(set(names)) == len(names) else [visible(run) for run in runs]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, ClassVar, Self
@@ -109,6 +110,22 @@ def write_evaluation(result: EvalResult, metrics: Sequence[MetricName]) -> None:
     text = table_text(header, rows)
     write_atomically(result.folder / TABLE, lambda file: file.write(text.encode()))
     EvaluationSummary.of(result, metrics).write(result.folder / SUMMARY)
+
+
+def require_own_place(folder: Path) -> datetime.datetime | None:
+    """When the evaluation in a folder was made, which a new one replaces; None if there is none.
+
+    Raises:
+        OutputError: A file of another program has the name of one of ours, such as the `summary.json` of nnU-Net.
+    """
+    table = folder / TABLE
+    for name, sign in ((TABLE, b"case,label,"), (SUMMARY, b'"lunet evaluation ')):
+        path = folder / name
+        if path.exists() and not (path.is_file() and sign in path.read_bytes()):
+            raise OutputError(f"{path}: is not of lunet, and is not overwritten", hint="Write elsewhere: -o FOLDER")
+    if not table.exists():
+        return None
+    return datetime.datetime.fromtimestamp(table.stat().st_mtime)
 
 
 def read_scores(path: Path) -> list[CaseScore]:

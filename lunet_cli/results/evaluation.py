@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from lunet_cli.results.events import CaseFailed, Event
 from lunet_cli.results.numbers import Undefinable
+
+DISTANCES = ("hausdorff95", "hausdorff", "assd")
+"""The metrics in mm, which are undefined where one of two masks is empty."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +29,8 @@ class MetricSummary:
         num_undefined: Cases where it is undefined, because one of prediction and reference is empty; they do not count,
             or with a penalty.
         worst: The cases with the worst values, undefined ones first.
+        penalized_mean: Of a distance in mm, the mean over all cases, where undefined ones count with the diagonal of
+            the field of view: other than `mean`, it does not improve when a structure is missed. NaN of other metrics.
     """
 
     label: str
@@ -36,6 +42,12 @@ class MetricSummary:
     num_cases: int
     num_undefined: int
     worst: tuple[tuple[str, Undefinable], ...]
+    penalized_mean: Undefinable = math.nan
+
+    @property
+    def leaves_out(self) -> bool:
+        """Whether the mean does not count cases that a penalty would make worse."""
+        return self.num_undefined > 0 and self.penalized_mean != self.mean
 
 
 @dataclass(frozen=True)
@@ -61,6 +73,7 @@ class CaseScore:
         label: The label.
         values: Value of each metric, by its key in `config.metrics.METRICS`; NaN or a penalty where it is undefined.
         undefined: Metrics that are undefined.
+        diagonal_mm: Diagonal of the field of view, the largest distance possible; NaN if it is not known.
         prediction_ml: Volume of the prediction.
         reference_ml: Volume of the reference.
     """
@@ -71,6 +84,13 @@ class CaseScore:
     prediction_ml: float
     reference_ml: float
     undefined: tuple[str, ...] = ()
+    diagonal_mm: float = math.nan
+
+    def penalized(self) -> CaseScore:
+        """The same with the diagonal in the place of distances that are undefined."""
+        is_missing = {name: name in DISTANCES and math.isnan(value) for name, value in self.values.items()}
+        values = {name: self.diagonal_mm if is_missing[name] else value for name, value in self.values.items()}
+        return replace(self, values=values)
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 from lunet_cli.results.evaluation import MetricSummary
 from lunet_cli.results.events import Event, format_seconds
 from lunet_cli.results.numbers import Undefinable
+from lunet_cli.results.words import plural
 
 if TYPE_CHECKING:
     from lunet_cli.results.views import Slice
@@ -54,7 +55,12 @@ class PlanChosen(Event):
 
 @dataclass(frozen=True)
 class TrainingStarted(Event):
-    """The first step is about to run."""
+    """The first step is about to run.
+
+    Args:
+        conditions: What training has and validation has not, in words, such as `dropout`.
+        is_averaged: Whether validation takes averaged weights instead of those of the last step.
+    """
 
     run_dir: Path
     architecture: str
@@ -66,13 +72,15 @@ class TrainingStarted(Event):
     num_epochs: int
     num_steps: int
     patch_size: tuple[int, int, int]
+    conditions: tuple[str, ...] = ()
+    is_averaged: bool = False
 
     def __str__(self) -> str:
         patch = " x ".join(map(str, self.patch_size))
         return (
-            f"{self.architecture} ({self.num_parameters:,} parameters), {self.num_train} training and {self.num_val} "
-            f"validation cases, labels {', '.join(self.labels)}, window {patch}, epochs {self.first_epoch} to "
-            f"{self.num_epochs} of {self.num_steps} steps, in {self.run_dir}"
+            f"{self.architecture} ({self.num_parameters:,} parameters), {self.num_train} training and "
+            f"{plural(self.num_val, 'validation case')}, labels {', '.join(self.labels)}, window {patch}, "
+            f"epochs {self.first_epoch} to {self.num_epochs} of {plural(self.num_steps, 'step')}, in {self.run_dir}"
         )
 
 

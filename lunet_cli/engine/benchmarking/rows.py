@@ -8,6 +8,7 @@ from typing import Literal
 from lunet_cli.engine.benchmarking.subjects import Shape, Subject
 from lunet_cli.engine.networks.execution import Precision
 from lunet_cli.engine.runtimes.runtime import RuntimeName
+from lunet_cli.results.words import plural
 
 Mode = Literal["forward", "training step"]
 AUTO: Literal["auto"] = "auto"
@@ -43,7 +44,7 @@ class RowPlan:
         batch, _, *size = self.shape
         edges = "x".join(map(str, size))
         how = self.runtime if self.precision == AUTO else f"{self.runtime} {self.precision}"
-        threads = "1 thread" if self.num_threads == 1 else f"{self.num_threads} threads"
+        threads = plural(self.num_threads, "thread")
         what = f"{self.subject.name}, {how} on {self.device}"
         return f"{what}, {'' if batch == 1 else f'{batch} x '}{edges}, {threads}"
 

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from lunet_cli.errors import ConfigError
 from lunet_cli.records.network_card import MOST_OVERLAPPING_REGIONS
+from lunet_cli.results.words import plural, visible
 
 Activation = Literal["sigmoid", "softmax"]
 
@@ -29,6 +30,11 @@ class LabelScheme:
 
     regions: tuple[tuple[str, tuple[int, ...]], ...]
     activation: Activation
+
+    def __post_init__(self) -> None:
+        for name in self.names:
+            if visible(name) != name:
+                raise ConfigError(f"labels: {name}: has a control character", hint="Name it with letters and digits.")
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -177,8 +183,8 @@ def resolve_labels(
     if out_channels not in (None, scheme.num_channels):
         extra = " and the background" if activation == "softmax" else ""
         raise ConfigError(
-            f"model.out_channels: {out_channels} does not fit {len(regions)} labels ({', '.join(regions)}) with "
-            f"{activation}, which need {scheme.num_channels} (one per label{extra})",
+            f"model.out_channels: {out_channels} does not fit {plural(len(regions), 'label')} ({', '.join(regions)}) "
+            f"with {activation}, which need {scheme.num_channels} (one per label{extra})",
             hint="Remove model.out_channels, or name the labels in the section labels.",
         )
     return scheme

@@ -15,6 +15,7 @@ from lunet_cli.engine.data.disk import is_folder, list_folder
 from lunet_cli.engine.data.phantom import PhantomReader, phantom_case_set
 from lunet_cli.engine.data.volume import has_volume_suffix, stem
 from lunet_cli.errors import DataError
+from lunet_cli.results.words import plural
 
 Labels = dict[str, tuple[int, ...]]
 _HARP_IMAGE = re.compile(r"ct_(?P<id>.+)")
@@ -142,7 +143,8 @@ def _find_nnunet(folder: Path, side: str = "Tr") -> tuple[list[Case], Labels | N
     for name, paths in images.items():
         if channels and len(paths) != len(channels):
             raise DataError(
-                f"{paths[0]}: case {name} has {len(paths)} channel files, dataset.json names {len(channels)} channels",
+                f"{paths[0]}: case {name} has {plural(len(paths), 'channel file')}, dataset.json names "
+                f"{plural(len(channels), 'channel')}",
                 hint="Each case needs one file per channel: NAME_0000, NAME_0001, ...",
             )
         label = _require_label(labels.get(name), paths[0], folder / labels_name / f"{name}{ending}")

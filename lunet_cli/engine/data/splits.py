@@ -16,6 +16,7 @@ from lunet_cli.config.data import DataConfig, SplitConfig
 from lunet_cli.engine.data.cases import Case, CaseSet
 from lunet_cli.engine.data.layouts import find_cases, find_phantom_cases, find_test_folders
 from lunet_cli.errors import ConfigError, DataError
+from lunet_cli.results.words import plural
 
 DEFAULT_VAL_FRACTION = 0.2
 SPLIT_FILES = ("splits.json", "splits_final.json")
@@ -86,16 +87,18 @@ def divide(case_set: CaseSet, split: SplitConfig, *, seed: int) -> Split:
     order = np.random.default_rng(seed).permutation(len(groups))
     if split.fold is not None:
         if len(groups) < split.num_folds:
-            raise ConfigError(f"data.split.num_folds: {split.num_folds} folds of {len(groups)} {_unit(split)}")
+            raise ConfigError(
+                f"data.split.num_folds: {plural(split.num_folds, 'fold')} of {plural(len(groups), _unit(split))}"
+            )
         chosen = {int(i) for i in order[split.fold :: split.num_folds]}
         origin = f"fold {split.fold} of {split.num_folds}, seed {seed}"
     else:
         fraction = DEFAULT_VAL_FRACTION if split.val_fraction is None else split.val_fraction
         if len(groups) < 2:
-            raise DataError(f"{len(groups)} {_unit(split)} cannot be divided into training and validation")
+            raise DataError(f"{plural(len(groups), _unit(split))} cannot be divided into training and validation")
         num_val = min(max(1, round(fraction * len(groups))), len(groups) - 1)
         chosen = {int(i) for i in order[:num_val]}
-        origin = f"random {fraction:.0%} of {len(groups)} {_unit(split)}, seed {seed}"
+        origin = f"random {fraction:.0%} of {plural(len(groups), _unit(split))}, seed {seed}"
     train = tuple(case for i, group in enumerate(groups) if i not in chosen for case in group)
     val = tuple(case for i, group in enumerate(groups) if i in chosen for case in group)
     return Split(train, val, origin)
@@ -189,7 +192,7 @@ def _require_groups_apart(split: Split, pattern: str | None) -> None:
 
 
 def _unit(split: SplitConfig) -> str:
-    return "cases" if split.group_pattern is None else "groups"
+    return "case" if split.group_pattern is None else "group"
 
 
 def _require_unique(cases: Sequence[Case]) -> None:

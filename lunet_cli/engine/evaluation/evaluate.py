@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +23,6 @@ from lunet_cli.engine.data.store import require_known_values
 from lunet_cli.engine.data.volume import Geometry, stem
 from lunet_cli.engine.evaluation.scores import ALL_METRICS, score_label
 from lunet_cli.engine.evaluation.summary import NUM_RESAMPLES, SEED, summarize
-from lunet_cli.engine.evaluation.surface import field_of_view_diagonal_mm
 from lunet_cli.engine.inference.labelled_cases import (
     SplitName,
     recorded_split,
@@ -37,7 +35,7 @@ from lunet_cli.engine.provenance import sha256_of, versions
 from lunet_cli.engine.run_folder import BEST
 from lunet_cli.engine.runtimes.exported import ExportedGraph
 from lunet_cli.errors import DataError, LunetError
-from lunet_cli.records.evaluation import write_evaluation
+from lunet_cli.records.evaluation import require_own_place, write_evaluation
 from lunet_cli.results.evaluation import (
     Bootstrap,
     CaseScore,
@@ -49,10 +47,10 @@ from lunet_cli.results.evaluation import (
     EvaluationFacts,
 )
 from lunet_cli.results.events import CaseFailed, Caution, Event, Notice, cautions_to
+from lunet_cli.results.words import plural
 
 OnEvent = Callable[[Event], None]
 Mask = npt.NDArray[np.bool_]
-_IN_MM = ("hausdorff95", "hausdorff", "assd")
 
 
 @dataclass(frozen=True)
@@ -114,18 +112,24 @@ def evaluate_model(
     scheme = scheme_of(model, labels)
     chosen: SplitName = split or ("val" if data is None else "all")
     case_set, cases, origin = select_cases(model, data, chosen)
+    destination = folder or evaluation_folder(predictor, data, chosen)
+    if write:
+        _tell_replaced(destination, on_event)
     trained_on = recorded_split(model).get("train", [])
     seen = [case.case_id for case in cases if case.case_id in set(trained_on)] if chosen != "train" else []
     if seen:
-        on_event(Caution(f"{len(seen)} of {len(cases)} cases were trained on, such as {seen[0]}; their values flatter"))
+        on_event(
+            Caution(
+                f"{len(seen)} of {plural(len(cases), 'case')} were trained on, such as {seen[0]}; their values flatter"
+            )
+        )
     for caution in predictor.cautions():
         on_event(Caution(caution))
-    on_event(Notice(f"{len(cases)} cases: {origin}; computing in {predictor.ensemble}"))
+    on_event(Notice(f"{plural(len(cases), 'case')}: {origin}; computing in {predictor.ensemble}"))
 
     def pair(case: Case) -> _Pair:
         return _Pair(case.case_id, lambda: _predict_masks(predictor, scheme, case_set, case, len(cases), on_event))
 
-    destination = folder or evaluation_folder(predictor, data, chosen)
     scores, failures = _measure([pair(case) for case in cases], options, on_event)
     root = None if case_set.root is None else str(case_set.root)
     evaluated = EvaluatedCases(root, case_set.layout, chosen, origin)
@@ -161,6 +165,8 @@ def score_predictions(
         LunetError: Of the kind that fits, if there is nothing to evaluate.
     """
     found, expected = _label_maps(predictions), _label_maps(references)
+    destination = folder or (predictions if is_folder(predictions) else predictions.parent)
+    _tell_replaced(destination, on_event)
     if is_file(predictions) and is_file(references):
         found = dict(zip(expected, found.values(), strict=True))
     missing = [name for name in expected if name not in found]
@@ -171,7 +177,8 @@ def score_predictions(
         )
     surplus = len([name for name in found if name not in expected])
     if surplus:
-        on_event(Caution(f"{surplus} predictions have no reference and are left out"))
+        words = "prediction has no reference and is", "predictions have no reference and are"
+        on_event(Caution(f"{plural(surplus, *words)} left out"))
     regions = labels or find_labels(references, predictions)
     if regions is None:
         of_references, of_predictions = _values_in([*expected.values()]), _values_in([*found.values()])
@@ -184,7 +191,7 @@ def score_predictions(
     scheme = LabelScheme(tuple(regions.items()), "sigmoid")
     failures = []
     if missing and not only_predicted:
-        what = f"{len(missing)} of {len(expected)} references have no prediction, such as {missing[0]}"
+        what = f"{len(missing)} of {plural(len(expected), 'reference')} without a prediction, such as {missing[0]}"
         failures = [CaseFailed(missing[0], f"{predictions}: {what}", "To measure the others only: --only-predicted")]
         on_event(failures[0])
     pairs = [
@@ -195,7 +202,6 @@ def score_predictions(
     scores, failed = _measure(pairs, options, on_event)
     evaluated = EvaluatedMaps(str(predictions), str(references))
     facts = _facts(None, evaluated, scheme, options, scores)
-    destination = folder or (predictions if predictions.is_dir() else predictions.parent)
     title = f"{predictions} against {references}"
     return _finish(title, scores, [*failures, *failed], facts, destination, options)
 
@@ -209,18 +215,14 @@ def _measure(
         try:
             masks, geometry = pair.load()
             rows = [
-                _penalize(
-                    score_label(
-                        pair.case,
-                        label,
-                        prediction,
-                        reference,
-                        geometry.spacing_mm,
-                        metrics=options.metrics,
-                        tolerance_mm=options.tolerance_mm,
-                    ),
-                    geometry,
-                    options,
+                score_label(
+                    pair.case,
+                    label,
+                    prediction,
+                    reference,
+                    geometry.spacing_mm,
+                    metrics=options.metrics,
+                    tolerance_mm=options.tolerance_mm,
                 )
                 for label, prediction, reference in masks
             ]
@@ -228,18 +230,10 @@ def _measure(
             failures.append(CaseFailed(pair.case, error.message, error.hint))
             on_event(failures[-1])
             continue
-        scores += rows
+        scores += [row.penalized() for row in rows] if options.penalty else rows
         dice = [row.values["dice"] for row in rows if "dice" in row.values]
         on_event(CaseScored(pair.case, float(np.mean(dice)) if dice else None, number, len(pairs)))
     return scores, failures
-
-
-def _penalize(score: CaseScore, geometry: Geometry, options: EvaluationOptions) -> CaseScore:
-    if not options.penalty:
-        return score
-    diagonal = field_of_view_diagonal_mm(geometry.size, geometry.spacing_mm)
-    values = {name: diagonal if name in _IN_MM and math.isnan(value) else value for name, value in score.values.items()}
-    return replace(score, values=values)
 
 
 def _finish(
@@ -316,6 +310,17 @@ def _has_value(array: npt.NDArray[np.uint16], values: tuple[int, ...]) -> Mask:
     for value in values[1:]:
         mask |= array == value
     return mask
+
+
+def _tell_replaced(folder: Path, on_event: OnEvent) -> None:
+    """Tell if an earlier evaluation will be replaced, before a long one is begun.
+
+    Raises:
+        OutputError: A file of another program has the name of one of ours, such as the `summary.json` of nnU-Net.
+    """
+    made = require_own_place(folder)
+    if made is not None:
+        on_event(Notice(f"replaces the evaluation of {made.isoformat(sep=' ', timespec='minutes')} in {folder}"))
 
 
 def _label_maps(path: Path) -> dict[str, Path]:

@@ -24,6 +24,7 @@ from lunet_cli.engine.run_folder import RunFolder
 from lunet_cli.errors import CheckpointError, ConfigError, DataError
 from lunet_cli.results.events import Event, cautions_to
 from lunet_cli.results.prediction import WindowDone
+from lunet_cli.results.words import plural
 
 SplitName = Literal["train", "val", "test", "all"]
 
@@ -160,5 +161,7 @@ def scheme_of(model: Model, labels: dict[str, tuple[int, ...]] | None) -> LabelS
     if model.config is not None:
         raise ConfigError("--label: the checkpoint knows its labels", hint="Leave --label out.")
     if len(labels) != len(scheme.regions):
-        raise ConfigError(f"--label: {len(labels)} labels for a network of {len(scheme.regions)} output channels")
+        raise ConfigError(
+            f"--label: {plural(len(labels), 'label')} for a network of {plural(len(scheme.regions), 'output channel')}"
+        )
     return LabelScheme(tuple(labels.items()), scheme.activation)

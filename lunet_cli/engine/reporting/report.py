@@ -28,6 +28,7 @@ from lunet_cli.results.evaluation import CaseScore, EvalResult, EvaluatedCases
 from lunet_cli.results.events import Caution, Event, Notice
 from lunet_cli.results.report import ReportCase, RunOrigin, RunReport
 from lunet_cli.results.views import LabeledVolume
+from lunet_cli.results.words import plural
 
 _MARGIN_MM = 15.0
 _MOST_VOXELS = 600_000  # per case: three of them, each with two label maps, stay below 10 MB in a page
@@ -91,7 +92,8 @@ class _Gathering:
             evaluation = self._stored(predictor) or self._evaluate(predictor)
             flattered = trained_cases(predictor.models[0], evaluation.scores)
             if flattered and self.split != "train":
-                self.cautions.append(f"{len(flattered)} cases were trained on, such as {flattered[0]}: values flatter")
+                words = plural(len(flattered), "case was", "cases were")
+                self.cautions.append(f"{words} trained on, such as {flattered[0]}: values flatter")
             return evaluation, self._telling_cases(predictor, evaluation)
         except LunetError as error:
             if self.data is not None and evaluation is None:

@@ -32,6 +32,7 @@ from lunet_cli.engine.networks.blocks import SegmentationNetwork
 from lunet_cli.engine.training.losses import Loss, make_loss
 from lunet_cli.errors import ConfigError, DataError
 from lunet_cli.results.events import CaseRead, Event, Notice, cautions_to
+from lunet_cli.results.words import plural
 
 _WHOLE_VOLUME_VOXELS = 128**3
 _PATCH_EDGE = 96
@@ -98,7 +99,7 @@ def set_up(config: RunConfig, on_event: Callable[[Event], None], *, may_write: b
     _check_batch_size(config, len(split.train))
     on_event(
         Notice(
-            f"data: {case_set.layout}, {len(split.train)} training and {len(split.val)} validation cases "
+            f"data: {case_set.layout}, {len(split.train)} training and {plural(len(split.val), 'validation case')} "
             f"({split.origin})"
         )
     )
@@ -184,7 +185,9 @@ def _common_channels(shapes: list[tuple[int, ...]], config: RunConfig, case_ids:
     counts = {shape[0]: name for shape, name in zip(shapes, case_ids, strict=True)}
     if len(counts) > 1:
         (a, first), (b, second) = list(counts.items())[:2]
-        raise DataError(f"case {first} has {a} channels, case {second} has {b}", hint="All need the same number.")
+        raise DataError(
+            f"case {first} has {plural(a, 'channel')}, case {second} has {b}", hint="All need the same number."
+        )
     found = next(iter(counts))
     if config.model.in_channels not in (None, found):
         raise ConfigError(
@@ -223,7 +226,7 @@ def _check_benchmark(config: RunConfig, in_channels: int) -> None:
     size = config.benchmark.input_size
     if config.benchmark.enabled and size[1] != in_channels:
         raise ConfigError(
-            f"benchmark.input_size: {list(size)} has {size[1]} channels, and the images have {in_channels}",
+            f"benchmark.input_size: {list(size)} has {plural(size[1], 'channel')}, and the images have {in_channels}",
             hint="The order is batch, channels, depth, height, width.",
         )
 

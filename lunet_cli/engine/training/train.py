@@ -373,6 +373,10 @@ class _Run:
 
     def _started_event(self) -> TrainingStarted:
         setup = self._setup
+        conditions = {
+            "augmentation": self._config.augmentation.enabled,
+            "dropout": setup.card.network.dropout > 0,
+        }
         return TrainingStarted(
             run_dir=self._folder.path,
             architecture=self._config.model.architecture,
@@ -384,6 +388,8 @@ class _Run:
             num_epochs=self._config.training.epochs,
             num_steps=len(setup.sampler),
             patch_size=setup.card.window,
+            conditions=tuple(name for name, is_on in conditions.items() if is_on),
+            is_averaged=self._state.average is not None,
         )
 
     def _execution(self) -> Execution:

@@ -11,6 +11,7 @@ from lunet_cli.engine.run_folder import RunFolder, names_of
 from lunet_cli.errors import DataError
 from lunet_cli.results.training import TrainingCourse
 from lunet_cli.results.views import ChannelCourse
+from lunet_cli.results.words import visible
 
 
 def read_course(run: Path) -> TrainingCourse:
@@ -21,7 +22,7 @@ def read_course(run: Path) -> TrainingCourse:
     """
     folder = RunFolder(run)
     records = folder.read_history()
-    return TrainingCourse(run.resolve().name, tuple(records), folder.has_ended(len(records)))
+    return TrainingCourse(visible(run.resolve().name), tuple(records), folder.has_ended(len(records)))
 
 
 def seconds_since_epoch(run: Path) -> float:

@@ -18,6 +18,7 @@ from lunet_cli.records.record import is_marked_as, parse_record
 from lunet_cli.results.benchmarking import BenchRow
 from lunet_cli.results.evaluation import ComparedRun
 from lunet_cli.results.views import CostName, Pareto, ParetoPoint
+from lunet_cli.results.words import plural
 
 _COSTS = {"parameters": "parameters", "flops": "FLOPs of the convolutions, 64 x 64 x 64 voxels"}
 
@@ -141,7 +142,7 @@ def _circumstances(rows: Sequence[BenchRow]) -> str:
     if not rows:
         return ""
     batch, _, *size = rows[0].input_shape
-    threads = "1 thread" if rows[0].num_threads == 1 else f"{rows[0].num_threads} threads"
+    threads = plural(rows[0].num_threads, "thread")
     where = f"{rows[0].device}, {threads}" if rows[0].device == "cpu" else rows[0].device
     return f", {'' if batch == 1 else f'{batch} x '}{' x '.join(map(str, size))} voxels on {where}"
 

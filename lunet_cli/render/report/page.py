@@ -19,6 +19,7 @@ from lunet_cli.render.palette import ERRORS, LABEL_OPACITY, REFERENCE_COLOR, lab
 from lunet_cli.results.evaluation import EvalResult
 from lunet_cli.results.events import format_seconds
 from lunet_cli.results.report import ReportCase, RunReport
+from lunet_cli.results.words import visible
 
 _HERE = Path(__file__).parent
 _SCRIPTS = ("common.js", "charts.js", "table.js", "pictures.js", "solid.js", "page.js")  # in this order
@@ -28,7 +29,11 @@ _STRETCHES = 600  # of a curve, each with its lowest and highest value
 def render_page(report: RunReport) -> str:
     """The page as HTML."""
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_HERE), autoescape=True, trim_blocks=True, lstrip_blocks=True
+        loader=jinja2.FileSystemLoader(_HERE),
+        autoescape=True,
+        finalize=_shown,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     evaluation = report.evaluation
     data = {
@@ -43,7 +48,7 @@ def render_page(report: RunReport) -> str:
     }
     page: str = environment.get_template("page.html.j2").render(
         report=report,
-        data=data,
+        data=_in_words(data),
         facts=_facts(report),
         provenance=() if report.origin is None else report.origin.details,
         summary=_summary(evaluation),
@@ -51,6 +56,20 @@ def render_page(report: RunReport) -> str:
         script="\n".join((_HERE / name).read_text(encoding="utf-8") for name in _SCRIPTS),
     )
     return page
+
+
+def _shown(value: object) -> object:
+    """What the template writes: our own markup as it is, all else in one line without control characters."""
+    return value if hasattr(value, "__html__") else visible(value)
+
+
+def _in_words(value: Any) -> Any:
+    """The same of all texts in the data of the scripts, each in one line."""
+    if isinstance(value, dict):
+        return {key: _in_words(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_in_words(item) for item in value]
+    return visible(value) if isinstance(value, str) else value
 
 
 def _facts(report: RunReport) -> list[tuple[str, str]]:
@@ -134,6 +153,7 @@ def _summary(evaluation: EvalResult | None) -> list[dict[str, str]]:
                 "label": row.label,
                 "metric": metric.title,
                 "mean": _text(row.mean, digits),
+                "penalized": "" if math.isnan(row.penalized_mean) else _text(row.penalized_mean, digits),
                 "sd": _text(row.sd, digits),
                 "median": _text(row.median, digits),
                 "interval": "" if math.isnan(low) else f"{_text(low, digits)} to {_text(high, digits)}",

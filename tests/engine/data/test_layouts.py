@@ -207,7 +207,7 @@ def test_nnunet_case_with_too_few_channels_is_named(nnunet: Path) -> None:
     (nnunet / "imagesTr" / "p_2_0001.nrrd").unlink()
     message = _refusal(nnunet).message
     assert str(nnunet / "imagesTr" / "p_2_0000.nrrd") in message
-    assert "case p_2 has 1 channel files, dataset.json names 2 channels" in message
+    assert "case p_2 has 1 channel file, dataset.json names 2 channels" in message
 
 
 @pytest.mark.parametrize(
