@@ -11,6 +11,7 @@ import typer
 from lunet_cli import __version__
 from lunet_cli.cli import bench, compare, config, evaluate, export, predict, presets, report, train, viz
 from lunet_cli.cli.failure import print_error
+from lunet_cli.cli.options import LENIENT
 from lunet_cli.errors import EXIT_INTERRUPTED, LunetError
 
 app = typer.Typer(
@@ -20,7 +21,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-app.command("train")(train.train)
+app.command("train", context_settings=LENIENT)(train.train)
 app.command("predict")(predict.predict)
 app.command("eval")(evaluate.evaluate)
 app.command("compare")(compare.compare)

@@ -43,8 +43,8 @@ MEDNEXT_SIZES = {
     "l": MedNeXtSize(32, (3, 4, 8, 8, 8, 8, 8, 4, 3), (3, 4, 8, 8, 8, 8, 8, 4, 3)),
 }
 
-GRAMMAR = "{unet|lunet|unetpp|lunetpp}_{small|large}_{N}f with any N >= 1, or mednext_small, mednext_{s|b|m|l}[_k5]"
-_CONV_NAME = re.compile(r"(?P<family>unet|lunet|unetpp|lunetpp)_(?P<size>small|large)_(?P<base>[1-9][0-9]*)f")
+GRAMMAR = "{unet|lunet|unetpp|lunetpp}_{small|large}_{N}f with N to 9999, or mednext_small, mednext_{s|b|m|l}[_k5]"
+_CONV_NAME = re.compile(r"(?P<family>unet|lunet|unetpp|lunetpp)_(?P<size>small|large)_(?P<base>[1-9][0-9]{0,3})f")
 _MEDNEXT_NAME = re.compile(r"mednext_(?P<size>small|s|b|m|l)(?P<kernel>_k5)?")
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
+import shlex
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,13 +18,16 @@ import numpy.typing as npt
 import SimpleITK as sitk  # noqa: N813
 
 from lunet_cli import __version__
+from lunet_cli.config.machine import GIB, memory_bytes
 from lunet_cli.engine.data.cases import Case, CaseSet
 from lunet_cli.engine.data.labels import LabelScheme
+from lunet_cli.engine.data.mistakes import Mistakes
 from lunet_cli.engine.data.preprocessing import Preprocessing
 from lunet_cli.engine.data.volume import Geometry
 from lunet_cli.errors import DataError, LunetError
 
 CacheKind = Literal["memory", "disk", "none"]
+_MOST_NAMED = 6  # Labels in a hint.
 
 
 @dataclass(frozen=True)
@@ -47,11 +52,23 @@ def prepare_case(case: Case, case_set: CaseSet, preprocessing: Preprocessing, sc
         DataError: The files are damaged, image and label do not share a grid, or a label value is not configured.
     """
     channels, label = case_set.reader(case)
+    _require_room(case, channels, preprocessing)
     require_same_grid(case, channels[0], label)
     require_known_values(str(case.label), label, scheme)
     volume, label_map = preprocessing.apply_to_image(channels), preprocessing.apply_to_label(label)
     narrow = label_map.array.astype(np.uint8) if max(scheme.values) < 256 else label_map.array
     return PreparedCase(volume.array, narrow, volume.geometry.spacing_mm)
+
+
+def _require_room(case: Case, channels: Sequence[sitk.Image], preprocessing: Preprocessing) -> None:
+    """Raise if the preprocessed case would not fit into memory; a small `spacing_mm` multiplies its voxels."""
+    size = preprocessing.place(Geometry.of(channels[0])).grid.size
+    needed = 4 * len(channels) * math.prod(size)
+    if needed > memory_bytes():
+        raise DataError(
+            f"case {case.case_id}: would have {' x '.join(map(str, size))} voxels, more than {needed / GIB:,.0f} GiB",
+            hint="Set a coarser preprocessing.spacing_mm.",
+        )
 
 
 def require_known_values(name: str, label: sitk.Image, scheme: LabelScheme) -> None:
@@ -66,8 +83,18 @@ def require_known_values(name: str, label: sitk.Image, scheme: LabelScheme) -> N
         raise DataError(
             f"{name}: label value{'s' if len(unknown) > 1 else ''} {', '.join(map(str, unknown[:5]))} "
             f"not configured (labels are {known})",
-            hint="Name it among the labels, or correct the label map.",
+            hint=_naming_hint(unknown, scheme),
         )
+
+
+def _naming_hint(unknown: list[int], scheme: LabelScheme) -> str:
+    """How the unknown values are named. Named labels replace those of the data set, so all of them are given."""
+    if len(unknown) + len(scheme.regions) > _MOST_NAMED:
+        return "Name all values in the section labels (labels.NAME: VALUE), or correct the label map."
+    named = {name: values[0] if len(values) == 1 else list(values) for name, values in scheme.regions}
+    named |= {f"NAME{value}" if len(unknown) > 1 else "NAME": value for value in unknown}
+    settings = [shlex.join(["--set", f"labels.{name}={value}"]) for name, value in named.items()]
+    return f"Name it: {' '.join(settings)} (or correct the label map)"
 
 
 def require_same_grid(case: Case, image: sitk.Image, label: sitk.Image) -> None:
@@ -134,18 +161,22 @@ class CaseStore:
             self._to_disk(self.cases[index], prepared)
         return prepared
 
-    def scan(self, on_case: Callable[[], None]) -> list[tuple[tuple[int, ...], tuple[float, float, float]]]:
+    def scan(self, on_case: Callable[[], None], mistakes: Mistakes) -> dict[str, tuple[int, ...]]:
         """Read, check and keep every case; call `on_case` after each.
 
+        Args:
+            on_case: Called after each case.
+            mistakes: Gathers what is wrong with single cases.
+
         Returns:
-            Shape of the image (C, D, H, W) and spacing in mm (z, y, x) of each case.
+            Shape of the image (C, D, H, W) of each case that can be used, by its name.
         """
-        found = []
-        for index in range(len(self)):
-            prepared = self[index]
-            found.append((prepared.image.shape, prepared.spacing_mm))
+        shapes = {}
+        for index, case in enumerate(self.cases):
+            with mistakes.gathering():
+                shapes[case.case_id] = self[index].image.shape
             on_case()
-        return found
+        return shapes
 
     def _prepare(self, case: Case) -> PreparedCase:
         try:

@@ -38,10 +38,7 @@ def rehearse(config: RunConfig, *, on_event: Callable[[Event], None]) -> DryRunR
     RunFolder(config.experiment.output_dir / config.experiment.name).require_writable()
     if config.training.num_threads is not None:
         torch.set_num_threads(config.training.num_threads)
-    if config.data.cache == "auto":
-        # The volumes of a rehearsal are read once: there is no use in writing a cache.
-        config = config.model_copy(update={"data": config.data.model_copy(update={"cache": "memory"})})
-    setup = set_up(config, on_event)
+    setup = set_up(config, on_event, may_write=False)
     network = setup.new_network(config.experiment.seed)
     plan, _ = choose_plan(config.training, network, setup.first_batch(), setup.loss)
     machinery = Machinery(config.training, plan, setup.card.labels, setup.loss, setup.card.window)
