@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from lunet_cli.config.presets import closest
@@ -25,7 +26,7 @@ def find_config(path: Path) -> Path:
     `lunet_small`, `lunet_small.yaml` and `configs/lunet_small.yaml` name a shipped file, unless there is such a file.
     """
     is_name = str(path.parent) in (".", "configs") and path.suffix in ("", ".yaml", ".yml")
-    if not is_name or path.is_file():
+    if not is_name or os.path.isfile(path):  # Unlike pathlib, it takes any text.
         return path
     return shipped_configs().get(path.stem, path)
 
