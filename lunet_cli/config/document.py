@@ -220,7 +220,7 @@ def _similar_files(path: Path) -> str:
     folder = path.parent
     names = sorted(p.name for p in folder.glob("*.y*ml")) if folder.is_dir() else []
     close = [str(folder / name) for name in get_close_matches(path.name, names, n=3)]
-    close += get_close_matches(path.stem, list(shipped_configs()), n=1)
+    close = close or get_close_matches(path.stem, list(shipped_configs()), n=1)
     return f"Did you mean {', '.join(close)}?" if close else ""
 
 

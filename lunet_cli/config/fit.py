@@ -53,7 +53,7 @@ def count_validation(split: SplitConfig, num_groups: int) -> int:
         ConfigError: There are fewer groups than folds.
         DataError: They cannot be divided.
     """
-    unit = unit_of(split)
+    unit = unit_of(split) if num_groups != 1 else unit_of(split).removesuffix("s")
     if split.fold is not None:
         if num_groups < split.num_folds:
             raise ConfigError(f"data.split.num_folds: {split.num_folds} folds of {num_groups} {unit}")

@@ -70,7 +70,8 @@ def _require_fit_of_phantom(config: RunConfig) -> None:
     unnamed = {value for values in PHANTOM_LABELS.values() for value in values} - named
     if unnamed:
         raise ConfigError(
-            f"labels: the built-in volumes hold the values {sorted(unnamed)} too",
+            f"labels: label values {', '.join(map(str, sorted(unnamed)))} not configured, and the built-in volumes "
+            "hold them",
             hint="Name them, or leave the section labels out.",
         )
     require_channels(config, 1)

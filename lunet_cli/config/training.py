@@ -89,7 +89,7 @@ class TrainingConfig(Section):
     optimizer: Literal["adam", "adamw", "sgd"] = "adam"
     """`sgd` uses Nesterov momentum 0.99."""
 
-    learning_rate: Annotated[float, Field(gt=0, le=1e6)] = 1e-2
+    learning_rate: Annotated[float, Field(gt=0, le=1e30)] = 1e-2
     """Step size after warm-up."""
 
     weight_decay: Weight = 0.0

@@ -17,6 +17,8 @@ from lunet_cli.errors import DataError
 
 Labels = dict[str, tuple[int, ...]]
 _HARP_IMAGE = re.compile(r"ct_(?P<id>.+)")
+_SAME_NAME = "A label map has the name of its image."
+_MOST_LOOKED_AT = 100  # Sub-folders; more of them are cases rather than data sets.
 _CHANNEL = re.compile(r"(?P<id>.+)_(?P<channel>\d{4})")
 
 
@@ -32,9 +34,12 @@ def find_cases(folder: Path, layout: str, mistakes: Mistakes | None = None) -> C
         DataError: The folder is missing, is not of the layout, holds no case, or images lack their labels.
     """
     require_folder(folder)
-    name = detect_layout(folder) if layout == "auto" else layout
     found = Mistakes() if mistakes is None else mistakes
-    cases, labels = LAYOUTS[name](folder, found)
+    try:
+        name = detect_layout(folder) if layout == "auto" else layout
+        cases, labels = LAYOUTS[name](folder, found)
+    except OSError as error:  # A folder that may not be looked into.
+        raise DataError(f"{error.filename or folder}: cannot be read ({error.strerror or error})") from None
     if mistakes is None or not cases:
         found.require_none()
     if not cases:
@@ -63,13 +68,34 @@ def detect_layout(folder: Path) -> str:
     Raises:
         DataError: It looks like none.
     """
-    if (folder / "dataset.json").is_file():
+    if (folder / "dataset.json").is_file() and not _is_foreign(folder):
         return "msd" if _names_existing_images(_read_dataset_json(folder), folder) else "nnunet"
     if (folder / "images").is_dir():
         return "paired"
     if any(_HARP_IMAGE.fullmatch(stem(path)) for path in _entries(folder, Mistakes())):
         return "harp"
+    if (folder / "imagesTr").is_dir():
+        raise DataError(f"{folder}: has a folder imagesTr, but no dataset.json", hint=EXPECTATIONS["nnunet"])
+    below = _data_set_below(folder)
+    if below is not None:
+        raise DataError(f"{folder}: is not a data set itself", hint=f"Did you mean {below}?")
     raise DataError(f"{folder}: looks like none of the known layouts", hint=" ".join(EXPECTATIONS.values()))
+
+
+def _is_foreign(folder: Path) -> bool:
+    """Whether the `dataset.json` is another program's and the layout `paired` lies beside it."""
+    if not (folder / "images").is_dir() or (folder / "imagesTr").is_dir():
+        return False
+    return "training" not in _read_dataset_json(folder)
+
+
+def _data_set_below(folder: Path) -> Path | None:
+    """A sub-folder that is a data set, as the one that an archive unpacks to."""
+    folders = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    for path in folders[:_MOST_LOOKED_AT]:
+        if (path / "dataset.json").is_file() or (path / "images").is_dir():
+            return path
+    return None
 
 
 def _names_existing_images(description: dict[str, Any], folder: Path) -> bool:
@@ -98,10 +124,10 @@ def _find_paired(folder: Path, mistakes: Mistakes) -> tuple[list[Case], Labels |
     for name in ("images", "labels"):
         if not (folder / name).is_dir():
             raise DataError(f"{folder}: has no folder '{name}'", hint=EXPECTATIONS["paired"])
-    labels = {stem(path): path for path in _entries(folder / "labels", mistakes)}
-    images = _group_channels(_entries(folder / "images", mistakes), set(labels))
+    files = _images(folder / "images", mistakes)
+    labels = _label_maps(folder / "labels", files, mistakes)
     cases = []
-    for name, paths in images.items():
+    for name, paths in _group_channels(files, set(labels)).items():
         with mistakes.gathering():
             label = _require_label(labels.get(name), paths[0], folder / "labels" / f"{name}.*")
             cases.append(Case(name, tuple(paths), label))
@@ -149,8 +175,8 @@ def _find_nnunet(folder: Path, mistakes: Mistakes, side: str = "Tr") -> tuple[li
             raise DataError(f"{folder}: has no folder '{name}'", hint=EXPECTATIONS["nnunet"])
     ending = description.get("file_ending", "")
     channels = description.get("channel_names", description.get("modality", {}))
-    labels = {stem(path): path for path in _entries(folder / labels_name, mistakes)}
-    files = [path for path in _entries(folder / images_name, mistakes) if path.name.endswith(ending)]
+    files = [path for path in _images(folder / images_name, mistakes) if path.name.endswith(ending)]
+    labels = _label_maps(folder / labels_name, files, mistakes)
     cases = []
     for name, paths in _group_channels(files, set(labels)).items():
         with mistakes.gathering():
@@ -179,12 +205,40 @@ EXPECTATIONS = {
 }
 
 
+def _label_maps(folder: Path, images: list[Path], mistakes: Mistakes) -> dict[str, Path]:
+    """The label maps of a folder by their names.
+
+    Raises:
+        DataError: There is none for all the images.
+    """
+    found = {stem(path): path for path in _entries(folder, mistakes)}
+    if images and not found:
+        raise DataError(f"{folder}: holds no label map", hint=_SAME_NAME)
+    return found
+
+
 def volumes_in(folder: Path) -> list[Path]:
     """Volume files of a folder, sorted by name; hidden ones left out."""
     mistakes = Mistakes()
     entries = _entries(folder, mistakes)
     mistakes.require_none()
     return [path for path in entries if path.is_file()]
+
+
+def _images(folder: Path, mistakes: Mistakes) -> list[Path]:
+    """Image files and DICOM series of a folder; files within folders are told."""
+    found = []
+    for path in _entries(folder, mistakes):
+        if path.is_dir() and any(has_volume_suffix(inside) for inside in path.iterdir()):
+            mistakes.add(
+                DataError(
+                    f"{path}: is a folder of volume files, where a file or a DICOM series was expected",
+                    hint="Move the files up, and name them after their folder.",
+                )
+            )
+        else:
+            found.append(path)
+    return found
 
 
 def _entries(folder: Path, mistakes: Mistakes) -> list[Path]:
@@ -214,7 +268,7 @@ def _group_channels(paths: list[Path], label_names: set[str]) -> dict[str, list[
 
 def _require_label(label: Path | None, image: Path, expected: Path) -> Path:
     if label is None:
-        raise DataError(f"{image}: this image has no label map, expected {expected}")
+        raise DataError(f"{image}: this image has no label map, expected {expected}", hint=_SAME_NAME)
     return label
 
 

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 
 from lunet_cli.errors import DataError, LunetError
 
-_MOST_LINES = 20  # As many as a person reads at once; the others are counted.
+_MOST_ALIKE = 10  # As many as show what they have in common; the others are counted.
+_MOST_LINES = 40  # As many as a screen has.
 _MOST_HINTS = 3
 
 
@@ -37,12 +38,20 @@ class Mistakes:
         """Raise if there are any.
 
         Raises:
-            DataError: With a line for each of the first, the number of the others, and the hints that they have.
+            DataError: With a line for each case, those together that are mended in one way, and how. Of many alike
+                some are told and the others counted, so that they do not hide another kind.
         """
         if not self._found:
             return
-        lines = [error.message for error in self._found[:_MOST_LINES]]
-        if len(self._found) > _MOST_LINES:
-            lines.append(f"and {len(self._found) - _MOST_LINES} more of {len(self._found)} mistakes in the data")
-        hints = list(dict.fromkeys(error.hint for error in self._found if error.hint))
+        kinds: dict[str, list[str]] = {}
+        for error in self._found:
+            kinds.setdefault(error.hint, []).append(error.message)
+        lines: list[str] = []
+        for messages in kinds.values():
+            lines += sorted(messages)[:_MOST_ALIKE]
+            if len(messages) > _MOST_ALIKE:
+                lines.append(f"and {len(messages) - _MOST_ALIKE} more like these")
+        if len(lines) > _MOST_LINES:
+            lines[_MOST_LINES:] = [f"and more; {len(self._found)} mistakes in all"]
+        hints = [hint for hint in kinds if hint]
         raise DataError("\n".join(lines), hint=" ".join(hints[:_MOST_HINTS]))

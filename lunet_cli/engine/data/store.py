@@ -94,7 +94,7 @@ def _naming_hint(unknown: list[int], scheme: LabelScheme) -> str:
     named = {name: values[0] if len(values) == 1 else list(values) for name, values in scheme.regions}
     named |= {f"NAME{value}" if len(unknown) > 1 else "NAME": value for value in unknown}
     settings = [shlex.join(["--set", f"labels.{name}={value}"]) for name, value in named.items()]
-    return f"Name it: {' '.join(settings)} (or correct the label map)"
+    return f"Name it: {' '.join(settings)} . Or correct the label map."
 
 
 def require_same_grid(case: Case, image: sitk.Image, label: sitk.Image) -> None:

@@ -232,7 +232,7 @@ def _scan(stores: Sequence[CaseStore], on_event: Callable[[Event], None], mistak
         if shape[0] != usual:
             mistakes.add(
                 DataError(
-                    f"case {name} has {shape[0]} channels, and {counts[usual]} of {len(shapes)} cases have {usual}",
+                    f"case {name}: number of image channels {shape[0]}, of other cases {usual}",
                     hint="All cases need the same number of channels.",
                 )
             )

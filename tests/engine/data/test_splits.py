@@ -104,7 +104,7 @@ def test_more_folds_than_groups_are_refused() -> None:
 
 
 def test_a_single_case_cannot_be_divided() -> None:
-    assert "1 cases cannot be divided" in _refusal(DataError, _case_set("a")).message
+    assert "1 case cannot be divided" in _refusal(DataError, _case_set("a")).message
 
 
 FOLDS = [{"train": ["a", "b"], "val": ["c"]}, {"train": ["c", "b"], "val": ["a"]}]
