@@ -107,10 +107,8 @@ def refuse_extras(context: typer.Context, first: Path | None) -> None:
     unknown = [extra.partition("=")[0] for extra in extras if extra.startswith("-")]
     if unknown:
         named = ", ".join(dict.fromkeys(unknown))
-        raise ConfigError(f"{context.command_path}: there is no option {named}", hint=_meant_options(extras, known))
-    raise ConfigError(
-        f"{context.command_path}: there is one argument too many: {extras[0]}", hint=_meant_options(extras, known)
-    )
+        raise ConfigError(f"there is no option {named}", hint=_meant_options(extras, known))
+    raise ConfigError(f"there is one argument too many: {extras[0]}", hint=_meant_options(extras, known))
 
 
 def _meant_options(extras: list[str], known: list[str]) -> str:
