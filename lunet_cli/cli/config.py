@@ -68,6 +68,8 @@ def check(context: typer.Context, path: ConfigFile, overrides: Overrides = None)
     require_startable(config)
     RunFolder(config.experiment.output_dir / config.experiment.name).require_writable()
     typer.echo(f"{path}: correct ({config.model.architecture}, {config.training.epochs} epochs)")
+    if config.data.is_missing:
+        typer.echo(f"to train, add --set data.root=FOLDER. {config.data.source}", err=True)
 
 
 @app.command("show", context_settings=LENIENT)

@@ -120,6 +120,11 @@ class DataConfig(Section):
         """Whether the cases are the built-in ones."""
         return self.root is None and self.train_dir is None and self.source is None
 
+    @property
+    def is_missing(self) -> bool:
+        """Whether the configuration is made for data of which no folder is named."""
+        return self.root is None and self.train_dir is None and self.source is not None
+
     @model_validator(mode="after")
     def _folders_fit(self) -> DataConfig:
         if (self.train_dir is None) != (self.val_dir is None):

@@ -52,7 +52,7 @@ def load_cases(data: DataConfig, *, seed: int, mistakes: Mistakes | None = None)
     """
     if data.train_dir is not None and data.val_dir is not None:
         return _from_folders(data, data.train_dir, data.val_dir, mistakes)
-    if data.root is None and data.source is not None:
+    if data.is_missing:
         raise ConfigError(f"data.root is not set. {data.source}", hint="Then add --set data.root=FOLDER")
     if data.root is None:
         case_set = find_phantom_cases(data)
