@@ -179,6 +179,7 @@ def is_small(flat: dict[str, Any]) -> bool:
         voxels *= edge
     return (
         workers <= 2
+        and flat.get("data.source") is None  # The check says that a folder is still to be named.
         and size <= 24
         and cases <= 8
         and min(spacing) >= 0.5

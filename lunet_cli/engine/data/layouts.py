@@ -76,8 +76,8 @@ def detect_layout(folder: Path) -> str:
         return "harp"
     if (folder / "imagesTr").is_dir():
         raise DataError(f"{folder}: has a folder imagesTr, but no dataset.json", hint=EXPECTATIONS["nnunet"])
-    below = _data_set_below(folder)
-    if below is not None:
+    below = ", ".join(map(str, _data_sets_below(folder)))
+    if below:
         raise DataError(f"{folder}: is not a data set itself", hint=f"Did you mean {below}?")
     raise DataError(f"{folder}: looks like none of the known layouts", hint=" ".join(EXPECTATIONS.values()))
 
@@ -89,13 +89,14 @@ def _is_foreign(folder: Path) -> bool:
     return "training" not in _read_dataset_json(folder)
 
 
-def _data_set_below(folder: Path) -> Path | None:
-    """A sub-folder that is a data set, as the one that an archive unpacks to."""
+def _data_sets_below(folder: Path) -> list[Path]:
+    """Up to three sub-folders that are data sets, as the one that an archive unpacks to."""
     folders = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    found = []
     for path in folders[:_MOST_LOOKED_AT]:
         if (path / "dataset.json").is_file() or (path / "images").is_dir():
-            return path
-    return None
+            found.append(path)
+    return found[:3]
 
 
 def _names_existing_images(description: dict[str, Any], folder: Path) -> bool:

@@ -54,7 +54,7 @@ def prepare_case(case: Case, case_set: CaseSet, preprocessing: Preprocessing, sc
     channels, label = case_set.reader(case)
     _require_room(case, channels, preprocessing)
     require_same_grid(case, channels[0], label)
-    require_known_values(str(case.label), label, scheme)
+    require_known_values(str(case.label), label, scheme, may_name=True)
     volume, label_map = preprocessing.apply_to_image(channels), preprocessing.apply_to_label(label)
     narrow = label_map.array.astype(np.uint8) if max(scheme.values) < 256 else label_map.array
     return PreparedCase(volume.array, narrow, volume.geometry.spacing_mm)
@@ -71,8 +71,14 @@ def _require_room(case: Case, channels: Sequence[sitk.Image], preprocessing: Pre
         )
 
 
-def require_known_values(name: str, label: sitk.Image, scheme: LabelScheme) -> None:
+def require_known_values(name: str, label: sitk.Image, scheme: LabelScheme, *, may_name: bool = False) -> None:
     """Raise if a label map holds values that belong to no region.
+
+    Args:
+        name: Where the label map comes from.
+        label: The label map.
+        scheme: The labels that may occur.
+        may_name: Whether they are configured still, so that a value can be named; a trained network has its own.
 
     Raises:
         DataError: With `name`, where the label map comes from.
@@ -83,18 +89,18 @@ def require_known_values(name: str, label: sitk.Image, scheme: LabelScheme) -> N
         raise DataError(
             f"{name}: label value{'s' if len(unknown) > 1 else ''} {', '.join(map(str, unknown[:5]))} "
             f"not configured (labels are {known})",
-            hint=_naming_hint(unknown, scheme),
+            hint=_naming_hint(unknown, scheme) if may_name else "Correct the label map.",
         )
 
 
 def _naming_hint(unknown: list[int], scheme: LabelScheme) -> str:
     """How the unknown values are named. Named labels replace those of the data set, so all of them are given."""
     if len(unknown) + len(scheme.regions) > _MOST_NAMED:
-        return "Name all values in the section labels (labels.NAME: VALUE), or correct the label map."
+        return "Correct the label map, or name all values in the section labels (labels.NAME: VALUE)."
     named = {name: values[0] if len(values) == 1 else list(values) for name, values in scheme.regions}
     named |= {f"NAME{value}" if len(unknown) > 1 else "NAME": value for value in unknown}
     settings = [shlex.join(["--set", f"labels.{name}={value}"]) for name, value in named.items()]
-    return f"Name it: {' '.join(settings)} . Or correct the label map."
+    return f"Correct the label map, or name the value ({' '.join(settings)})."
 
 
 def require_same_grid(case: Case, image: sitk.Image, label: sitk.Image) -> None:

@@ -264,11 +264,11 @@ def test_scan_tells_of_every_case_that_cannot_be_used(data: Data, write_volume: 
 @pytest.mark.parametrize(
     ("regions", "value", "hint"),
     [
-        ({"foreground": (1,)}, 2, "--set labels.foreground=1 --set labels.NAME=2 "),
+        ({"foreground": (1,)}, 2, "--set labels.foreground=1 --set labels.NAME=2)"),
         (
             {"left lung": (1,), "both": (1, 3)},
             7,
-            "--set 'labels.left lung=1' --set 'labels.both=[1, 3]' --set labels.NAME=7 ",
+            "--set 'labels.left lung=1' --set 'labels.both=[1, 3]' --set labels.NAME=7)",
         ),
         ({f"r{i}": (i,) for i in range(1, 9)}, 9, "labels.NAME: VALUE"),
     ],
@@ -278,7 +278,7 @@ def test_the_hint_names_the_unknown_value_beside_the_known_ones(
 ) -> None:
     label = sitk.GetImageFromArray(np.full((2, 2, 2), value, np.uint16))
     with pytest.raises(DataError) as caught:
-        require_known_values("l.nrrd", label, LabelScheme(tuple(regions.items()), "sigmoid"))
+        require_known_values("l.nrrd", label, LabelScheme(tuple(regions.items()), "sigmoid"), may_name=True)
     assert hint in caught.value.hint
 
 
