@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from lunet_cli.errors import DataError
+from lunet_cli.errors import ConfigError, DataError
 
 # 10,000 cases in five folds take 3 MB; more than this would be read for seconds.
 _MOST_BYTES = 16 * 2**20
@@ -23,6 +23,16 @@ def require_folder(folder: Path) -> None:
     if not folder.is_dir():
         what = "is a file, not a folder" if folder.exists() else "there is no such folder"
         raise DataError(f"{folder}: {what}", hint=_similar_folder(folder))
+
+
+def require_apart(train_dir: Path, val_dir: Path) -> None:
+    """Raise if training and validation cases lie in one folder.
+
+    Raises:
+        ConfigError: They do.
+    """
+    if train_dir.resolve() == val_dir.resolve():
+        raise ConfigError(f"data.val_dir: {val_dir} is data.train_dir too; the validation would be on training cases")
 
 
 def read_description(path: Path) -> Any:

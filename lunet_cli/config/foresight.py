@@ -6,7 +6,7 @@ import math
 import shutil
 
 from lunet_cli.config.data import PHANTOM_LABELS, PHANTOM_NAME, DataConfig
-from lunet_cli.config.description import read_description, require_folder
+from lunet_cli.config.description import read_description, require_apart, require_folder
 from lunet_cli.config.fit import (
     choose_window,
     count_validation,
@@ -44,10 +44,13 @@ def require_files(data: DataConfig) -> None:
 
     Raises:
         DataError: With its name and the nearest one.
+        ConfigError: Two are the same.
     """
     for folder in (data.root, data.train_dir, data.val_dir):
         if folder is not None:
             require_folder(folder)
+    if data.train_dir is not None and data.val_dir is not None:
+        require_apart(data.train_dir, data.val_dir)
     splits_file = data.split.path_below(data.root)
     if splits_file is not None:
         read_description(splits_file)

@@ -16,6 +16,13 @@ from lunet_cli.config.keys import allowed_values, fields_of, nearest_key
 from lunet_cli.config.run import RunConfig
 from lunet_cli.errors import ConfigError
 
+_WORDS = {
+    "model_type": "expected keys with values below it",
+    "dict_type": "expected keys with values below it",
+    "tuple_type": "expected a list in brackets, such as [64, 64, 64]",
+    "list_type": "expected a list in brackets, such as [1, 2]",
+    "string_pattern_mismatch": "expected a name of letters, digits and . _ + -, which starts with one of the first two",
+}
 _MOST_MISTAKES = 40  # As many as a screen has lines; the others are counted.
 
 
@@ -85,6 +92,8 @@ def _real_path(location: tuple[int | str, ...]) -> KeyPath:
     path: list[str | int] = []
     model: Any = RunConfig
     for part in location:
+        if part == "[key]":  # What is wrong is the key itself.
+            continue
         fields = fields_of(model)
         if fields is None:
             if isinstance(part, int) or model is dict:
@@ -112,14 +121,12 @@ def _describe(detail: ErrorDetails, path: Path | None, lines: dict[KeyPath, int]
     if detail["type"] == "extra_forbidden":
         return f"{where}: {label}unknown key.{nearest_key(place)}"
     message = detail["msg"].removeprefix("Value error, ")
-    if detail["type"] in ("model_type", "dict_type"):
-        message = "expected keys with values below it"
-    message = message[0].lower() + message[1:]
+    message = _WORDS.get(detail["type"], message[0].lower() + message[1:])
     value = detail["input"]
     is_own_check = detail["type"] == "value_error"
     shown = "" if is_own_check or isinstance(value, dict) else f" (found {_shown(value)})"
     allowed = allowed_values(place)
-    if allowed and not is_own_check:
+    if allowed and not is_own_check and detail["type"] not in _WORDS:
         return f"{where}: {label}expected {allowed}, found {_shown(value)}"
     return f"{where}: {label}{message}{shown}"
 

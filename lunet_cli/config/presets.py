@@ -100,11 +100,13 @@ def closest_presets(name: str) -> str:
 def closest(name: str, known: Iterable[str]) -> str:
     """Ask whether one of the most similar `known` names was meant; empty if none is similar.
 
-    Names that end with what was typed come first: the number of a case is often all that is typed.
+    Names that end with what was typed come first, since the number of a case is often all that is typed; then those
+    that start with it.
     """
-    known = list(known)
-    ending = [one for one in known if one.lower().endswith(name.lower())]
-    close = (ending or get_close_matches(name.lower(), known, n=3, cutoff=0.5))[:3]
+    known, typed = list(known), name.lower()
+    ending = [one for one in known if one.lower().endswith(typed)]
+    starting = [one for one in known if typed and one.lower().startswith(typed)]
+    close = (ending or get_close_matches(typed, known, n=3, cutoff=0.5) or starting)[:3]
     return f"Did you mean {', '.join(close)}?" if close else ""
 
 

@@ -32,6 +32,7 @@ def test_shipped_configurations_can_start(path: Path) -> None:
         ("data.split.file=/dev/zero", "/dev/zero: is not a file"),
         ("data.split.file=/nowhere.json", "/nowhere.json: there is no such file"),
         ("data.split.group_pattern='(x)'", "data.split.group_pattern: '(x)' does not match case id 'phantom_0000'"),
+        ("data={train_dir: /, val_dir: /.}", "data.val_dir: / is data.train_dir too"),
         ("data.split={fold: 1, num_folds: 9}", "data.split.num_folds: 9 folds of 8 cases"),
         ("training.batch_size=7", "training.batch_size: 7 is more than the 6 patches of an epoch"),
         ("training={patch_size: [16, 16, 16], batch_size: 5}", "training.patch_size: 16 x 16 x 16 leaves one voxel"),

@@ -543,6 +543,27 @@ def test_each_word_of_the_authors_is_accepted(write, override: str) -> None:
     assert attrgetter(key)(load_config(write(AUTHORS), [override])) == word
 
 
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("training.patch_size=64", "expected a list in brackets, such as [64, 64, 64] (found 64)"),
+        ("evaluation.metrics=dice", "expected a list in brackets, such as [1, 2] (found 'dice')"),
+        ("experiment.name=a b", "expected a name of letters, digits and . _ + -"),
+        ("model.architecture=unet", "Did you mean unet_small_4f"),
+    ],
+)
+def test_common_mistakes_are_told_in_words_of_the_field(override: str, words: str) -> None:
+    message = failure(None, override).message
+    assert message.startswith(f"--set {override}: {override.partition('=')[0]}: ")
+    assert words in message
+
+
+def test_the_name_of_a_label_is_told_as_it_is() -> None:
+    assert failure(None, "labels.a/b=1").message.startswith(
+        "--set labels.a/b=1: labels.a/b: expected a name of letters"
+    )
+
+
 # --- writing -----------------------------------------------------------------------------------------------------
 
 

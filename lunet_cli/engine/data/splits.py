@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from lunet_cli.config.data import DataConfig, SplitConfig
-from lunet_cli.config.description import read_description
+from lunet_cli.config.description import read_description, require_apart
 from lunet_cli.config.fit import DEFAULT_VAL_FRACTION, count_validation, unit_of
 from lunet_cli.config.grouping import group_names
 from lunet_cli.engine.data.cases import Case, CaseSet
@@ -113,8 +113,7 @@ def _from_folders(data: DataConfig, train_dir: Path, val_dir: Path, mistakes: Mi
     train, val = (find_cases(folder, data.dataset, mistakes) for folder in (train_dir, val_dir))
     _require_unique(train.cases)
     _require_unique(val.cases)
-    if train_dir.resolve() == val_dir.resolve():
-        raise ConfigError(f"data.val_dir: {val_dir} is data.train_dir too; the validation would be on training cases")
+    require_apart(train_dir, val_dir)
     together = CaseSet(train.cases + val.cases, train.reader, train.labels, train.layout, None)
     return together, Split(train.cases, val.cases, f"folders {train_dir} and {val_dir}")
 
