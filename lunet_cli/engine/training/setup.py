@@ -124,7 +124,8 @@ def set_up(config: RunConfig, on_event: Callable[[Event], None], *, may_write: b
     spec = network_spec(config, in_channels=channels, out_channels=read.scheme.num_channels)
     window = choose_window(config, (depth, height, width), spec.total_stride)
     require_deep_enough(config, spec, window, num_train=len(read.train))
-    too_large = batch_mistakes(config, spec, window, on_cpu=resolve_device(config.training.device) == "cpu")
+    device = resolve_device(config.training.device)
+    too_large = batch_mistakes(config, spec, window, on_cpu=device == "cpu")
     if too_large:
         raise ConfigError(too_large[0])
     seed = config.experiment.seed
@@ -145,7 +146,7 @@ def set_up(config: RunConfig, on_event: Callable[[Event], None], *, may_write: b
         dataset,
         sampler,
         num_workers=config.data.num_workers,
-        pin_memory=config.data.pin_memory,
+        pin_memory=config.data.pin_memory and device == "cuda",  # PyTorch warns where there is nothing to copy to.
         persistent_workers=config.data.persistent_workers,
     )
     return Setup(
