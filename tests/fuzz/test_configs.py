@@ -180,7 +180,8 @@ def is_small(flat: dict[str, Any]) -> bool:
         voxels *= edge
     return (
         workers <= 2
-        and flat.get("data.source") is None  # The check says that a folder is still to be named.
+        # Built-in volumes only: the check does not look into a folder, or says that one is still to be named.
+        and not {"data.root", "data.train_dir", "data.source", "data.split.file"} & flat.keys()
         and size <= 24
         and cases <= 8
         and min(spacing) >= 0.5
