@@ -14,6 +14,7 @@ from lunet_cli import __version__
 from lunet_cli.cli import bench, compare, config, evaluate, export, predict, presets, report, train, viz
 from lunet_cli.cli.failure import print_error, usage_error
 from lunet_cli.cli.helping import PlainCommand, new_app
+from lunet_cli.cli.options import LENIENT
 from lunet_cli.cli.streams import prepare_streams
 from lunet_cli.errors import EXIT_INTERRUPTED, LunetError
 
@@ -23,7 +24,6 @@ app = new_app(
     pretty_exceptions_enable=False,
 )
 _COMMANDS: dict[str, tuple[Callable[..., None], str]] = {
-    "train": (train.train, "Train a network as a configuration says."),
     "predict": (predict.predict, "Segment volumes with a trained network."),
     "eval": (evaluate.evaluate, "Measure a network, or label maps, on labelled cases."),
     "compare": (compare.compare, "Compare evaluated runs case by case, and their costs."),
@@ -31,6 +31,12 @@ _COMMANDS: dict[str, tuple[Callable[..., None], str]] = {
     "bench": (bench.bench, "Measure what networks cost and how fast they run."),
     "report": (report.report, "Write one page about a run."),
 }
+app.command(
+    "train",
+    cls=PlainCommand,
+    context_settings=LENIENT,
+    short_help="Train a network as a configuration says.",
+)(train.train)
 for _name, (_command, _summary) in _COMMANDS.items():
     app.command(_name, cls=PlainCommand, short_help=_summary)(_command)
 app.add_typer(viz.app, name="viz", short_help="Look at trainings, cases, volumes and networks.")

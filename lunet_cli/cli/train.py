@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lunet_cli.cli.options import ConfigFile, Overrides
+from lunet_cli.cli.options import ConfigFile, Overrides, read_config, refuse_extras
 from lunet_cli.errors import LunetError
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 
 def train(
+    context: typer.Context,
     config_file: ConfigFile,
     overrides: Overrides = None,
     resume: Annotated[
@@ -39,9 +40,8 @@ def train(
     ] = False,
 ) -> None:
     """Train a network as CONFIG says."""
-    from lunet_cli.config.load import load_config
-
-    config = load_config(config_file, overrides or ())
+    refuse_extras(context, config_file)
+    config = read_config(config_file, overrides)
     from lunet_cli.render.console import make_console, make_status_console
     from lunet_cli.render.progress import report_progress
 

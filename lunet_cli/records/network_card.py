@@ -8,16 +8,15 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, ConfigDict, Field, JsonValue, RootModel, ValidationError, model_validator
 
+from lunet_cli.config.labels import MOST_OVERLAPPING_REGIONS
 from lunet_cli.config.network import NetworkSpec, require_buildable
 from lunet_cli.config.preprocessing import Orientation, PositiveSpacing
 from lunet_cli.config.run import RunConfig
 from lunet_cli.errors import CheckpointError
 from lunet_cli.records.record import Record, first_mistake
 
-# A voxel's regions are the bits of one number.
-MOST_OVERLAPPING_REGIONS = 63
-# 512^3; the windows of trainings have a hundredth of that.
-_MOST_WINDOW_VOXELS = 1 << 27
+# 1024^3; whole volumes that large have been trained on nowhere.
+_MOST_WINDOW_VOXELS = 1 << 30
 
 Versions = dict[str, str]
 _Edge = Annotated[int, Field(ge=1, le=4096)]
