@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import re
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -176,7 +175,9 @@ def _known(option: str, values: Sequence[str] | None, known: Sequence[str]) -> t
 
 def _print_result(result: BenchResult, *, as_json: bool, as_csv: bool) -> None:
     if as_json:
-        typer.echo(json.dumps([asdict(row) for row in result.rows], indent=2))
+        from lunet_cli.records.record import json_text
+
+        typer.echo(json_text(result.rows), nl=False)
     elif as_csv:
         typer.echo(visible_lines(_to_csv(result.rows)), nl=False)
     else:

@@ -211,7 +211,11 @@ class RunFolder:
         Raises:
             DataError: There is none, or it is damaged.
         """
-        self._require_folder(self.history, hint="Name a run folder, such as runs/quickstart; lunet train makes it.")
+        self._require_folder(
+            self.history,
+            f"has no {self.history.name}",
+            hint="Name a run folder, such as runs/quickstart; lunet train makes it.",
+        )
         return read_history(self.history)
 
     def read_channels(self) -> ChannelCourse:
@@ -220,17 +224,18 @@ class RunFolder:
         Raises:
             DataError: It was not pruned, or the table is damaged.
         """
-        self._require_folder(self.channels, hint="lunet viz network CHECKPOINT shows a network as it is.")
+        lacks = f"was not pruned: it has no {self.channels.name}"
+        self._require_folder(self.channels, lacks, hint="lunet viz network CHECKPOINT shows a network as it is.")
         return read_channels_table(self.channels, self.path.resolve().name)
 
-    def _require_folder(self, file: Path, *, hint: str) -> None:
-        """Raise if the folder or one of its files is not there, in words that say which of the two."""
+    def _require_folder(self, file: Path, lacks: str, *, hint: str) -> None:
+        """Raise if the folder is not there, or lacks a file."""
         if self.path.is_file():
             raise DataError(f"{self.path}: is not a run folder", hint=hint)
         if not self.path.is_dir():
             raise DataError(f"{self.path}: there is no such folder", hint=hint)
         if not file.exists():
-            raise DataError(f"{self.path}: has no {file.name}", hint=hint)
+            raise DataError(f"{self.path}: {lacks}", hint=hint)
 
     def log(self, event: Event | str) -> None:
         """Add a line with the time to `train.log`."""

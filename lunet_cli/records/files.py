@@ -16,7 +16,7 @@ from lunet_cli.errors import DataError, LunetError, OutputError
 MOST_BYTES = 32 << 20
 
 
-def require_file(path: Path, *, error: type[LunetError] = DataError, hint: str = "") -> None:
+def require_file(path: Path, *, what: str = "file", error: type[LunetError] = DataError, hint: str = "") -> None:
     """Raise if a path is not an ordinary file: opening a pipe would wait for ever.
 
     Raises:
@@ -25,13 +25,13 @@ def require_file(path: Path, *, error: type[LunetError] = DataError, hint: str =
     try:
         mode = path.stat().st_mode
     except (FileNotFoundError, NotADirectoryError):
-        raise error(f"{path}: there is no such file", hint=hint) from None
+        raise error(f"{path}: there is no such {what}", hint=hint) from None
     except (OSError, ValueError) as reason:  # A name may be too long, or hold a null character.
         raise error(f"{path}: cannot be read ({_words(reason)})", hint=hint) from None
     if stat.S_ISDIR(mode):
-        raise error(f"{path}: is a folder, not a file", hint=hint)
+        raise error(f"{path}: is a folder, not a {what}", hint=hint)
     if not stat.S_ISREG(mode):
-        raise error(f"{path}: is a pipe or device, not a file", hint=hint)
+        raise error(f"{path}: is a pipe or device, not a {what}", hint=hint)
 
 
 def read_bytes(path: Path, *, error: type[LunetError] = DataError, hint: str = "") -> bytes:

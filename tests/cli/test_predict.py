@@ -118,7 +118,7 @@ def test_dry_run_is_a_table(tmp_path: Path, image: np.ndarray, run_lunet: RunLun
         (
             ["in.nii.gz", "in.nii.gz", "-o", "out"],
             1,
-            "in.nii.gz: holds more than tensors and plain values, or is no checkpoint",
+            "in.nii.gz: holds more than tensors and plain values, or is not a checkpoint",
         ),
         (["model.pt", "missing.nii.gz", "-o", "out"], 1, "missing.nii.gz: there is no such file or folder"),
         (["model.pt", "in.nii.gz", "-o", "out", "--max-memory", "5M"], 1, "in.nii.gz: needs about"),

@@ -154,7 +154,7 @@ def checkpoint_of_another_architecture(path: Path) -> None:
     [
         (pickle_of_a_class, "holds more than tensors and plain values"),
         (checkpoint_of_another_architecture, "its weights are not those of this network"),
-        (lambda path: path.write_text("hello"), "no checkpoint"),
+        (lambda path: path.write_text("hello"), "not a checkpoint"),
         (lambda path: None, "there is no such checkpoint"),
     ],
 )

@@ -110,7 +110,7 @@ def test_report(trained_run: Path, tmp_path: Path, call_lunet: CallLunet) -> Non
         ("viz curves RUN --show dice --log", "--log: is for losses and learning rates"),
         ("viz curves RUN --show lr --smooth 0.5", "--smooth: is for losses and Dice"),
         ("viz curves RUN --no-color -o a.png", "--no-color and -o: choose one"),
-        ("viz curves note.txt", "note.txt: is no run folder"),
+        ("viz curves note.txt", "note.txt: is not a run folder"),
         ("viz slices .", ".: holds no checkpoint"),
         ("viz slices RUN --case phantom", "--case phantom: is none of the val cases of phantom. Did you mean phantom_"),
         ("viz slices RUN --slice 32", "has the axial slices 0 to 31"),
@@ -142,7 +142,7 @@ def test_report(trained_run: Path, tmp_path: Path, call_lunet: CallLunet) -> Non
         ("viz pareto absent", "absent: there is no such folder"),
         ("viz pareto RUN RUN --metric beauty", "--metric beauty: unknown metric"),
         ("viz channels RUN", "was not pruned"),
-        ("viz channels note.txt", "note.txt: is no run folder"),
+        ("viz channels note.txt", "note.txt: is not a run folder"),
         ("report .", ".: has no history.csv"),
         ("report RUN --data absent", "absent: there is no such folder"),
         ("report RUN -o report.pdf", "-o report.pdf: is no page"),
@@ -357,7 +357,7 @@ def test_watching_a_training_until_it_ends(trained_run: Path, tmp_path: Path) ->
     assert "Validation Dice" in followed
     assert "best epoch 2 of 2" in followed
     (run / "history.csv").write_text("".join(lines), encoding="utf-8")
-    (run / "summary.json").write_text('{"num_epochs": 6}', encoding="utf-8")
+    shutil.copy(trained_run / "summary.json", run / "summary.json")
     code, rest = terminal.wait()
     assert code == 0
     assert "best epoch" in rest

@@ -142,7 +142,7 @@ def load_values(path: Path) -> dict[str, Any]:
     Raises:
         CheckpointError: The file is missing, damaged, or holds anything else.
     """
-    require_file(path, error=CheckpointError, hint=_HINT)
+    require_file(path, what="checkpoint", error=CheckpointError, hint=_HINT)
     require_stored_archive(path, what="checkpoint", error=CheckpointError)
     try:
         with warnings.catch_warnings():

@@ -14,7 +14,7 @@ from lunet_cli.engine.networks.execution import Precision
 from lunet_cli.engine.runtimes.exported import METADATA_KEY, ExportedGraph
 from lunet_cli.engine.runtimes.tracing import INPUT, OUTPUT, quiet, trace
 from lunet_cli.errors import CheckpointError
-from lunet_cli.records.files import require_file
+from lunet_cli.records.files import read_bytes, require_file
 
 if TYPE_CHECKING:
     from lunet_cli.engine.runtimes.runtime import Forward
@@ -93,10 +93,22 @@ def _read(path: Path) -> Any:
 
         read_graph(path)
     else:
-        require_file(path, error=CheckpointError)
+        _require_text(path)
         require_file(path.with_suffix(".bin"), error=CheckpointError, hint="An .xml file has its weights beside it.")
     try:
         return openvino.Core().read_model(path)
-    except (RuntimeError, ValueError) as error:  # the latter where its own message is not text
+    except RuntimeError as error:
         reason = next((line for line in reversed(str(error).splitlines()) if line.strip()), repr(error))
         raise CheckpointError(f"{path}: is damaged or not an OpenVINO model ({reason.strip()[:200]})") from None
+
+
+def _require_text(path: Path) -> None:
+    """Raise if an `.xml` file is not text: OpenVINO would hand its bytes on, and Python fail on them.
+
+    Raises:
+        CheckpointError: It is not.
+    """
+    try:
+        read_bytes(path, error=CheckpointError).decode()
+    except UnicodeDecodeError as error:
+        raise CheckpointError(f"{path}: is damaged or not an OpenVINO model ({error})") from None

@@ -27,7 +27,13 @@ _OPERATIONS = re.compile(
 )
 # PyTorch gives sizes to sympify, and guards to exec: both evaluate Python. These words alone compute with sizes only.
 _WORDS = re.compile(r"[A-Za-z_]\w*")
-_SIZE_WORDS = frozenset({"Symbol", "Integer", "Add", "Mul", "FloorDiv", "Mod", "Max", "Min", "positive", "integer"})
+_SIZE_WORDS = frozenset(
+    {
+        *("Symbol", "Integer", "integer", "positive", "nonnegative", "Add", "Mul", "Max", "Min", "Mod", "PythonMod"),
+        *("FloorDiv", "CeilDiv", "CleanDiv", "Eq", "Ne", "Lt", "Le", "Gt", "Ge", "Equality", "Unequality", "LessThan"),
+        *("StrictLessThan", "GreaterThan", "StrictGreaterThan", "And", "Or", "Not"),
+    }
+)
 _GUARD_WORDS = frozenset({"L", "image", "size", "min", "max", "and", "or", "not"})
 _SYMBOL = re.compile(r"[su]\d{1,6}|True|False")
 _MOST_DIGITS = re.compile(r"\d{19}")

@@ -136,11 +136,11 @@ def test_saving_replaces_the_former_file(saved: Path) -> None:
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    assert message_of(tmp_path / "none.pt") == "there is no such file"
+    assert message_of(tmp_path / "none.pt") == "there is no such checkpoint"
 
 
 def test_a_folder_is_no_checkpoint(tmp_path: Path) -> None:
-    assert message_of(tmp_path) == "is a folder, not a file"
+    assert message_of(tmp_path) == "is a folder, not a checkpoint"
 
 
 @pytest.mark.parametrize("share", [0.0, 0.001, 0.3, 0.9, 0.999])

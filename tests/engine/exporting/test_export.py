@@ -215,7 +215,7 @@ def test_foreign_and_broken_files(tmp_path: Path) -> None:
     for name in ("broken.onnx", "broken.xml", "broken.pt2", "broken.safetensors"):
         (tmp_path / name).write_bytes(b"no network")
         (tmp_path / name).with_suffix(".bin").write_bytes(b"")
-        with pytest.raises(CheckpointError, match="is damaged or no"):
+        with pytest.raises(CheckpointError, match="is damaged or not"):
             load_model(tmp_path / name)
         with pytest.raises(CheckpointError, match="there is no such file"):
             load_model(tmp_path / f"absent_{name}")

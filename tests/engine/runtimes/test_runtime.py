@@ -102,7 +102,7 @@ def test_files_that_are_no_exports(tmp_path: Path) -> None:
             load_runtime(plan, graph)
         path.write_bytes(b"no graph")
         path.with_suffix(".bin").write_bytes(b"")
-        with pytest.raises(CheckpointError, match="is damaged or no"):
+        with pytest.raises(CheckpointError, match="is damaged or not"):
             load_runtime(plan, graph)
     with pytest.raises(ConfigError, match="cannot be computed by the runtime torch"):
         load_runtime(RuntimePlan("torch", "cpu", "fp32"), graph)
