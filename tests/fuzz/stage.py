@@ -149,5 +149,7 @@ def watch_replace(kind: str, name: str, comes: Callable[[], bool], strike: Calla
 
 
 if __name__ == "__main__":
+    # As in a terminal, even if these tests run under nohup or behind a shell.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     main()

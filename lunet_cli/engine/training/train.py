@@ -196,6 +196,7 @@ class _Run:
                 record, complaints = self._validate(averaged, guard, start)
             except InterruptRequested:
                 state.seconds += time.perf_counter() - start
+                state.require_finite()
                 self._lock.require_kept()
                 self._save_last()
                 return "interrupted"

@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+from collections.abc import Iterator
 
 import pytest
 
@@ -58,10 +59,21 @@ def test_other_threads_leave_the_handlers_alone() -> None:
     assert seen == [before]
 
 
-def test_closing_the_terminal_is_a_wish_too_and_nohup_is_respected() -> None:
-    with InterruptGuard() as guard:
-        os.kill(os.getpid(), signal.SIGHUP)
-        assert guard.signal == signal.SIGHUP
+@pytest.fixture(params=[signal.SIGTERM, signal.SIGHUP])
+def ending(request: pytest.FixtureRequest) -> Iterator[signal.Signals]:
+    """A signal that ends a process, as it is at the start of one; these tests may run under nohup."""
+    before = signal.signal(request.param, signal.SIG_DFL)
+    yield request.param
+    signal.signal(request.param, before)
+
+
+def test_termination_and_a_closed_terminal_are_wishes_too(ending: signal.Signals) -> None:
+    with unwinding(), InterruptGuard() as guard:
+        os.kill(os.getpid(), ending)
+        assert guard.signal == ending
+
+
+def test_nohup_is_respected() -> None:
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         with unwinding(), InterruptGuard() as guard:
@@ -79,12 +91,10 @@ def be_terminated(number: signal.Signals, left: list[bool]) -> None:
             left.append(True)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-def test_termination_unwinds_so_that_nothing_is_left(number: signal.Signals) -> None:
-    before = signal.getsignal(number)
+def test_termination_unwinds_so_that_nothing_is_left(ending: signal.Signals) -> None:
     left: list[bool] = []
     with pytest.raises(SystemExit) as caught:
-        be_terminated(number, left)
-    assert caught.value.code == 128 + number
+        be_terminated(ending, left)
+    assert caught.value.code == 128 + ending
     assert left == [True]
-    assert signal.getsignal(number) == before
+    assert signal.getsignal(ending) == signal.SIG_DFL

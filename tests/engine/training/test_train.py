@@ -72,12 +72,12 @@ def write_yaml(config: RunConfig) -> Path:
 def train_in_subprocess(config: RunConfig, *, kill_at: tuple[int, int], number: int, resume: str = "") -> int:
     """Train in a process that sends itself a signal after a step; return its exit code."""
     script = f"""
-import os, sys
+import os, signal, sys
 from pathlib import Path
 from lunet_cli.config.load import load_config
-from lunet_cli.engine.training.state import TrainState
 from lunet_cli.engine.training.train import train
 from lunet_cli.results.training import StepDone
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # whatever nohup wishes for the tests
 def on_event(event):
     if isinstance(event, StepDone) and (event.epoch, event.step) == {kill_at}:
         os.kill(os.getpid(), {number})
