@@ -16,12 +16,13 @@ from lunet_cli.engine.exporting.quantization import quantize_onnx, quantize_open
 from lunet_cli.engine.networks.blocks import SegmentationNetwork
 from lunet_cli.engine.runtimes.exported import METADATA_KEY, SUFFIXES
 from lunet_cli.engine.runtimes.runtime import require_packages
+from lunet_cli.engine.runtimes.tracing import Size
 from lunet_cli.errors import ConfigError
 
 ExportFormat = Literal["onnx", "openvino", "torch-export", "safetensors"]
 FORMATS: tuple[ExportFormat, ...] = get_args(ExportFormat)
 Weights = Literal["fp32", "fp16", "int8"]
-Writer = Callable[[SegmentationNetwork, Path, dict[str, Any], Weights, Sequence[Tensor]], None]
+Writer = Callable[[SegmentationNetwork, Size, Path, dict[str, Any], Weights, Sequence[Tensor]], None]
 
 _PACKAGES: dict[ExportFormat, tuple[str, ...]] = {
     "onnx": ("onnx", "onnxscript", "onnxruntime"),
@@ -56,6 +57,7 @@ def require_possible(name: ExportFormat, weights: Weights) -> None:
 def write_format(
     name: ExportFormat,
     network: SegmentationNetwork,
+    window: Size,
     path: Path,
     metadata: dict[str, Any],
     weights: Weights,
@@ -66,6 +68,7 @@ def write_format(
     Args:
         name: The format.
         network: The network, in evaluation mode.
+        window: Voxels (D, H, W) that a graph gives the network at least; see `trace`.
         path: The file.
         metadata: Plain values that are kept inside the file.
         weights: How the weights are kept.
@@ -77,11 +80,12 @@ def write_format(
         "torch-export": _write_program,
         "safetensors": _write_safetensors,
     }
-    writers[name](network, path, metadata, weights, calibration)
+    writers[name](network, window, path, metadata, weights, calibration)
 
 
 def _write_onnx(
     network: SegmentationNetwork,
+    window: Size,
     path: Path,
     metadata: dict[str, Any],
     weights: Weights,
@@ -91,7 +95,7 @@ def _write_onnx(
 
     from lunet_cli.engine.runtimes.onnx_runtime import to_onnx
 
-    model = to_onnx(network)
+    model = to_onnx(network, window)
     if weights == "fp16":
         from onnxruntime.transformers.float16 import convert_float_to_float16
 
@@ -104,6 +108,7 @@ def _write_onnx(
 
 def _write_openvino(
     network: SegmentationNetwork,
+    window: Size,
     path: Path,
     metadata: dict[str, Any],
     weights: Weights,
@@ -113,7 +118,7 @@ def _write_openvino(
 
     from lunet_cli.engine.runtimes.openvino_runtime import to_openvino
 
-    model = to_openvino(network)
+    model = to_openvino(network, window)
     if weights == "int8":
         model = quantize_openvino(model, calibration)
     model.set_rt_info(json.dumps(metadata), METADATA_KEY)
@@ -122,17 +127,19 @@ def _write_openvino(
 
 def _write_program(
     network: SegmentationNetwork,
+    window: Size,
     path: Path,
     metadata: dict[str, Any],
     weights: Weights,
     calibration: Sequence[Tensor],
 ) -> None:
     from lunet_cli.engine.runtimes.torch_runtime import METADATA_FILE
-    from lunet_cli.engine.runtimes.tracing import quiet, trace
+    from lunet_cli.engine.runtimes.tracing import drop_assertions, quiet, trace
 
     assert weights == "fp32"
     assert not calibration
-    program = trace(network)
+    program = trace(network, window)
+    drop_assertions(program)
     # The input it was traced with and notes on the Python behind each node weigh far more than a lean network.
     program.example_inputs = None
     for node in program.graph.nodes:
@@ -144,6 +151,7 @@ def _write_program(
 
 def _write_safetensors(
     network: SegmentationNetwork,
+    window: Size,
     path: Path,
     metadata: dict[str, Any],
     weights: Weights,

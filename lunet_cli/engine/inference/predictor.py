@@ -36,7 +36,8 @@ class PredictionOptions:
     """How to predict.
 
     Args:
-        window: Voxels (D, H, W) of a window; `whole` takes volumes as a whole; None does as the network was trained.
+        window: Voxels (D, H, W) of a window; `whole` takes volumes in one piece, small ones in the window of the
+            training; None does as the network was trained.
         overlap: Share of a window that neighbours have in common, 0 to below 1.
         batch_size: Windows per forward pass.
         tta: Whether to average over the eight mirrorings (test-time augmentation).
@@ -205,9 +206,12 @@ class Predictor:
             )
 
     def _window(self, size: Size) -> Size:
-        wanted = self.options.window or self.models[0].window
+        trained = self.models[0].window
+        wanted = self.options.window or trained
         if wanted == "whole":
-            return size
+            # In one piece, but never in less than the training has shown: it surrounds small volumes by zeros.
+            depth, height, width = map(max, size, trained or size)
+            return depth, height, width
         if wanted is None:
             is_small = size[0] * size[1] * size[2] <= _WHOLE_VOLUME_VOXELS
             return size if is_small else (_WINDOW_EDGE,) * 3

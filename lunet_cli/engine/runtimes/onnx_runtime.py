@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lunet_cli.engine.networks.blocks import SegmentationNetwork
 from lunet_cli.engine.runtimes.exported import METADATA_KEY, ExportedGraph
-from lunet_cli.engine.runtimes.tracing import INPUT, OUTPUT, quiet, trace
+from lunet_cli.engine.runtimes.tracing import INPUT, OUTPUT, Size, quiet, trace
 from lunet_cli.errors import CheckpointError
 
 if TYPE_CHECKING:
@@ -38,11 +38,11 @@ def load_onnx(network: SegmentationNetwork | ExportedGraph) -> Forward:
     return forward
 
 
-def to_onnx(network: SegmentationNetwork) -> Any:
-    """The network as an `onnx.ModelProto`, from `image` to `logits`, with free batch, depth, height and width."""
+def to_onnx(network: SegmentationNetwork, window: Size = (1, 1, 1)) -> Any:
+    """The network as an `onnx.ModelProto`, from `image` to `logits`, for all sizes (see `trace`)."""
     with quiet(), torch.no_grad():
         program = torch.onnx.export(
-            trace(network), (), dynamo=True, verbose=False, input_names=[INPUT], output_names=[OUTPUT]
+            trace(network, window), (), dynamo=True, verbose=False, input_names=[INPUT], output_names=[OUTPUT]
         )
     assert program is not None
     model = program.model_proto

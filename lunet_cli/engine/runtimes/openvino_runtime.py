@@ -12,7 +12,7 @@ from torch import Tensor
 from lunet_cli.engine.networks.blocks import SegmentationNetwork
 from lunet_cli.engine.networks.execution import Precision
 from lunet_cli.engine.runtimes.exported import METADATA_KEY, ExportedGraph
-from lunet_cli.engine.runtimes.tracing import INPUT, OUTPUT, quiet, trace
+from lunet_cli.engine.runtimes.tracing import INPUT, OUTPUT, Size, quiet, trace
 from lunet_cli.errors import CheckpointError
 
 if TYPE_CHECKING:
@@ -51,12 +51,13 @@ def load_openvino(network: SegmentationNetwork | ExportedGraph, precision: Preci
     return forward
 
 
-def to_openvino(network: SegmentationNetwork) -> Any:
-    """The network as an `openvino.Model`, from `image` to `logits`, with free batch, depth, height and width."""
+def to_openvino(network: SegmentationNetwork, window: Size = (1, 1, 1)) -> Any:
+    """The network as an `openvino.Model`, from `image` to `logits`, for all sizes (see `trace`)."""
     import openvino
 
     with quiet():
-        model = openvino.convert_model(trace(network))
+        # Its own decomposition cannot follow numbers that a graph reads from a tensor.
+        model = openvino.convert_model(trace(network, window).run_decompositions())
     model.inputs[0].get_tensor().set_names({INPUT})
     model.outputs[0].get_tensor().set_names({OUTPUT})
     return model
