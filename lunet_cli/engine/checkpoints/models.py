@@ -12,6 +12,7 @@ from lunet_cli.config.presets import parse_preset
 from lunet_cli.engine.checkpoints.authors import check_weights, is_authors_checkpoint, load_authors_weights
 from lunet_cli.engine.checkpoints.checkpoint import ModelCard, load_checkpoint, load_values
 from lunet_cli.engine.checkpoints.exported import is_exported, read_metadata, read_weights
+from lunet_cli.engine.checkpoints.finite import require_finite_weights
 from lunet_cli.engine.data.labels import LabelScheme
 from lunet_cli.engine.data.preprocessing import Normalization, Preprocessing
 from lunet_cli.engine.networks import build_network
@@ -70,11 +71,17 @@ def load_model(source: Path, *, architecture: str | None = None) -> Model:
         architecture: Preset name; needed for, and only for, a checkpoint of the authors.
 
     Raises:
-        CheckpointError: The file is missing, damaged, of a newer format, or does not fit `architecture`.
+        CheckpointError: The file is missing, damaged, of a newer format, does not fit `architecture`, or its weights
+            are not finite.
         ConfigError: There is no such preset.
         MissingDependencyError: Reading this kind of file needs a package that is not installed.
     """
-    path = find_checkpoint(source)
+    model = _read_model(find_checkpoint(source), architecture)
+    require_finite_weights(model.path, model.network)
+    return model
+
+
+def _read_model(path: Path, architecture: str | None) -> Model:
     if is_exported(path):
         if architecture is not None:
             raise _knows_its_network(path)

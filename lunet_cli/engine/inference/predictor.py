@@ -113,12 +113,23 @@ class Predictor:
 
     def cautions(self) -> list[str]:
         """What a user should know before trusting the result."""
-        if not self.options.tta:
-            return []
+        found = []
+        if self.options.tta and not self._has_seen_mirrored_volumes():
+            found.append(
+                "--tta mirrors volumes, and the network was trained without mirrored ones: the result may be far worse"
+            )
+        trained = self.models[0].window
+        if self.options.window == "whole" and trained is not None:
+            edges = " x ".join(map(str, trained))
+            found.append(
+                f"volumes larger than the {edges} voxels of the training go through the network in one piece, which it "
+                "has not learned: their label maps differ from those in windows"
+            )
+        return found
+
+    def _has_seen_mirrored_volumes(self) -> bool:
         settings = [(model.config or {}).get("augmentation", {}) for model in self.models if model.config is not None]
-        if all(values.get("enabled") and values.get("flip_probability") for values in settings):
-            return []
-        return ["--tta mirrors volumes, and the network was trained without mirrored ones: the result may be far worse"]
+        return all(values.get("enabled") and values.get("flip_probability") for values in settings)
 
     def plan_windows(self, stored: Geometry, *, with_probabilities: bool = False) -> WindowPlan:
         """Decide on windows and bands for a volume, without reading it.

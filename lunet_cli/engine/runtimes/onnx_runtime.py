@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -75,6 +77,16 @@ def open_session(path: Path) -> Any:
 def read_onnx_metadata(path: Path) -> str:
     """What lunet wrote about the network; empty if the file is not of lunet."""
     return str(_make_session(str(path), path).get_modelmeta().custom_metadata_map.get(METADATA_KEY, ""))
+
+
+def read_onnx_weights(path: Path) -> Iterator[tuple[str, npt.NDArray[Any]]]:
+    """Name and value of the constant tensors of a file that has been opened before."""
+    import onnx
+
+    graph = onnx.load(path).graph
+    constants = [a.t for node in graph.node if node.op_type == "Constant" for a in node.attribute if a.HasField("t")]
+    for tensor in (*graph.initializer, *constants):
+        yield tensor.name, onnx.numpy_helper.to_array(tensor)
 
 
 def _make_session(source: str | bytes, path: Path | None = None) -> Any:

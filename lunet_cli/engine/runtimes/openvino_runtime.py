@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -83,6 +85,13 @@ def read_openvino(path: Path) -> Any:
             hint=f"lunet takes graphs from '{INPUT}' to '{OUTPUT}'.",
         )
     return model
+
+
+def read_openvino_weights(path: Path) -> Iterator[tuple[str, npt.NDArray[Any]]]:
+    """Name and value of the constant tensors of a model."""
+    for node in _read(path).get_ops():
+        if node.get_type_name() == "Constant":
+            yield node.get_friendly_name(), node.get_data()
 
 
 def _read(path: Path) -> Any:

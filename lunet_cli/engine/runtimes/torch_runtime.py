@@ -16,8 +16,9 @@ import pickle
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.export import ExportedProgram
@@ -150,6 +151,14 @@ def _utf8_files() -> Iterator[None]:
 def read_program_metadata(path: Path) -> str:
     """What lunet wrote about the network; empty if the file is not of lunet."""
     return _read_program(path)[1]
+
+
+def read_program_weights(path: Path) -> Iterator[tuple[str, npt.NDArray[Any]]]:
+    """Name and value of the parameters, buffers and constant tensors of a file."""
+    program = _read_program(path)[0]
+    for name, value in {**program.state_dict, **program.constants}.items():
+        if isinstance(value, Tensor):
+            yield name, value.detach().numpy()
 
 
 def _load_program(graph: ExportedGraph, device: str) -> Forward:
