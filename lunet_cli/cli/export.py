@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 import typer
 
 from lunet_cli.cli.options import Architecture, AsJson, Threads
+from lunet_cli.cli.signals import ended_by_signals
 from lunet_cli.errors import ConfigError
 
 
@@ -47,7 +48,7 @@ def export(
 
     set_up_process(threads)
     options = ExportOptions(file_format, output, "int8" if int8 else "fp16" if half else "fp32", calibrate, check)
-    with report_progress(make_status_console()) as on_event:
+    with ended_by_signals(), report_progress(make_status_console()) as on_event:
         result = export(checkpoint, options, architecture=architecture, on_event=on_event)
     if as_json:
         typer.echo(json.dumps(asdict(result), indent=2, default=str))

@@ -30,6 +30,7 @@ from lunet_cli.cli.options import (
     parse_memory,
     parse_window,
 )
+from lunet_cli.cli.signals import ended_by_signals
 from lunet_cli.errors import EXIT_FAILURE, EXIT_INTERRUPTED, ConfigError
 
 if TYPE_CHECKING:
@@ -119,7 +120,7 @@ def predict(
     )
     status = make_status_console()
     try:
-        with report_progress(status) as on_event:
+        with ended_by_signals(), report_progress(status) as on_event:
             result = predict_files(predictor, inputs, writing, dry_run=dry_run, on_event=on_event)
     except KeyboardInterrupt:
         again = [arg for arg in sys.argv[1:] if arg != "--resume"]

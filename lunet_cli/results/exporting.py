@@ -8,21 +8,24 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Agreement:
-    """An exported file beside PyTorch, on the same windows.
+    """An exported file beside PyTorch, on the same volumes.
 
     Args:
-        windows: Where the windows come from, in words.
-        num_windows: How many there were.
+        cases: Where the volumes come from, in words.
+        num_cases: How many there were.
         max_difference: Largest difference of a probability from eager fp32.
-        dice: Dice of the label maps with those of eager fp32, over the voxels of all windows, mean over labels.
+        dice: Dice of the label maps of `predict` with the file and with the checkpoint in eager fp32, over the voxels
+            of all labels; of the case where it is lowest.
+        documented_dice: The same of the label maps that the file gives in the way docs/export.md shows.
         eager_ms: Median time of a window by PyTorch as it comes, in fp32.
         exported_ms: Median time of a window by the exported file.
     """
 
-    windows: str
-    num_windows: int
+    cases: str
+    num_cases: int
     max_difference: float
     dice: float
+    documented_dice: float
     eager_ms: float
     exported_ms: float
 

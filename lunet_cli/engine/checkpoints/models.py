@@ -13,6 +13,7 @@ from lunet_cli.config.presets import parse_preset
 from lunet_cli.engine.checkpoints.authors import authors_weights, is_authors_checkpoint, load_authors_weights
 from lunet_cli.engine.checkpoints.checkpoint import ModelCard, load_checkpoint, load_values
 from lunet_cli.engine.checkpoints.exported import is_exported, read_metadata, read_weights
+from lunet_cli.engine.checkpoints.finite import require_finite_graph
 from lunet_cli.engine.checkpoints.tensors import require_finite, require_fitting
 from lunet_cli.engine.data.labels import LabelScheme
 from lunet_cli.engine.data.preprocessing import Normalization, Preprocessing
@@ -73,7 +74,8 @@ def load_model(source: Path, *, architecture: str | None = None) -> Model:
         architecture: Preset name; needed for, and only for, a checkpoint of the authors.
 
     Raises:
-        CheckpointError: The file is missing, damaged, of a newer format, or does not fit `architecture`.
+        CheckpointError: The file is missing, damaged, of a newer format, does not fit `architecture`, or its weights
+            are not finite.
         ConfigError: There is no such preset.
         MissingDependencyError: Reading this kind of file needs a package that is not installed.
     """
@@ -108,6 +110,7 @@ def _load_exported(path: Path) -> Model:
     graph_format = format_of(path)
     if graph_format is not None:
         network = ExportedGraph(path, graph_format)
+        require_finite_graph(network)
     else:
         network = _build(card.network, read_weights(path), path)
     return Model(path, card, network, window, facts.architecture, facts.execution, facts.config)

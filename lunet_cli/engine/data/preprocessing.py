@@ -12,11 +12,13 @@ import SimpleITK as sitk  # noqa: N813
 
 from lunet_cli.config.preprocessing import PreprocessingConfig
 from lunet_cli.engine.data.volume import Geometry, LabelMap, Volume
+from lunet_cli.errors import DataError
 
 Axes = tuple[int, int, int]
 Floats = npt.NDArray[np.float32]
 _FLOAT_TINY = 1e-8
 _CHUNK_VOXELS = 1 << 22
+_LARGEST_INPUT = 1e18  # Products of two such numbers still fit into float32.
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,25 @@ class Normalization:
         """Take from a whole channel (D, H, W) what is needed to normalise any part of it to float32.
 
         A constant channel becomes zero, except with `none` and `ct_window`.
+
+        Raises:
+            DataError: What comes out is NaN, infinite, or so large that a network's sums would be.
         """
+        scaling = self._scaling(channel)
+        # All scalings are monotone: where the extremes are sound, so is what lies between them.
+        extremes = np.array([channel.min(), channel.max()])
+        with np.errstate(over="ignore", invalid="ignore"):
+            is_sound = bool((np.abs(scaling(extremes)) <= _LARGEST_INPUT).all())
+        if not is_sound:
+            low, high = extremes.tolist()
+            raise DataError(
+                f"its intensities, {low:g} to {high:g}, give no finite numbers that a network can compute with "
+                f"(normalization {self.name})",
+                hint="Are they right? Clip values that stand for missing or saturated voxels.",
+            )
+        return scaling
+
+    def _scaling(self, channel: npt.NDArray[Any]) -> Callable[[npt.NDArray[Any]], Floats]:
         if self.name == "none":
             return lambda part: part.astype(np.float32)
         if self.name == "ct_window":

@@ -62,7 +62,12 @@ def prepare_case(
     _require_room(case, channels, preprocessing)
     require_same_grid(case, channels[0], label)
     require_known_values(str(case.label), label, scheme, may_name=True)
-    volume, label_map = preprocessing.apply_to_image(channels), preprocessing.apply_to_label(label)
+    try:
+        volume = preprocessing.apply_to_image(channels)
+    except DataError as error:  # It knows no files.
+        source = case.images[0] if case.images else case.case_id
+        raise DataError(f"{source}: {error.message}", hint=error.hint) from None
+    label_map = preprocessing.apply_to_label(label)
     narrow = label_map.array.astype(np.uint8) if max(scheme.values) < 256 else label_map.array
     return PreparedCase(volume.array, narrow, volume.geometry.spacing_mm)
 

@@ -45,9 +45,10 @@ def write_volume(array: npt.NDArray[Any], geometry: Geometry, path: Path) -> Non
             raise OSError("what was written differs from what was to be written")
         os.replace(partial, path)
     except (OSError, RuntimeError) as error:
+        raise DataError(f"{path}: cannot be written ({_reason(error, path.parent)})") from None
+    finally:  # Of a file that was moved, nothing is left; an interrupted one goes.
         with contextlib.suppress(OSError):
             partial.unlink(missing_ok=True)
-        raise DataError(f"{path}: cannot be written ({_reason(error, path.parent)})") from None
 
 
 def remove_partial_folder(folder: Path) -> None:

@@ -15,6 +15,7 @@ from lunet_cli.engine.exporting.quantization import quantize_onnx, quantize_open
 from lunet_cli.engine.networks.blocks import SegmentationNetwork
 from lunet_cli.engine.runtimes.exported import METADATA_KEY, SUFFIXES
 from lunet_cli.engine.runtimes.runtime import require_packages
+from lunet_cli.engine.runtimes.tracing import Size
 from lunet_cli.errors import ConfigError
 from lunet_cli.records.export import ExportMetadata
 from lunet_cli.records.record import compact_json
@@ -22,7 +23,7 @@ from lunet_cli.records.record import compact_json
 ExportFormat = Literal["onnx", "openvino", "torch-export", "safetensors"]
 FORMATS: tuple[ExportFormat, ...] = get_args(ExportFormat)
 Weights = Literal["fp32", "fp16", "int8"]
-Writer = Callable[[SegmentationNetwork, Path, ExportMetadata, Weights, Sequence[Tensor]], None]
+Writer = Callable[[SegmentationNetwork, Size, Path, ExportMetadata, Weights, Sequence[Tensor]], None]
 
 _PACKAGES: dict[ExportFormat, tuple[str, ...]] = {
     "onnx": ("onnx", "onnxscript", "onnxruntime"),
@@ -57,6 +58,7 @@ def require_possible(name: ExportFormat, weights: Weights) -> None:
 def write_format(
     name: ExportFormat,
     network: SegmentationNetwork,
+    window: Size,
     path: Path,
     metadata: ExportMetadata,
     weights: Weights,
@@ -67,6 +69,7 @@ def write_format(
     Args:
         name: The format.
         network: The network, in evaluation mode.
+        window: Voxels (D, H, W) that a graph gives the network at least; see `trace`.
         path: The file.
         metadata: What is kept inside the file.
         weights: How the weights are kept.
@@ -78,11 +81,12 @@ def write_format(
         "torch-export": _write_program,
         "safetensors": _write_safetensors,
     }
-    writers[name](network, path, metadata, weights, calibration)
+    writers[name](network, window, path, metadata, weights, calibration)
 
 
 def _write_onnx(
     network: SegmentationNetwork,
+    window: Size,
     path: Path,
     metadata: ExportMetadata,
     weights: Weights,
@@ -92,7 +96,7 @@ def _write_onnx(
 
     from lunet_cli.engine.runtimes.onnx_runtime import to_onnx
 
-    model = to_onnx(network)
+    model = to_onnx(network, window)
     if weights == "fp16":
         from onnxruntime.transformers.float16 import convert_float_to_float16
 
@@ -105,6 +109,7 @@ def _write_onnx(
 
 def _write_openvino(
     network: SegmentationNetwork,
+    window: Size,
     path: Path,
     metadata: ExportMetadata,
     weights: Weights,
@@ -114,7 +119,7 @@ def _write_openvino(
 
     from lunet_cli.engine.runtimes.openvino_runtime import to_openvino
 
-    model = to_openvino(network)
+    model = to_openvino(network, window)
     if weights == "int8":
         model = quantize_openvino(model, calibration)
     model.set_rt_info(compact_json(metadata), METADATA_KEY)
@@ -123,17 +128,19 @@ def _write_openvino(
 
 def _write_program(
     network: SegmentationNetwork,
+    window: Size,
     path: Path,
     metadata: ExportMetadata,
     weights: Weights,
     calibration: Sequence[Tensor],
 ) -> None:
     from lunet_cli.engine.runtimes.torch_runtime import METADATA_FILE
-    from lunet_cli.engine.runtimes.tracing import quiet, trace
+    from lunet_cli.engine.runtimes.tracing import drop_assertions, quiet, trace
 
     assert weights == "fp32"
     assert not calibration
-    program = trace(network)
+    program = trace(network, window)
+    drop_assertions(program)
     # The input it was traced with and notes on the Python behind each node weigh far more than a lean network.
     program.example_inputs = None
     for node in program.graph.nodes:
@@ -145,6 +152,7 @@ def _write_program(
 
 def _write_safetensors(
     network: SegmentationNetwork,
+    window: Size,
     path: Path,
     metadata: ExportMetadata,
     weights: Weights,

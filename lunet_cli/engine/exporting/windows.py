@@ -1,8 +1,9 @@
-"""Real windows to compare exported networks on, and to calibrate them with."""
+"""Real volumes to compare exported networks on, and windows of some to calibrate them with."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from torch import Tensor
 from lunet_cli.engine.checkpoints.models import Model
 from lunet_cli.engine.data.phantom import make_phantom
 from lunet_cli.engine.data.reading import read_image
+from lunet_cli.engine.data.volume import Geometry
 from lunet_cli.engine.inference.inputs import find_inputs
 from lunet_cli.engine.inference.labelled_cases import select_cases
 from lunet_cli.engine.inference.sliding_window import Size, Stitcher
@@ -20,9 +22,36 @@ from lunet_cli.errors import DataError, LunetError
 from lunet_cli.results.events import Caution, Event, cautions_to
 from lunet_cli.results.words import plural
 
+Channels = list[sitk.Image]
 _PER_VOLUME = 2
 _OVERLAP = 0.5
 _LARGEST_EDGE = 128  # of a network that sees whole volumes
+_MOST_WINDOWS = 1.5  # edge of a volume to compare on, in windows: two of them along each axis, eight in all
+
+
+def volumes_of_files(
+    model: Model, source: Path, *, max_volumes: int, on_event: Callable[[Event], None]
+) -> list[Channels]:
+    """The first volumes of a folder or a file; of one that is larger than some windows, its middle.
+
+    Raises:
+        DataError: No volume there can be used.
+    """
+    found = []
+    for channels in islice(_read_files(model, source, on_event), max_volumes):
+        found.append(_middle(channels, model))
+    return found
+
+
+def volumes_at_hand(model: Model, *, max_volumes: int, on_event: Callable[[Event], None]) -> tuple[list[Channels], str]:
+    """Validation cases of the training, or phantoms where those are gone; and where they come from, in words."""
+    try:
+        case_set, cases, origin = select_cases(model, None, "val")
+        return [_middle(case_set.reader(case)[0], model) for case in cases[:max_volumes]], origin
+    except LunetError as error:
+        on_event(Caution(f"compared on built-in phantom volumes ({error.message}); name some of yours with --check"))
+        phantoms = _phantoms(model.card.network.in_channels)
+        return [_middle(channels, model) for channels in phantoms], "phantom volumes"
 
 
 def windows_of_files(
@@ -33,38 +62,51 @@ def windows_of_files(
     Raises:
         DataError: No volume there can be used.
     """
+    return _collect(_read_files(model, source, on_event), model, max_windows)
+
+
+def same_size(windows: Sequence[Tensor]) -> list[Tensor]:
+    """Those windows that have the size of the first."""
+    return [window for window in windows if window.shape == windows[0].shape]
+
+
+def _read_files(model: Model, source: Path, on_event: Callable[[Event], None]) -> Iterator[Channels]:
     cases, failures = find_inputs([source], num_channels=model.card.network.in_channels, series=None, on_event=on_event)
     if not cases:
         raise DataError(failures[0].message if failures else f"{source}: holds no volume")
-    return _collect((read_image(case.images, on_remark=cautions_to(on_event)) for case in cases), model, max_windows)
+    for case in cases:
+        channels = read_image(case.images, on_remark=cautions_to(on_event))
+        if len(channels) != model.card.network.in_channels:
+            wanted, found = model.card.network.in_channels, plural(len(channels), "channel")
+            raise DataError(f"{case.images[0]}: has {found}, and the network takes {wanted}")
+        yield channels
 
 
-def windows_at_hand(model: Model, *, max_windows: int, on_event: Callable[[Event], None]) -> tuple[list[Tensor], str]:
-    """Windows of the validation cases of the training, or of phantoms where those are gone; and where from in words."""
-    try:
-        case_set, cases, origin = select_cases(model, None, "val")
-        return _collect((case_set.reader(case)[0] for case in cases), model, max_windows), origin
-    except LunetError as error:
-        on_event(Caution(f"compared on built-in phantom volumes ({error.message}); name some of yours with --check"))
-        return _collect(_phantoms(model.card.network.in_channels), model, max_windows), "phantom volumes"
+def _middle(channels: Channels, model: Model) -> Channels:
+    """The volume, or so much of its middle as a few windows cover."""
+    placement = model.card.preprocessing.place(Geometry.of(channels[0]))
+    first, size = [0, 0, 0], list(channels[0].GetSize())
+    for axis, stored_axis in enumerate(placement.axes):
+        edge = _LARGEST_EDGE if model.window is None else _MOST_WINDOWS * model.window[axis]
+        edge_mm = edge * placement.grid.spacing_mm[axis]
+        itk_axis = 2 - stored_axis
+        most = max(1, round(edge_mm / placement.stored.spacing_mm[stored_axis]))
+        first[itk_axis] = max(0, (size[itk_axis] - most) // 2)
+        size[itk_axis] = min(size[itk_axis], most)
+    return [sitk.RegionOfInterest(channel, size, first) for channel in channels]
 
 
-def _phantoms(num_channels: int) -> Iterator[list[sitk.Image]]:
+def _phantoms(num_channels: int) -> Iterator[Channels]:
     for seed in range(4):
         rng = np.random.default_rng(seed)
         volumes = [make_phantom(64, noise=0.05, rng=rng)[0] for _ in range(num_channels)]
         yield [sitk.GetImageFromArray(volume.astype(np.float32)) for volume in volumes]
 
 
-def _collect(volumes: Iterator[list[sitk.Image]], model: Model, max_windows: int) -> list[Tensor]:
+def _collect(volumes: Iterator[Channels], model: Model, max_windows: int) -> list[Tensor]:
     """From each volume the window in the middle and the first one, until there are enough."""
     found: list[Tensor] = []
     for channels in volumes:
-        if len(channels) != model.card.network.in_channels:
-            wanted = model.card.network.in_channels
-            raise DataError(
-                f"a volume to compare on has {plural(len(channels), 'channel')}, and the network takes {wanted}"
-            )
         image, _ = model.card.preprocessing.apply(channels)
         depth, height, width = (min(size, _LARGEST_EDGE) for size in image.size)
         window: Size = model.window or (depth, height, width)
@@ -75,11 +117,6 @@ def _collect(volumes: Iterator[list[sitk.Image]], model: Model, max_windows: int
         if len(found) >= max_windows:
             break
     return found[:max_windows]
-
-
-def same_size(windows: Sequence[Tensor]) -> list[Tensor]:
-    """Those windows that have the size of the first."""
-    return [window for window in windows if window.shape == windows[0].shape]
 
 
 def smaller(window: Tensor) -> Tensor:

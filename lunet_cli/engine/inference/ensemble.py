@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from itertools import combinations
 from typing import Literal
@@ -25,7 +26,7 @@ from lunet_cli.engine.runtimes.runtime import (
     runtimes_of,
 )
 from lunet_cli.engine.runtimes.selection import choose_runtime
-from lunet_cli.errors import ConfigError
+from lunet_cli.errors import ConfigError, DataError
 from lunet_cli.results.runtimes import RuntimeChosen
 
 PrecisionChoice = Literal["auto", "fp32", "bf16", "fp16"]
@@ -70,7 +71,11 @@ class Ensemble:
         return "a runtime chosen at the first window" if self.is_open else str(self.plan)
 
     def forward(self, image: Tensor) -> Tensor:
-        """Logits (B, K, D, H, W) of images (B, C, D, H, W), float32 on the CPU."""
+        """Logits (B, K, D, H, W) of images (B, C, D, H, W), float32 on the CPU.
+
+        Raises:
+            DataError: A network gives NaN or infinity.
+        """
         if not self._forwards:
             self._load()
         return _combine(self._forwards, self._models[0].card.labels, image, tta=self._tta)
@@ -97,11 +102,28 @@ class Ensemble:
             num_passes=passes,
             probabilities=activate,
         )
-        self._forwards = [first, *(load_runtime(self.plan, model.network) for model in self._models[1:])]
+        others = [load_runtime(self.plan, model.network) for model in self._models[1:]]
+        self._forwards = [self._checked(forward) for forward in (first, *others)]
         return event
 
     def _load(self) -> None:
-        self._forwards = [load_runtime(self.plan, model.network) for model in self._models]
+        self._forwards = [self._checked(load_runtime(self.plan, model.network)) for model in self._models]
+
+    def _checked(self, forward: Forward) -> Forward:
+        """The function, which raises where it gives logits that are not finite."""
+
+        def run(image: Tensor) -> Tensor:
+            logits = forward(image)
+            # The sum is NaN or infinite where a value is, at a fraction of the time of `isfinite`.
+            if not math.isfinite(float(logits.sum(dtype=torch.float32))) and not bool(logits.isfinite().all()):
+                raise DataError(
+                    f"the network gives numbers that are not finite ({self.plan}; its input reaches "
+                    f"{float(image.abs().max()):g})",
+                    hint="Weights and intensities are finite: compute in fp32, and check the range of the intensities.",
+                )
+            return logits
+
+        return run
 
 
 def _usual_plan(

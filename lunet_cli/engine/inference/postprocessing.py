@@ -32,6 +32,12 @@ class Step:
     label: str | None
     volume_ml: float = 0.0
 
+    def __str__(self) -> str:
+        """As `parse_step` reads it."""
+        where = "" if self.label is None else f"{self.label}:"
+        least = f"={self.volume_ml:g}" if self.operation == "min-volume" else ""
+        return f"{where}{self.operation}{least}"
+
 
 def parse_step(text: str, labels: Sequence[str]) -> Step:
     """Read `OPERATION`, `LABEL:OPERATION` or `[LABEL:]min-volume=ML`.

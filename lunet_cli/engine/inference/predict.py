@@ -29,6 +29,12 @@ from lunet_cli.engine.inference.outputs import (
 )
 from lunet_cli.engine.inference.postprocessing import postprocess
 from lunet_cli.engine.inference.predictor import Predictor, errors_of
+from lunet_cli.engine.inference.record import (
+    describe_prediction,
+    remove_prediction_record,
+    require_same_prediction,
+    write_prediction_record,
+)
 from lunet_cli.errors import DataError, LunetError
 from lunet_cli.results.events import CaseFailed, Caution, Event, Notice, cautions_to
 from lunet_cli.results.prediction import CasePredicted, PlannedCase, PredictionStarted, PredictResult, WindowDone
@@ -73,8 +79,11 @@ def predict_files(
         on_event(Notice(f"share {index + 1} of {count} of {plural(len(cases), 'case')}"))
     mine = list(zip(cases, outputs, strict=True))[index::count]
     skipped = [files.label_map for _, files in mine if output.resume and files.is_done]
+    record = describe_prediction(predictor, output)
     if not dry_run:
         (require_whole if output.resume else require_absent)([files for _, files in mine])
+        for caution in require_same_prediction(output, record, num_present=len(skipped)):
+            on_event(Caution(caution))
     for caution in predictor.cautions():
         on_event(Caution(caution))
     planned: list[_Task] = []
@@ -99,8 +108,13 @@ def predict_files(
         timed = [replace(plan, seconds=seconds * plan.num_windows * math.prod(plan.window)) for plan in result.planned]
         return replace(result, planned=tuple(timed))
     require_writable([task.files for task in planned])
+    if planned:
+        write_prediction_record(output, record)
     job = _Job(predictor, output, planned, on_event)
-    predicted = job.run()
+    try:
+        predicted = job.run()
+    finally:
+        remove_prediction_record(output)
     return replace(
         result,
         predicted=tuple(predicted),
@@ -132,6 +146,13 @@ class _Job:
         if not self._tasks:
             return []
         self._on_event(PredictionStarted(len(self._tasks), self._num_windows, str(self._predictor.ensemble)))
+        try:
+            return self._run_all()
+        finally:  # Also where a signal ends the command.
+            for folder in {task.files.label_map.parent for task in self._tasks}:
+                remove_partial_folder(folder)
+
+    def _run_all(self) -> list[CasePredicted]:
         predicted: list[CasePredicted] = []
         start, num_done = time.perf_counter(), 0
         for number, task in enumerate(self._tasks, start=1):
@@ -150,8 +171,6 @@ class _Job:
             )
             predicted.append(event)
             self._on_event(event)
-        for folder in {task.files.label_map.parent for task in self._tasks}:
-            remove_partial_folder(folder)
         return predicted
 
     def _predict(self, task: _Task, num_done: int, *, num_volumes: int) -> dict[str, float]:
@@ -176,10 +195,11 @@ class _Job:
                 )
                 del channels
                 postprocess(segmentation, self._output.steps)
-            for path, probability in zip(files.maps, () if maps is None else maps, strict=True):
-                write_volume(probability, segmentation.geometry, path)
-        # The label map comes last: where it is, the case is whole.
-        write_volume(segmentation.label_map(self._output.order), segmentation.geometry, files.label_map)
+            with _all_or_none(files):
+                for path, probability in zip(files.maps, () if maps is None else maps, strict=True):
+                    write_volume(probability, segmentation.geometry, path)
+                # The label map comes last: where it is, the case is whole.
+                write_volume(segmentation.label_map(self._output.order), segmentation.geometry, files.label_map)
         voxel_ml = math.prod(segmentation.geometry.spacing_mm) / 1000
         names = segmentation.scheme.names
         return {name: np.count_nonzero(segmentation.mask(i)) * voxel_ml for i, name in enumerate(names)}
@@ -187,6 +207,17 @@ class _Job:
     def _on_choice(self, choice: RuntimeChosen) -> None:
         self.choice = choice
         self._on_event(choice)
+
+
+@contextlib.contextmanager
+def _all_or_none(files: CaseOutput) -> Iterator[None]:
+    """Remove the probability maps of a case whose label map could not be written, for whatever reason."""
+    try:
+        yield
+    except BaseException:
+        for path in files.maps:
+            path.unlink(missing_ok=True)
+        raise
 
 
 @contextlib.contextmanager

@@ -36,7 +36,8 @@ class PredictionOptions:
     """How to predict.
 
     Args:
-        window: Voxels (D, H, W) of a window; `whole` takes volumes as a whole; None does as the network was trained.
+        window: Voxels (D, H, W) of a window; `whole` takes volumes in one piece, small ones in the window of the
+            training; None does as the network was trained.
         overlap: Share of a window that neighbours have in common, 0 to below 1.
         batch_size: Windows per forward pass.
         tta: Whether to average over the eight mirrorings (test-time augmentation).
@@ -112,12 +113,23 @@ class Predictor:
 
     def cautions(self) -> list[str]:
         """What a user should know before trusting the result."""
-        if not self.options.tta:
-            return []
+        found = []
+        if self.options.tta and not self._has_seen_mirrored_volumes():
+            found.append(
+                "--tta mirrors volumes, and the network was trained without mirrored ones: the result may be far worse"
+            )
+        trained = self.models[0].window
+        if self.options.window == "whole" and trained is not None:
+            edges = " x ".join(map(str, trained))
+            found.append(
+                f"volumes larger than the {edges} voxels of the training go through the network in one piece, which it "
+                "has not learned: their label maps differ from those in windows"
+            )
+        return found
+
+    def _has_seen_mirrored_volumes(self) -> bool:
         configs = [model.config for model in self.models if model.config is not None]
-        if all(config.mirrors for config in configs):
-            return []
-        return ["--tta mirrors volumes, and the network was trained without mirrored ones: the result may be far worse"]
+        return all(config.mirrors for config in configs)
 
     def plan_windows(self, stored: Geometry, *, with_probabilities: bool = False) -> WindowPlan:
         """Decide on windows and bands for a volume, without reading it.
@@ -206,9 +218,12 @@ class Predictor:
             )
 
     def _window(self, size: Size) -> Size:
-        wanted = self.options.window or self.models[0].window
+        trained = self.models[0].window
+        wanted = self.options.window or trained
         if wanted == "whole":
-            return size
+            # In one piece, but never in less than the training has shown: it surrounds small volumes by zeros.
+            depth, height, width = map(max, size, trained or size)
+            return depth, height, width
         if wanted is None:
             is_small = size[0] * size[1] * size[2] <= _WHOLE_VOLUME_VOXELS
             return size if is_small else (_WINDOW_EDGE,) * 3

@@ -48,7 +48,7 @@ def convolve(convolution: nn.Module, x: Tensor) -> Tensor:
     With torch 2.13, the bf16 kernel for the weight gradient of a 3x3x3 convolution in channels-last reads past
     inputs that are 1 to 3 voxels deep: the gradient is noise or NaN. Such levels are small, so float32 costs nothing.
     """
-    if x.device.type == "cpu" and min(x.shape[2:]) < 4 and torch.is_autocast_enabled("cpu"):
+    if torch.is_autocast_enabled("cpu") and x.device.type == "cpu" and min(x.shape[2:]) < 4:
         with torch.autocast("cpu", enabled=False):
             exact: Tensor = convolution(x.float())
         return exact

@@ -8,12 +8,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from lunet_cli.engine.networks.blocks import SegmentationNetwork
 from lunet_cli.engine.runtimes.exported import METADATA_KEY, ExportedGraph
-from lunet_cli.engine.runtimes.tracing import INPUT, OUTPUT, quiet, trace
+from lunet_cli.engine.runtimes.tracing import INPUT, OUTPUT, Size, quiet, trace
 from lunet_cli.errors import CheckpointError
 from lunet_cli.records.files import require_file
 
@@ -41,11 +42,11 @@ def load_onnx(network: SegmentationNetwork | ExportedGraph) -> Forward:
     return forward
 
 
-def to_onnx(network: SegmentationNetwork) -> Any:
-    """The network as an `onnx.ModelProto`, from `image` to `logits`, with free batch, depth, height and width."""
+def to_onnx(network: SegmentationNetwork, window: Size = (1, 1, 1)) -> Any:
+    """The network as an `onnx.ModelProto`, from `image` to `logits`, for all sizes (see `trace`)."""
     with quiet(), torch.no_grad():
         program = torch.onnx.export(
-            trace(network), (), dynamo=True, verbose=False, input_names=[INPUT], output_names=[OUTPUT]
+            trace(network, window), (), dynamo=True, verbose=False, input_names=[INPUT], output_names=[OUTPUT]
         )
     assert program is not None
     model = program.model_proto
@@ -132,6 +133,16 @@ def _problem_of(tensor: Any) -> str:
     if num_values < 0 or num_values > 2 * tensor.ByteSize():
         return "has fewer values than it says"
     return ""
+
+
+def read_onnx_weights(path: Path) -> Iterator[tuple[str, npt.NDArray[Any]]]:
+    """Name and value of the constant tensors of a file that has been opened before."""
+    import onnx
+
+    graph = onnx.load(path).graph
+    constants = [a.t for node in graph.node if node.op_type == "Constant" for a in node.attribute if a.HasField("t")]
+    for tensor in (*graph.initializer, *constants):
+        yield tensor.name, onnx.numpy_helper.to_array(tensor)
 
 
 def _make_session(source: str | bytes, path: Path | None = None) -> Any:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from lunet_cli.engine.networks.blocks import SegmentationNetwork
 from lunet_cli.engine.networks.execution import Precision
 from lunet_cli.engine.runtimes.exported import METADATA_KEY, ExportedGraph
-from lunet_cli.engine.runtimes.tracing import INPUT, OUTPUT, quiet, trace
+from lunet_cli.engine.runtimes.tracing import INPUT, OUTPUT, Size, quiet, trace
 from lunet_cli.errors import CheckpointError
 from lunet_cli.records.files import read_bytes, require_file
 
@@ -52,12 +54,13 @@ def load_openvino(network: SegmentationNetwork | ExportedGraph, precision: Preci
     return forward
 
 
-def to_openvino(network: SegmentationNetwork) -> Any:
-    """The network as an `openvino.Model`, from `image` to `logits`, with free batch, depth, height and width."""
+def to_openvino(network: SegmentationNetwork, window: Size = (1, 1, 1)) -> Any:
+    """The network as an `openvino.Model`, from `image` to `logits`, for all sizes (see `trace`)."""
     import openvino
 
     with quiet():
-        model = openvino.convert_model(trace(network))
+        # Its own decomposition cannot follow numbers that a graph reads from a tensor.
+        model = openvino.convert_model(trace(network, window).run_decompositions())
     model.inputs[0].get_tensor().set_names({INPUT})
     model.outputs[0].get_tensor().set_names({OUTPUT})
     return model
@@ -83,6 +86,13 @@ def read_openvino(path: Path) -> Any:
             hint=f"lunet takes graphs from '{INPUT}' to '{OUTPUT}'.",
         )
     return model
+
+
+def read_openvino_weights(path: Path) -> Iterator[tuple[str, npt.NDArray[Any]]]:
+    """Name and value of the constant tensors of a model."""
+    for node in _read(path).get_ops():
+        if node.get_type_name() == "Constant":
+            yield node.get_friendly_name(), node.get_data()
 
 
 def _read(path: Path) -> Any:

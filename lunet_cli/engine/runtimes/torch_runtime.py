@@ -13,8 +13,9 @@ import copy
 import locale
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.export import ExportedProgram
@@ -149,6 +150,14 @@ def read_program_metadata(path: Path) -> str:
     """What lunet wrote about the network; empty if the file is not of lunet."""
     require_no_code(path)
     return read_extra_text(path, METADATA_FILE)
+
+
+def read_program_weights(path: Path) -> Iterator[tuple[str, npt.NDArray[Any]]]:
+    """Name and value of the parameters, buffers and constant tensors of a file."""
+    program = _read_program(path)
+    for name, value in {**program.state_dict, **program.constants}.items():
+        if isinstance(value, Tensor):
+            yield name, value.detach().numpy()
 
 
 def _load_program(graph: ExportedGraph, device: str) -> Forward:

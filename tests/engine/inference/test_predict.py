@@ -200,6 +200,7 @@ def test_probabilities_lie_on_the_grid_of_the_input(tmp_path: Path, make_thresho
         "in.nrrd",
         "in_prob_tumor_core.nrrd",
         "in_prob_whole.nrrd",
+        "lunet_predict.json",
     ]
     found = read_back(tmp_path / "out/in_prob_whole.nrrd")
     assert found.GetPixelID() == sitk.sitkFloat32
@@ -301,7 +302,7 @@ def test_broken_cases_do_not_stop_the_others(model: Path, tmp_path: Path, write_
     assert all("\n" not in message for message in messages)
     assert sum(isinstance(event, CaseFailed) for event in events) == len(reasons)
     assert sum(isinstance(event, CasePredicted) for event in events) == 1
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["good.nii.gz"]
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"good.nii.gz", "lunet_predict.json"}
 
 
 @pytest.mark.parametrize("suffix", [".nii", ".nii.gz", ".nrrd", ".mha"])
@@ -354,7 +355,7 @@ def test_killed_at_any_moment_and_run_again_gives_the_same_files(
         write_volume(tmp_path / f"in/{index:02d}.nii.gz", random_image((40, 40, 40), index))
     run(model, [tmp_path / "in"], tmp_path / "whole")
     expected = {path.name: path.read_bytes() for path in (tmp_path / "whole").iterdir()}
-    assert len(expected) == 40
+    assert len(expected) == 41  # with the record
     script = (
         "import sys, torch; torch.set_num_threads(1)\n"
         "from pathlib import Path\n"
@@ -511,3 +512,76 @@ def test_a_folder_that_another_process_removes_is_made_again(tmp_path: Path) -> 
         process.kill()
         process.wait()
         process.stdout.close()
+
+
+def test_resume_does_not_mix_label_maps_of_two_networks(
+    model: Path, tmp_path: Path, write_volume, make_threshold_model
+) -> None:
+    source = write_volume(tmp_path / "in/a.nii.gz", random_image((8, 9, 10)))
+    run(model, [source], tmp_path / "out")
+    assert run(model, [source], tmp_path / "out", resume=True).skipped == (tmp_path / "out/a.nii.gz",)
+    other = make_threshold_model(tmp_path / "other.pt", thresholds=(50.5,))
+    with pytest.raises(OutputError, match=r"out: its label maps were made with other networks \(lunet_predict\.json\)"):
+        run(other, [source], tmp_path / "out", resume=True)
+    with pytest.raises(OutputError, match="with other postprocess"):
+        run(model, [source], tmp_path / "out", resume=True, steps=(Step("fill-holes", None),))
+    (tmp_path / "out/lunet_predict.json").unlink()
+    predictor = Predictor.load([other], options=FP32)
+    events: list[Event] = []
+    writing_options = OutputOptions(tmp_path / "out", resume=True)
+    predict_files(predictor, [source], writing_options, on_event=events.append)
+    assert [str(event) for event in events if isinstance(event, Caution)] == [
+        f"warning: {tmp_path / 'out'}: does not say which network made the 1 label maps there"
+    ]
+
+
+def test_maps_do_not_stay_behind_without_their_label_map(
+    model: Path, tmp_path: Path, write_volume, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = write_volume(tmp_path / "in/a.nii.gz", random_image((8, 9, 10)))
+    write = sitk.WriteImage
+
+    def write_maps_only(image: sitk.Image, path: str, **options: bool) -> None:
+        if "_prob_" not in path:
+            raise RuntimeError("No space left on device")
+        write(image, path, **options)
+
+    monkeypatch.setattr(writing.sitk, "WriteImage", write_maps_only)
+    result = run(model, [source], tmp_path / "out", probabilities=True)
+    assert len(result.failures) == 1
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_signals_leave_whole_files_only(model: Path, tmp_path: Path, write_volume, number: signal.Signals) -> None:
+    """The writing is slow, so that the signal comes between the first byte of a file and its move."""
+    for index in range(3):
+        write_volume(tmp_path / f"in/{index}.nii.gz", random_image((16, 16, 16), index))
+    script = (
+        "import sys, time\n"
+        "from lunet_cli.cli import app\n"
+        "from lunet_cli.engine.data import writing\n"
+        "write = writing.sitk.WriteImage\n"
+        "def write_slowly(*values, **options):\n"
+        "    write(*values, **options)\n"
+        "    print('writing', flush=True)\n"
+        "    time.sleep(20)\n"
+        "writing.sitk.WriteImage = write_slowly\n"
+        "sys.argv = ['lunet', 'predict', *sys.argv[1:], '--device', 'cpu', '--threads', '1']\n"
+        "app.main()\n"
+    )
+    command = [sys.executable, "-c", script, str(model), str(tmp_path / "in"), "-o", str(tmp_path / "out")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        process.send_signal(number)
+        assert process.wait(timeout=60) == 130
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_whole_volumes_are_seen_in_the_window_of_the_training(model: Path) -> None:
+    predictor = Predictor.load([model], options=replace(FP32, window="whole"))
+    sizes = {(5, 30, 16): (16, 30, 16), (3, 2, 1): (16, 16, 16)}
+    for size, window in sizes.items():
+        assert predictor.plan_windows(Geometry(size, (1.0, 1.0, 1.0), (0.0, 0.0, 0.0), LPS)).window == window
+    assert "volumes larger than the 16 x 16 x 16 voxels of the training" in predictor.cautions()[0]

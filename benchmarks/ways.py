@@ -1,0 +1,101 @@
+"""Dice of a trained network on its validation cases, in each way it can be used.
+
+    python benchmarks/ways.py RUN FOLDER
+
+RUN is a run folder. The exports and the masks of the script of docs/export.md, which runs in a process of its own,
+go to FOLDER. Printed are the mean Dice over cases and labels of each way, and of the masks with those of `predict`.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import SimpleITK as sitk  # noqa: N813
+import torch
+
+from lunet_cli.engine.checkpoints.models import Model, load_model
+from lunet_cli.engine.data.cases import Case, CaseSet
+from lunet_cli.engine.evaluation.overlap import dice
+from lunet_cli.engine.exporting.export import ExportOptions, export
+from lunet_cli.engine.inference.labelled_cases import select_cases
+from lunet_cli.engine.inference.predictor import PredictionOptions, Predictor
+from lunet_cli.engine.networks.execution import machine_name
+from lunet_cli.engine.provenance import versions
+
+GUIDE = Path(__file__).resolve().parents[1] / "docs" / "export.md"
+Masks = list[np.ndarray[Any, Any]]
+_NUM_CASES = 8
+
+
+def by_predict(model: Model, case_set: CaseSet, cases: tuple[Case, ...], **options: Any) -> Masks:
+    predictor = Predictor([model], PredictionOptions(device="cpu", precision="fp32", **options))
+    return [predictor.segment(case_set.reader(case)[0]).label_map() for case in cases]
+
+
+def by_script(network: Path, cases: tuple[Case, ...], folder: Path) -> Masks:
+    script = folder / "use.py"
+    script.write_text(GUIDE.read_text(encoding="utf-8").partition("```python\n")[2].partition("```")[0])
+    masks = []
+    for case in cases:
+        target = folder / f"{case.case_id}.nii.gz"
+        subprocess.run([sys.executable, script, network, target, *case.images], check=True)
+        masks.append(sitk.GetArrayFromImage(sitk.ReadImage(str(target))))
+    return masks
+
+
+def in_one_piece(network: Path, model: Model, case_set: CaseSet, cases: tuple[Case, ...]) -> Masks:
+    """As a stranger would do it: normalise, call the graph once on the bare volume."""
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(network)
+    labels, masks = model.card.labels, []
+    for case in cases:
+        image, placement = model.card.preprocessing.apply(case_set.reader(case)[0])
+        assert not placement.is_resampled
+        logits = torch.from_numpy(session.run(["logits"], {"image": image.whole()[None]})[0])
+        array = np.zeros(placement.stored.size, np.uint8)
+        for mask, value in zip(labels.decode(logits)[0].numpy(), labels.painted_values().values(), strict=True):
+            placement.orient(array)[mask] = value
+        masks.append(array)
+    return masks
+
+
+def main() -> None:
+    if len(sys.argv) != 3:
+        sys.exit(__doc__)
+    run, folder = Path(sys.argv[1]), Path(sys.argv[2])
+    folder.mkdir(parents=True)
+    model = load_model(run)
+    case_set, cases, origin = select_cases(model, None, "val")
+    cases = cases[:_NUM_CASES]
+    references = [sitk.GetArrayFromImage(case_set.reader(case)[1]) for case in cases]
+    onnx = export(run, ExportOptions("onnx", folder / "model.onnx")).files[0]
+    openvino = export(run, ExportOptions("openvino", folder / "model.xml")).files[0]
+    program = export(run, ExportOptions("torch-export", folder / "model.pt2")).files[0]
+    ways: dict[str, Callable[[], Masks]] = {
+        "predict": lambda: by_predict(model, case_set, cases),
+        "predict --window whole": lambda: by_predict(model, case_set, cases, window="whole"),
+        "predict model.onnx": lambda: by_predict(load_model(onnx), case_set, cases),
+        "predict model.xml (OpenVINO)": lambda: by_predict(load_model(openvino), case_set, cases),
+        "predict model.pt2": lambda: by_predict(load_model(program), case_set, cases),
+        "script of docs/export.md": lambda: by_script(onnx, cases, folder),
+        "one call of the graph": lambda: in_one_piece(onnx, model, case_set, cases),
+    }
+    values = list(model.card.labels.painted_values().values())
+    print(re.sub(r"\s+", " ", f"{machine_name()}, {versions()}, {len(cases)} of {origin}"))
+    expected = ways["predict"]()
+    for name, compute in ways.items():
+        masks = compute()
+        scores = [dice(m == v, r == v) for m, r in zip(masks, references, strict=True) for v in values]
+        same = [dice(m == v, e == v) for m, e in zip(masks, expected, strict=True) for v in values]
+        print(f"{name:32} {np.mean(scores):.4f} {np.mean(same):.5f}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

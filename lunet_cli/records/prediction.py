@@ -1,0 +1,43 @@
+"""`lunet_predict.json` in a folder of label maps: which networks and settings made them."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from lunet_cli.records.record import Record
+
+PREDICTION = "lunet_predict.json"
+
+
+class PredictionRecord(Record):
+    """What decides on label maps.
+
+    Args:
+        networks: The SHA-256 of each network's file.
+        window: Voxels (D, H, W) of a window, `whole`, or None for that of the training.
+        overlap: Share of a window that neighbours have in common.
+        tta: Whether mirrorings were averaged.
+        precision: The arithmetic, as it was asked for.
+        runtime: The runtime, as it was asked for.
+        postprocess: The cleaning steps in words.
+        order: The order in which labels were painted; None for that of the configuration.
+    """
+
+    what: ClassVar[str] = "the record of a prediction"
+    written_by: ClassVar[str] = "Remove it, or write elsewhere: -o FOLDER"
+    is_always_marked: ClassVar[bool] = True
+
+    format: str = "lunet prediction 1"
+    networks: tuple[str, ...]
+    window: tuple[int, int, int] | Literal["whole"] | None
+    overlap: float
+    tta: bool
+    precision: str
+    runtime: str | None
+    postprocess: tuple[str, ...]
+    order: tuple[str, ...] | None
+
+    def differences(self, other: PredictionRecord) -> list[str]:
+        """The names of what differs."""
+        names = type(self).model_fields
+        return [name for name in names if getattr(self, name) != getattr(other, name)]
