@@ -24,7 +24,7 @@ _MIB = 2**20
 _SEED = 0
 _FOREGROUND = 0.2
 _LEARNING_RATE = 1e-3
-_MANY_PASSES = 1_000_000  # A job that is long enough for every runtime.
+_MANY_WINDOWS = 1_000_000  # A job that is long enough for every runtime.
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ def prepare_selection(plan: RowPlan) -> Callable[[None], RuntimePlan]:
             usual,
             image,
             precision=plan.precision,
-            num_passes=_MANY_PASSES,
+            num_windows=_MANY_WINDOWS,
             probabilities=torch.sigmoid,
         )
         return selected

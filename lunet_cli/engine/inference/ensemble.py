@@ -80,18 +80,18 @@ class Ensemble:
             self._load()
         return _combine(self._forwards, self._models[0].card.labels, image, tta=self._tta)
 
-    def choose(self, image: Tensor, num_passes: int) -> RuntimeChosen:
+    def choose(self, image: Tensor, num_windows: int) -> RuntimeChosen:
         """Decide how to compute, which `is_open`.
 
         Args:
             image: A batch of windows (B, C, D, H, W), float32 on the CPU.
-            num_passes: Forward passes of such batches in the whole job.
+            num_windows: Windows in the whole job.
 
         Returns:
             What was decided and why.
         """
         self.is_open = False
-        passes = num_passes * len(self._models) * (8 if self._tta else 1)
+        computed = num_windows * len(self._models) * (8 if self._tta else 1)
         activate = self._models[0].card.labels.probabilities
         self.plan, first, event = choose_runtime(
             self._models[0].network,
@@ -99,7 +99,7 @@ class Ensemble:
             self.plan,
             image,
             precision=self._precision,
-            num_passes=passes,
+            num_windows=computed,
             probabilities=activate,
         )
         others = [load_runtime(self.plan, model.network) for model in self._models[1:]]

@@ -60,7 +60,7 @@ def segment_case(
         scheme: What the label values mean.
         case_set: The data set of the case.
         case: The case.
-        num_cases: Cases that lie ahead, this one included.
+        num_cases: Cases of the whole job.
         on_event: Called after each window, and when a runtime has been chosen.
 
     Raises:
@@ -80,7 +80,9 @@ def segment_case(
         on_event(WindowDone(done, num_windows, case.case_id))
 
     with errors_of(source):
-        segmentation = predictor.segment(channels, num_volumes=num_cases, on_choice=on_event, on_window=on_window)
+        segmentation = predictor.segment(
+            channels, job_windows=num_cases * num_windows, on_choice=on_event, on_window=on_window
+        )
     return SegmentedCase(channels, label, segmentation)
 
 

@@ -110,7 +110,9 @@ def predict_files(
     require_writable([task.files for task in planned])
     if planned:
         write_prediction_record(output, record)
-    job = _Job(predictor, output, planned, on_event)
+    others = [pair for pair in zip(cases, outputs, strict=True) if pair[1] not in [task.files for task in planned]]
+    num_elsewhere = sum(_num_windows(predictor, case, files) for case, files in others)
+    job = _Job(predictor, output, planned, num_elsewhere, on_event)
     try:
         predicted = job.run()
     finally:
@@ -136,9 +138,18 @@ class _Task:
 class _Job:
     """The cases of one command on their way."""
 
-    def __init__(self, predictor: Predictor, output: OutputOptions, tasks: Sequence[_Task], on_event: OnEvent) -> None:
+    def __init__(
+        self,
+        predictor: Predictor,
+        output: OutputOptions,
+        tasks: Sequence[_Task],
+        num_elsewhere: int,
+        on_event: OnEvent,
+    ) -> None:
         self._predictor, self._output, self._tasks, self._on_event = predictor, output, tasks, on_event
         self._num_windows = sum(task.plan.num_windows for task in tasks)
+        # What is done already, or by another share, counts as well: the runtime must not depend on that.
+        self._job_windows = self._num_windows + num_elsewhere
         self.failures: list[CaseFailed] = []
         self.choice: RuntimeChosen | None = None
 
@@ -159,7 +170,7 @@ class _Job:
             task_start, num_before = time.perf_counter(), num_done
             num_done += task.plan.num_windows
             try:
-                volumes = self._predict(task, num_before, num_volumes=len(self._tasks) - number + 1)
+                volumes = self._predict(task, num_before)
             except LunetError as error:
                 self.failures.append(CaseFailed(task.case.name, error.message, error.hint))
                 self._on_event(self.failures[-1])
@@ -173,7 +184,7 @@ class _Job:
             self._on_event(event)
         return predicted
 
-    def _predict(self, task: _Task, num_done: int, *, num_volumes: int) -> dict[str, float]:
+    def _predict(self, task: _Task, num_done: int) -> dict[str, float]:
         """Read, segment and write one case; return the volume of each label in ml."""
         case, files = task.case, task.files
         channels = read_image(case.images)
@@ -189,7 +200,7 @@ class _Job:
                 segmentation = self._predictor.segment(
                     channels,
                     probabilities=maps,
-                    num_volumes=num_volumes,
+                    job_windows=self._job_windows,
                     on_choice=self._on_choice,
                     on_window=on_window,
                 )
@@ -261,6 +272,14 @@ def _plan(predictor: Predictor, case: InputCase, files: CaseOutput, on_event: On
         windows.num_windows,
         windows.memory.total_mib,
     )
+
+
+def _num_windows(predictor: Predictor, case: InputCase, files: CaseOutput) -> int:
+    """Windows of a case that is done already or elsewhere; 0 where it cannot be used."""
+    try:
+        return _plan(predictor, case, files, lambda event: None).num_windows
+    except LunetError:
+        return 0
 
 
 def _seconds_per_voxel(predictor: Predictor) -> float:

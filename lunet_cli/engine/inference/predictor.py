@@ -157,7 +157,7 @@ class Predictor:
         channels: list[sitk.Image],
         *,
         probabilities: npt.NDArray[np.float32] | None = None,
-        num_volumes: int = 1,
+        job_windows: int | None = None,
         on_choice: Callable[[RuntimeChosen], None] = lambda choice: None,
         on_window: Callable[[], None] = lambda: None,
     ) -> Segmentation:
@@ -166,8 +166,8 @@ class Predictor:
         Args:
             channels: Its channels as `read_image` gives them.
             probabilities: Array (regions, D, H, W), float32, on the stored grid, that is filled as well.
-            num_volumes: Volumes that lie ahead, this one included: only a long job is worth the preparation of
-                another runtime.
+            job_windows: Windows of the whole job: only a long one is worth the preparation of another runtime. None
+                takes those of this volume.
             on_choice: Called when a runtime has been chosen.
             on_window: Called after each window.
 
@@ -187,7 +187,7 @@ class Predictor:
                 image, window=plan.window, overlap=self.options.overlap, on_planes=band, rows=band.needed
             )
             with torch.inference_mode():
-                self._settle(stitcher, num_volumes * plan.num_windows, on_choice)
+                self._settle(stitcher, job_windows or plan.num_windows, on_choice)
                 for _ in run_windows(
                     self.ensemble.forward, [stitcher], batch_size=self.options.batch_size, on_window=on_window
                 ):
@@ -202,7 +202,7 @@ class Predictor:
         middle = max(0, len(stitcher.starts) // 2 - self.options.batch_size // 2)
         starts = stitcher.starts[middle : middle + self.options.batch_size]
         batch = torch.stack([stitcher.read(start) for start in starts])
-        on_choice(self.ensemble.choose(batch, max(1, num_windows // len(starts))))
+        on_choice(self.ensemble.choose(batch, num_windows))
 
     def require_channels(self, found: int) -> None:
         """Raise if a volume has another number of channels than the network takes.

@@ -30,7 +30,7 @@ TOLERANCE: dict[Precision, float] = {"fp32": 1e-3, "bf16": 2e-2, "fp16": 2e-2}
 # Tracing and compiling for another runtime takes some seconds. So many operations take plain PyTorch
 # about 20 s with a small lean network on two cores; a shorter job would not win the seconds back.
 _WORTH_TRYING_FLOPS = 2e12
-_WORTH_TRYING_PASSES = 100
+_WORTH_TRYING_WINDOWS = 200
 # The fastest first, as measured over the families (docs/speed.md). A fixed order and not a race: who
 # wins a race is decided by what else the machine does, and the same command must give the same masks.
 _ORDER: tuple[tuple[RuntimeName, Precision], ...] = (
@@ -56,7 +56,7 @@ def choose_runtime(
     image: Tensor,
     *,
     precision: Precision | Literal["auto"],
-    num_passes: int,
+    num_windows: int,
     probabilities: Callable[[Tensor], Tensor],
 ) -> tuple[RuntimePlan, Forward, RuntimeChosen]:
     """Take the usually fastest runtime whose probabilities agree with fp32 in PyTorch, if the job is long enough.
@@ -67,13 +67,13 @@ def choose_runtime(
         usual: What is taken where another runtime is not worth its preparation.
         image: A batch of windows (B, C, D, H, W), float32 on the CPU.
         precision: The arithmetic to take; `auto` leaves it open.
-        num_passes: Forward passes of such batches in the whole job.
+        num_windows: Windows in the whole job, whatever part of it is done already.
         probabilities: From logits to probabilities.
 
     Returns:
         How the network is computed, the function that does it, and the reasons.
     """
-    if not _is_long(spec, image, num_passes):
+    if not _is_long(spec, image, num_windows):
         reason = "the usual runtime, since the job is short"
         trial = RuntimeTrial(str(usual), None, "taken without trying others")
         return usual, load_runtime(usual, network), RuntimeChosen(str(usual), reason, (trial,))
@@ -93,11 +93,11 @@ def choose_runtime(
     return usual, load_runtime(usual, network), RuntimeChosen(str(usual), reason, tuple(trials))
 
 
-def _is_long(spec: NetworkSpec, image: Tensor, num_passes: int) -> bool:
+def _is_long(spec: NetworkSpec, image: Tensor, num_windows: int) -> bool:
     """Whether a job is worth the preparation of another runtime, by counting, which no other load disturbs."""
-    batch_size, _, depth, height, width = image.shape
-    flops = num_passes * batch_size * count_conv_flops(spec, (depth, height, width))
-    return num_passes >= _WORTH_TRYING_PASSES and flops >= _WORTH_TRYING_FLOPS
+    depth, height, width = image.shape[2:]
+    flops = num_windows * count_conv_flops(spec, (depth, height, width))
+    return num_windows >= _WORTH_TRYING_WINDOWS and flops >= _WORTH_TRYING_FLOPS
 
 
 def _rank(plan: RuntimePlan, spec: NetworkSpec) -> int:

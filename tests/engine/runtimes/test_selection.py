@@ -17,7 +17,7 @@ RIGHT = RuntimePlan("onnx", "cpu", "fp32")
 SKEWED = RuntimePlan("openvino", "cpu", "fp32")
 BROKEN = RuntimePlan("openvino", "cpu", "bf16")
 SPEC = parse_preset("lunet_small_4f").spec
-WINDOW = torch.zeros(2, 1, 96, 96, 96)  # 2 x 3.83 GFLOP with lunet_small_4f
+WINDOW = torch.zeros(2, 1, 96, 96, 96)  # 3.83 GFLOP each with lunet_small_4f
 
 
 @pytest.fixture
@@ -35,14 +35,14 @@ def runtimes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(selection, "is_installed", lambda name: True)
 
 
-def choose(network: SegmentationNetwork, num_passes: int) -> tuple[RuntimePlan, dict[str, str]]:
+def choose(network: SegmentationNetwork, num_windows: int) -> tuple[RuntimePlan, dict[str, str]]:
     plan, _, event = selection.choose_runtime(
         network,
         SPEC,
         USUAL,
         WINDOW,
         precision="auto",
-        num_passes=num_passes,
+        num_windows=num_windows,
         probabilities=torch.sigmoid,
     )
     assert event.name == str(plan)
@@ -53,7 +53,7 @@ def choose(network: SegmentationNetwork, num_passes: int) -> tuple[RuntimePlan, 
 def test_first_of_the_order_that_agrees_is_taken(
     network_of: Callable[..., SegmentationNetwork],
 ) -> None:
-    plan, verdicts = choose(network_of("lunet"), num_passes=1000)
+    plan, verdicts = choose(network_of("lunet"), num_windows=1000)
     assert plan == RIGHT
     assert verdicts == {
         str(BROKEN): "does not run: has no compiler",
@@ -64,17 +64,17 @@ def test_first_of_the_order_that_agrees_is_taken(
 
 @pytest.mark.usefixtures("runtimes")
 @pytest.mark.parametrize(
-    ("num_passes", "is_long"),
+    ("num_windows", "is_long"),
     [
-        (99, False),  # few passes, whatever they cost
-        (260, False),  # 1.99 TFLOP
-        (262, True),  # 2.01 TFLOP
+        (199, False),  # few windows, whatever they cost
+        (521, False),  # 1.997 TFLOP
+        (522, True),  # 2.001 TFLOP
     ],
 )
 def test_only_a_long_job_takes_another_runtime(
-    num_passes: int, is_long: bool, network_of: Callable[..., SegmentationNetwork]
+    num_windows: int, is_long: bool, network_of: Callable[..., SegmentationNetwork]
 ) -> None:
-    plan, verdicts = choose(network_of("lunet"), num_passes=num_passes)
+    plan, verdicts = choose(network_of("lunet"), num_windows=num_windows)
     assert plan == (RIGHT if is_long else USUAL)
     assert (str(RIGHT) in verdicts) is is_long
 
@@ -87,7 +87,7 @@ def test_choice_reads_no_clock(network_of: Callable[..., SegmentationNetwork], m
     network = network_of("lunet")
     for name in ("time", "perf_counter", "monotonic", "process_time", "thread_time"):
         monkeypatch.setattr(f"time.{name}", forbidden)
-    choose(network, num_passes=1000)
+    choose(network, num_windows=1000)
 
 
 @pytest.mark.parametrize(
@@ -120,7 +120,7 @@ def test_installed_runtimes_are_tried_for_real(
         USUAL,
         image,
         precision="fp32",
-        num_passes=1,
+        num_windows=1,
         probabilities=torch.sigmoid,
     )
     assert plan.precision == "fp32"
