@@ -114,7 +114,7 @@ def test_dry_run_is_a_table(tmp_path: Path, image: np.ndarray, run_lunet: RunLun
         (["model.pt", "in.nii.gz", "-o", "out", "--postprocess", "melt"], 2, "unknown operation 'melt'"),
         (["model.pt", "in.nii.gz", "-o", "out", "--order", "x"], 2, "--order x: is no order of the labels label1"),
         (["missing.pt", "in.nii.gz", "-o", "out"], 1, "missing.pt: there is no such checkpoint"),
-        (["future.pt", "in.nii.gz", "-o", "out"], 1, "future.pt: has checkpoint format 99"),
+        (["future.pt", "in.nii.gz", "-o", "out"], 1, "future.pt: a checkpoint of lunet has format 99"),
         (
             ["in.nii.gz", "in.nii.gz", "-o", "out"],
             1,

@@ -74,7 +74,7 @@ def container_of(values: Any, place: Path_) -> Any:
 
 def change_tensor(tensor: torch.Tensor, rng: np.random.Generator) -> Any:
     """The same tensor of another shape or type, or with other values."""
-    changed = tensor.clone()
+    changed = tensor.clone(memory_format=torch.contiguous_format)
     if changed.is_floating_point() and changed.numel() and rng.random() < 0.4:
         changed.view(-1)[int(rng.integers(changed.numel()))] = float(rng.choice([np.nan, np.inf, -np.inf]))
         return changed

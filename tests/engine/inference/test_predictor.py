@@ -17,6 +17,7 @@ from lunet_cli.engine.data.volume import Geometry
 from lunet_cli.engine.inference.predictor import PredictionOptions, Predictor, predict
 from lunet_cli.engine.networks import build_network
 from lunet_cli.errors import CheckpointError, DataError
+from lunet_cli.records.network_card import Execution
 
 FP32 = PredictionOptions(device="cpu", precision="fp32")
 
@@ -139,13 +140,18 @@ def test_networks_of_different_labels_are_not_averaged() -> None:
         Predictor([make_model(0), make_model(1, spacing_mm=(1.0, 1.0, 1.0))], FP32)
 
 
+def execution(device: str, precision: str) -> Execution:
+    values = {"device": device, "precision": precision, "channels_last": True, "compile": False}
+    return Execution.model_validate(values)
+
+
 def test_precision_is_that_of_the_validation_where_the_machine_has_it() -> None:
-    validated = replace(make_model(0), execution={"device": "cpu", "precision": "bf16"})
+    validated = replace(make_model(0), execution=execution("cpu", "bf16"))
     has_bf16 = bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
     automatic = Predictor([validated], PredictionOptions(device="cpu"))
     assert automatic.ensemble.plan.precision == ("bf16" if has_bf16 else "fp32")
     assert Predictor([validated], FP32).ensemble.plan.precision == "fp32"
-    from_cuda = replace(make_model(0), execution={"device": "cuda", "precision": "fp16"})
+    from_cuda = replace(make_model(0), execution=execution("cuda", "fp16"))
     assert Predictor([from_cuda], PredictionOptions(device="cpu")).ensemble.plan.precision == "fp32"
 
 
