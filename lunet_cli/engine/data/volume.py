@@ -85,6 +85,11 @@ def has_volume_suffix(path: Path) -> bool:
     return path.name.lower().endswith(SUFFIXES)
 
 
+def as_text(name: str) -> str:
+    r"""A file name as text that any file can hold: bytes that are not UTF-8 are written as `\xff`."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
 def stem(path: Path) -> str:
     """File name without its volume suffix; a folder's name as it is."""
     for suffix in SUFFIXES:
