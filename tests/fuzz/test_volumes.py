@@ -513,6 +513,28 @@ def test_a_batch_goes_on_whatever_lies_in_it(
         assert is_refused != (name in segmented), f"{attack.name}\n{answer.stderr[-3000:]}"
 
 
+def test_a_batch_of_series_goes_on(
+    num_attacks: Any, model: Path, tmp_path: Path, call_lunet: Any, require_calm: Any
+) -> None:
+    folder = tmp_path / "in"
+    attacks = _chosen([attack for attack in dicom_attacks() if attack.main == "s"], num_attacks(15, 10_000))
+    good, *bad = attacks
+    for index, attack in enumerate(bad):
+        attack.write(folder / f"attack{index:04d}")
+    good.write(folder / "good")
+    start = time.perf_counter()
+    answer = call_lunet("predict", model, folder, "-o", tmp_path / "out", "--precision", "fp32", cwd=tmp_path)
+    require_calm(answer, seconds=(time.perf_counter() - start) / len(attacks), attack="a batch of series")
+    assert answer.returncode == 1
+    found = sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / "out/good.nii.gz")))
+    np.testing.assert_array_equal(found, ARRAY > 100.5)
+    lines = [line for line in answer.stderr.splitlines() if line.startswith("error: ")]
+    segmented = {path.name.split(".")[0] for path in (tmp_path / "out").iterdir()}
+    for index, attack in enumerate(bad):
+        is_refused = any(f"attack{index:04d}" in line for line in lines)
+        assert is_refused != (f"attack{index:04d}" in segmented), f"{attack.name}\n{answer.stderr[-3000:]}"
+
+
 @pytest.mark.parametrize("locale", [{"LC_ALL": "C", "PYTHONUTF8": "0"}, {"LC_ALL": "C"}, {}])
 def test_odd_paths_in_a_batch(
     locale: dict[str, str], model: Path, tmp_path: Path, request: pytest.FixtureRequest
