@@ -34,6 +34,7 @@ from lunet_cli.engine.inference.predictor import PredictionOptions, Predictor
 from lunet_cli.engine.networks import build_network
 from lunet_cli.engine.networks.execution import machine_name
 from lunet_cli.engine.provenance import versions
+from lunet_cli.records.network_card import Execution, KeptConfig
 
 WINDOW, OVERLAP, BATCH = (96, 96, 96), 0.5, 2
 CANDIDATES = ("MONAI", "lunet", "whole command")
@@ -45,9 +46,9 @@ def write_files(folder: Path, size: tuple[int, int, int]) -> None:
     spec = replace(parse_preset("lunet_small_4f").spec, out_channels=3)
     scheme = LabelScheme((("organ", (1,)), ("lesion", (2,))), "softmax")
     card = ModelCard(spec, scheme, Preprocessing("LPS", None, Normalization("ct_window", 40.0, 400.0)), WINDOW)
-    execution = {"device": "cpu", "precision": "fp32", "channels_last": True, "compile": False}
+    execution = Execution(device="cpu", precision="fp32", channels_last=True, compile=False)
     weights = build_network(spec).state_dict()
-    save_checkpoint(Checkpoint(card, weights, 0, {}, versions(), execution), folder / "model.pt")
+    save_checkpoint(Checkpoint(card, weights, 0, KeptConfig({}), versions(), execution), folder / "model.pt")
     rng = np.random.default_rng(0)
     volume = np.empty(size, np.int16)
     y, x = np.ogrid[: size[1], : size[2]]

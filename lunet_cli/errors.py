@@ -1,28 +1,35 @@
 """The few kinds of error that lunet raises on purpose; only `cli.app` catches them."""
 
+from collections.abc import Sequence
+
 EXIT_FAILURE = 1
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
+EXIT_BROKEN_PIPE = 141  # 128 and the number of SIGPIPE, as shells report it of any program
 
 
 class LunetError(Exception):
     """Something a user can mend: one line that says what and where, and a hint that says how.
 
     Args:
-        message: What was wrong, the value, and where it stands.
+        message: What was wrong, the value, and where it stands; of several mistakes, one text each. A line break in a
+            text is part of a name and is not shown as one.
         hint: What to do about it; may be empty.
     """
 
     exit_code = EXIT_FAILURE
 
-    def __init__(self, message: str, hint: str = "") -> None:
-        self.message = message.rstrip()  # Of "unknown. Did you mean ...?", there may be no second sentence.
+    def __init__(self, message: str | Sequence[str], hint: str = "") -> None:
+        lines = (message,) if isinstance(message, str) else message
+        # Of "unknown. Did you mean ...?", there may be no second sentence.
+        self.lines = tuple(line.rstrip() for line in lines)
+        self.message = "\n".join(self.lines)
         super().__init__(self.message)
         self.hint = hint
 
-    def __reduce__(self) -> tuple[type["LunetError"], tuple[str, str]]:
-        """Keep message and hint apart when a worker process sends the error home."""
-        return type(self), (self.message, self.hint)
+    def __reduce__(self) -> tuple[type["LunetError"], tuple[tuple[str, ...], str]]:
+        """Keep lines and hint apart when a worker process sends the error home."""
+        return type(self), (self.lines, self.hint)
 
 
 class ConfigError(LunetError):

@@ -118,6 +118,7 @@ def make_threshold_model() -> MakeThresholdModel:
         from lunet_cli.engine.data.labels import LabelScheme
         from lunet_cli.engine.data.preprocessing import Normalization, Preprocessing
         from lunet_cli.engine.networks import build_network
+        from lunet_cli.records.network_card import Execution, KeptConfig
 
         regions = labels or {f"label{index + 1}": (index + 1,) for index in range(len(thresholds))}
         scheme = LabelScheme(tuple(regions.items()), activation)  # type: ignore[arg-type]
@@ -141,13 +142,91 @@ def make_threshold_model() -> MakeThresholdModel:
                     weight[index + 1] = index + 1
                     bias[index + 1] = bias[index] - threshold
         card = ModelCard(spec, scheme, Preprocessing(orientation, spacing_mm, Normalization("none", 40, 400)), window)
-        execution = {"device": "cpu", "precision": "fp32", "channels_last": True, "compile": False}
+        execution = Execution(device="cpu", precision="fp32", channels_last=True, compile=False)
         weights = network.state_dict()
         path.parent.mkdir(parents=True, exist_ok=True)
-        save_checkpoint(Checkpoint(card, weights, 1, config or {}, {"lunet": "test"}, execution), path)
+        save_checkpoint(Checkpoint(card, weights, 1, KeptConfig(config or {}), {"lunet": "test"}, execution), path)
         return path
 
     return make
+
+
+class WriteManifest(Protocol):
+    def __call__(self, run: Path, *, train: tuple[str, ...], val: tuple[str, ...]) -> None: ...
+
+
+@pytest.fixture(scope="session")
+def write_manifest() -> WriteManifest:
+    """Write the manifest of a run with these cases on either side."""
+
+    def write(run: Path, *, train: tuple[str, ...], val: tuple[str, ...]) -> None:
+        from lunet_cli.config.network import NetworkSpec
+        from lunet_cli.records.manifest import DataOrigin, Machine, Manifest, RecordedSplit
+        from lunet_cli.records.network_card import (
+            Execution,
+            LabelRegions,
+            NormalizationRecord,
+            PreprocessingRecord,
+        )
+
+        manifest = Manifest(
+            started="2026-01-01T00:00:00+00:00",
+            versions={"lunet": "test"},
+            machine=Machine(platform="a machine", cpus=2, threads=1),
+            seed=0,
+            git_commit=None,
+            architecture="lunet_small_1f",
+            num_parameters=686,
+            network=NetworkSpec("lunet", (1, 1, 1, 1, 1)),
+            labels=LabelRegions(regions={"liver": (1,)}, activation="sigmoid"),
+            preprocessing=PreprocessingRecord(
+                orientation="LPS",
+                spacing_mm=None,
+                normalization=NormalizationRecord(name="zscore", window_level=40.0, window_width=400.0),
+            ),
+            window=(16, 16, 16),
+            execution=Execution(device="cpu", precision="fp32", channels_last=True, compile=False),
+            data=DataOrigin(layout="pairs", root=None, cache="memory"),
+            split=RecordedSplit(origin="a test", train=train, val=val),
+        )
+        manifest.write(run / "manifest.json")
+
+    return write
+
+
+class WriteEvaluation(Protocol):
+    def __call__(self, folder: Path, name: str, **changes: Any) -> None: ...
+
+
+@pytest.fixture(scope="session")
+def write_summary() -> WriteEvaluation:
+    """Write the summary of an evaluation of a network of this name; its costs and settings may be given."""
+
+    def write(folder: Path, name: str, **changes: Any) -> None:
+        from lunet_cli.records.evaluation import EvaluationSummary
+        from lunet_cli.results.evaluation import Bootstrap, EvaluatedCases, EvaluatedModel
+
+        costs = {key: changes.pop(key, 100) for key in ("parameters", "conv_flops_at_64")}
+        execution = {"runtime": "torch", "device": "cpu", "precision": "fp32"}
+        model = EvaluatedModel(("a.pt",), ("0" * 64,), name, **costs, channels=(1, 1), execution=execution, window=None,
+                               overlap=0.5, tta=False)  # fmt: skip
+        values: dict[str, Any] = {
+            "title": name,
+            "model": model,
+            "data": EvaluatedCases("data", "pairs", "val", "val cases of data"),
+            "labels": {"liver": (1,)},
+            "num_cases": 3,
+            "nsd_tolerance_mm": 1.0,
+            "undefined_distances": "left out",
+            "bootstrap": Bootstrap(1000, 0, "95 % percentile, over cases"),
+            "versions": {"lunet": "test"},
+            "definitions": {},
+            "summary": (),
+            "failures": (),
+        }
+        EvaluationSummary(**values | changes).write(folder / "summary.json")
+
+    return write
 
 
 @pytest.fixture(scope="session")

@@ -2,32 +2,44 @@
 
 from __future__ import annotations
 
-import io
+import os
 import sys
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
+from typer.exceptions import TyperException
 
 from lunet_cli import __version__
 from lunet_cli.cli import bench, compare, config, evaluate, export, predict, presets, report, train, viz
-from lunet_cli.cli.failure import print_error
+from lunet_cli.cli.failure import print_error, usage_error
+from lunet_cli.cli.helping import PlainCommand, new_app
+from lunet_cli.cli.options import LENIENT
+from lunet_cli.cli.streams import prepare_streams
 from lunet_cli.errors import EXIT_INTERRUPTED, LunetError
 
-app = typer.Typer(
+app = new_app(
+    "Compact 3D segmentation networks for medical images: train, measure and shrink them.",
     name="lunet",
-    help="Compact 3D segmentation networks for medical images.",
-    no_args_is_help=True,
     pretty_exceptions_enable=False,
-    rich_markup_mode="rich",
 )
-app.command("train")(train.train)
-app.command("predict")(predict.predict)
-app.command("eval")(evaluate.evaluate)
-app.command("compare")(compare.compare)
-app.command("export")(export.export)
-app.command("bench")(bench.bench)
-app.command("report")(report.report)
-app.add_typer(viz.app, name="viz")
+_COMMANDS: dict[str, tuple[Callable[..., None], str]] = {
+    "predict": (predict.predict, "Segment volumes with a trained network."),
+    "eval": (evaluate.evaluate, "Measure a network, or label maps, on labelled cases."),
+    "compare": (compare.compare, "Compare evaluated runs case by case, and their costs."),
+    "export": (export.export, "Write a trained network for other programs."),
+    "bench": (bench.bench, "Measure what networks cost and how fast they run."),
+    "report": (report.report, "Write one page about a run."),
+}
+app.command(
+    "train",
+    cls=PlainCommand,
+    context_settings=LENIENT,
+    short_help="Train a network as a configuration says.",
+)(train.train)
+for _name, (_command, _summary) in _COMMANDS.items():
+    app.command(_name, cls=PlainCommand, short_help=_summary)(_command)
+app.add_typer(viz.app, name="viz", short_help="Look at trainings, cases, volumes and networks.")
 app.add_typer(presets.app, name="presets")
 app.add_typer(config.app, name="config")
 
@@ -47,13 +59,28 @@ def _root(
     """Compact 3D segmentation networks for medical images: train, measure and shrink them."""
 
 
+def _let_idle_threads_sleep() -> None:
+    """Let threads that wait for each other give up their core; to be called before torch is loaded.
+
+    OpenMP's threads spin at the end of each parallel loop, and keep the core from the very thread that they wait for
+    where another program wants it too: with a second training on two cores, an epoch took seven times as long instead
+    of twice (benchmarks/busy.py). libgomp and libiomp read the variable once, when they are loaded.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
 def main() -> None:
     """Run the application and turn errors meant for people into one line, a hint and an exit code."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")  # What an old terminal has no character for, it shows as `?`.
+    _let_idle_threads_sleep()
     try:
-        app()
+        prepare_streams()
+        try:
+            code = app(standalone_mode=False)
+        except TyperException as error:
+            raise usage_error(error) from None
+        finally:
+            sys.stdout.flush()  # Here, what cannot be written is still told in words.
+        sys.exit(code)
     except LunetError as error:
         print_error(error)
         sys.exit(error.exit_code)

@@ -14,6 +14,7 @@ import typer
 
 from lunet_cli.cli.options import AsJson
 from lunet_cli.errors import EXIT_FAILURE, ConfigError
+from lunet_cli.results.words import visible_lines
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -43,7 +44,7 @@ Counts = list[int] | None
 def bench(
     targets: Annotated[
         list[Path] | None,
-        typer.Argument(metavar="TARGET...", help="CONFIG (.yaml), CHECKPOINT, run folder, or exported file."),
+        typer.Argument(metavar="TARGET", help="CONFIG (.yaml), CHECKPOINT, run folder, or exported file."),
     ] = None,
     architectures: Annotated[
         list[str] | None, typer.Option("--arch", metavar="NAME", help="A preset, such as lunet_small_4f; repeatable.")
@@ -56,13 +57,19 @@ def bench(
     sizes: Annotated[
         list[str] | None, typer.Option("--size", metavar="N|DxHxW", help="Voxels, such as 64 or 96x96x64; repeatable.")
     ] = None,
-    batches: Annotated[Counts, typer.Option("--batch", min=1, help="Samples per pass; repeatable.")] = None,
-    channels: Annotated[Counts, typer.Option("--channels", min=1, help="Image channels; repeatable.")] = None,
-    classes: Annotated[Counts, typer.Option("--classes", min=1, help="Output channels; repeatable.")] = None,
+    batches: Annotated[
+        Counts, typer.Option("--batch", metavar="N", min=1, help="Samples per pass; repeatable.")
+    ] = None,
+    channels: Annotated[
+        Counts, typer.Option("--channels", metavar="N", min=1, help="Image channels; repeatable.")
+    ] = None,
+    classes: Annotated[
+        Counts, typer.Option("--classes", metavar="N", min=1, help="Output channels; repeatable.")
+    ] = None,
     devices: Annotated[
         list[str] | None, typer.Option("--device", metavar="|".join(DEVICES), help="Where to compute; repeatable.")
     ] = None,
-    threads: Annotated[Counts, typer.Option("--threads", min=1, help="CPU threads; repeatable.")] = None,
+    threads: Annotated[Counts, typer.Option("--threads", metavar="N", min=1, help="CPU threads; repeatable.")] = None,
     precisions: Annotated[
         list[str] | None,
         typer.Option("--precision", metavar="|".join(PRECISIONS), help="Arithmetic; fp32 if not given; repeatable."),
@@ -72,15 +79,21 @@ def bench(
         typer.Option(
             "--runtime",
             metavar="|".join(RUNTIMES),
-            help="What computes; auto: the fastest that agrees with fp32; torch if not given; repeatable.",
+            help="What computes; auto: what predict takes for a long job; torch if not given; repeatable.",
         ),
     ] = None,
-    warmup: Annotated[int | None, typer.Option(min=0, help="Passes before the timed ones; 3 if not given.")] = None,
-    runs: Annotated[int | None, typer.Option(min=1, help="Timed passes of each row; 10 if not given.")] = None,
+    warmup: Annotated[
+        int | None, typer.Option(metavar="N", min=0, help="Passes before the timed ones; 3 if not given.")
+    ] = None,
+    runs: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Timed passes of each row; 10 if not given.")
+    ] = None,
     training: Annotated[
         bool, typer.Option("--train", help="Measure training steps: forward, soft Dice, backward, Adam.")
     ] = False,
-    sort: Annotated[str, typer.Option(metavar="|".join(SORT_KEYS), help="Order of the rows.")] = "latency",
+    sort: Annotated[
+        str, typer.Option(metavar="COLUMN", help=f"Order of the rows: {', '.join(SORT_KEYS)}.")
+    ] = "latency",
     baseline: Annotated[
         str | None,
         typer.Option(
@@ -117,7 +130,7 @@ def bench(
     from lunet_cli.engine.benchmarking.benchmark import benchmark
     from lunet_cli.engine.benchmarking.comparison import beside, load_saved, save_result
     from lunet_cli.engine.benchmarking.plan import BenchOptions
-    from lunet_cli.engine.files import require_place
+    from lunet_cli.records.files import require_place
     from lunet_cli.render.console import make_status_console
     from lunet_cli.render.progress import report_progress
 
@@ -134,7 +147,7 @@ def bench(
     if saved is not None:
         rows = beside(rows, saved)
         for remark in saved.remarks(rows, result.machine):
-            status.print(f"warning: {remark}", style="yellow", markup=False, soft_wrap=True)
+            status.print(f"warning: {remark}", style="yellow")
     _print_result(replace(result, rows=tuple(rows)), as_json=as_json, as_csv=as_csv)
     if result.failures:
         raise typer.Exit(EXIT_FAILURE)
@@ -165,7 +178,7 @@ def _print_result(result: BenchResult, *, as_json: bool, as_csv: bool) -> None:
     if as_json:
         typer.echo(json.dumps([asdict(row) for row in result.rows], indent=2))
     elif as_csv:
-        typer.echo(_to_csv(result.rows), nl=False)
+        typer.echo(visible_lines(_to_csv(result.rows)), nl=False)
     else:
         from lunet_cli.render.bench_tables import bench_table
         from lunet_cli.render.console import make_console

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -15,9 +14,7 @@ from lunet_cli.cli.options import AsJson
 def compare(
     runs: Annotated[
         list[Path],
-        typer.Argument(
-            metavar="RUN...", help="Evaluated runs, or folders with a metrics.csv; the first is the baseline."
-        ),
+        typer.Argument(metavar="RUN", help="Evaluated runs, or folders with a metrics.csv; the first is the baseline."),
     ],
     metric: Annotated[str, typer.Option(metavar="NAME", help="What they are compared by.")] = "dice",
     split: Annotated[
@@ -28,14 +25,13 @@ def compare(
     """Compare evaluated runs case by case, and Dice with parameters and FLOPs."""
     (name,) = parse_metrics([metric])
     from lunet_cli.engine.evaluation.compare import compare as compare_runs
-    from lunet_cli.engine.evaluation.files import without_nan
+    from lunet_cli.records.comparison import ComparisonRecord
+    from lunet_cli.records.record import json_text
     from lunet_cli.render.console import make_console
     from lunet_cli.render.tables import compare_table
 
     result = compare_runs(runs, metric=name, split=split)
     if as_json:
-        from dataclasses import asdict
-
-        typer.echo(json.dumps(without_nan(asdict(result)), indent=2))
+        typer.echo(json_text(ComparisonRecord.of(result)), nl=False)
         return
     make_console().print(compare_table(result))

@@ -1,4 +1,4 @@
-"""`lunet config`: check a configuration, show it resolved, or print its schema."""
+"""`lunet config`: list and copy the shipped configurations, check and show one, or print the schema."""
 
 from __future__ import annotations
 
@@ -8,34 +8,89 @@ from typing import Annotated
 
 import typer
 
-from lunet_cli.cli.options import ConfigFile, Overrides
+from lunet_cli.cli.helping import PlainCommand, new_app
+from lunet_cli.cli.options import LENIENT, AsJson, ConfigFile, Overrides, read_config, refuse_extras
+from lunet_cli.results.words import plural, visible, visible_lines
 
-app = typer.Typer(help="Check, show or describe configurations.", no_args_is_help=True)
+app = new_app("List, copy, check, show or describe configurations.")
 
 
-@app.command("check")
-def check(path: ConfigFile, overrides: Overrides = None) -> None:
-    """Check a configuration and report every mistake at once."""
+@app.command("list", cls=PlainCommand)
+def list_configs(as_json: AsJson = False) -> None:
+    """List the shipped configurations; `lunet train NAME` takes them by name."""
     from lunet_cli.config.load import load_config
+    from lunet_cli.config.shipped import purpose, shipped_configs
 
-    config = load_config(path, overrides or ())
-    typer.echo(f"{path}: correct ({config.model.architecture}, {config.training.epochs} epochs)")
+    rows = []
+    for name, path in shipped_configs().items():
+        config = load_config(path)
+        architecture, epochs = config.model.architecture, config.training.epochs
+        row = {"name": name, "architecture": architecture, "epochs": epochs, "purpose": purpose(path)}
+        rows.append(row)
+    if as_json:
+        typer.echo(json.dumps(rows, indent=2))
+        return
+    for row in rows:
+        typer.echo(f"{row['name']:<12} {row['architecture']:<15} {row['epochs']:>6,} epochs  {row['purpose']}")
 
 
-@app.command("show")
+@app.command("copy", cls=PlainCommand)
+def copy(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A shipped configuration, such as lunet_small.")],
+    destination: Annotated[
+        Path | None, typer.Argument(metavar="DEST", help="File or folder; NAME.yaml here if not given.")
+    ] = None,
+) -> None:
+    """Copy a shipped configuration to change it; never overwrites."""
+    from lunet_cli.config.shipped import shipped_config
+    from lunet_cli.errors import OutputError
+
+    source = shipped_config(name)
+    target = destination or Path(source.name)
+    if target.is_dir():
+        target /= source.name
+    try:
+        with target.open("xb") as file:
+            file.write(source.read_bytes())
+    except FileExistsError:
+        raise OutputError(f"{target}: is there already, and is not overwritten", hint="Name another file.") from None
+    except OSError as error:
+        raise OutputError(f"{target}: cannot be written ({error.strerror or error})") from None
+    typer.echo(visible(f"{target}: a copy of the shipped {source.name}"))
+
+
+@app.command("check", cls=PlainCommand, context_settings=LENIENT)
+def check(context: typer.Context, path: ConfigFile, overrides: Overrides = None) -> None:
+    """Check whether a training could start, and report every mistake at once."""
+    refuse_extras(context, path)
+    config = read_config(path, overrides)
+    from lunet_cli.config.foresight import require_startable
+    from lunet_cli.engine.run_folder import RunFolder
+
+    require_startable(config)
+    RunFolder(config.experiment.output_dir / config.experiment.name).require_writable()
+    epochs = plural(config.training.epochs, "epoch")
+    typer.echo(visible(f"{path}: correct ({config.model.architecture}, {epochs})"))
+    if config.data.is_missing:
+        typer.echo(f"to train, add --set data.root=FOLDER. {config.data.source}", err=True)
+
+
+@app.command("show", cls=PlainCommand, context_settings=LENIENT)
 def show(
+    context: typer.Context,
     path: Annotated[
-        Path | None, typer.Argument(metavar="[CONFIG]", help="YAML configuration; without it, all defaults.")
+        Path | None, typer.Argument(metavar="CONFIG", help="YAML configuration; without it, all defaults.")
     ] = None,
     overrides: Overrides = None,
 ) -> None:
     """Print the fully resolved configuration as YAML."""
-    from lunet_cli.config.load import dump_yaml, load_config
+    refuse_extras(context, path)
+    from lunet_cli.config.load import dump_yaml
 
-    typer.echo(dump_yaml(load_config(path, overrides or ())), nl=False)
+    typer.echo(visible_lines(dump_yaml(read_config(path, overrides))), nl=False)
 
 
-@app.command("schema")
+@app.command("schema", cls=PlainCommand)
 def schema() -> None:
     """Print the JSON schema of configurations, for editors that complete and check."""
     from lunet_cli.config.run import RunConfig

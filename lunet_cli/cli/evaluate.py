@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, cast
 
@@ -36,7 +35,7 @@ if TYPE_CHECKING:
 
 def evaluate(
     checkpoint: Annotated[
-        Path | None, typer.Argument(metavar="[CHECKPOINT]", help="A best_model.pt, or its run folder.")
+        Path | None, typer.Argument(metavar="CHECKPOINT", help="A best_model.pt, or its run folder.")
     ] = None,
     data: Data = None,
     split: Split = None,
@@ -63,7 +62,9 @@ def evaluate(
     metric: Annotated[
         list[str] | None, typer.Option(metavar="NAME", help="Only this metric; repeatable. All if not given.")
     ] = None,
-    tolerance_mm: Annotated[float, typer.Option("--tolerance", min=0, help="Tolerance of NSD in mm.")] = 1.0,
+    tolerance_mm: Annotated[
+        float, typer.Option("--tolerance", metavar="MM", min=0, help="Distance that NSD still counts as equal.")
+    ] = 1.0,
     undefined: Annotated[
         Literal["count", "diagonal"],
         typer.Option(help="Distances of a missed or invented label: left out and counted, or the largest possible."),
@@ -108,8 +109,8 @@ def evaluate(
     sizes, limit = parse_window(window), parse_memory(max_memory)
     metrics = parse_metrics(metric)
     from lunet_cli.engine.evaluation.evaluate import EvaluationOptions, evaluate_model, score_predictions
-    from lunet_cli.engine.evaluation.files import without_nan
     from lunet_cli.engine.inference.predictor import PredictionOptions, Predictor, set_up_process
+    from lunet_cli.records.record import json_text
     from lunet_cli.render.console import make_console, make_status_console
     from lunet_cli.render.progress import report_progress
     from lunet_cli.render.tables import eval_table
@@ -145,9 +146,7 @@ def evaluate(
         status.print("Interrupted; nothing was written.")
         raise typer.Exit(EXIT_INTERRUPTED) from None
     if as_json:
-        from dataclasses import asdict
-
-        typer.echo(json.dumps(without_nan(asdict(result)), indent=2, default=str))
+        typer.echo(json_text(result), nl=False)
     else:
         make_console().print(eval_table(result))
     if result.failures:

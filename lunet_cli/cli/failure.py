@@ -6,17 +6,29 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from lunet_cli.errors import LunetError
+import typer
+from typer.exceptions import TyperException
+
+from lunet_cli.errors import ConfigError, LunetError
+from lunet_cli.results.words import visible
 
 Item = TypeVar("Item")
 
 
 def print_error(error: LunetError) -> None:
-    """One line on stderr, and the hint."""
-    for line in error.message.splitlines():
-        print(f"error: {line}", file=sys.stderr)
+    """One line on stderr for each mistake, and the hint."""
+    for line in error.lines:
+        print(visible(f"error: {line}"), file=sys.stderr)
     if error.hint:
-        print(f"hint:  {error.hint}", file=sys.stderr)
+        print(visible(f"hint:  {error.hint}"), file=sys.stderr)
+
+
+def usage_error(error: TyperException) -> ConfigError:
+    """What is wrong with a command line, as one of our errors."""
+    message = " ".join(error.format_message().split())
+    context: typer.Context | None = getattr(error, "ctx", None)
+    hint = "" if context is None else f"All options: {context.command_path} --help"
+    return ConfigError(f"{message[:1].lower()}{message[1:].removesuffix('.')}", hint)
 
 
 def try_each(items: Sequence[Item], act: Callable[[Item], object]) -> bool:

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import re
+import shlex
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from lunet_cli.errors import ConfigError
 
+if TYPE_CHECKING:
+    from lunet_cli.config.run import RunConfig
+
 ConfigFile = Annotated[
-    Path, typer.Argument(metavar="CONFIG", help="YAML configuration, such as configs/quickstart.yaml.")
+    Path,
+    typer.Argument(metavar="CONFIG", help="YAML configuration, or the name of a shipped one, such as quickstart."),
 ]
 Overrides = Annotated[
     list[str] | None,
@@ -34,8 +40,10 @@ Window = Annotated[
     str | None,
     typer.Option(metavar="DxHxW|whole", help="Voxels that the network sees at once; as it was trained if not given."),
 ]
-Overlap = Annotated[float, typer.Option(min=0, max=0.9, help="Share of a window that neighbours have in common.")]
-BatchSize = Annotated[int, typer.Option(min=1, help="Windows per forward pass.")]
+Overlap = Annotated[
+    float, typer.Option(metavar="SHARE", min=0, max=0.9, help="Share of a window that neighbours have in common.")
+]
+BatchSize = Annotated[int, typer.Option(metavar="N", min=1, help="Windows per forward pass.")]
 MaxMemory = Annotated[
     str | None,
     typer.Option(metavar="SIZE", help="Memory that may be used, such as 4G; what needs more is refused."),
@@ -47,10 +55,11 @@ Precision = Annotated[
 ]
 Runtime = Annotated[
     Literal["auto", "torch", "eager", "torch-compile", "onnx", "openvino"] | None,
-    typer.Option(help="What computes; auto takes the fastest that is installed, if the job is long enough to try."),
+    typer.Option(help="What computes; auto takes the usually fastest that is installed, if the job is long."),
 ]
 Threads = Annotated[
-    int | None, typer.Option(min=1, help="CPU threads of the network; all that PyTorch finds if not given.")
+    int | None,
+    typer.Option(metavar="N", min=1, help="CPU threads of the network; all that PyTorch finds if not given."),
 ]
 
 Ensemble = Annotated[
@@ -61,6 +70,73 @@ Ensemble = Annotated[
 DEFAULT_OVERLAP = 0.5
 DEFAULT_BATCH_SIZE = 2
 _UNITS_MIB = {"": 1.0, "k": 1 / 1024, "m": 1.0, "g": 1024.0, "t": 1024.0**2}
+
+
+# Lets a command see the options that it does not have, to say how they are written; see `refuse_extras`.
+LENIENT = {"allow_extra_args": True, "ignore_unknown_options": True}
+
+
+def read_config(path: Path | None, overrides: list[str] | None) -> RunConfig:
+    """The configuration that a person named; tells where a shipped one lies.
+
+    Raises:
+        ConfigError: It is wrong; the message lists every mistake.
+    """
+    from lunet_cli.config.load import load_config
+    from lunet_cli.config.shipped import find_config
+
+    found = None if path is None else find_config(path)
+    if found != path:
+        typer.echo(f"configuration: the shipped {found}", err=True)
+    return load_config(found, overrides or ())
+
+
+def refuse_extras(context: typer.Context, first: Path | None) -> None:
+    """Raise if there are options that the command does not have, and say how keys are set.
+
+    Args:
+        context: Of a command with the settings `LENIENT`.
+        first: What it took for its first argument; an unknown option in front of it is taken so.
+
+    Raises:
+        ConfigError: With the command line that is meant, as far as it can be told.
+    """
+    extras = list(context.args)
+    if first is not None and str(first).startswith("-"):
+        extras.insert(0, str(first))
+    if not extras:
+        return
+    known = [name for parameter in context.command.params for name in parameter.opts if name.startswith("--")]
+    unknown = [extra.partition("=")[0] for extra in extras if extra.startswith("-")]
+    if unknown:
+        named = ", ".join(dict.fromkeys(unknown))
+        raise ConfigError(f"there is no option {named}", hint=_meant_options(extras, known))
+    raise ConfigError(f"there is one argument too many: {extras[0]}", hint=_meant_options(extras, known))
+
+
+def _meant_options(extras: list[str], known: list[str]) -> str:
+    """A sentence with the options that are probably meant."""
+    from lunet_cli.config.keys import key_called
+
+    settings, similar = [], []
+    for index, extra in enumerate(extras):
+        name, separator, value = extra.partition("=")
+        if not (name.startswith("--") or separator):
+            continue
+        own = get_close_matches(name, known, n=1, cutoff=0.8)
+        key = key_called(name)
+        if own or key is None:
+            similar += own
+            continue
+        following = extras[index + 1 : index + 2]
+        if not separator and following and not following[0].startswith("-"):
+            value = following[0]
+        settings.append(shlex.join(["--set", f"{key}={value or 'VALUE'}"]))
+    if settings:
+        return f"Keys of the configuration are set so: {' '.join(settings)}"
+    if similar:
+        return f"Did you mean {', '.join(similar)}?"
+    return "Keys of the configuration are set so: --set training.epochs=20"
 
 
 def parse_window(text: str | None) -> tuple[int, int, int] | Literal["whole"] | None:

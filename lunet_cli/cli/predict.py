@@ -43,7 +43,7 @@ def predict(
         Path, typer.Argument(metavar="CHECKPOINT", help="A best_model.pt, its run folder, or an exported file.")
     ],
     inputs: Annotated[
-        list[Path], typer.Argument(metavar="INPUT...", help="Volumes, folders of them, or folders of DICOM series.")
+        list[Path], typer.Argument(metavar="INPUT", help="Volumes, folders of them, or folders of DICOM series.")
     ],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="OUT", help="Folder, or file for one volume.")],
     file_format: Annotated[
@@ -62,7 +62,7 @@ def predict(
         typer.Option(
             "--postprocess",
             metavar="[LABEL:]STEP",
-            help="largest-component, fill-holes or min-volume=ML; repeatable, applied in order.",
+            help="min-volume=ML, fill-holes or largest-component; repeatable, applied in order.",
         ),
     ] = None,
     order: Annotated[
@@ -123,8 +123,8 @@ def predict(
             result = predict_files(predictor, inputs, writing, dry_run=dry_run, on_event=on_event)
     except KeyboardInterrupt:
         again = [arg for arg in sys.argv[1:] if arg != "--resume"]
-        status.print("Interrupted; finished files are whole. Go on with:", highlight=False)
-        status.print(f"  {shlex.join(['lunet', *again, '--resume'])}", highlight=False, soft_wrap=True, markup=False)
+        status.print("Interrupted; finished files are whole. Go on with:")
+        status.print(f"  {shlex.join(['lunet', *again, '--resume'])}", soft_wrap=True)
         raise typer.Exit(EXIT_INTERRUPTED) from None
     if as_json:
         typer.echo(json.dumps(_to_json(result), indent=2))
@@ -155,4 +155,6 @@ def parse_shard(text: str | None) -> tuple[int, int]:
 
 def _to_json(result: PredictResult) -> dict[str, Any]:
     plain: dict[str, Any] = json.loads(json.dumps(asdict(result), default=str))
+    for case, told in zip(result.predicted, plain["predicted"], strict=True):
+        told["remark"] = case.remark
     return plain

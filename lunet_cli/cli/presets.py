@@ -7,12 +7,13 @@ from typing import Annotated, Any
 
 import typer
 
+from lunet_cli.cli.helping import PlainCommand, new_app
 from lunet_cli.cli.options import AsJson
 
-app = typer.Typer(help="List the named networks, or show one level by level.", no_args_is_help=True)
+app = new_app("List the named networks, or show one level by level.")
 
 
-@app.command("list")
+@app.command("list", cls=PlainCommand)
 def list_presets(
     family: Annotated[
         str | None, typer.Option(metavar="NAME", help="Only one family: unet, lunet, unetpp, lunetpp or mednext.")
@@ -39,7 +40,7 @@ def list_presets(
     make_console().print(presets_table([describe(preset) for preset in presets]))
 
 
-@app.command("show")
+@app.command("show", cls=PlainCommand)
 def show(
     name: Annotated[str, typer.Argument(metavar="NAME", help="A preset, such as lunet_small_4f or lunet_small_8f.")],
     as_json: AsJson = False,

@@ -9,6 +9,7 @@ import typer
 
 from lunet_cli.cli.options import Data, Device, Split, Threads
 from lunet_cli.errors import EXIT_FAILURE, ConfigError
+from lunet_cli.results.words import visible
 
 
 def report(
@@ -25,8 +26,8 @@ def report(
     """Write one page about a run that needs no network: curves, every case, pictures, and how to repeat it."""
     if output is not None and output.suffix.lower() not in (".html", ".htm"):
         raise ConfigError(f"-o {output}: is no page", hint="End the name with .html.")
-    from lunet_cli.engine.files import require_place, write_atomically
     from lunet_cli.engine.viewing.courses import read_course
+    from lunet_cli.records.files import require_place, write_atomically
 
     read_course(run)  # Whether there is a training here, before PyTorch is loaded.
     place = output or run / "report.html"
@@ -42,6 +43,6 @@ def report(
         found = gather_report(run, data=data, split=split, options=PredictionOptions(device=device), on_event=on_event)
         page = render_page(found)
     write_atomically(place, lambda file: file.write(page.encode()))
-    typer.echo(f"{place} ({len(page) / 1e6:.1f} MB)")
+    typer.echo(visible(f"{place} ({len(page) / 1e6:.1f} MB)"))
     if found.evaluation is not None and found.evaluation.failures:
         raise typer.Exit(EXIT_FAILURE)

@@ -5,23 +5,27 @@ from __future__ import annotations
 import shlex
 import shutil
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lunet_cli.cli.options import ConfigFile, Overrides
+from lunet_cli.cli.options import ConfigFile, Overrides, read_config, refuse_extras
 from lunet_cli.errors import LunetError
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
     from rich.console import Console
 
     from lunet_cli.config.run import RunConfig
     from lunet_cli.config.visualization import VisualizationConfig
+    from lunet_cli.render.curves import Panel
     from lunet_cli.results.training import TrainResult
 
 
 def train(
+    context: typer.Context,
     config_file: ConfigFile,
     overrides: Overrides = None,
     resume: Annotated[
@@ -36,9 +40,8 @@ def train(
     ] = False,
 ) -> None:
     """Train a network as CONFIG says."""
-    from lunet_cli.config.load import load_config
-
-    config = load_config(config_file, overrides or ())
+    refuse_extras(context, config_file)
+    config = read_config(config_file, overrides)
     from lunet_cli.render.console import make_console, make_status_console
     from lunet_cli.render.progress import report_progress
 
@@ -55,53 +58,86 @@ def train(
         return
     from lunet_cli.engine.training.train import train as run_training
     from lunet_cli.render.tables import train_table
+    from lunet_cli.results.events import Caution
+
+    saved: list[Path] = []
+
+    def save_pictures(result: TrainResult) -> None:
+        try:
+            saved.extend(_save_pictures(result, config.visualization))
+        except LunetError as error:  # A picture must not hide the result.
+            on_event(Caution(error.message))
 
     with report_progress(status) as on_event:
-        result = run_training(config, resume=resume, on_event=on_event)
+        result = run_training(config, resume=resume, on_event=on_event, on_closing=save_pictures)
     if result.outcome == "interrupted":
-        status.print(f"Stopped; the state is saved in {result.run_dir}. Go on with:", highlight=False)
-        status.print(f"  {shlex.join([*again, '--resume', 'auto'])}", highlight=False, soft_wrap=True)
+        status.print(f"Stopped; the state is saved in {result.run_dir}. Go on with:")
+        status.print(f"  {shlex.join([*again, '--resume', 'auto'])}", soft_wrap=True)
         raise typer.Exit(128 + result.signal)
     console = make_console()
-    try:
-        _draw(result, config.visualization, console)
-    except LunetError as error:  # A picture must not hide the result.
-        status.print(f"warning: {error.message}", style="yellow", markup=False, highlight=False)
+    for path in saved:
+        typer.echo(path)
+    _draw(result, config.visualization, console)
     console.print(train_table(result))
-    console.print("\nNext:")
+    console.print()
+    console.print("Next:")
     for purpose, command in _next_commands(config, result.run_dir, again):
         # Whole lines, whatever the width: they are there to be copied.
-        console.print(f"  # {purpose}\n  {command}", soft_wrap=True, markup=False)
+        console.print(f"  # {purpose}")
+        console.print(f"  {command}", soft_wrap=True)
+
+
+def _save_pictures(result: TrainResult, config: VisualizationConfig) -> list[Path]:
+    """Write the pictures that the configuration asks for into the run folder; return their paths."""
+    from lunet_cli.records.files import write_atomically
+    from lunet_cli.render.figures.style import write_figure
+
+    figures: dict[str, Figure] = {}
+    if _has_curves(result, config):
+        from lunet_cli.render.figures.curves import curves_figure
+
+        figures["training_curves.png"] = curves_figure(_panels(result))
+    if config.plot_slices and result.slices:
+        from lunet_cli.render.figures.slices import slices_figure
+
+        figures["slices.png"] = slices_figure(result.slices)
+    paths = []
+    for name, figure in figures.items():
+        path = result.run_dir / name
+        write_atomically(path, partial(write_figure, figure, path=path))
+        paths.append(path)
+    return paths
 
 
 def _draw(result: TrainResult, config: VisualizationConfig, console: Console) -> None:
-    """Draw what the configuration asks for, as files of the run and, where there are colours, in the terminal."""
-    from lunet_cli.cli.viz.showing import save
+    """Draw what the configuration asks for in the terminal, where there are colours."""
+    from rich.text import Text
+
+    from lunet_cli.render.terminal.charts import draw_panels
     from lunet_cli.render.terminal.screen import Screen, has_colors
+    from lunet_cli.render.terminal.slices import draw_slice, legend
 
     screen = Screen(console.width, console.height, colors=has_colors(console))
-    if config.plot_training_curves and len(result.history) > 1:
-        from lunet_cli.render.curves import CurveOptions, curve_panels
-        from lunet_cli.render.figures.curves import curves_figure
-        from lunet_cli.render.terminal.charts import draw_panels
-        from lunet_cli.results.training import TrainingCourse
-
-        course = TrainingCourse(result.run_dir.name, result.history, is_finished=True)
-        panels = curve_panels([course], CurveOptions(quantities=("loss", "dice")))
-        if screen.colors:
-            console.print(draw_panels(panels, screen))
-        save(curves_figure(panels), result.run_dir / "training_curves.png")
+    if not screen.colors:
+        return
+    if _has_curves(result, config):
+        console.print(draw_panels(_panels(result), screen))
     if config.plot_slices and result.slices:
-        from rich.text import Text
+        for cut in result.slices:
+            console.print(Text(cut.caption), draw_slice(cut, screen))
+        console.print(legend(result.slices[0].labels, screen, with_errors=True))
 
-        from lunet_cli.render.figures.slices import slices_figure
-        from lunet_cli.render.terminal.slices import draw_slice, legend
 
-        if screen.colors:
-            for cut in result.slices:
-                console.print(Text(cut.caption), draw_slice(cut, screen))
-            console.print(legend(result.slices[0].labels, screen, with_errors=True))
-        save(slices_figure(result.slices), result.run_dir / "slices.png")
+def _has_curves(result: TrainResult, config: VisualizationConfig) -> bool:
+    return config.plot_training_curves and len(result.history) > 1
+
+
+def _panels(result: TrainResult) -> list[Panel]:
+    from lunet_cli.render.curves import CurveOptions, curve_panels
+    from lunet_cli.results.training import TrainingCourse
+
+    course = TrainingCourse(result.run_dir.name, result.history, is_finished=True)
+    return curve_panels([course], CurveOptions(quantities=("loss", "dice")))
 
 
 def _next_commands(config: RunConfig, run_dir: Path, again: list[str]) -> list[tuple[str, str]]:

@@ -32,7 +32,7 @@ class AugmentationConfig(Section):
     noise_probability: Probability = 0.15
     """Probability of Gaussian noise."""
 
-    noise_std: Annotated[float, Field(ge=0)] = 0.1
+    noise_std: Annotated[float, Field(ge=0, le=100)] = 0.1
     """Largest standard deviation of the noise, in normalised intensity."""
 
     contrast_probability: Probability = 0.3

@@ -2,9 +2,30 @@
 
 from __future__ import annotations
 
-from typing import Any, get_args
+from pathlib import Path
+from typing import Annotated, Any, get_args
 
-from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+
+# Bounds that no use comes near, but every counter, file name and progress line can hold.
+Count = Annotated[int, Field(ge=1, le=1_000_000)]
+Weight = Annotated[float, Field(ge=0, le=1e6)]
+
+
+def _nameable(path: Path) -> Path:
+    """Refuse what no file system can hold.
+
+    Raises:
+        ValueError: The path has a NUL, or is too long as a whole or in one of its parts.
+    """
+    if "\0" in str(path):
+        raise ValueError("a path cannot hold the character NUL")
+    if len(str(path)) > 1000 or any(len(part.encode(errors="replace")) > 255 for part in path.parts):
+        raise ValueError("the path is too long: 1,000 characters in all and 255 bytes of each name are possible")
+    return path
+
+
+PlainPath = Annotated[Path, AfterValidator(_nameable)]
 
 
 class Section(BaseModel):

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from lunet_cli.config.base import Section
 
-Positive = Annotated[int, Field(ge=1)]
+Positive = Annotated[int, Field(ge=1, le=4096)]
 
 
 class BenchmarkConfig(Section):
@@ -17,10 +17,10 @@ class BenchmarkConfig(Section):
     enabled: bool = False
     """Whether to measure after training."""
 
-    warmup_runs: Annotated[int, Field(ge=0)] = 3
+    warmup_runs: Annotated[int, Field(ge=0, le=10_000)] = 3
     """Forward passes before the timed ones."""
 
-    timed_runs: Positive = 10
+    timed_runs: Annotated[int, Field(ge=1, le=10_000)] = 10
     """Forward passes whose median is reported."""
 
     input_size: tuple[Positive, Positive, Positive, Positive, Positive] = (1, 1, 64, 64, 64)

@@ -2,32 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
-from lunet_cli.config.base import Section
+from lunet_cli.config.base import PlainPath, Section
+from lunet_cli.config.grouping import LONGEST_PATTERN, checked_pattern
 
+PHANTOM_LABELS: dict[str, tuple[int, ...]] = {"anterior": (1,), "posterior": (2,), "ventricle": (3,)}
+PHANTOM_NAME = "phantom_{:04d}"
 DatasetName = Literal["auto", "phantom", "harp", "paired", "msd", "nnunet"]
-
-
-def _valid_regex(pattern: str | None) -> str | None:
-    """Return `pattern` if it compiles and has a group.
-
-    Raises:
-        ValueError: It does not.
-    """
-    if pattern is None:
-        return None
-    try:
-        groups = re.compile(pattern).groups
-    except re.error as error:
-        raise ValueError(f"no regular expression: {error}") from None
-    if groups < 1:
-        raise ValueError("the pattern has no group (...) to take the name from")
-    return pattern
 
 
 class SplitConfig(Section):
@@ -37,23 +22,27 @@ class SplitConfig(Section):
     `splits_final.json` in the data folder, else a fifth of the cases.
     """
 
-    file: Path | None = None
+    file: PlainPath | None = None
     """JSON list of `{train: [...], val: [...]}` (one object per fold); relative paths start at `data.root`."""
 
     val_fraction: Annotated[float, Field(gt=0, lt=1)] | None = None
     """Share of cases that validate."""
 
-    fold: Annotated[int, Field(ge=0)] | None = None
+    fold: Annotated[int, Field(ge=0, le=9999)] | None = None
     """Which fold validates, from 0: of `num_folds`, or of the list in `file`."""
 
-    num_folds: Annotated[int, Field(ge=2)] = 5
+    num_folds: Annotated[int, Field(ge=2, le=9999)] = 5
     """Number of folds that the cases are divided into when `fold` is given without `file`."""
 
-    group_pattern: str | None = None
+    group_pattern: Annotated[str, Field(max_length=LONGEST_PATTERN), AfterValidator(checked_pattern)] | None = None
     """Regular expression on the case id whose first group names the patient, so that no patient stands on both
     sides, for instance `^(sub-\\d+)`."""
 
-    _valid_pattern = field_validator("group_pattern")(_valid_regex)
+    def path_below(self, root: Path | None) -> Path | None:
+        """Where `file` lies, for a data set in the folder `root`; None if there is none."""
+        if self.file is None or root is None:
+            return self.file
+        return root / self.file
 
     @model_validator(mode="after")
     def _one_way(self) -> SplitConfig:
@@ -90,16 +79,16 @@ class DataConfig(Section):
     names; `msd`, `nnunet`: with `dataset.json`; `phantom`: built in. `auto` looks at what is there, and takes the
     phantom where no folder is given."""
 
-    root: Path | None = None
+    root: PlainPath | None = None
     """Folder of the data set; `split` divides its cases."""
 
-    train_dir: Path | None = None
+    train_dir: PlainPath | None = None
     """Folder of the training cases, where they are kept apart from the validation cases."""
 
-    val_dir: Path | None = None
+    val_dir: PlainPath | None = None
     """Folder of the validation cases."""
 
-    source: str | None = None
+    source: Annotated[str, Field(max_length=1000)] | None = None
     """Where to get the data that this configuration is made for, in a sentence; shown where no folder is given,
     instead of training on the phantom."""
 
@@ -109,7 +98,7 @@ class DataConfig(Section):
     phantom: PhantomConfig = PhantomConfig()
     """The built-in volumes."""
 
-    num_workers: Annotated[int, Field(ge=0)] = 0
+    num_workers: Annotated[int, Field(ge=0, le=1024)] = 0
     """Processes that prepare batches; 0 prepares them in the training process, which is fastest for volumes kept
     in memory."""
 
@@ -123,8 +112,18 @@ class DataConfig(Section):
     """Where preprocessed volumes are kept: in memory, in files below `<output_dir>/.cache`, or nowhere (read anew
     each time). `auto` takes memory up to `cache_limit_mib`, then disk."""
 
-    cache_limit_mib: Annotated[int, Field(ge=0)] = 4096
+    cache_limit_mib: Annotated[int, Field(ge=0, le=2**30)] = 4096
     """Memory that `cache: auto` may use for volumes, in MiB."""
+
+    @property
+    def uses_phantom(self) -> bool:
+        """Whether the cases are the built-in ones."""
+        return self.root is None and self.train_dir is None and self.source is None
+
+    @property
+    def is_missing(self) -> bool:
+        """Whether the configuration is made for data of which no folder is named."""
+        return self.root is None and self.train_dir is None and self.source is not None
 
     @model_validator(mode="after")
     def _folders_fit(self) -> DataConfig:

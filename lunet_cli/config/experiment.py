@@ -7,17 +7,17 @@ from typing import Annotated
 
 from pydantic import Field
 
-from lunet_cli.config.base import Section
+from lunet_cli.config.base import PlainPath, Section
 
 
 class ExperimentConfig(Section):
     """Name, seed and place of a run."""
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$")] = "experiment"
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$", max_length=200)] = "experiment"
     """Name of the run folder: letters, digits and `._+-`."""
 
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 42
     """Seed of initialisation, sampling, augmentation, dropout and the split."""
 
-    output_dir: Path = Path("runs")
+    output_dir: PlainPath = Path("runs")
     """Folder that holds the run folders, relative to where the command is started."""

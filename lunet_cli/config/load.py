@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from difflib import get_close_matches
+from collections.abc import Iterable
 from pathlib import Path
 from types import UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Union, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from lunet_cli.config.document import Document, KeyPath, dotted, one_line, read_document, read_value
+from lunet_cli.config.keys import allowed_values, fields_of, nearest_key
 from lunet_cli.config.run import RunConfig
 from lunet_cli.errors import ConfigError
 
-KeyPath = tuple[str | int, ...]
+_WORDS = {
+    "model_type": "expected keys with values below it",
+    "dict_type": "expected keys with values below it",
+    "tuple_type": "expected a list in brackets, such as [64, 64, 64]",
+    "list_type": "expected a list in brackets, such as [1, 2]",
+    "string_pattern_mismatch": "expected a name of letters, digits and . _ + -, which starts with one of the first two",
+}
+_MOST_MISTAKES = 40  # As many as a screen has lines; the others are counted.
 
 
 def load_config(path: Path | None, overrides: Iterable[str] = ()) -> RunConfig:
@@ -28,18 +36,19 @@ def load_config(path: Path | None, overrides: Iterable[str] = ()) -> RunConfig:
     Raises:
         ConfigError: The file or an override is wrong; the message lists every mistake with its place.
     """
-    values: dict[str, Any] = {}
-    lines: dict[KeyPath, int] = {}
-    if path is not None:
-        values, lines = _read_yaml(path)
+    document = Document({}, {}) if path is None else read_document(path)
+    values = document.values
     origins: dict[KeyPath, str] = {}
     for override in overrides:
         _apply_override(values, override, origins)
     try:
         return RunConfig.model_validate(values)
     except ValidationError as error:
-        mistakes = [_describe(detail, path, lines, origins) for detail in _relevant(error.errors())]
-        raise ConfigError("\n".join(mistakes), hint="`lunet config schema` lists every key and its values.") from None
+        details = _relevant(error.errors())
+        mistakes = [_describe(detail, path, document.lines, origins) for detail in details[:_MOST_MISTAKES]]
+        if len(details) > _MOST_MISTAKES:
+            mistakes.append(f"{path or '--set'}: and {len(details) - _MOST_MISTAKES} more mistakes")
+        raise ConfigError(mistakes, hint="`lunet config schema` lists every key and its values.") from None
 
 
 def dump_yaml(config: RunConfig) -> str:
@@ -47,56 +56,8 @@ def dump_yaml(config: RunConfig) -> str:
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=120)
 
 
-def _read_yaml(path: Path) -> tuple[dict[str, Any], dict[KeyPath, int]]:
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise ConfigError(f"{path}: there is no such file", hint=_similar_files(path)) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read as text ({error})") from None
-    try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-        values = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f"{path}:{mark.line + 1}" if mark else str(path)
-        raise ConfigError(f"{where}: no valid YAML: {getattr(error, 'problem', None) or error}") from None
-    if values is None:
-        return {}, {}
-    if not isinstance(values, dict):
-        raise ConfigError(
-            f"{path}: expected a mapping of sections, found {_type_name(values)}",
-            hint="Start with lines such as `experiment:` and `model:`; `lunet config show` prints a complete example.",
-        )
-    lines: dict[KeyPath, int] = {}
-    try:
-        _collect_lines(node, (), lines, path)
-    except RecursionError:
-        raise ConfigError(f"{path}: an alias (*name) contains itself") from None
-    return values, lines
-
-
-def _similar_files(path: Path) -> str:
-    folder = path.parent
-    names = sorted(p.name for p in folder.glob("*.y*ml")) if folder.is_dir() else []
-    close = get_close_matches(path.name, names, n=3)
-    return f"Did you mean {', '.join(str(folder / name) for name in close)}?" if close else ""
-
-
-def _collect_lines(node: yaml.Node | None, prefix: KeyPath, lines: dict[KeyPath, int], path: Path) -> None:
-    if not isinstance(node, yaml.MappingNode):
-        return
-    for key, value in node.value:
-        key_path = (*prefix, str(key.value))
-        line = key.start_mark.line + 1
-        if key_path in lines:
-            raise ConfigError(f"{path}:{line}: {_dotted(key_path)}: stands twice, first in line {lines[key_path]}")
-        lines[key_path] = line
-        _collect_lines(value, key_path, lines, path)
-
-
 def _apply_override(values: dict[str, Any], override: str, origins: dict[KeyPath, str]) -> None:
-    origin = f"--set {override}"
+    origin = f"--set {one_line(override)}"
     dotted, separator, text = override.partition("=")
     keys = tuple(dotted.strip().split("."))
     if not separator or not all(keys):
@@ -104,9 +65,9 @@ def _apply_override(values: dict[str, Any], override: str, origins: dict[KeyPath
     if not text.strip():
         raise ConfigError(f"{origin}: the value is empty", hint="Write null for none.")
     try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{origin}: the value is no valid YAML ({getattr(error, 'problem', error)})") from None
+        value = read_value(text)
+    except ConfigError as error:
+        raise ConfigError(f"{origin}: the value is no valid YAML ({error.message})") from None
     target = values
     for key in keys[:-1]:
         if not isinstance(target.get(key), dict):
@@ -131,7 +92,9 @@ def _real_path(location: tuple[int | str, ...]) -> KeyPath:
     path: list[str | int] = []
     model: Any = RunConfig
     for part in location:
-        fields = _fields_of(model)
+        if part == "[key]":  # What is wrong is the key itself.
+            continue
+        fields = fields_of(model)
         if fields is None:
             if isinstance(part, int) or model is dict:
                 path.append(part)
@@ -140,11 +103,6 @@ def _real_path(location: tuple[int | str, ...]) -> KeyPath:
         annotation = fields[part].annotation if part in fields else None
         model = dict if _mentions_mapping(annotation) else annotation
     return tuple(path)
-
-
-def _fields_of(model: Any) -> dict[Any, Any] | None:
-    is_model = isinstance(model, type) and issubclass(model, BaseModel)
-    return dict(model.model_fields) if is_model else None
 
 
 def _mentions_mapping(annotation: Any) -> bool:
@@ -159,18 +117,16 @@ def _mentions_mapping(annotation: Any) -> bool:
 def _describe(detail: ErrorDetails, path: Path | None, lines: dict[KeyPath, int], origins: dict[KeyPath, str]) -> str:
     place = _real_path(detail["loc"])
     where = _origin(place, path, lines, origins)
-    label = f"{_dotted(place)}: " if place else ""
+    label = f"{dotted(place)}: " if place else ""
     if detail["type"] == "extra_forbidden":
-        return f"{where}: {label}unknown key.{_nearest_key(place)}"
+        return f"{where}: {label}unknown key.{nearest_key(place)}"
     message = detail["msg"].removeprefix("Value error, ")
-    if detail["type"] in ("model_type", "dict_type"):
-        message = "expected keys with values below it"
-    message = message[0].lower() + message[1:]
+    message = _WORDS.get(detail["type"], message[0].lower() + message[1:])
     value = detail["input"]
     is_own_check = detail["type"] == "value_error"
     shown = "" if is_own_check or isinstance(value, dict) else f" (found {_shown(value)})"
-    allowed = _allowed_values(place)
-    if allowed and not is_own_check:
+    allowed = allowed_values(place)
+    if allowed and not is_own_check and detail["type"] not in _WORDS:
         return f"{where}: {label}expected {allowed}, found {_shown(value)}"
     return f"{where}: {label}{message}{shown}"
 
@@ -185,60 +141,6 @@ def _origin(place: KeyPath, path: Path | None, lines: dict[KeyPath, int], origin
     return " and ".join([f"{path}{line}", *inside] if path else inside) or "defaults"
 
 
-def _section_at(place: KeyPath) -> type[BaseModel] | None:
-    model: Any = RunConfig
-    for part in place:
-        fields = _fields_of(model)
-        if fields is None or part not in fields:
-            return None
-        model = fields[part].annotation
-    return model if _fields_of(model) is not None else None
-
-
-def _nearest_key(place: KeyPath) -> str:
-    section = _section_at(place[:-1])
-    name = str(place[-1])
-    known = list(section.model_fields) if section else []
-    close = get_close_matches(name, known, n=1, cutoff=0.6)
-    if close:
-        return f" Did you mean '{close[0]}'?"
-    elsewhere = next((path for path in _key_paths(RunConfig) if path[-1] == name), None)
-    if elsewhere:
-        return f" Did you mean '{_dotted(elsewhere)}'?"
-    return f" Known here: {', '.join(known)}." if known else ""
-
-
-def _key_paths(model: type[BaseModel]) -> Iterator[tuple[str, ...]]:
-    """Every key below a section, its sub-sections included."""
-    for name, field in model.model_fields.items():
-        yield (name,)
-        section: Any = field.annotation
-        if _fields_of(section) is not None:
-            yield from ((name, *path) for path in _key_paths(section))
-
-
-def _allowed_values(place: KeyPath) -> str:
-    """The words that a key accepts, where its values are words."""
-    section = _section_at(place[:-1]) if place else None
-    if section is None or place[-1] not in section.model_fields:
-        return ""
-    annotation = section.model_fields[str(place[-1])].annotation
-    parts = [annotation, *get_args(annotation)]
-    words = [str(word) for part in parts if get_origin(part) is Literal for word in get_args(part)]
-    if words and bool in parts:
-        words = ["true", "false", *words]
-    return f"one of {', '.join(words)}" if words else ""
-
-
 def _shown(value: object) -> str:
-    """A value as it stands in YAML; a date, which YAML makes of 2024-01-01, as text."""
-    return repr(value) if isinstance(value, str | int | float | list | None) else f"'{value}'"
-
-
-def _dotted(place: KeyPath) -> str:
-    return ".".join(str(part) for part in place)
-
-
-def _type_name(value: object) -> str:
-    names = {list: "a list", str: "plain text", int: "a number", float: "a number", bool: "true or false"}
-    return names.get(type(value), type(value).__name__)
+    """A value as it stands in YAML, not more of it than fits into a line."""
+    return one_line(repr(value) if isinstance(value, str | int | float | list | None) else f"'{value}'")

@@ -24,10 +24,10 @@ class ModelConfig(Section):
     architecture: Annotated[str, AfterValidator(_known_architecture)] = "lunet_small_4f"
     """Preset name, such as `lunet_small_4f` or `unet_large_24f`; `lunet presets list` shows all."""
 
-    in_channels: Annotated[int, Field(ge=1)] | None = None
+    in_channels: Annotated[int, Field(ge=1, le=1024)] | None = None
     """Image channels; null takes the number that the data has."""
 
-    out_channels: Annotated[int, Field(ge=1)] | None = None
+    out_channels: Annotated[int, Field(ge=1, le=65536)] | None = None
     """Logit channels; null takes what the labels and the activation need. With 1 and no `labels`, all structures
     of the data set are trained as one."""
 

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 Family = Literal["unet", "lunet", "unetpp", "lunetpp", "mednext"]
 FAMILIES: tuple[Family, ...] = ("unet", "lunet", "unetpp", "lunetpp", "mednext")
+
+# Far beyond every network of the field, and small enough that counting what a network costs takes no time. The
+# largest preset has 10^8 parameters; 10^9 take 4 GB.
+_MOST_LEVELS = 10
+_MOST_PER_BLOCK = 64
+_MOST_CHANNELS = 1 << 16
+_MOST_PARAMETERS = 1_000_000_000
 
 
 @dataclass(frozen=True)
@@ -60,12 +67,6 @@ class NetworkSpec:
     def to_dict(self) -> dict[str, Any]:
         """Plain values for a checkpoint."""
         return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> NetworkSpec:
-        """The inverse of `to_dict`."""
-        plain: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
-        return cls(**plain)
 
 
 @dataclass(frozen=True)
@@ -127,6 +128,39 @@ def level_costs(spec: NetworkSpec, size: tuple[int, int, int] = (64, 64, 64)) ->
         parameters[layer.level] += layer.parameters
         macs[layer.level] += layer.macs_per_voxel * (math.prod(size) >> (3 * layer.level))
     return [LevelCost(i, c, parameters[i], 2 * macs[i]) for i, c in enumerate(spec.channels)]
+
+
+def require_buildable(spec: NetworkSpec) -> None:
+    """Raise if a specification does not describe a network, or one that no machine here could hold.
+
+    Raises:
+        ValueError: It names the first thing that is wrong.
+    """
+    if not 2 <= spec.num_levels <= _MOST_LEVELS:
+        raise ValueError(f"channels of {spec.num_levels} levels, not of 2 to {_MOST_LEVELS}")
+    stages = 2 * spec.num_levels - 1 if spec.topology == "mednext" else 0
+    for name, values in (("expansion_ratios", spec.expansion_ratios), ("blocks_per_stage", spec.blocks_per_stage)):
+        if len(values) != stages:
+            raise ValueError(f"{len(values)} {name} where {spec.family} with these levels has {stages}")
+        _require_range(name, values, _MOST_PER_BLOCK)
+    _require_range("channels", spec.channels, _MOST_CHANNELS)
+    _require_range("in_channels", [spec.in_channels], _MOST_CHANNELS)
+    _require_range("out_channels", [spec.out_channels], _MOST_CHANNELS)
+    _require_range("convs_per_block", [spec.convs_per_block], _MOST_PER_BLOCK)
+    _require_range("kernel_size", [spec.kernel_size], _MOST_PER_BLOCK)
+    if spec.kernel_size % 2 == 0:
+        raise ValueError(f"kernel_size {spec.kernel_size} is not odd")
+    if not 0 <= spec.dropout < 1:
+        raise ValueError(f"dropout {spec.dropout:g} is not a probability below 1")
+    parameters = count_parameters(spec)
+    if parameters > _MOST_PARAMETERS:
+        raise ValueError(f"{parameters:.3g} parameters are more than the {_MOST_PARAMETERS:.0e} possible")
+
+
+def _require_range(name: str, values: Sequence[int], highest: int) -> None:
+    for value in values:
+        if not 1 <= value <= highest:
+            raise ValueError(f"{name} hold a value outside of 1 to {highest}")
 
 
 def _conv(part: str, level: int, in_channels: int, out_channels: int, volume: int) -> LayerCost:

@@ -8,7 +8,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from lunet_cli.config.base import Section
 
-PositiveSpacing = Annotated[float, Field(gt=0, le=1000)]
+PositiveSpacing = Annotated[float, Field(ge=0.001, le=1000)]
 
 
 def _valid_orientation(code: str) -> str:
@@ -17,16 +17,19 @@ def _valid_orientation(code: str) -> str:
     return code
 
 
+Orientation = Annotated[str, AfterValidator(_valid_orientation)]
+
+
 class NormalizationConfig(Section):
     """How intensities are brought to a common scale, per volume and channel."""
 
     name: Literal["zscore", "ct_window", "minmax", "none"] = "zscore"
     """`zscore`: mean 0, standard deviation 1; `ct_window`: the window to 0..1, clipped; `minmax`: 0..1; `none`."""
 
-    window_level: float = 40.0
+    window_level: Annotated[float, Field(ge=-1e6, le=1e6)] = 40.0
     """Centre of the window for `ct_window`, in HU."""
 
-    window_width: Annotated[float, Field(gt=0)] = 400.0
+    window_width: Annotated[float, Field(gt=0, le=1e6)] = 400.0
     """Width of the window for `ct_window`, in HU."""
 
     @model_validator(mode="after")
@@ -41,7 +44,7 @@ class NormalizationConfig(Section):
 class PreprocessingConfig(Section):
     """Orientation, spacing and intensities; saved inside every checkpoint."""
 
-    orientation: Annotated[str, AfterValidator(_valid_orientation)] | None = "LPS"
+    orientation: Orientation | None = "LPS"
     """Direction in which the x, y and z axes increase, such as `LPS` (left, posterior, superior); null keeps the
     axes as stored."""
 

@@ -43,8 +43,8 @@ MEDNEXT_SIZES = {
     "l": MedNeXtSize(32, (3, 4, 8, 8, 8, 8, 8, 4, 3), (3, 4, 8, 8, 8, 8, 8, 4, 3)),
 }
 
-GRAMMAR = "{unet|lunet|unetpp|lunetpp}_{small|large}_{N}f with any N >= 1, or mednext_small, mednext_{s|b|m|l}[_k5]"
-_CONV_NAME = re.compile(r"(?P<family>unet|lunet|unetpp|lunetpp)_(?P<size>small|large)_(?P<base>[1-9][0-9]*)f")
+GRAMMAR = "{unet|lunet|unetpp|lunetpp}_{small|large}_{N}f with N to 9999, or mednext_small, mednext_{s|b|m|l}[_k5]"
+_CONV_NAME = re.compile(r"(?P<family>unet|lunet|unetpp|lunetpp)_(?P<size>small|large)_(?P<base>[1-9][0-9]{0,3})f")
 _MEDNEXT_NAME = re.compile(r"mednext_(?P<size>small|s|b|m|l)(?P<kernel>_k5)?")
 
 
@@ -100,11 +100,13 @@ def closest_presets(name: str) -> str:
 def closest(name: str, known: Iterable[str]) -> str:
     """Ask whether one of the most similar `known` names was meant; empty if none is similar.
 
-    Names that end with what was typed come first: the number of a case is often all that is typed.
+    Names that end with what was typed come first, since the number of a case is often all that is typed; then those
+    that start with it.
     """
-    known = list(known)
-    ending = [one for one in known if one.lower().endswith(name.lower())]
-    close = (ending or get_close_matches(name.lower(), known, n=3, cutoff=0.5))[:3]
+    known, typed = list(known), name.lower()
+    ending = [one for one in known if one.lower().endswith(typed)]
+    starting = [one for one in known if typed and one.lower().startswith(typed)]
+    close = (ending or get_close_matches(typed, known, n=3, cutoff=0.5) or starting)[:3]
     return f"Did you mean {', '.join(close)}?" if close else ""
 
 

@@ -6,31 +6,61 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from lunet_cli.config.base import Section
+from lunet_cli.config.base import Count, Section, Weight
+from lunet_cli.config.labels import Activation
+from lunet_cli.errors import ConfigError
 
+LossName = Literal["auto", "dice", "bce", "dice_bce", "ce", "dice_ce"]
 PatchEdge = Annotated[int, Field(ge=2, le=4096)]
 
 
 class LossConfig(Section):
     """What is minimised, from logits."""
 
-    name: Literal["dice", "bce", "dice_bce", "ce", "dice_ce"] = "dice"
-    """`dice`: soft Dice; `bce`: binary cross-entropy; `ce`: cross-entropy of exclusive classes; sums of two."""
+    name: LossName = "dice"
+    """`dice`: soft Dice; `bce`: binary cross-entropy; `ce`: cross-entropy of exclusive classes; sums of two.
+    `auto`: `dice_ce` where the labels are trained with a softmax, `dice_bce` with a sigmoid."""
 
-    dice_weight: Annotated[float, Field(ge=0)] = 1.0
+    dice_weight: Weight = 1.0
     """Weight of the Dice term in `dice_bce` and `dice_ce`."""
 
-    bce_weight: Annotated[float, Field(ge=0)] = 1.0
+    bce_weight: Weight = 1.0
     """Weight of the binary cross-entropy in `dice_bce`."""
 
-    ce_weight: Annotated[float, Field(ge=0)] = 1.0
+    ce_weight: Weight = 1.0
     """Weight of the cross-entropy in `dice_ce`."""
+
+
+def fitting_loss(name: LossName, activation: Activation) -> LossName:
+    """The loss that is meant: what `auto` stands for with this activation, or else `name`.
+
+    Args:
+        name: What the configuration says.
+        activation: How the labels are trained.
+
+    Raises:
+        ConfigError: The loss does not fit the activation.
+    """
+    if name == "auto":
+        return "dice_ce" if activation == "softmax" else "dice_bce"
+    fitting: dict[Activation, tuple[LossName, ...]] = {
+        "softmax": ("dice", "ce", "dice_ce"),
+        "sigmoid": ("dice", "bce", "dice_bce"),
+    }
+    if name in fitting[activation]:
+        return name
+    needs = "exclusive classes" if activation == "sigmoid" else "independent channels"
+    other = "softmax" if activation == "sigmoid" else "sigmoid"
+    raise ConfigError(
+        f"training.loss.name: {name} needs {needs}, and these labels are trained with a {activation}",
+        hint=f"Set training.loss.name: auto, or model.activation: {other}.",
+    )
 
 
 class CheckpointConfig(Section):
     """Which states are kept, beside `last.pt`."""
 
-    save_every: Annotated[int, Field(ge=0)] = 0
+    save_every: Annotated[int, Field(ge=0, le=1_000_000)] = 0
     """Keep `checkpoint_epochNNN.pt` every so many epochs; 0 keeps none."""
 
     keep_best: bool = True
@@ -40,17 +70,17 @@ class CheckpointConfig(Section):
 class TrainingConfig(Section):
     """Epochs, batches, loss, optimiser and how they run on the machine."""
 
-    epochs: Annotated[int, Field(ge=1)] = 100
+    epochs: Count = 100
     """Passes over the training cases."""
 
-    batch_size: Annotated[int, Field(ge=1)] = 4
+    batch_size: Annotated[int, Field(ge=1, le=65536)] = 4
     """Patches per step."""
 
     patch_size: tuple[PatchEdge, PatchEdge, PatchEdge] | None = None
     """Voxels of a training patch in array order (z, y, x). null trains on whole volumes, padded to the largest, as
     long as that has at most 128^3 voxels, and on patches of at most 96 voxels per axis beyond."""
 
-    patches_per_case: Annotated[int, Field(ge=1)] = 1
+    patches_per_case: Annotated[int, Field(ge=1, le=10_000)] = 1
     """Patches drawn from each case per epoch."""
 
     foreground_fraction: Annotated[float, Field(ge=0, le=1)] = 0.33
@@ -59,48 +89,49 @@ class TrainingConfig(Section):
     optimizer: Literal["adam", "adamw", "sgd"] = "adam"
     """`sgd` uses Nesterov momentum 0.99."""
 
-    learning_rate: Annotated[float, Field(gt=0)] = 1e-2
+    learning_rate: Annotated[float, Field(gt=0, le=1e30)] = 1e-2
     """Step size after warm-up."""
 
-    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    weight_decay: Weight = 0.0
     """L2 penalty (decoupled with `adamw`)."""
 
     scheduler: Literal["none", "cosine", "step", "poly", "one-cycle"] = "none"
     """Course of the learning rate."""
 
-    scheduler_step_size: Annotated[int, Field(ge=1)] = 100
+    scheduler_step_size: Count = 100
     """`step`: epochs between two reductions."""
 
     scheduler_gamma: Annotated[float, Field(gt=0, le=1)] = 0.5
     """`step`: factor of each reduction."""
 
-    warmup_epochs: Annotated[float, Field(ge=0)] = 0.0
+    warmup_epochs: Annotated[float, Field(ge=0, le=1e6)] = 0.0
     """Epochs over which the learning rate rises linearly from 0."""
 
-    gradient_clip: Annotated[float, Field(gt=0)] | None = None
+    gradient_clip: Annotated[float, Field(gt=0, le=1e12)] | None = None
     """Largest norm of the gradient; null does not clip."""
 
     ema_decay: Annotated[float, Field(gt=0, lt=1)] | None = None
     """Decay per step of an exponential moving average of the weights, which then validates and is kept as the best
-    model; null keeps none."""
+    model; it grows to this from 0.2 at the first step, as (1 + n) / (10 + n). null keeps none."""
 
-    early_stopping_patience: Annotated[int, Field(ge=1)] | None = None
+    early_stopping_patience: Count | None = None
     """Stop after so many epochs without a better validation Dice; null never stops early."""
 
-    log_interval: Annotated[int, Field(ge=1)] = 10
-    """Steps between two lines about the running loss in `train.log` and in plain output."""
+    log_interval: Count = 10
+    """Steps between two lines about the running loss in `train.log`."""
 
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """Where to compute; `auto` takes CUDA, then MPS, then the CPU."""
 
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
-    """Arithmetic of the forward and backward pass; weights stay in fp32. `auto` times what the machine offers for a
-    few steps, checks it against fp32 and takes the fastest."""
+    """Arithmetic of the forward and backward pass; weights stay in fp32. `auto` takes
+    what the machine has instructions for (bf16 on a CPU with AMX or AVX-512-BF16 and on newer GPUs), and verifies it
+    against fp32 for a few steps."""
 
     compile: bool | Literal["auto"] = False
-    """Whether `torch.compile` is used; `auto` lets the trial decide (compilation takes about half a minute)."""
+    """Whether `torch.compile` is used; `auto` does so on CUDA only (compilation takes about half a minute)."""
 
-    num_threads: Annotated[int, Field(ge=1)] | None = None
+    num_threads: Annotated[int, Field(ge=1, le=1024)] | None = None
     """CPU threads; null takes what PyTorch finds."""
 
     loss: LossConfig = LossConfig()

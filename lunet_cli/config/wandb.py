@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from lunet_cli.config.base import Section
 
@@ -13,7 +15,7 @@ class WandbConfig(Section):
     enabled: bool = False
     """Whether the history is mirrored (needs the extra `wandb`)."""
 
-    project: str = "lunet"
+    project: Annotated[str, Field(min_length=1, max_length=128)] = "lunet"
     """Project name there."""
 
     mode: Literal["online", "offline", "disabled"] = "online"

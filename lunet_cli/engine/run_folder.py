@@ -1,34 +1,34 @@
-"""The run folder: which files it has and how they are written."""
+"""The run folder: which files it has, and the door to each of them."""
 
 from __future__ import annotations
 
-import contextlib
-import csv
 import datetime
-import io
-import json
 import os
-import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from lunet_cli.config.load import dump_yaml
 from lunet_cli.config.run import RunConfig
-from lunet_cli.engine.files import write_atomically
 from lunet_cli.errors import DataError, OutputError
+from lunet_cli.records.channels import read_channels_table
+from lunet_cli.records.files import read_text, write_atomically
+from lunet_cli.records.history import history_text, read_history
+from lunet_cli.records.manifest import Manifest
+from lunet_cli.records.training_summary import TrainingSummary
 from lunet_cli.results.events import Event
 from lunet_cli.results.training import EpochRecord
+from lunet_cli.results.views import ChannelCourse
+from lunet_cli.results.words import visible
 
-LAST, BEST, HISTORY = "last.pt", "best_model.pt", "history.csv"
-_PER_LABEL = "val_dice_"
+LAST, BEST, LOG = "last.pt", "best_model.pt", "train.log"
+_AT_START = ("config.yaml", "manifest.json", "history.csv", LOG)
 
 
 class RunFolder:
     """Files of one run.
 
     Args:
-        path: `<output_dir>/<name>`; made by `create`, not before.
+        path: `<output_dir>/<name>`; made by `hold_run`, not before.
     """
 
     def __init__(self, path: Path) -> None:
@@ -45,6 +45,36 @@ class RunFolder:
         return self.path / BEST
 
     @property
+    def history(self) -> Path:
+        """One line per epoch."""
+        return self.path / "history.csv"
+
+    @property
+    def config(self) -> Path:
+        """The resolved configuration."""
+        return self.path / "config.yaml"
+
+    @property
+    def manifest(self) -> Path:
+        """What is needed to understand and repeat the run."""
+        return self.path / "manifest.json"
+
+    @property
+    def summary(self) -> Path:
+        """How the training ended."""
+        return self.path / "summary.json"
+
+    @property
+    def channels(self) -> Path:
+        """The channels of every layer of a pruned network."""
+        return self.path / "channels.csv"
+
+    @property
+    def evaluations(self) -> Path:
+        """A folder for each evaluation."""
+        return self.path / "eval"
+
+    @property
     def is_used(self) -> bool:
         """Whether a run has left results here; one that was killed before its first state has none."""
         return any(self.path.glob("*.pt"))
@@ -54,7 +84,7 @@ class RunFolder:
         return self.path / f"checkpoint_epoch{epoch:03d}.pt"
 
     def require_free(self) -> None:
-        """Raise if a run is here already.
+        """Raise if a run is here already, or other things that a run might overwrite.
 
         Raises:
             OutputError: With the two ways on.
@@ -67,6 +97,24 @@ class RunFolder:
                 f"{self.path}: a run is here already, and is not overwritten",
                 hint=f"Go on with it: --resume auto. Or start another: --set experiment.name={self.path.name}_{number}",
             )
+        foreign = self._foreign_names()
+        if foreign:
+            more = ", ..." if len(foreign) > 3 else ""
+            raise OutputError(
+                f"{self.path}: is not a run folder and holds other things ({', '.join(foreign[:3])}{more})",
+                hint="Choose another experiment.name, or a folder that is empty.",
+            )
+
+    def _foreign_names(self) -> list[str]:
+        """What lies here and was not left by a run that was killed before its first state; hidden files do not count.
+
+        Such a run has a log, which is the first thing that it writes.
+        """
+        if not self.path.is_dir():
+            return []
+        names = sorted(path.name for path in self.path.iterdir() if not path.name.startswith("."))
+        ours = _AT_START if LOG in names else ()
+        return [name for name in names if name not in ours]
 
     def require_writable(self) -> None:
         """Raise if the folder cannot be made or written to; makes nothing.
@@ -85,21 +133,26 @@ class RunFolder:
                 hint="Choose another place: --set experiment.output_dir=FOLDER",
             )
 
-    def create(self) -> None:
-        """Make the folder and remove what an earlier crash may have left half-written.
+    def remove_leftovers(self) -> None:
+        """Remove what a process that was killed has left half-written.
 
         Raises:
-            OutputError: It cannot be made.
+            OutputError: It cannot be removed.
         """
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            for leftover in self.path.glob(".*.pt.*"):
-                leftover.unlink()
+            for name in ("*.pt", "*.png", "config.yaml", "manifest.json", "history.csv", "summary.json"):
+                for leftover in self.path.glob(f".{name}.????????"):
+                    leftover.unlink()
         except OSError as error:
-            raise OutputError(
-                f"{self.path}: cannot be made ({error.strerror or error})",
-                hint="Choose another place: --set experiment.output_dir=FOLDER",
-            ) from None
+            raise OutputError(f"{error.filename}: cannot be removed ({error.strerror or error})") from None
+
+    def has_ended(self, num_epochs: int) -> bool:
+        """Whether a training of so many epochs has written its end here; one that was resumed since has more."""
+        try:
+            summary = self.read_summary()
+        except DataError:
+            return False
+        return summary is not None and summary.num_epochs == num_epochs
 
     def write_text(self, name: str, text: str) -> None:
         """Write a text file, whole or not at all."""
@@ -107,20 +160,50 @@ class RunFolder:
 
     def write_config(self, config: RunConfig) -> None:
         """Write the resolved configuration."""
-        self.write_text("config.yaml", dump_yaml(config))
+        self.write_text(self.config.name, dump_yaml(config))
 
-    def write_manifest(self, facts: dict[str, Any]) -> None:
+    def read_config_text(self) -> str:
+        """The configuration as it was written.
+
+        Raises:
+            DataError: There is none, or it is not text.
+        """
+        return read_text(self.config)
+
+    def write_manifest(self, manifest: Manifest) -> None:
         """Write what is needed to understand and repeat the run."""
-        self.write_text("manifest.json", json.dumps(facts, indent=2, default=str) + "\n")
+        manifest.write(self.manifest)
+
+    def read_manifest(self) -> Manifest | None:
+        """What the run was made of; None where a checkpoint lies outside of its folder.
+
+        Raises:
+            DataError: It is damaged.
+        """
+        return Manifest.read(self.manifest) if self.manifest.exists() else None
+
+    def write_summary(self, summary: TrainingSummary) -> None:
+        """Write how the training ended."""
+        summary.write(self.summary)
+
+    def read_summary(self) -> TrainingSummary | None:
+        """How the training ended; None before its end.
+
+        Raises:
+            DataError: It is damaged.
+        """
+        return TrainingSummary.read(self.summary) if self.summary.exists() else None
 
     def write_history(self, records: Sequence[EpochRecord]) -> None:
         """Write the whole history."""
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        if records:
-            writer.writerow(history_columns(records[0].val_dice_per_label))
-            writer.writerows(_history_row(record) for record in records)
-        self.write_text(HISTORY, text.getvalue())
+        self.write_text(self.history.name, history_text(records))
+
+    def holds_history(self, records: Sequence[EpochRecord]) -> bool:
+        """Whether the history is there as it was written."""
+        try:
+            return self.history.read_bytes() == history_text(records).encode()
+        except OSError:
+            return False
 
     def read_history(self) -> list[EpochRecord]:
         """Read the history back; labels are called as their columns are.
@@ -128,94 +211,39 @@ class RunFolder:
         Raises:
             DataError: There is none, or it is damaged.
         """
-        path = self.path / HISTORY
-        try:
-            records = _read_records(path)
-        except (FileNotFoundError, NotADirectoryError):
-            what = "is no run folder" if self.path.is_file() else "there is no such folder"
-            raise DataError(
-                f"{self.path}: {'has no history.csv' if self.path.is_dir() else what}",
-                hint="Name a run folder, such as runs/quickstart; lunet train makes it.",
-            ) from None
-        except KeyError as error:
-            raise DataError(f"{path}: is no history of a training (it has no column {error})") from None
-        except (OSError, ValueError) as error:
-            raise DataError(f"{path}: is no history of a training ({error})") from None
-        if not records:
-            raise DataError(f"{path}: holds no epoch yet", hint="The first line comes with the first epoch.")
-        return records
+        self._require_folder(self.history, hint="Name a run folder, such as runs/quickstart; lunet train makes it.")
+        return read_history(self.history)
 
-    def append_history(self, record: EpochRecord) -> None:
-        """Add one epoch to the history."""
-        path = self.path / HISTORY
-        is_new = not path.exists() or path.stat().st_size == 0
-        try:
-            with path.open("a", newline="", encoding="utf-8") as file:
-                writer = csv.writer(file, lineterminator="\n")
-                if is_new:
-                    writer.writerow(history_columns(record.val_dice_per_label))
-                writer.writerow(_history_row(record))
-        except OSError as error:
-            raise OutputError(f"{path}: cannot be written ({error.strerror or error})") from None
+    def read_channels(self) -> ChannelCourse:
+        """How the channels changed while the network was pruned.
+
+        Raises:
+            DataError: It was not pruned, or the table is damaged.
+        """
+        self._require_folder(self.channels, hint="lunet viz network CHECKPOINT shows a network as it is.")
+        return read_channels_table(self.channels, self.path.resolve().name)
+
+    def _require_folder(self, file: Path, *, hint: str) -> None:
+        """Raise if the folder or one of its files is not there, in words that say which of the two."""
+        if self.path.is_file():
+            raise DataError(f"{self.path}: is not a run folder", hint=hint)
+        if not self.path.is_dir():
+            raise DataError(f"{self.path}: there is no such folder", hint=hint)
+        if not file.exists():
+            raise DataError(f"{self.path}: has no {file.name}", hint=hint)
 
     def log(self, event: Event | str) -> None:
         """Add a line with the time to `train.log`."""
         now = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
-        path = self.path / "train.log"
+        path = self.path / LOG
         try:
             with path.open("a", encoding="utf-8") as file:
-                file.write(f"{now} {event}\n")
+                file.write(f"{now} {visible(event)}\n")
         except OSError as error:
             raise OutputError(f"{path}: cannot be written ({error.strerror or error})") from None
 
 
 def names_of(runs: Sequence[Path]) -> list[str]:
     """What runs are called beside each other: their folders' names, or whole paths where those are not enough."""
-    names = [run.resolve().name for run in runs]
-    return names if len(set(names)) == len(names) else [str(run) for run in runs]
-
-
-def history_columns(labels: Sequence[str] | dict[str, float]) -> list[str]:
-    """Columns of `history.csv` for labels of these names."""
-    per_label = [_PER_LABEL + re.sub(r"\W+", "_", name) for name in labels]
-    return ["epoch", "train_loss", "val_loss", "val_dice", *per_label, "learning_rate", "epoch_seconds"]
-
-
-def _read_records(path: Path) -> list[EpochRecord]:
-    with path.open(newline="", encoding="utf-8") as file:
-        lines = [line for line in csv.reader(file) if line]
-    if not lines:
-        return []
-    header, *rows = lines
-    if not any(name.startswith(_PER_LABEL) for name in header):
-        raise KeyError(f"{_PER_LABEL}LABEL")
-    records = [_history_record(dict(zip(header, row, strict=True))) for row in rows[:-1]]
-    with contextlib.suppress(ValueError):  # The last one may be half-written.
-        records += [_history_record(dict(zip(header, row, strict=True))) for row in rows[-1:]]
-    return records
-
-
-def _history_record(row: dict[str, str]) -> EpochRecord:
-    return EpochRecord(
-        epoch=int(row["epoch"]),
-        train_loss=float(row["train_loss"]),
-        val_loss=float(row["val_loss"]),
-        val_dice=float(row["val_dice"]),
-        val_dice_per_label={
-            name.removeprefix(_PER_LABEL): float(value) for name, value in row.items() if name.startswith(_PER_LABEL)
-        },
-        learning_rate=float(row["learning_rate"]),
-        epoch_seconds=float(row["epoch_seconds"]),
-    )
-
-
-def _history_row(record: EpochRecord) -> list[float | int | str]:
-    return [
-        record.epoch,
-        record.train_loss,
-        record.val_loss,
-        record.val_dice,
-        *record.val_dice_per_label.values(),
-        record.learning_rate,
-        f"{record.epoch_seconds:.3f}",
-    ]
+    names = [visible(run.resolve().name) for run in runs]
+    return names if len(set(names)) == len(names) else [visible(run) for run in runs]

@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lunet_cli.results.benchmarking import BenchResult, BenchRow
+from lunet_cli.results.words import plural, visible
 
 _MIB = 2**20
 _COST_SETTINGS = ("size", "batch", "channels", "precision")
@@ -29,7 +30,7 @@ def bench_table(result: BenchResult) -> RenderableType:
 def _head(result: BenchResult, varying: set[str]) -> Text:
     """What all rows have in common, and where they were measured."""
     shared = [text for name, text in result.rows[0].settings.items() if name not in varying]
-    return Text.assemble((", ".join(shared), "bold"), "\n", (result.machine, "dim"))
+    return Text.assemble((visible(", ".join(shared)), "bold"), "\n", (visible(result.machine), "dim"))
 
 
 def _cost_table(rows: Sequence[BenchRow], varying: set[str]) -> Table:
@@ -78,22 +79,24 @@ def _change_table(rows: Sequence[BenchRow], varying: set[str]) -> Table:
 def _notes(result: BenchResult) -> Text:
     peaks = ", ".join(
         f"{_digits(ceiling.gflop_per_s)} GFLOP/s in {ceiling.precision} and {_digits(ceiling.copy_gb_per_s)} GB/s"
-        + (f" on {ceiling.device} with {ceiling.num_threads} threads" if len(result.ceilings) > 1 else "")
+        + (f" on {ceiling.device} with {plural(ceiling.num_threads, 'thread')}" if len(result.ceilings) > 1 else "")
         for ceiling in result.ceilings
     )
     lines = [
         "MAC, FLOP: multiply-accumulates of the convolutions alone, 1 MAC = 2 FLOP; activations: estimated.",
-        f"Median, interquartile range and 95th percentile of {_runs(result.rows)} passes in turns; per s: samples.",
+        f"Median, interquartile range and 95th percentile of {_runs(result.rows)} in turns; per s: samples.",
         f"peak, copy: a matrix product and a copy of memory here reach {peaks}.",
     ]
     if result.baseline:
-        lines.append(f"times as fast: as {result.baseline}, by the medians.")
+        lines.append(visible(f"times as fast: as {result.baseline}, by the medians."))
     return Text("\n".join(lines), style="dim")
 
 
 def _runs(rows: Iterable[BenchRow]) -> str:
     numbers = sorted({row.num_runs for row in rows})
-    return str(numbers[0]) if len(numbers) == 1 else f"{numbers[0]} to {numbers[-1]}"
+    if len(numbers) == 1:
+        return plural(numbers[0], "pass", "passes")
+    return f"{numbers[0]} to {numbers[-1]} passes"
 
 
 def _varying(rows: Sequence[BenchRow]) -> set[str]:
@@ -102,7 +105,7 @@ def _varying(rows: Sequence[BenchRow]) -> set[str]:
 
 def _label(row: BenchRow, shown: set[str]) -> Text:
     settings = "".join(f" {text}" for name, text in row.settings.items() if name in shown)
-    return Text.assemble((row.name, "bold"), settings)
+    return Text.assemble((visible(row.name), "bold"), visible(settings))
 
 
 def _columns(*names: str) -> Table:
@@ -110,7 +113,8 @@ def _columns(*names: str) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0) if len(names) < 8 else (0, 1, 0, 0))
     for index, name in enumerate(names):
         is_first = index == 0
-        table.add_column(name, justify="left" if is_first else "right", overflow="fold", no_wrap=not is_first)
+        heading = Text(name)  # which may have two lines
+        table.add_column(heading, justify="left" if is_first else "right", overflow="fold", no_wrap=not is_first)
     return table
 
 

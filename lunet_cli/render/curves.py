@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lunet_cli.results.training import TrainingCourse
+from lunet_cli.results.words import visible
 
 Floats = npt.NDArray[np.float64]
 Quantity = Literal["loss", "dice", "lr"]
@@ -154,7 +155,7 @@ def _dice_panels(
                 continue
             values = [r.val_dice if label is None else r.val_dice_per_label[label] for r in course.records]
             lines.append(_line(course.name, index, x, values, options, best=_best(course) if label is None else None))
-        what = label or ("mean of labels" if len(labels) > 1 else "")
+        what = visible(label or ("mean of labels" if len(labels) > 1 else ""))
         title = f"Validation Dice{f', {what}' if what else ''}{_smoothed(options)}"
         panels.append(Panel(title, x_label, "Dice", tuple(lines), rank=0 if label is None else 2))
     return panels
@@ -187,7 +188,7 @@ def _line(
     is_faint: bool = False,
 ) -> Line:
     raw = np.array(values, dtype=float)
-    return Line(name, color, x, _smooth(raw, options.smoothing), raw, best, is_faint)
+    return Line(visible(name), color, x, _smooth(raw, options.smoothing), raw, best, is_faint)
 
 
 def _smooth(values: Floats, weight: float) -> Floats:

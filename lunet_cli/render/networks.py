@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lunet_cli.config.network import NetworkSpec, level_costs
+from lunet_cli.results.words import visible
 
 _EDGE = 64  # of the cube that voxels and FLOPs are told for, if the network can halve it
 _DEEPEST_ROOM = 0.4
@@ -63,7 +64,7 @@ def draw_levels(name: str, spec: NetworkSpec) -> Drawing:
         is_nested = spec.topology == "unetpp"
         num_nodes = deepest - cost.level + 1 if is_nested else (1 if cost.level == deepest else 2)
         levels.append(Level(size >> cost.level, cost.channels, num_nodes, cost.parameters, cost.flops))
-    return Drawing(name, tuple(levels))
+    return Drawing(visible(name), tuple(levels))
 
 
 def room(index: int, num_levels: int) -> float:

@@ -10,13 +10,17 @@ from collections.abc import Callable, Iterator
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 
+from lunet_cli.render.epochs import EpochTable, legend
 from lunet_cli.results.benchmarking import RoundDone
 from lunet_cli.results.evaluation import CaseScored
 from lunet_cli.results.events import CaseFailed, CaseRead, Caution, Event, format_seconds
-from lunet_cli.results.prediction import WindowDone
-from lunet_cli.results.training import EpochDone, StepDone, TrainingStarted
+from lunet_cli.results.prediction import CasePredicted, WindowDone
+from lunet_cli.results.training import EpochDone, PlanChosen, StepDone, TrainingStarted, VerificationStep
+from lunet_cli.results.words import visible
 
 OnEvent = Callable[[Event], None]
+_FREQUENT = (CaseRead, StepDone, WindowDone, RoundDone)
+_QUIET_SECONDS = 30.0  # without a line, after which one of the frequent events is told
 
 
 @contextlib.contextmanager
@@ -30,20 +34,39 @@ def report_progress(console: Console) -> Iterator[OnEvent]:
         yield bars
 
 
+def _is_told_at_the_end(event: Event) -> bool:
+    """Whether the table at the end has a row for it, and there is nothing that should not wait until then."""
+    return isinstance(event, CasePredicted) and not event.is_empty
+
+
 class _PlainLines:
-    """One line per event; of frequent ones, about ten per epoch or reading."""
+    """One line per event; of what happens often, only a sign of life where nothing else is told for a while."""
+
+    def __init__(self) -> None:
+        self._last = time.monotonic()
+        self._epochs: EpochTable | None = None
 
     def __call__(self, event: Event) -> None:
-        if isinstance(event, CaseRead) and event.num_done % -(-event.num_cases // 4):
+        is_usual = isinstance(event, _FREQUENT) or _is_told_at_the_end(event)
+        if isinstance(event, VerificationStep):
+            is_usual = event.step > 1
+        if is_usual and time.monotonic() - self._last < _QUIET_SECONDS:
             return
-        if isinstance(event, StepDone) and event.step % max(1, event.num_steps // 4):
-            return
-        if isinstance(event, WindowDone) and (event.num_windows < 100 or event.num_done % (event.num_windows // 10)):
-            return
-        if isinstance(event, RoundDone) and not event.is_tenth:
-            return
-        # Straight to stderr: a console would fold long lines at the width it assumes for a pipe.
-        print(str(event), file=sys.stderr, flush=True)
+        self._last = time.monotonic()
+        for line in self._lines(event):
+            # Straight to stderr: a console would fold long lines at the width it assumes for a pipe.
+            print(visible(line), file=sys.stderr, flush=True)
+
+    def _lines(self, event: Event) -> list[str]:
+        if isinstance(event, TrainingStarted):
+            return [str(event), *legend(event)]
+        if not isinstance(event, EpochDone):
+            return [str(event)]
+        lines = []
+        if self._epochs is None:
+            self._epochs = EpochTable(event)
+            lines = self._epochs.heading
+        return [*lines, self._epochs.row(event).plain]
 
 
 class _Bars:
@@ -51,14 +74,15 @@ class _Bars:
 
     def __init__(self, console: Console) -> None:
         self.progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=16),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[detail]}"),
+            TextColumn("{task.fields[detail]}", markup=False),
             console=console,
             transient=True,
         )
         self._tasks: dict[str, TaskID] = {}
+        self._epochs: EpochTable | None = None
         self._best = ""
         self._clock: tuple[float, int] | None = None
 
@@ -67,8 +91,10 @@ class _Bars:
             self._update("reading", event.num_done, event.num_cases, "")
             if event.num_done == event.num_cases:
                 self.progress.remove_task(self._tasks.pop("reading"))
+        elif isinstance(event, VerificationStep):
+            self._update("verifying", event.step - 1, event.num_steps, event.name)
         elif isinstance(event, StepDone):
-            detail = f"loss {event.loss:.4f}  lr {event.learning_rate:.2g}"
+            detail = f"loss {event.loss:.4f}, learning rate {event.learning_rate:.2g}"
             self._update("step", event.step, event.num_steps, detail)
         elif isinstance(event, EpochDone):
             self._show_epoch(event)
@@ -78,11 +104,20 @@ class _Bars:
             self._update("windows", event.num_done, event.num_windows, f"{event.case}  {self._left(event)}")
         elif isinstance(event, RoundDone):
             self._update("passes", event.num_passes, event.total, "")
-        else:
-            if isinstance(event, TrainingStarted):
-                self._update("epoch", event.first_epoch - 1, event.num_epochs, "")
-            style = "red" if isinstance(event, CaseFailed) else "yellow" if isinstance(event, Caution) else "dim"
-            self.progress.console.print(str(event), style=style, markup=False, soft_wrap=True)
+        elif not _is_told_at_the_end(event):
+            self._show(event)
+
+    def _show(self, event: Event) -> None:
+        """A line above the bars."""
+        if isinstance(event, PlanChosen) and "verifying" in self._tasks:
+            self.progress.remove_task(self._tasks.pop("verifying"))
+        is_warning = isinstance(event, Caution | CasePredicted)
+        style = "red" if isinstance(event, CaseFailed) else "yellow" if is_warning else "dim"
+        self.progress.console.print(str(event), style=style)
+        if isinstance(event, TrainingStarted):
+            for line in legend(event):
+                self.progress.console.print(line, style="dim")
+            self._update("epoch", event.first_epoch - 1, event.num_epochs, "")
 
     def _left(self, event: WindowDone) -> str:
         """Time left by the windows since the clock was started: at the first event, and where counting starts anew."""
@@ -96,17 +131,18 @@ class _Bars:
 
     def _show_epoch(self, event: EpochDone) -> None:
         record = event.record
+        if self._epochs is None:
+            self._epochs = EpochTable(event)
+            for line in self._epochs.heading:
+                self.progress.console.print(line, style="dim")
+        self.progress.console.print(self._epochs.row(event))
         if event.is_best:
-            self._best = f"best {record.val_dice:.4f} in epoch {record.epoch}"
-        detail = f"Dice {record.val_dice:.4f}  {self._best}  {record.epoch_seconds:.1f} s each, "
-        self._update("epoch", record.epoch, event.num_epochs, detail + f"{format_seconds(event.seconds_left)} left")
-        labels = "  ".join(f"{name} {value:.3f}" for name, value in record.val_dice_per_label.items())
-        self.progress.console.print(
-            f"epoch {record.epoch:>4}  loss {record.train_loss:.4f} / {record.val_loss:.4f}  "
-            f"Dice [bold]{record.val_dice:.4f}[/bold]  {labels}{'  [green]best[/green]' if event.is_best else ''}"
-        )
+            self._best = f"best {record.val_dice:.4f} in epoch {record.epoch}, "
+        detail = f"{self._best}{record.epoch_seconds:.1f} s each, {format_seconds(event.seconds_left)} left"
+        self._update("epoch", record.epoch, event.num_epochs, detail)
 
     def _update(self, name: str, done: int, total: int, detail: str) -> None:
+        shown = visible(detail)
         if name not in self._tasks:
-            self._tasks[name] = self.progress.add_task(name, total=total, detail=detail)
-        self.progress.update(self._tasks[name], completed=done, total=total, detail=detail)
+            self._tasks[name] = self.progress.add_task(name, total=total, detail=shown)
+        self.progress.update(self._tasks[name], completed=done, total=total, detail=shown)

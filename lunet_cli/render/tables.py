@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,13 +19,18 @@ from lunet_cli.results.events import format_seconds
 from lunet_cli.results.exporting import ExportResult
 from lunet_cli.results.prediction import PredictResult
 from lunet_cli.results.training import DryRunResult, TrainResult
+from lunet_cli.results.words import plural, visible
 
+_UNDEFINED = """
+undef.: cases where the prediction or the reference is empty. They have no
+distance, and the mean leaves them out; penalized: the mean with the diagonal of
+the volume, the largest distance possible, in their place."""
 METRICS: dict[str, Metric] = {str(name): metric for name, metric in _METRICS.items()}
 
 
 def presets_table(presets: Sequence[dict[str, Any]]) -> Table:
     """Presets as rows."""
-    table = Table(title=f"{len(presets)} presets", title_justify="left", box=None, pad_edge=False)
+    table = Table(title=plural(len(presets), "preset"), title_justify="left", box=None, pad_edge=False)
     table.add_column("preset", style="bold", no_wrap=True)
     table.add_column("family")
     for name in ("levels", "channels per level", "convs per block", "parameters"):
@@ -68,7 +74,8 @@ def preset_levels(preset: dict[str, Any], levels: Sequence[dict[str, Any]]) -> R
 
 def train_table(result: TrainResult) -> RenderableType:
     """How a training ended."""
-    title = Text(f"\n{result.architecture}, {result.num_parameters:,} parameters: {result.outcome}", style="bold")
+    told = f"{result.architecture}, {result.num_parameters:,} parameters: {result.outcome}"
+    title = Text(f"\n{visible(told)}", style="bold")
     table = _facts()
     if result.best is not None:
         table.add_row("best epoch", f"{result.best.epoch} of {len(result.history)}")
@@ -77,7 +84,9 @@ def train_table(result: TrainResult) -> RenderableType:
             for name, value in result.best.val_dice_per_label.items():
                 table.add_row(f"  {name}", f"{value:.4f}")
     for row in result.metrics:
-        undefined = f" ({row.num_undefined} undefined)" if row.num_undefined else ""
+        undefined = ""
+        if row.leaves_out:
+            undefined = f" ({row.num_undefined} undefined; penalized {_number(row.metric, row.penalized_mean)})"
         label = f" {row.label}" if len({other.label for other in result.metrics}) > 1 else ""
         table.add_row(f"{METRICS[row.metric].short}{label}", f"{_value(row.metric, row.mean)}{undefined}")
     if result.latency_ms is not None:
@@ -99,7 +108,7 @@ def dry_run_table(result: DryRunResult) -> RenderableType:
     table.add_row("memory of all volumes", f"{result.cache_mib:,.0f} MiB")
     table.add_row("time per epoch", f"about {result.epoch_seconds:.1f} s")
     total = format_seconds(result.epoch_seconds * result.num_epochs)
-    table.add_row("time in all", f"about {total} for {result.num_epochs} epochs")
+    table.add_row("time in all", f"about {total} for {plural(result.num_epochs, 'epoch')}")
     return Group(title, table)
 
 
@@ -112,7 +121,8 @@ def eval_table(result: EvalResult) -> RenderableType:
     previous = ""
     for row in result.summaries:
         if row.label != previous:
-            table.add_row(Text(f"{chr(10) if previous else ''}{row.label}", style="bold"))
+            table.add_row(*([Text()] if previous else []))
+            table.add_row(Text(visible(row.label), style="bold"))
         low, high = row.interval
         interval = "" if math.isnan(low) else f"{_rough(row.metric, low)} to {_rough(row.metric, high)}"
         metric = METRICS[row.metric]
@@ -125,19 +135,26 @@ def eval_table(result: EvalResult) -> RenderableType:
             str(row.num_undefined),
             "".join(case for case, _ in row.worst[:1]),
         )
+        if row.leaves_out:
+            table.add_row("    penalized", _number(row.metric, row.penalized_mean))
         previous = row.label
     num_cases = len({score.case for score in result.scores})
     failed = f", {len(result.failures)} failed" if result.failures else ""
-    head = Text(f"{result.title}: {_count(num_cases, 'case')}{failed}\n", style="bold")
-    end = Text(f"\nEvery case and every definition: {result.folder}/metrics.csv, summary.json")
-    return Group(head, table, end) if num_cases else head
+    told = visible(f"{result.title}: {plural(num_cases, 'case')}{failed}")
+    head = Text(f"{told}\n", style="bold")
+    place = visible(result.folder)
+    end = Text(f"\nEvery case and every definition: {place}/metrics.csv, summary.json")
+    if not num_cases:
+        return head
+    notes = [Text(_UNDEFINED, style="dim")] if any(row.leaves_out for row in result.summaries) else []
+    return Group(head, table, *notes, end)
 
 
 def compare_table(result: CompareResult) -> RenderableType:
     """Paired differences from the first run, and what each run costs."""
     short = METRICS[result.metric].short
     first, *_ = result.runs
-    paired = _columns("label", "run", f"{short} minus that of {first.run}", "95 % CI", "p", "cases")
+    paired = _columns("label", "run", visible(f"{short} minus that of {first.run}"), "95 % CI", "p", "cases")
     for row in result.differences:
         low, high = row.interval
         interval = "" if math.isnan(low) else f"{low:+.4f} to {high:+.4f}"
@@ -156,7 +173,7 @@ def compare_table(result: CompareResult) -> RenderableType:
             Text("*" if run.on_flop_front else "", style="bold green"),
         )
     notes = Text(
-        f"Means are over the {first.num_cases} cases that are defined in all runs.\n"
+        f"Means are over {plural(first.num_cases, 'case')} with a value in every run.\n"
         "p: Wilcoxon signed-rank test over cases, two-sided, after Holm. CI: percentile bootstrap over cases.\n"
         "front *: no run is as good at a lower cost (Pareto).",
         style="dim",
@@ -174,10 +191,6 @@ def _number(metric: str, value: float) -> str:
     return "-" if math.isnan(value) else f"{value:.{METRICS[metric].decimals}f}"
 
 
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
-
-
 def _rough(metric: str, value: float) -> str:
     """Three decimals for ratios, two for mm and ml."""
     return "-" if math.isnan(value) else f"{value:.2f}" if METRICS[metric].unit else f"{value:.3f}"
@@ -185,16 +198,25 @@ def _rough(metric: str, value: float) -> str:
 
 def predict_table(result: PredictResult) -> RenderableType:
     """What a prediction wrote."""
-    table = _columns("case", *(f"{name} ml" for name in result.values), "seconds", "output")
+    table = _columns("case", *(visible(f"{name} ml") for name in result.values), "seconds")
+    has_remarks = any(case.remark for case in result.predicted)
+    if has_remarks:
+        table.add_column("remark", overflow="fold")
     for case in result.predicted:
         volumes = [f"{case.volume_ml[name]:.2f}" for name in result.values]
-        table.add_row(case.case, *volumes, f"{case.seconds:.1f}", str(case.output))
+        remark = [Text(case.remark, style="yellow")] if has_remarks else []
+        table.add_row(case.case, *volumes, f"{case.seconds:.1f}", *remark)
     counts = [f"{len(result.predicted)} segmented"]
     counts += [f"{len(result.skipped)} there already"] if result.skipped else []
     counts += [f"{len(result.failures)} failed"] if result.failures else []
     values = ", ".join(f"{value} {name}" for name, value in result.values.items())
-    end = Text(f"{', '.join(counts)}, in {result.plan}; label values: 0 background, {values}", style="bold")
-    return Group(table, end) if result.predicted else end
+    told = f"{', '.join(counts)}, in {result.plan}; label values: 0 background, {values}"
+    end = Text(visible(told), style="bold")
+    if not result.predicted:
+        return end
+    outputs = [case.output for case in result.predicted]
+    place = outputs[0] if len(outputs) == 1 else os.path.commonpath([output.parent for output in outputs])
+    return Group(table, end, Text(f"written: {visible(place)}"))
 
 
 def runtime_table(result: PredictResult) -> RenderableType:
@@ -202,24 +224,24 @@ def runtime_table(result: PredictResult) -> RenderableType:
     if result.choice is None and not result.predicted:
         return Text("\nNothing was computed.")
     if result.choice is None:
-        return Text(f"\nComputed with {result.plan}, as asked; --runtime auto tries others.")
-    table = _columns("runtime", "ms per pass", "difference")
+        return Text(f"\nComputed with {visible(result.plan)}, as asked; --runtime auto tries others.")
+    table = _columns("runtime", "difference")
     table.add_column("", overflow="fold")
     for trial in result.choice.trials:
-        pass_ms = "" if trial.pass_ms is None else f"{trial.pass_ms:.1f}"
         difference = "" if trial.difference is None else f"{trial.difference:.1e}"
-        table.add_row(trial.name, pass_ms, difference, trial.verdict)
+        table.add_row(trial.name, difference, trial.verdict)
     note = Text("difference: the largest of any probability from fp32 in PyTorch, on the first windows", style="dim")
-    return Group(Text(f"\nComputed with {result.choice.name}: {result.choice.reason}"), table, note)
+    told = visible(f"Computed with {result.choice.name}: {result.choice.reason}")
+    return Group(Text(f"\n{told}"), table, note)
 
 
 def export_table(result: ExportResult) -> RenderableType:
     """What an export wrote, and how it compares with PyTorch."""
     agreement = result.agreement
     table = _facts()
-    table.add_row("written", Text("\n".join(map(str, result.files))))
+    table.add_row("written", Text("\n".join(map(visible, result.files))))
     table.add_row("size", f"{result.size_on_disk_bytes / 1024:,.0f} kB, weights in {result.weights}")
-    table.add_row("compared on", f"{_count(agreement.num_windows, 'window')} of {agreement.windows}")
+    table.add_row("compared on", f"{plural(agreement.num_windows, 'window')} of {agreement.windows}")
     table.add_row("probabilities", f"differ by at most {agreement.max_difference:.1e} from PyTorch in fp32")
     table.add_row("label maps", f"agree to a Dice of {agreement.dice:.4f}")
     ratio = agreement.eager_ms / agreement.exported_ms
@@ -228,7 +250,7 @@ def export_table(result: ExportResult) -> RenderableType:
         f"{agreement.exported_ms:.1f} ms with {result.runtime}, {agreement.eager_ms:.1f} ms in plain PyTorch "
         f"({ratio:.1f} times as fast)",
     )
-    return Group(Text(f"{result.architecture} as {result.format}", style="bold"), table)
+    return Group(Text(visible(f"{result.architecture} as {result.format}"), style="bold"), table)
 
 
 def predict_plan_table(result: PredictResult) -> RenderableType:
@@ -241,7 +263,7 @@ def predict_plan_table(result: PredictResult) -> RenderableType:
         )
     total = format_seconds(sum(case.seconds or 0 for case in result.planned))
     end = Text(
-        f"{_count(len(result.planned), 'case')}, about {total} of computing in {result.plan}; nothing was written",
+        f"{plural(len(result.planned), 'case')}, about {total} of computing in {result.plan}; nothing was written",
         style="bold",
     )
     return Group(table, end)
@@ -250,7 +272,7 @@ def predict_plan_table(result: PredictResult) -> RenderableType:
 def _columns(*names: str) -> Table:
     table = Table(box=None, pad_edge=False)
     for index, name in enumerate(names):
-        table.add_column(name, justify="left" if index == 0 or name == "output" else "right", overflow="fold")
+        table.add_column(Text(name), justify="left" if index == 0 else "right", overflow="fold")
     return table
 
 

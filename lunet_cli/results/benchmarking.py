@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from lunet_cli.results.events import CaseFailed, Event
+from lunet_cli.results.words import plural
 
 
 @dataclass(frozen=True)
@@ -20,8 +21,9 @@ class BenchStarted(Event):
     num_groups: int
 
     def __str__(self) -> str:
-        rows = "1 row" if self.num_rows == 1 else f"{self.num_rows} rows"
-        return f"{rows}, in turns" + (f" within {self.num_groups} groups" if self.num_groups > 1 else "")
+        return f"{plural(self.num_rows, 'row')}, in turns" + (
+            f" within {self.num_groups} groups" if self.num_groups > 1 else ""
+        )
 
 
 @dataclass(frozen=True)
@@ -47,20 +49,12 @@ class RoundDone(Event):
     """Every row that needs more passes has had a turn.
 
     Args:
-        num_new: Timed passes of this round.
         num_passes: Timed passes of all rows so far.
         total: Timed passes of all rows in the end.
     """
 
-    num_new: int
     num_passes: int
     total: int
-
-    @property
-    def is_tenth(self) -> bool:
-        """Whether another tenth of all passes is done."""
-        total = max(1, self.total)
-        return 10 * self.num_passes // total > 10 * (self.num_passes - self.num_new) // total
 
     def __str__(self) -> str:
         return f"timed {self.num_passes} of {self.total} passes"
@@ -177,7 +171,7 @@ class BenchRow:
             "runtime": self.runtime,
             "precision": self.precision,
             "device": f"on {self.device}",
-            "threads": "1 thread" if self.num_threads == 1 else f"{self.num_threads} threads",
+            "threads": plural(self.num_threads, "thread"),
         }
 
 

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 from lunet_cli.results.events import CaseFailed, Event
+from lunet_cli.results.numbers import Undefinable
+
+DISTANCES = ("hausdorff95", "hausdorff", "assd")
+"""The metrics in mm, which are undefined where one of two masks is empty."""
 
 
 @dataclass(frozen=True)
@@ -24,17 +29,25 @@ class MetricSummary:
         num_undefined: Cases where it is undefined, because one of prediction and reference is empty; they do not count,
             or with a penalty.
         worst: The cases with the worst values, undefined ones first.
+        penalized_mean: Of a distance in mm, the mean over all cases, where undefined ones count with the diagonal of
+            the field of view: other than `mean`, it does not improve when a structure is missed. NaN of other metrics.
     """
 
     label: str
     metric: str
-    mean: float
-    sd: float
-    median: float
-    interval: tuple[float, float]
+    mean: Undefinable
+    sd: Undefinable
+    median: Undefinable
+    interval: tuple[Undefinable, Undefinable]
     num_cases: int
     num_undefined: int
-    worst: tuple[tuple[str, float], ...]
+    worst: tuple[tuple[str, Undefinable], ...]
+    penalized_mean: Undefinable = math.nan
+
+    @property
+    def leaves_out(self) -> bool:
+        """Whether the mean does not count cases that a penalty would make worse."""
+        return self.num_undefined > 0 and self.penalized_mean != self.mean
 
 
 @dataclass(frozen=True)
@@ -60,6 +73,7 @@ class CaseScore:
         label: The label.
         values: Value of each metric, by its key in `config.metrics.METRICS`; NaN or a penalty where it is undefined.
         undefined: Metrics that are undefined.
+        diagonal_mm: Diagonal of the field of view, the largest distance possible; NaN if it is not known.
         prediction_ml: Volume of the prediction.
         reference_ml: Volume of the reference.
     """
@@ -70,6 +84,94 @@ class CaseScore:
     prediction_ml: float
     reference_ml: float
     undefined: tuple[str, ...] = ()
+    diagonal_mm: float = math.nan
+
+    def penalized(self) -> CaseScore:
+        """The same with the diagonal in the place of distances that are undefined."""
+        is_missing = {name: name in DISTANCES and math.isnan(value) for name, value in self.values.items()}
+        values = {name: self.diagonal_mm if is_missing[name] else value for name, value in self.values.items()}
+        return replace(self, values=values)
+
+
+@dataclass(frozen=True)
+class EvaluatedModel:
+    """The networks of an evaluation.
+
+    Args:
+        checkpoints: Their files.
+        sha256: The SHA-256 of each file.
+        architecture: Preset of the first.
+        parameters: Parameters of all.
+        conv_flops_at_64: FLOPs of all convolutions for 64 x 64 x 64 voxels, mirrorings included.
+        channels: Channels per level of the first.
+        execution: Runtime, device and precision.
+        window: Voxels (D, H, W) of a window, or `whole`; None where each volume decides.
+        overlap: Share of a window that neighbours have in common.
+        tta: Whether mirrorings were averaged.
+    """
+
+    checkpoints: tuple[str, ...]
+    sha256: tuple[str, ...]
+    architecture: str
+    parameters: int
+    conv_flops_at_64: int
+    channels: tuple[int, ...]
+    execution: dict[str, str]
+    window: tuple[int, int, int] | Literal["whole"] | None
+    overlap: float
+    tta: bool
+
+
+@dataclass(frozen=True)
+class EvaluatedCases:
+    """The labelled cases of an evaluation; `root` is None where training and validation have folders of their own."""
+
+    root: str | None
+    layout: str
+    split: str
+    origin: str
+
+
+@dataclass(frozen=True)
+class EvaluatedMaps:
+    """Label maps that were measured against others."""
+
+    predictions: str
+    references: str
+
+
+@dataclass(frozen=True)
+class Bootstrap:
+    """How confidence intervals were found."""
+
+    resamples: int
+    seed: int
+    interval: str
+
+
+@dataclass(frozen=True)
+class EvaluationFacts:
+    """What is needed to understand and repeat an evaluation.
+
+    Args:
+        model: The networks; None for label maps of any tool.
+        data: What was measured.
+        labels: Label values of each label.
+        num_cases: Cases that were measured.
+        nsd_tolerance_mm: Distance that NSD still counts as equal.
+        undefined_distances: What became of them, in words.
+        bootstrap: How confidence intervals were found.
+        versions: Of lunet, Python and the libraries.
+    """
+
+    model: EvaluatedModel | None
+    data: EvaluatedCases | EvaluatedMaps
+    labels: dict[str, tuple[int, ...]]
+    num_cases: int
+    nsd_tolerance_mm: float
+    undefined_distances: str
+    bootstrap: Bootstrap
+    versions: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -81,7 +183,7 @@ class EvalResult:
         scores: A row per case and label.
         summaries: A row per label and metric, and for the mean of labels where there are several.
         failures: Cases that could not be used.
-        facts: What is needed to understand and repeat it: model, data, versions, definitions.
+        facts: What is needed to understand and repeat it.
         folder: Where `metrics.csv` and `summary.json` are.
     """
 
@@ -89,7 +191,7 @@ class EvalResult:
     scores: tuple[CaseScore, ...]
     summaries: tuple[MetricSummary, ...]
     failures: tuple[CaseFailed, ...]
-    facts: dict[str, Any]
+    facts: EvaluationFacts
     folder: Path
 
 
@@ -109,9 +211,9 @@ class PairedDifference:
 
     run: str
     label: str
-    mean: float
-    interval: tuple[float, float]
-    p_value: float
+    mean: Undefinable
+    interval: tuple[Undefinable, Undefinable]
+    p_value: Undefinable
     num_cases: int
     num_left_out: int
 
@@ -133,7 +235,7 @@ class ComparedRun:
 
     run: str
     architecture: str
-    value: float
+    value: Undefinable
     num_cases: int
     parameters: int | None
     flops: int | None

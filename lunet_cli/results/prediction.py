@@ -7,6 +7,7 @@ from pathlib import Path
 
 from lunet_cli.results.events import CaseFailed, Event, format_seconds
 from lunet_cli.results.runtimes import RuntimeChosen
+from lunet_cli.results.words import plural
 
 
 @dataclass(frozen=True)
@@ -18,8 +19,8 @@ class PredictionStarted(Event):
     plan: str
 
     def __str__(self) -> str:
-        cases = "1 case" if self.num_cases == 1 else f"{self.num_cases} cases"
-        return f"{cases}, {self.num_windows:,} windows, computing in {self.plan}"
+        work = f"{plural(self.num_cases, 'case')}, {plural(self.num_windows, 'window')}"
+        return f"{work}, computing in {self.plan}"
 
 
 @dataclass(frozen=True)
@@ -56,12 +57,20 @@ class CasePredicted(Event):
     num_cases: int
     seconds_left: float
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether no voxel has a label."""
+        return not any(self.volume_ml.values())
+
+    @property
+    def remark(self) -> str:
+        """What a reader should not overlook; empty if there is nothing."""
+        return "empty: no voxel of any label" if self.is_empty else ""
+
     def __str__(self) -> str:
-        volumes = ", ".join(f"{name} {volume:.2f} ml" for name, volume in self.volume_ml.items())
-        return (
-            f"{self.num_done}/{self.num_cases} {self.output}: {volumes}, {self.seconds:.1f} s, "
-            f"{format_seconds(self.seconds_left)} left"
-        )
+        place = f"{self.num_done}/{self.num_cases} {self.output}"
+        told = f"{place}: {self.remark}" if self.is_empty else place
+        return f"{told}, {self.seconds:.1f} s, {format_seconds(self.seconds_left)} left"
 
 
 @dataclass(frozen=True)

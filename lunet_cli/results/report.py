@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from lunet_cli.results.evaluation import EvalResult
 from lunet_cli.results.training import TrainingCourse
@@ -29,6 +28,27 @@ class ReportCase:
 
 
 @dataclass(frozen=True)
+class RunOrigin:
+    """What a run was made of and with.
+
+    Args:
+        architecture: Name of the network.
+        num_parameters: Its parameters.
+        data_root: Folder of the data; None for the phantom, or for a folder of each side.
+        num_train: Training cases.
+        num_val: Validation cases.
+        details: Name and value of all that is worth knowing besides: versions, machine, seed, commit.
+    """
+
+    architecture: str
+    num_parameters: int
+    data_root: str | None
+    num_train: int
+    num_val: int
+    details: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
 class RunReport:
     """Everything about a run.
 
@@ -36,8 +56,8 @@ class RunReport:
         run_dir: Its folder.
         course: How the training went.
         config: Its configuration, as YAML.
-        manifest: What it was made with: versions, machine, split, network.
-        outcome: How it ended, and what was measured then.
+        origin: What it was made of and with; None where that is not known.
+        outcome: How it ended, in a word or two; empty before.
         evaluation: Case by case; None where it could not be had.
         cases: The worst, the median and the best.
         cautions: What is missing, and why.
@@ -48,8 +68,8 @@ class RunReport:
     run_dir: Path
     course: TrainingCourse
     config: str
-    manifest: dict[str, Any]
-    outcome: dict[str, Any]
+    origin: RunOrigin | None
+    outcome: str
     evaluation: EvalResult | None
     cases: tuple[ReportCase, ...]
     cautions: tuple[str, ...]

@@ -13,13 +13,11 @@ class RuntimeTrial:
 
     Args:
         name: Runtime, precision and device in words.
-        pass_ms: Median time of a forward pass; None if it did not run.
         difference: Largest difference of a probability from plain fp32; None if it did not run.
-        verdict: `fastest`, or why it was not taken.
+        verdict: `taken`, or why it was not.
     """
 
     name: str
-    pass_ms: float | None
     difference: float | None
     verdict: str
 

@@ -9,45 +9,58 @@ from typing import TYPE_CHECKING, Literal
 
 from lunet_cli.results.evaluation import MetricSummary
 from lunet_cli.results.events import Event, format_seconds
+from lunet_cli.results.numbers import Undefinable
+from lunet_cli.results.words import plural
 
 if TYPE_CHECKING:
     from lunet_cli.results.views import Slice
 
 
 @dataclass(frozen=True)
-class Trial:
-    """One way to compute, tried for a few steps.
+class VerificationStep(Event):
+    """A step of the comparison with fp32, which comes before the training, is about to run.
 
     Args:
-        name: Precision, memory layout and compilation in words.
-        step_ms: Median time of a training step.
-        agrees: Whether its losses follow those of fp32.
+        name: What computes it.
+        step: Its number, from 1, over both sides.
+        num_steps: Steps of both sides.
     """
 
     name: str
-    step_ms: float
-    agrees: bool
+    step: int
+    num_steps: int
+
+    def __str__(self) -> str:
+        return f"verifying the precision: step {self.step} of {self.num_steps} in {self.name}"
 
 
 @dataclass(frozen=True)
 class PlanChosen(Event):
-    """How the run computes, and what else was tried."""
+    """How the run computes.
+
+    Args:
+        name: Precision, memory layout, compilation and device in words.
+        reason: Why.
+        pins: Settings that choose the same on every machine; empty where nothing was open.
+    """
 
     name: str
-    trials: tuple[Trial, ...]
+    reason: str
+    pins: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        if not self.trials:
-            return f"computing in {self.name}"
-        tried = ", ".join(
-            f"{t.name} {t.step_ms:.0f} ms" + ("" if t.agrees else " (disagrees with fp32)") for t in self.trials
-        )
-        return f"computing in {self.name}, the fastest that agrees with fp32 ({tried} per step)"
+        pinned = f" (to pin it: {' '.join(self.pins)})" if self.pins else ""
+        return f"computing in {self.name}: {self.reason}{pinned}"
 
 
 @dataclass(frozen=True)
 class TrainingStarted(Event):
-    """The first step is about to run."""
+    """The first step is about to run.
+
+    Args:
+        conditions: What training has and validation has not, in words, such as `dropout`.
+        is_averaged: Whether validation takes averaged weights instead of those of the last step.
+    """
 
     run_dir: Path
     architecture: str
@@ -59,13 +72,15 @@ class TrainingStarted(Event):
     num_epochs: int
     num_steps: int
     patch_size: tuple[int, int, int]
+    conditions: tuple[str, ...] = ()
+    is_averaged: bool = False
 
     def __str__(self) -> str:
         patch = " x ".join(map(str, self.patch_size))
         return (
-            f"{self.architecture} ({self.num_parameters:,} parameters), {self.num_train} training and {self.num_val} "
-            f"validation cases, labels {', '.join(self.labels)}, window {patch}, epochs {self.first_epoch} to "
-            f"{self.num_epochs} of {self.num_steps} steps, in {self.run_dir}"
+            f"{self.architecture} ({self.num_parameters:,} parameters), {self.num_train} training and "
+            f"{plural(self.num_val, 'validation case')}, labels {', '.join(self.labels)}, window {patch}, "
+            f"epochs {self.first_epoch} to {self.num_epochs} of {plural(self.num_steps, 'step')}, in {self.run_dir}"
         )
 
 
@@ -88,10 +103,10 @@ class EpochRecord:
     """One line of the history."""
 
     epoch: int
-    train_loss: float
-    val_loss: float
-    val_dice: float
-    val_dice_per_label: dict[str, float]
+    train_loss: Undefinable
+    val_loss: Undefinable
+    val_dice: Undefinable
+    val_dice_per_label: dict[str, Undefinable]
     learning_rate: float
     epoch_seconds: float
 

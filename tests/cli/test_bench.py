@@ -72,7 +72,7 @@ def test_progress_goes_to_stderr(measured) -> None:
     _, _, progress = measured
     assert "2 rows, in turns" in progress
     assert "prepared 2 of 2: unet_small_1f, torch fp32 on cpu, 16x16x16, 1 thread" in progress
-    assert "timed 4 of 4 passes" in progress
+    assert "timed" not in progress, "a short measurement needs no sign of life"
 
 
 def test_saved_file_has_machine_versions_and_ceilings(measured) -> None:

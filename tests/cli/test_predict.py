@@ -58,6 +58,23 @@ def test_from_a_run_folder_to_files(
     assert "--resume" in again.stderr
 
 
+def test_an_empty_mask_is_remarked_on(
+    tmp_path: Path, image: np.ndarray, run_lunet: RunLunet, make_threshold_model
+) -> None:
+    model = make_threshold_model(tmp_path / "model.pt")
+    write(tmp_path / "in/dark.nii.gz", np.zeros_like(image))
+    write(tmp_path / "in/full.nii.gz", image)
+    arguments = ["predict", model, tmp_path / "in", "--precision", "fp32", "--threads", "1"]
+    done = run_lunet(*arguments, "-o", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    (row,) = [line for line in done.stdout.splitlines() if line.startswith("dark")]
+    assert row.rstrip().endswith("empty: no voxel of any label")
+    assert "out/dark.nii.gz: empty: no voxel of any label" in done.stderr
+    assert "full" not in done.stderr, "the table tells of it"
+    predicted = json.loads(run_lunet(*arguments, "-o", tmp_path / "again", "--json").stdout)["predicted"]
+    assert [case["remark"] for case in predicted] == ["empty: no voxel of any label", ""]
+
+
 def test_every_option_at_once(tmp_path: Path, image: np.ndarray, run_lunet: RunLunet, make_threshold_model) -> None:
     models = [
         make_threshold_model(tmp_path / f"{name}.pt", thresholds=(50.5, 120.5), labels={"whole": (1, 2), "core": (2,)})

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +9,8 @@ from pathlib import Path
 import pytest
 
 CONFIG = Path(__file__).parents[2] / "configs" / "quickstart.yaml"
+LUNET = Path(sys.executable).with_name("lunet")
+COMMANDS = ["", "train", "predict", "eval", "compare", "export", "bench", "report", "viz", "presets", "config"]
 HEAVY = {"torch", "numpy", "SimpleITK", "plotext", "matplotlib", "jinja2", "ptflops", "wandb"}
 PROBE = """
 import json, sys
@@ -53,3 +56,49 @@ def test_config_commands_load_no_tensors(arguments: list[str]) -> None:
     modules = modules_after(*arguments)
     assert "lunet_cli.config.base" in modules, "the probe does not see what is loaded"
     assert modules & HEAVY == set()
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_fits_a_narrow_terminal_and_speaks_no_python(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    done = subprocess.run([LUNET, *command.split(), "--help"], capture_output=True, encoding="utf-8", timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert max(map(len, done.stdout.splitlines())) <= 80
+    for odd in ("<bool>", "<path>", "list[", "[[", "...}", "<int", "<float", "…"):
+        assert odd not in done.stdout
+
+
+def test_a_group_without_a_command_shows_its_help() -> None:
+    for command in ([], ["viz"], ["presets"], ["config"]):
+        done = subprocess.run([LUNET, *command], capture_output=True, encoding="utf-8", timeout=120)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert "Commands:" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["eval", "--bogus"], "no such option: --bogus"),
+        (["bogus"], "no such command 'bogus'"),
+        (["predict"], "missing"),
+        (["bench", "--runs", "x"], "invalid value for '--runs'"),
+    ],
+)
+def test_wrong_command_lines_get_one_line_and_the_way_to_help(arguments: list[str], message: str) -> None:
+    done = subprocess.run([LUNET, *arguments], capture_output=True, encoding="utf-8", timeout=120)
+    error, hint = done.stderr.splitlines()
+    assert done.returncode == 2
+    assert error.startswith(f"error: {message}")
+    assert hint.startswith("hint:  All options: lunet ")
+
+
+def test_idle_threads_sleep_before_torch_is_loaded() -> None:
+    # libgomp shows what it has read when it is loaded, which is when torch is.
+    command = [sys.executable, "-c", PROBE, "bench", "--arch", "lunet_small_1f", "--size", "16", "--runs", "1"]
+    environment = {key: value for key, value in os.environ.items() if key != "OMP_WAIT_POLICY"}
+    environment |= {"OMP_DISPLAY_ENV": "true"}
+    done = subprocess.run(command, env=environment, capture_output=True, encoding="utf-8", timeout=120)
+    policies = {line.split("=")[1].strip() for line in done.stderr.splitlines() if "OMP_WAIT_POLICY" in line}
+    if not policies:
+        pytest.skip("this build of torch does not say how its threads wait")
+    assert policies == {"'PASSIVE'"}

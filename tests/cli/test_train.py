@@ -236,6 +236,56 @@ def test_ctrl_c_saves_the_state_and_says_how_to_go_on(tmp_path: Path, run_lunet:
     assert "Traceback" not in stderr
 
 
+def test_two_started_at_once_are_one_training_and_one_line(tmp_path: Path, run_lunet: RunLunet) -> None:
+    settings = sets(*TINY[1:], "data.phantom.num_cases=4", "data.phantom.size=32", "training.epochs=100000")
+    command = [str(Path(sys.executable).parent / "lunet"), "train", str(CONFIGS / "default.yaml"), *settings]
+    first = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.DEVNULL)
+    try:
+        wait_for(tmp_path / "runs/default/.lock")
+        for more in ([], ["--resume", "auto"]):
+            second = run_lunet(*command[1:], *more, cwd=tmp_path)
+            assert second.returncode == 1
+            assert f"is being trained already, by process {first.pid} on" in second.stderr
+            assert second.stderr.count("\n") == 2  # and the hint
+        assert first.poll() is None
+    finally:
+        first.kill()
+        first.wait()
+    shorter = sets("training.epochs=1", *TINY[1:], "data.phantom.num_cases=4", "data.phantom.size=32")
+    done = run_lunet("train", CONFIGS / "default.yaml", *shorter, "--resume", "auto", cwd=tmp_path)
+    assert "is being trained" not in done.stderr
+
+
+def test_weights_that_overflow_end_in_one_line_without_a_model(tmp_path: Path, run_lunet: RunLunet) -> None:
+    settings = sets("training.learning_rate=1e5", "training.scheduler=none", "training.epochs=3")
+    done = run_lunet("train", CONFIGS / "quickstart.yaml", *settings, "--set=training.precision=fp32", cwd=tmp_path)
+    assert done.returncode == 1
+    *_, error, hint = done.stderr.splitlines()
+    assert error.startswith("error: weights or statistics of the network are no longer finite in epoch 1")
+    assert "training.learning_rate" in hint
+    assert not (tmp_path / "runs/quickstart/best_model.pt").exists()
+    assert not (tmp_path / "runs/quickstart/summary.json").exists()
+
+
+@pytest.mark.real_data
+@pytest.mark.slow
+def test_few_real_volumes_are_learned_with_the_shipped_recipe(
+    hippocampus: Path, tmp_path: Path, run_lunet: RunLunet
+) -> None:
+    """8 steps per epoch: an average that remembered the untrained weights would find nothing for 12 epochs."""
+    ids = json.loads((hippocampus / "splits.json").read_text())[0]["train"][:40]
+    (tmp_path / "forty.json").write_text(json.dumps([{"train": ids[:32], "val": ids[32:]}]))
+    data = sets(f"data.root={hippocampus}", f"data.split.file={tmp_path / 'forty.json'}")
+    more = sets("training.epochs=20", "training.precision=fp32", "evaluation.metrics=[dice]")
+    done = run_lunet("train", CONFIGS / "hippocampus.yaml", *data, *more, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    rows = (tmp_path / "runs/hippocampus/history.csv").read_text().splitlines()
+    dice = [float(row.split(",")[3]) for row in rows[1:]]
+    assert max(dice) >= 0.8, dice
+    assert min(dice[3:]) > 0, dice
+    assert "warning" not in done.stderr
+
+
 @pytest.mark.real_data
 @pytest.mark.slow
 def test_real_volumes_are_learned_in_a_few_epochs(hippocampus: Path, tmp_path: Path, run_lunet: RunLunet) -> None:

@@ -128,7 +128,7 @@ def test_report(trained_run: Path, tmp_path: Path, call_lunet: CallLunet) -> Non
         ("viz volume note.txt", "note.txt: cannot be read: it is no image"),
         ("viz volume absent.nii", "absent.nii: there is no such file"),
         ("viz volume flat.nii", "flat.nii: expected a volume of three dimensions"),
-        ("viz volume image.nii.gz --label a --label b", "--label: 2 for 1 volumes"),
+        ("viz volume image.nii.gz --label a --label b", "--label: 2 for 1 volume"),
         ("viz volume image.nii.gz image.nii.gz -o a.png", "-o a.png: takes one volume"),
         ("viz volume image.nii.gz --axis 1", "--axis: goes with --interactive"),
         ("viz volume .", ".: holds no DICOM series"),

@@ -68,7 +68,7 @@ REPORTS = {
     "11: training.optimiser: unknown key": ["Did you mean 'optimizer'?"],
     "12: training.compile: ": ["one of true, false, auto", "found 'maybe'"],
     "13: training.patch_size.1: ": ["found 1", "2"],
-    "15: training.loss.name: ": ["one of dice, bce, dice_bce, ce, dice_ce", "found 'focal'"],
+    "15: training.loss.name: ": ["one of auto, dice, bce, dice_bce, ce, dice_ce", "found 'focal'"],
     "16: training.loss.weight: unknown key": [],
     "17: training.checkpoint: ": ["found 'best'"],
     "19: evaluation.metrics.1: ": ["'dice'", "'hausdorff95'", "found 'accuracy'"],
@@ -153,8 +153,8 @@ def test_text_in_another_encoding_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "latin.yaml"
     path.write_bytes("experiment:\n  name: é\n".encode("latin-1"))
     message = failure(path).message
-    assert message.startswith(f"{path}: cannot be read as text")
-    assert "utf-8" in message
+    assert message.startswith(f"{path}:2: cannot be read as text in utf-8")
+    assert "\n" not in message
 
 
 @pytest.mark.parametrize(
@@ -541,6 +541,27 @@ def test_each_key_of_the_authors_arrives_in_its_field(write, key: str) -> None:
 def test_each_word_of_the_authors_is_accepted(write, override: str) -> None:
     key, _, word = override.partition("=")
     assert attrgetter(key)(load_config(write(AUTHORS), [override])) == word
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("training.patch_size=64", "expected a list in brackets, such as [64, 64, 64] (found 64)"),
+        ("evaluation.metrics=dice", "expected a list in brackets, such as [1, 2] (found 'dice')"),
+        ("experiment.name=a b", "expected a name of letters, digits and . _ + -"),
+        ("model.architecture=unet", "Did you mean unet_small_4f"),
+    ],
+)
+def test_common_mistakes_are_told_in_words_of_the_field(override: str, words: str) -> None:
+    message = failure(None, override).message
+    assert message.startswith(f"--set {override}: {override.partition('=')[0]}: ")
+    assert words in message
+
+
+def test_the_name_of_a_label_is_told_as_it_is() -> None:
+    assert failure(None, "labels.a/b=1").message.startswith(
+        "--set labels.a/b=1: labels.a/b: expected a name of letters"
+    )
 
 
 # --- writing -----------------------------------------------------------------------------------------------------

@@ -4,8 +4,9 @@ import json
 from dataclasses import replace
 
 import pytest
+from pydantic import TypeAdapter
 
-from lunet_cli.config.network import NetworkSpec, count_conv_flops, count_parameters, level_costs
+from lunet_cli.config.network import NetworkSpec, count_conv_flops, count_parameters, level_costs, require_buildable
 from lunet_cli.config.presets import parse_preset
 
 
@@ -107,7 +108,8 @@ def test_spec_survives_plain_values(name: str) -> None:
     spec = replace(spec_of(name), in_channels=2, out_channels=5, dropout=0.25)
     stored = json.loads(json.dumps(spec.to_dict()))
     assert stored["channels"] == list(spec.channels)
-    assert NetworkSpec.from_dict(stored) == spec
+    assert TypeAdapter(NetworkSpec).validate_json(json.dumps(stored), strict=True) == spec
+    require_buildable(spec)
 
 
 @pytest.mark.parametrize(
@@ -123,3 +125,26 @@ def test_spec_survives_plain_values(name: str) -> None:
 def test_graph_depth_and_stride(name: str, topology: str, num_levels: int, stride: int) -> None:
     spec = spec_of(name)
     assert (spec.topology, spec.num_levels, spec.total_stride) == (topology, num_levels, stride)
+
+
+def test_every_preset_can_be_built(preset_facts) -> None:
+    require_buildable(spec_of(preset_facts.name))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"channels": (4,)}, "channels of 1 levels, not of 2 to 10"),
+        ({"channels": (4,) * 11}, "channels of 11 levels, not of 2 to 10"),
+        ({"channels": (4, 0)}, "channels hold a value outside of 1 to 65536"),
+        ({"channels": (65536, 65536)}, "parameters are more than"),
+        ({"out_channels": 10**9}, "out_channels hold a value outside"),
+        ({"dropout": 1.0}, "dropout 1 is not a probability below 1"),
+        ({"kernel_size": 4}, "kernel_size 4 is not odd"),
+        ({"blocks_per_stage": (1,)}, "1 blocks_per_stage where lunet with these levels has 0"),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_built_is_said_without_building_it(changes: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        require_buildable(replace(spec_of("lunet_small_4f"), **changes))

@@ -70,6 +70,26 @@ def test_curves_of_several_runs_on_logarithmic_axes(show: Show, trained_run: Pat
     assert "training time in s" in "\n".join(lines)
 
 
+def test_three_slices_fit_whatever_their_titles(tmp_path: Path) -> None:
+    import SimpleITK as sitk  # noqa: N813
+
+    image = sitk.GetImageFromArray(np.random.default_rng(0).integers(0, 99, (35, 51, 35)).astype(np.int16))
+    sitk.WriteImage(image, str(tmp_path / "image.nii.gz"))
+    volume, _ = read_volume(tmp_path / "image.nii.gz")
+    cuts = [volume.cut(axis, 17) for axis in range(3)]
+    console = Console(
+        file=io.StringIO(), width=80, height=24, force_terminal=True, color_system="truecolor", _environ={}
+    )
+    with console.capture() as captured:
+        console.print(draw_orthogonal(cuts, Screen.of(console)))
+    lines = Text.from_ansi(captured.get()).plain.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert "…" not in "".join(lines)
+    first = next(line for line in lines if "▀" in line)
+    ratios = [len(part) / cut.extent_mm[1] for part, cut in zip(first.split(), cuts, strict=True)]
+    assert max(ratios) - min(ratios) < 0.05, "one scale"
+
+
 def test_a_followed_training_fits_the_screen(show: Show, trained_run: Path) -> None:
     course = read_course(trained_run)
     panels = curve_panels([course], CurveOptions())

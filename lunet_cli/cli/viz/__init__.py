@@ -1,15 +1,18 @@
 """`lunet viz`: courses, cases, volumes and networks, in the terminal or as pictures."""
 
-import typer
+from collections.abc import Callable
 
+from lunet_cli.cli.helping import PlainCommand, new_app
 from lunet_cli.cli.viz import channels, curves, network, pareto, slices, volume
 
-app = typer.Typer(
-    help="Look at trainings, cases, volumes and networks, in the terminal or as pictures.", no_args_is_help=True
-)
-app.command("curves")(curves.curves)
-app.command("slices")(slices.slices)
-app.command("volume")(volume.volume)
-app.command("network")(network.network)
-app.command("pareto")(pareto.pareto)
-app.command("channels")(channels.channels)
+app = new_app("Look at trainings, cases, volumes and networks, in the terminal or as pictures.")
+_COMMANDS: dict[str, tuple[Callable[..., None], str]] = {
+    "curves": (curves.curves, "Loss, Dice and learning rate of trainings."),
+    "slices": (slices.slices, "Cases beside what a network makes of them."),
+    "volume": (volume.volume, "Any volume, with its label map."),
+    "network": (network.network, "The levels of a network, and what they cost."),
+    "pareto": (pareto.pareto, "Networks by quality and cost."),
+    "channels": (channels.channels, "What a pruning has left of each layer."),
+}
+for _name, (_command, _summary) in _COMMANDS.items():
+    app.command(_name, cls=PlainCommand, short_help=_summary)(_command)

@@ -29,18 +29,19 @@ if TYPE_CHECKING:
 
 
 def curves(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders; several are overlaid.")],
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN", help="Run folders; several are overlaid.")],
     x_axis: Annotated[Literal["epoch", "seconds"], typer.Option("--x", help="What they are drawn against.")] = "epoch",
     show: Annotated[
         list[str] | None, typer.Option(metavar="loss|dice|lr", help="Only this; repeatable. All if not given.")
     ] = None,
     smooth: Annotated[
-        float, typer.Option(min=0, max=0.999, help="Weight of the past in a moving average, such as 0.9.")
+        float,
+        typer.Option(metavar="SHARE", min=0, max=0.999, help="Weight of the past in a moving average, such as 0.9."),
     ] = 0.0,
     log: Annotated[bool, typer.Option("--log", help="A logarithmic axis for losses and learning rates.")] = False,
     watch: Annotated[bool, typer.Option("--watch", help="Follow trainings that run, until they end.")] = False,
     interval: Annotated[
-        float | None, typer.Option(min=0.2, help="Seconds between looks, with --watch; 2 if not given.")
+        float | None, typer.Option(metavar="S", min=0.2, help="Seconds between looks, with --watch; 2 if not given.")
     ] = None,
     output: Output = None,
     no_color: NoColor = False,

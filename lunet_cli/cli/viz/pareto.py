@@ -9,13 +9,14 @@ import typer
 
 from lunet_cli.cli.evaluate import parse_metrics
 from lunet_cli.cli.viz.showing import NoColor, Output, open_screen, require_output, save
+from lunet_cli.results.words import visible
 
 
 def pareto(
     sources: Annotated[
         list[Path],
         typer.Argument(
-            metavar="RUN...|FILE.json",
+            metavar="RUN|FILE.json",
             help="Evaluated runs, or a file of lunet compare --json; with one of lunet bench --save, --cost latency.",
         ),
     ],
@@ -43,7 +44,7 @@ def pareto(
 
         save(pareto_figure(found), output)
         if found.left_out:
-            typer.echo(found.left_out_words, err=True)
+            typer.echo(visible(found.left_out_words), err=True)
         return
     from lunet_cli.render.terminal.pareto import draw_pareto
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from lunet_cli.errors import ConfigError
+from lunet_cli.results.words import visible
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -29,8 +30,12 @@ Output = Annotated[
 ]
 NoColor = Annotated[bool, typer.Option("--no-color", help="Draw with characters alone.")]
 Axis = Literal["axial", "coronal", "sagittal", "0", "1", "2"]
-Level = Annotated[float | None, typer.Option(help="Middle of the grey scale, in stored intensities; needs --width.")]
-Width = Annotated[float | None, typer.Option(help="Range of the grey scale, in stored intensities; needs --level.")]
+Level = Annotated[
+    float | None, typer.Option(metavar="VALUE", help="Middle of the grey scale, in stored intensities; needs --width.")
+]
+Width = Annotated[
+    float | None, typer.Option(metavar="VALUE", help="Range of the grey scale, in stored intensities; needs --level.")
+]
 Interactive = Annotated[bool, typer.Option("--interactive", "-i", help="Leaf through with keys.")]
 FORMATS = (".png", ".svg", ".pdf")
 
@@ -66,7 +71,7 @@ def require_output(output: Path | None, *, no_color: bool) -> None:
     """
     if output is None:
         return
-    from lunet_cli.engine.files import require_place
+    from lunet_cli.records.files import require_place
 
     if output.suffix.lower() not in FORMATS:
         raise ConfigError(f"-o {output}: is no picture that can be written", hint=f"End it with {', '.join(FORMATS)}.")
@@ -113,11 +118,11 @@ def open_screen(*, no_color: bool) -> tuple[Console, Screen]:
 
 def save(figure: Figure, output: Path) -> None:
     """Write a picture, whole or not at all, and say where."""
-    from lunet_cli.engine.files import write_atomically
+    from lunet_cli.records.files import write_atomically
     from lunet_cli.render.figures.style import write_figure
 
     write_atomically(output, lambda file: write_figure(figure, file, output))
-    typer.echo(output)
+    typer.echo(visible(output))
 
 
 def leaf(viewer: Viewer, *, no_color: bool) -> None:
@@ -148,7 +153,6 @@ def leaf(viewer: Viewer, *, no_color: bool) -> None:
 def whole_screen(console: Console) -> Iterator[Callable[[Draw], None]]:
     """Yield a function that fills the terminal; it is given back as it was, also to Ctrl-C, which just ends this."""
     from rich.live import Live
-    from rich.text import Text
 
     from lunet_cli.render.terminal.screen import Screen
 
@@ -156,7 +160,7 @@ def whole_screen(console: Console) -> Iterator[Callable[[Draw], None]]:
         try:
             live.update(draw(Screen.of(console)), refresh=True)
         except ConfigError as error:  # The window was made too small.
-            live.update(Text(error.message), refresh=True)
+            live.update(error.message, refresh=True)
 
     before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:

@@ -24,6 +24,7 @@ from lunet_cli.cli.viz.showing import (
     save,
 )
 from lunet_cli.errors import EXIT_FAILURE, ConfigError
+from lunet_cli.results.words import plural
 
 if TYPE_CHECKING:
     from lunet_cli.results.views import LabeledVolume
@@ -31,12 +32,12 @@ if TYPE_CHECKING:
 
 def volume(
     files: Annotated[
-        list[Path], typer.Argument(metavar="FILE...", help="Any volume that SimpleITK reads; a DICOM series by folder.")
+        list[Path], typer.Argument(metavar="FILE", help="Any volume that SimpleITK reads; a DICOM series by folder.")
     ],
     labels: Annotated[
         list[Path] | None, typer.Option("--label", metavar="FILE", help="Label map of each FILE, in their order.")
     ] = None,
-    channel: Annotated[int, typer.Option(min=0, help="Which channel is shown.")] = 0,
+    channel: Annotated[int, typer.Option(metavar="N", min=0, help="Which channel is shown.")] = 0,
     level: Level = None,
     width: Width = None,
     interactive: Interactive = False,
@@ -89,7 +90,9 @@ def volume(
 
 def _check(files: list[Path], labels: list[Path], output: Path | None, *, no_color: bool) -> None:
     if labels and len(labels) != len(files):
-        raise ConfigError(f"--label: {len(labels)} for {len(files)} volumes", hint="Give one per FILE, in their order.")
+        raise ConfigError(
+            f"--label: {len(labels)} for {plural(len(files), 'volume')}", hint="Give one per FILE, in their order."
+        )
     if output is not None and len(files) > 1:
         raise ConfigError(f"-o {output}: takes one volume, and these are {len(files)}")
     require_output(output, no_color=no_color)

@@ -10,7 +10,7 @@ from lunet_cli.engine.benchmarking.comparison import require_baseline, with_rati
 from lunet_cli.engine.benchmarking.complexity import saved_bytes
 from lunet_cli.engine.benchmarking.latency import summarize_times
 from lunet_cli.engine.benchmarking.load import busy_cores
-from lunet_cli.engine.benchmarking.measuring import prepare_race
+from lunet_cli.engine.benchmarking.measuring import prepare_selection
 from lunet_cli.engine.benchmarking.memory import BYTES, activation_mib
 from lunet_cli.engine.benchmarking.plan import BenchOptions, PlannedRow, group_rows, plan_rows, weigh
 from lunet_cli.engine.benchmarking.rows import AUTO, RowPlan
@@ -45,7 +45,7 @@ def benchmark(options: BenchOptions, on_event: OnEvent = lambda event: None) -> 
     require_baseline(options.baseline, [row.plan for row in rows])
     for caution in [*cautions, *_disagreements(rows), *_disturbances()]:
         on_event(caution)
-    rows, failures = _race(rows, on_event)
+    rows, failures = _settle_runtimes(rows, on_event)
     groups = group_rows(rows)
     on_event(BenchStarted(len(rows), len(groups)))
     ceilings = _measure_ceilings([row.plan for row in rows])
@@ -78,26 +78,26 @@ def _disturbances() -> list[Caution]:
     return [Caution(f"other processes keep {busy:.1f} CPU cores busy; times will be longer, and not comparable")]
 
 
-def _race(rows: Sequence[PlannedRow], on_event: OnEvent) -> tuple[list[PlannedRow], list[CaseFailed]]:
-    """Let the runtimes race where the runtime is `auto`."""
-    raced: dict[RowPlan, PlannedRow] = {}
+def _settle_runtimes(rows: Sequence[PlannedRow], on_event: OnEvent) -> tuple[list[PlannedRow], list[CaseFailed]]:
+    """Replace the runtime `auto` by what `predict` takes for a long job."""
+    settled: dict[RowPlan, PlannedRow] = {}
     failures = []
     for row in rows:
         plan = row.plan
         if plan.runtime == AUTO:
             try:
-                winner = _winner(plan)
+                selected = _selected(plan)
             except LunetError as error:
                 failures.append(report_failure(plan, error, on_event))
                 continue
-            on_event(Notice(f"{plan}: {winner} is the fastest"))
-            plan = replace(plan, runtime=winner.runtime, precision=winner.precision)
-        raced[plan] = weigh(plan, row.complexity)
-    return list(raced.values()), failures
+            on_event(Notice(f"{plan}: {selected} is taken"))
+            plan = replace(plan, runtime=selected.runtime, precision=selected.precision)
+        settled[plan] = weigh(plan, row.complexity)
+    return list(settled.values()), failures
 
 
-def _winner(plan: RowPlan) -> RuntimePlan:
-    with Worker(str(plan), prepare_race, plan, num_threads=plan.num_threads) as worker:
+def _selected(plan: RowPlan) -> RuntimePlan:
+    with Worker(str(plan), prepare_selection, plan, num_threads=plan.num_threads) as worker:
         return worker.ask(None)
 
 

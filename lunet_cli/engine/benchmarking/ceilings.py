@@ -11,6 +11,7 @@ import torch
 from lunet_cli.engine.networks.execution import Precision
 from lunet_cli.engine.runtimes.timing import time_passes_ms
 from lunet_cli.results.benchmarking import Ceiling
+from lunet_cli.results.words import plural
 
 _EDGE = 2048
 _COPY_BYTES = 256 * 2**20  # Far more than caches hold.
@@ -27,7 +28,7 @@ class Probe:
     precision: Precision
 
     def __str__(self) -> str:
-        return f"ceilings of {self.device} in {self.precision}, {self.num_threads} threads"
+        return f"ceilings of {self.device} in {self.precision}, {plural(self.num_threads, 'thread')}"
 
 
 def prepare_probe(probe: Probe) -> Callable[[None], Ceiling]:

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from lunet_cli.engine.benchmarking.rows import AUTO, RowPlan
-from lunet_cli.engine.files import write_atomically
 from lunet_cli.errors import ConfigError
+from lunet_cli.records.bench import BenchRecord
 from lunet_cli.results.benchmarking import BenchResult, BenchRow
 
-_FORMAT = "lunet bench 1"
 _SAME = ("arch", "input_shape", "out_channels", "runtime", "precision", "device", "num_threads", "mode")
 
 
@@ -24,12 +21,12 @@ class Saved:
     Args:
         path: Its file.
         machine: Where it was made.
-        rows: Its rows as plain values.
+        rows: Its rows.
     """
 
     path: Path
     machine: str
-    rows: tuple[dict[str, Any], ...]
+    rows: tuple[BenchRow, ...]
 
     def remarks(self, rows: Sequence[BenchRow], machine: str) -> list[str]:
         """What to keep in mind when new `rows`, measured on `machine`, stand beside it."""
@@ -87,29 +84,17 @@ def save_result(result: BenchResult, path: Path) -> None:
     Raises:
         OutputError: The file cannot be written.
     """
-    text = json.dumps({"format": _FORMAT, **asdict(result)}, indent=2, default=str) + "\n"
-    write_atomically(path, lambda file: file.write(text.encode()))
+    BenchRecord.of(result).write(path)
 
 
 def load_saved(path: Path) -> Saved:
     """Read what `save_result` has written.
 
     Raises:
-        ConfigError: The file is missing, damaged, or something else.
+        DataError: The file is missing, damaged, or something else.
     """
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ConfigError(f"{path}: there is no such file") from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise ConfigError(f"{path}: cannot be read as JSON ({error})") from None
-    hint = "Make one with lunet bench ... --save FILE."
-    if not isinstance(values, dict) or values.get("format") != _FORMAT:
-        raise ConfigError(f"{path}: was not written by lunet bench --save", hint=hint)
-    rows = values.get("rows")
-    if not isinstance(rows, list) or not all(_is_row(row) for row in rows):
-        raise ConfigError(f"{path}: is damaged: its rows are incomplete", hint=hint)
-    return Saved(path, str(values.get("machine")), tuple(rows))
+    record = BenchRecord.read(path)
+    return Saved(path, record.machine, record.rows)
 
 
 def beside(rows: Iterable[BenchRow], saved: Saved) -> list[BenchRow]:
@@ -118,23 +103,11 @@ def beside(rows: Iterable[BenchRow], saved: Saved) -> list[BenchRow]:
 
 
 def _beside(row: BenchRow, saved: Saved) -> BenchRow:
-    same = [old for old in saved.rows if all(_plain(getattr(row, name)) == old[name] for name in _SAME)]
+    same = [old for old in saved.rows if all(getattr(row, name) == getattr(old, name) for name in _SAME)]
     if not same:
         return row
-    before = max(same, key=lambda old: old.get("source") == row.source)["latency_ms"]["median"]
+    before = max(same, key=lambda old: old.source == row.source).latency_ms.median
     return replace(row, before_ms=before, before_ratio=row.latency_ms.median / before)
-
-
-def _is_row(values: Any) -> bool:
-    if not isinstance(values, dict) or not values.keys() >= {*_SAME, "latency_ms"}:
-        return False
-    times = values["latency_ms"]
-    median = times.get("median") if isinstance(times, dict) else None
-    return isinstance(median, int | float) and median > 0
-
-
-def _plain(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value
 
 
 def _words(baseline: str) -> set[str]:

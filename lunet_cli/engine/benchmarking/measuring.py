@@ -15,8 +15,8 @@ from lunet_cli.engine.benchmarking.energy import EnergyMeter
 from lunet_cli.engine.benchmarking.rows import AUTO, RowPlan
 from lunet_cli.engine.networks.blocks import SegmentationNetwork
 from lunet_cli.engine.networks.execution import ExecutionPlan, prefers_channels_last
-from lunet_cli.engine.runtimes.choice import choose_runtime
 from lunet_cli.engine.runtimes.runtime import RuntimePlan, load_runtime, runtimes_of
+from lunet_cli.engine.runtimes.selection import choose_runtime
 from lunet_cli.engine.runtimes.timing import time_passes_ms
 from lunet_cli.engine.training.losses import make_loss
 
@@ -24,7 +24,7 @@ _MIB = 2**20
 _SEED = 0
 _FOREGROUND = 0.2
 _LEARNING_RATE = 1e-3
-_MANY_PASSES = 1_000_000  # The race takes place only for a job that is long enough to gain by it.
+_MANY_PASSES = 1_000_000  # A job that is long enough for every runtime.
 
 
 @dataclass(frozen=True)
@@ -74,24 +74,25 @@ def prepare_row(plan: RowPlan) -> Callable[[Turn], TurnDone]:
     return take_turn
 
 
-def prepare_race(plan: RowPlan) -> Callable[[None], RuntimePlan]:
-    """Load the network of a row whose runtime is `auto`, ready for the race of its candidates."""
+def prepare_selection(plan: RowPlan) -> Callable[[None], RuntimePlan]:
+    """Load the network of a row whose runtime is `auto`, ready to select what `predict` takes for a long job."""
     network = plan.subject.load()
     usual = RuntimePlan(runtimes_of(network)[0], plan.device, plan.worst_precision)
     image = _image(plan)
 
-    def race(_: None) -> RuntimePlan:
-        winner, _forward, _reasons = choose_runtime(
+    def select(_: None) -> RuntimePlan:
+        selected, _forward, _reasons = choose_runtime(
             network,
+            plan.subject.spec,
             usual,
             image,
             precision=plan.precision,
             num_passes=_MANY_PASSES,
             probabilities=torch.sigmoid,
         )
-        return winner
+        return selected
 
-    return race
+    return select
 
 
 def _forward_pass(plan: RowPlan) -> Callable[[], object]:

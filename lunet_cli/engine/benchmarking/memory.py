@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-import os
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 
+from lunet_cli.config.machine import memory_bytes
 from lunet_cli.config.network import NetworkSpec, count_parameters
 from lunet_cli.engine.benchmarking.complexity import Complexity
 from lunet_cli.engine.benchmarking.subjects import Shape
@@ -57,13 +56,4 @@ def estimate_need(
 def available(device: str) -> Need:
     """What the machine and its accelerator have in all."""
     on_device = torch.cuda.get_device_properties(0).total_memory / MIB if device == "cuda" else 0.0
-    return Need(_machine_mib(), on_device)
-
-
-def _machine_mib() -> float:
-    """Memory of the machine, or of the container where that has less."""
-    sizes = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
-    limit = Path("/sys/fs/cgroup/memory.max")
-    if limit.is_file() and (text := limit.read_text(encoding="ascii").strip()).isdigit():
-        sizes.append(int(text))
-    return min(sizes) / MIB
+    return Need(memory_bytes() / MIB, on_device)

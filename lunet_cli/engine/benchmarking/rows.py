@@ -8,6 +8,7 @@ from typing import Literal
 from lunet_cli.engine.benchmarking.subjects import Shape, Subject
 from lunet_cli.engine.networks.execution import Precision
 from lunet_cli.engine.runtimes.runtime import RuntimeName
+from lunet_cli.results.words import plural
 
 Mode = Literal["forward", "training step"]
 AUTO: Literal["auto"] = "auto"
@@ -20,7 +21,7 @@ class RowPlan:
     Args:
         subject: The network, with the channels of this row.
         shape: Batch, channels, depth, height, width.
-        runtime: What computes; `auto` until the candidates have raced.
+        runtime: What computes; `auto` until one has been selected.
         precision: Arithmetic; `auto` likewise.
         device: Where.
         num_threads: CPU threads.
@@ -43,7 +44,7 @@ class RowPlan:
         batch, _, *size = self.shape
         edges = "x".join(map(str, size))
         how = self.runtime if self.precision == AUTO else f"{self.runtime} {self.precision}"
-        threads = "1 thread" if self.num_threads == 1 else f"{self.num_threads} threads"
+        threads = plural(self.num_threads, "thread")
         what = f"{self.subject.name}, {how} on {self.device}"
         return f"{what}, {'' if batch == 1 else f'{batch} x '}{edges}, {threads}"
 

@@ -15,6 +15,7 @@ from lunet_cli.engine.networks import build_network
 from lunet_cli.engine.runtimes.exported import ExportedGraph
 from lunet_cli.engine.runtimes.runtime import Network, RuntimeName, runtimes_of
 from lunet_cli.errors import CheckpointError, ConfigError
+from lunet_cli.results.words import plural
 
 Shape = tuple[int, int, int, int, int]
 
@@ -134,7 +135,8 @@ def _from_config(path: Path) -> Subject:
     channels = benchmark.input_size[1]
     if model.in_channels not in (None, channels) and "input_size" in benchmark.model_fields_set:
         raise ConfigError(
-            f"{path}: benchmark.input_size has {channels} channels, and model.in_channels is {model.in_channels}",
+            f"{path}: benchmark.input_size has {plural(channels, 'channel')}, "
+            f"and model.in_channels is {model.in_channels}",
             hint="Make them equal.",
         )
     preset = parse_preset(model.architecture)

@@ -111,7 +111,7 @@ def report_failure(plan: RowPlan, error: LunetError, on_event: OnEvent) -> CaseF
 
 
 def _go_round(rows: list[_Row], results: dict[RowPlan, Timings | CaseFailed], on_event: OnEvent) -> None:
-    num_done, running = 0, rows
+    running = rows
     while running:
         for row in running:
             try:
@@ -121,8 +121,8 @@ def _go_round(rows: list[_Row], results: dict[RowPlan, Timings | CaseFailed], on
             else:
                 if row.is_finished:
                     results[row.plan] = row.timings()
-        num_before, num_done = num_done, sum(row.num_passes for row in rows)
+        num_done = sum(row.num_passes for row in rows)
         # A row that has failed counts as done.
         left = sum(row.plan.timed_runs - row.num_passes for row in rows if row.plan not in results)
-        on_event(RoundDone(num_done - num_before, num_done, num_done + left))
+        on_event(RoundDone(num_done, num_done + left))
         running = [row for row in running if row.plan not in results]

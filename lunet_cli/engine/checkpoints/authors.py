@@ -9,8 +9,8 @@ from typing import Any
 from torch import Tensor
 
 from lunet_cli.config.network import NetworkSpec
+from lunet_cli.engine.checkpoints.tensors import plain_tensors, require_finite, require_fitting
 from lunet_cli.engine.networks.blocks import SegmentationNetwork
-from lunet_cli.errors import CheckpointError
 
 # Each pattern gives the block of ours, and through `index` the place of a unit in it: their numbers are ranked, so
 # that it does not matter whether they count from 0 or from 1.
@@ -41,6 +41,16 @@ def is_authors_checkpoint(values: dict[str, Any]) -> bool:
     return isinstance(weights, dict) and all(isinstance(value, Tensor) for value in weights.values())
 
 
+def authors_weights(values: dict[str, Any], path: Path) -> dict[str, Tensor]:
+    """The weights of an authors' checkpoint under their own names.
+
+    Raises:
+        CheckpointError: A name is not text, or a tensor is not plain.
+    """
+    weights = plain_tensors(values["model_state_dict"], "its weights", path)
+    return {name.removeprefix("module."): tensor for name, tensor in weights.items()}
+
+
 def load_authors_weights(values: dict[str, Any], network: SegmentationNetwork, path: Path) -> None:
     """Put the weights of an authors' checkpoint into `network`.
 
@@ -50,35 +60,12 @@ def load_authors_weights(values: dict[str, Any], network: SegmentationNetwork, p
         path: Where the file lies, for messages.
 
     Raises:
-        CheckpointError: The weights are of another architecture.
+        CheckpointError: The weights are of another architecture, or not finite.
     """
-    theirs = {name.removeprefix("module."): tensor for name, tensor in values["model_state_dict"].items()}
-    ours = rename_authors_weights(theirs, network.spec)
-    check_weights(ours, network, path)
+    ours = rename_authors_weights(authors_weights(values, path), network.spec)
+    require_fitting(ours, network, path)
+    require_finite(ours, path)
     network.load_state_dict(ours)
-
-
-def check_weights(weights: dict[str, Tensor], network: SegmentationNetwork, path: Path) -> None:
-    """Compare names and shapes with those of `network`.
-
-    Raises:
-        CheckpointError: They differ; the message names the first difference.
-    """
-    expected = network.state_dict()
-    problems = [f"{name} is missing" for name in expected if name not in weights]
-    problems += [f"{name} is unknown" for name in weights if name not in expected]
-    problems += [
-        f"{name} has shape {tuple(tensor.shape)}, expected {tuple(expected[name].shape)}"
-        for name, tensor in weights.items()
-        if name in expected and tensor.shape != expected[name].shape
-    ]
-    if problems:
-        more = f" and {len(problems) - 1} more" if len(problems) > 1 else ""
-        raise CheckpointError(
-            f"{path}: its weights are not those of this network ({network.spec.family}, channels "
-            f"{', '.join(map(str, network.spec.channels))}): {problems[0]}{more}",
-            hint="Name the network it was trained with: --arch, or model.architecture, in_channels and out_channels.",
-        )
 
 
 def rename_authors_weights(theirs: dict[str, Tensor], spec: NetworkSpec) -> dict[str, Tensor]:

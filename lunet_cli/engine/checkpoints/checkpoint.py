@@ -13,13 +13,18 @@ import torch
 from torch import Tensor
 
 from lunet_cli.config.network import NetworkSpec
+from lunet_cli.engine.checkpoints.tensors import plain_tensors
+from lunet_cli.engine.checkpoints.training_state import require_training_state
 from lunet_cli.engine.data.labels import LabelScheme
-from lunet_cli.engine.data.preprocessing import Preprocessing
-from lunet_cli.engine.files import write_atomically
+from lunet_cli.engine.data.preprocessing import Normalization, Preprocessing
 from lunet_cli.errors import CheckpointError
+from lunet_cli.records.checkpoint import CHECKPOINT_MARK, CHECKPOINT_VERSION, CheckpointHeader
+from lunet_cli.records.files import require_file, require_stored_archive, write_atomically
+from lunet_cli.records.network_card import CardRecord, Execution, KeptConfig
+from lunet_cli.records.record import parse_values
 
-FORMAT_VERSION = 2
-_MARK = "lunet_format_version"
+_HINT = "Checkpoints lie in the run folder: last.pt"
+_TENSORS = ("weights", "training")
 
 
 @dataclass(frozen=True)
@@ -47,16 +52,18 @@ class ModelCard:
             "window": list(self.window),
         }
 
+    def to_record(self) -> CardRecord:
+        """The card as it is kept in files."""
+        return parse_values(CardRecord, self.to_dict(), "the network", error=CheckpointError)
+
     @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> ModelCard:
-        """The inverse of `to_dict`."""
-        depth, height, width = values["window"]
-        return cls(
-            NetworkSpec.from_dict(values["network"]),
-            LabelScheme.from_dict(values["labels"]),
-            Preprocessing.from_dict(values["preprocessing"]),
-            (depth, height, width),
-        )
+    def of(cls, record: CardRecord) -> ModelCard:
+        """The card that a checkpoint, exported file or manifest holds."""
+        labels = LabelScheme(tuple(record.labels.regions.items()), record.labels.activation)
+        prepare = record.preprocessing
+        normalization = Normalization(**dict(prepare.normalization))
+        preprocessing = Preprocessing(prepare.orientation, prepare.spacing_mm, normalization)
+        return cls(record.network, labels, preprocessing, record.window)
 
 
 @dataclass(frozen=True)
@@ -67,18 +74,18 @@ class Checkpoint:
         card: What the network is and how it is used.
         weights: Its state dictionary; of the averaged weights where an average is kept and this is a best model.
         epoch: Epochs that the weights have seen.
-        config: The configuration of the run as plain values.
+        config: The configuration of the run.
         versions: Versions of lunet, Python and the libraries that wrote it.
-        execution: How it was computed while it trained and validated (see `ExecutionPlan.to_dict`).
+        execution: How it was computed while it trained and validated.
         training: State of the training (see `TrainState.to_dict`); None in a model that is for use only.
     """
 
     card: ModelCard
     weights: dict[str, Tensor]
     epoch: int
-    config: dict[str, Any]
+    config: KeptConfig
     versions: dict[str, str]
-    execution: dict[str, Any]
+    execution: Execution
     training: dict[str, Any] | None = field(default=None)
 
 
@@ -89,13 +96,13 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
         OutputError: The file cannot be written.
     """
     values = {
-        _MARK: FORMAT_VERSION,
+        CHECKPOINT_MARK: CHECKPOINT_VERSION,
         **checkpoint.card.to_dict(),
         "weights": checkpoint.weights,
         "epoch": checkpoint.epoch,
-        "config": checkpoint.config,
+        "config": checkpoint.config.root,
         "versions": checkpoint.versions,
-        "execution": checkpoint.execution,
+        "execution": dict(checkpoint.execution),
         "training": checkpoint.training,
     }
     buffer = io.BytesIO()
@@ -104,36 +111,29 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
 
 
 def load_checkpoint(path: Path, values: dict[str, Any] | None = None) -> Checkpoint:
-    """Read a checkpoint of lunet.
+    """Read a checkpoint of lunet; all of it is of the right types and sizes afterwards.
 
     Args:
         path: The file.
         values: What `load_values` has read from it already, if so.
 
     Raises:
-        CheckpointError: The file is missing, damaged, no checkpoint, or of a newer format.
+        CheckpointError: The file is missing, damaged, not a checkpoint, or of a newer format.
     """
     values = load_values(path) if values is None else values
-    version = values.get(_MARK)
-    if version is None:
-        raise CheckpointError(f"{path}: is no checkpoint of lunet", hint="Checkpoints lie in the run folder: last.pt")
-    if version != FORMAT_VERSION:
-        raise CheckpointError(
-            f"{path}: has checkpoint format {version}, this lunet reads format {FORMAT_VERSION}",
-            hint="Use the version of lunet that wrote it.",
-        )
-    try:
-        return Checkpoint(
-            ModelCard.from_dict(values),
-            values["weights"],
-            values["epoch"],
-            values["config"],
-            values["versions"],
-            values["execution"],
-            values["training"],
-        )
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(f"{path}: the checkpoint is incomplete ({error!r})") from None
+    if CHECKPOINT_MARK not in values:
+        raise CheckpointError(f"{path}: is not a checkpoint of lunet", hint=_HINT)
+    plain = {name: value for name, value in values.items() if name not in _TENSORS}
+    header = parse_values(CheckpointHeader, plain, str(path), error=CheckpointError)
+    missing = next((name for name in _TENSORS if name not in values), None)
+    if missing is not None:
+        raise CheckpointError(f"{path}: is not a checkpoint of lunet: {missing} is missing", hint=_HINT)
+    weights = plain_tensors(values["weights"], "weights", path)
+    training = values["training"]
+    if training is not None:
+        training = require_training_state(training, weights, header.epoch, path)
+    card = ModelCard.of(header)
+    return Checkpoint(card, weights, header.epoch, header.config, header.versions, header.execution, training)
 
 
 def load_values(path: Path) -> dict[str, Any]:
@@ -142,22 +142,20 @@ def load_values(path: Path) -> dict[str, Any]:
     Raises:
         CheckpointError: The file is missing, damaged, or holds anything else.
     """
+    require_file(path, error=CheckpointError, hint=_HINT)
+    require_stored_archive(path, what="checkpoint", error=CheckpointError)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch warns of pickles that it then refuses
             values = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise CheckpointError(f"{path}: there is no such checkpoint") from None
-    except IsADirectoryError:
-        raise CheckpointError(f"{path}: is a folder, not a checkpoint") from None
     except pickle.UnpicklingError:
         raise CheckpointError(
-            f"{path}: holds more than tensors and plain values, or is no checkpoint; it was not loaded",
+            f"{path}: holds more than tensors and plain values, or is not a checkpoint; it was not loaded",
             hint="Such a file can run any code when it is opened. Save its state dictionary alone, then try again.",
         ) from None
     except Exception as error:  # on damaged bytes, torch.load may raise anything from AssertionError to struct.error
         reason = (str(error).splitlines() or [repr(error)])[0]
-        raise CheckpointError(f"{path}: is damaged or no checkpoint ({reason})") from None
+        raise CheckpointError(f"{path}: is damaged or not a checkpoint ({reason[:200]})") from None
     if not isinstance(values, dict):
-        raise CheckpointError(f"{path}: is no checkpoint (it holds a {type(values).__name__})")
+        raise CheckpointError(f"{path}: is not a checkpoint (it holds a {type(values).__name__})")
     return values

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor
 
+from lunet_cli.engine.checkpoints.tensors import plain_tensors
 from lunet_cli.engine.runtimes.exported import METADATA_KEY, GraphFormat, format_of
 from lunet_cli.engine.runtimes.runtime import require_packages
 from lunet_cli.errors import CheckpointError
+from lunet_cli.records.export import ExportMetadata
+from lunet_cli.records.files import require_file
+from lunet_cli.records.record import parse_record
 
-EXPORT_VERSION = 1
-VERSION_KEY = "lunet_export_version"
 SAFETENSORS_SUFFIX = ".safetensors"
 
 
@@ -22,36 +22,34 @@ def is_exported(path: Path) -> bool:
     return format_of(path) is not None or path.suffix == SAFETENSORS_SUFFIX
 
 
-def read_metadata(path: Path) -> dict[str, Any]:
+def read_metadata(path: Path) -> ExportMetadata:
     """What an exported file says: the card of the network and how it was written.
 
     Raises:
         CheckpointError: The file is missing, damaged, or was not written by lunet.
         MissingDependencyError: Reading it needs a package that is not installed.
     """
-    if not path.is_file():
-        raise CheckpointError(f"{path}: there is no such file")
+    require_file(path, error=CheckpointError)
     text = _read_text(path, format_of(path))
     if not text:
         raise CheckpointError(
             f"{path}: was not written by lunet export",
             hint="lunet export writes what predict has to know into the file.",
         )
-    try:
-        values: dict[str, Any] = json.loads(text)
-        version = values[VERSION_KEY]
-    except (ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{path}: what it says of itself is damaged ({error!r})") from None
-    if version != EXPORT_VERSION:
-        raise CheckpointError(
-            f"{path}: has export format {version}, this lunet reads format {EXPORT_VERSION}",
-            hint="Use the version of lunet that wrote it, or export again.",
-        )
-    return values
+    place = f"{path}: what it says of itself"
+    facts = parse_record(ExportMetadata, text.encode("utf-8", "surrogateescape"), place, error=CheckpointError)
+    wanted = format_of(path) or "safetensors"
+    if facts.format != wanted:
+        raise CheckpointError(f"{place}: is the description of a file of {facts.format}, not of {wanted}")
+    return facts
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """The weights in a safetensors file, in float32."""
+    """The weights in a safetensors file, in float32.
+
+    Raises:
+        CheckpointError: The file is damaged, or holds tensors of other types.
+    """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
@@ -59,13 +57,14 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         tensors = load_file(path)
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"{path}: is damaged ({error})") from None
-    return {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
+    weights = plain_tensors(tensors, "weights", path)
+    return {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in weights.items()}
 
 
 def _read_text(path: Path, graph_format: GraphFormat | None) -> str:
     """The JSON inside a file; empty if there is none."""
     if graph_format == "onnx":
-        require_packages("onnx", "onnxruntime")
+        require_packages("onnx", "onnx", "onnxruntime")
         from lunet_cli.engine.runtimes.onnx_runtime import read_onnx_metadata
 
         return read_onnx_metadata(path)
@@ -89,4 +88,4 @@ def _read_safetensors_metadata(path: Path) -> str:
         with safe_open(path, framework="pt") as file:
             return str((file.metadata() or {}).get(METADATA_KEY, ""))
     except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{path}: is damaged or no safetensors file ({error})") from None
+        raise CheckpointError(f"{path}: is damaged or not a safetensors file ({error})") from None

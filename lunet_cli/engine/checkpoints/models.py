@@ -8,10 +8,12 @@ from typing import Any
 
 from torch import Tensor
 
+from lunet_cli.config.network import NetworkSpec, count_parameters
 from lunet_cli.config.presets import parse_preset
-from lunet_cli.engine.checkpoints.authors import check_weights, is_authors_checkpoint, load_authors_weights
+from lunet_cli.engine.checkpoints.authors import authors_weights, is_authors_checkpoint, load_authors_weights
 from lunet_cli.engine.checkpoints.checkpoint import ModelCard, load_checkpoint, load_values
 from lunet_cli.engine.checkpoints.exported import is_exported, read_metadata, read_weights
+from lunet_cli.engine.checkpoints.tensors import require_finite, require_fitting
 from lunet_cli.engine.data.labels import LabelScheme
 from lunet_cli.engine.data.preprocessing import Normalization, Preprocessing
 from lunet_cli.engine.networks import build_network
@@ -19,6 +21,7 @@ from lunet_cli.engine.networks.blocks import SegmentationNetwork
 from lunet_cli.engine.run_folder import RunFolder
 from lunet_cli.engine.runtimes.exported import ExportedGraph, format_of
 from lunet_cli.errors import CheckpointError
+from lunet_cli.records.network_card import Execution, KeptConfig
 
 # Their networks have seen whole volumes, with intensities as they are stored.
 _AUTHORS_PREPROCESSING = Preprocessing(None, None, Normalization("none", 40.0, 400.0))
@@ -34,8 +37,8 @@ class Model:
         network: The network, in evaluation mode on the CPU, or the graph that was exported from it.
         window: Voxels (D, H, W) that it should see at once; None for whole volumes.
         architecture: Name of its preset.
-        execution: How it was computed when it was validated (see `ExecutionPlan`); None if that is not known.
-        config: The configuration of its training as plain values; None if that is not known.
+        execution: How it was computed when it was validated; None if that is not known.
+        config: The configuration of its training; None if that is not known.
     """
 
     path: Path
@@ -43,8 +46,8 @@ class Model:
     network: SegmentationNetwork | ExportedGraph
     window: tuple[int, int, int] | None
     architecture: str
-    execution: dict[str, Any] | None
-    config: dict[str, Any] | None
+    execution: Execution | None
+    config: KeptConfig | None
 
 
 def find_checkpoint(source: Path) -> Path:
@@ -87,11 +90,10 @@ def load_model(source: Path, *, architecture: str | None = None) -> Model:
     checkpoint = load_checkpoint(path, values)
     if architecture is not None:
         raise _knows_its_network(path)
-    network = build_network(checkpoint.card.network).eval()
-    check_weights(checkpoint.weights, network, path)
-    network.load_state_dict(checkpoint.weights)
-    name = str(checkpoint.config.get("model", {}).get("architecture", checkpoint.card.network.family))
-    return Model(path, checkpoint.card, network, checkpoint.card.window, name, checkpoint.execution, checkpoint.config)
+    card, config = checkpoint.card, checkpoint.config
+    network = _build(card.network, checkpoint.weights, path)
+    name = config.architecture or card.network.family
+    return Model(path, card, network, card.window, name, checkpoint.execution, config)
 
 
 def _knows_its_network(path: Path) -> CheckpointError:
@@ -99,23 +101,39 @@ def _knows_its_network(path: Path) -> CheckpointError:
 
 
 def _load_exported(path: Path) -> Model:
-    values = read_metadata(path)
-    try:
-        card = ModelCard.from_dict(values)
-        window = None if values["takes_whole_volumes"] else card.window
-        architecture, execution, config = values["architecture"], values["execution"], values["config"]
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(f"{path}: what it says of itself is incomplete ({error!r})") from None
+    facts = read_metadata(path)
+    card = ModelCard.of(facts)
+    window = None if facts.takes_whole_volumes else card.window
     network: SegmentationNetwork | ExportedGraph
     graph_format = format_of(path)
     if graph_format is not None:
         network = ExportedGraph(path, graph_format)
     else:
-        weights = read_weights(path)
-        network = build_network(card.network).eval()
-        check_weights(weights, network, path)
-        network.load_state_dict(weights)
-    return Model(path, card, network, window, architecture, execution, config)
+        network = _build(card.network, read_weights(path), path)
+    return Model(path, card, network, window, facts.architecture, facts.execution, facts.config)
+
+
+def _build(spec: NetworkSpec, weights: dict[str, Tensor], path: Path) -> SegmentationNetwork:
+    """A network with these weights, in evaluation mode.
+
+    Raises:
+        CheckpointError: They are those of another network, or not finite.
+    """
+    _require_enough(spec, weights, path)
+    network = build_network(spec).eval()
+    require_fitting(weights, network, path)
+    require_finite(weights, path)
+    network.load_state_dict(weights)
+    return network
+
+
+def _require_enough(spec: NetworkSpec, weights: dict[str, Tensor], path: Path) -> None:
+    """Raise if a network has more parameters than the file: it would take the memory that a false number asks for."""
+    held, wanted = sum(tensor.numel() for tensor in weights.values()), count_parameters(spec)
+    if held < wanted:
+        raise CheckpointError(
+            f"{path}: its weights are not those of this network: {held:,} values for {wanted:,} parameters"
+        )
 
 
 def _load_authors_model(path: Path, values: dict[str, Any], architecture: str | None) -> Model:
@@ -125,8 +143,10 @@ def _load_authors_model(path: Path, values: dict[str, Any], architecture: str | 
             hint="Name it with --arch, such as --arch lunet_small_4f; lunet presets list shows all.",
         )
     preset = parse_preset(architecture)
-    in_channels, out_channels = _channels(values["model_state_dict"])
+    weights = authors_weights(values, path)
+    in_channels, out_channels = _channels(weights)
     spec = replace(preset.spec, in_channels=in_channels, out_channels=out_channels)
+    _require_enough(spec, weights, path)
     network = build_network(spec).eval()
     load_authors_weights(values, network, path)
     names = ["foreground"] if out_channels == 1 else [f"channel_{index + 1}" for index in range(out_channels)]
@@ -138,7 +158,7 @@ def _load_authors_model(path: Path, values: dict[str, Any], architecture: str | 
 
 def _channels(weights: dict[str, Tensor]) -> tuple[int, int]:
     """Image channels, from the first convolution, and output channels, from the last; 1 where there is none."""
-    kernels = {name.removeprefix("module."): tensor for name, tensor in weights.items() if tensor.ndim == 5}
+    kernels = {name: tensor for name, tensor in weights.items() if tensor.ndim == 5 and tensor.numel()}
     first = next((kernel for name, kernel in kernels.items() if name.startswith(("encoders.0.", "stem."))), None)
     last = kernels.get("out_conv.weight")
     return (1 if first is None else int(first.shape[1])), (1 if last is None else int(last.shape[0]))

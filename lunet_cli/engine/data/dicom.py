@@ -15,6 +15,7 @@ from lunet_cli.engine.data.disk import is_file, list_folder
 from lunet_cli.engine.data.volume import has_volume_suffix
 from lunet_cli.engine.data.volume_file import VolumeFile, damaged
 from lunet_cli.errors import DataError
+from lunet_cli.results.words import plural
 
 SUFFIXES = (".dcm", ".ima")
 _CONCATENATION = "InConcatenationTotalNumber"
@@ -56,7 +57,7 @@ class DicomSeries:
         words = [f"'{self.description}'"] if self.description else []
         words += [self.modality] if self.modality else []
         number = f"number {self.number}" if self.number else "no number"
-        return f"{number}: {', '.join([*words, f'{len(self.files)} files', f'UID {self.uid}'])}"
+        return f"{number}: {', '.join([*words, plural(len(self.files), 'file'), f'UID {self.uid}'])}"
 
     def matches(self, wanted: str) -> bool:
         """Whether `wanted` is its number, description, or UID or the end of it."""

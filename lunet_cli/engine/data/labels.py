@@ -11,10 +11,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from lunet_cli.config.labels import Activation as Activation
+from lunet_cli.config.labels import Regions, resolve_regions
 from lunet_cli.errors import ConfigError
-
-Activation = Literal["sigmoid", "softmax"]
-_MOST_REGIONS = 63  # A voxel's regions are the bits of one number.
+from lunet_cli.results.words import visible
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,11 @@ class LabelScheme:
 
     regions: tuple[tuple[str, tuple[int, ...]], ...]
     activation: Activation
+
+    def __post_init__(self) -> None:
+        for name in self.names:
+            if visible(name) != name:
+                raise ConfigError(f"labels: {name}: has a control character", hint="Name it with letters and digits.")
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -129,11 +134,6 @@ class LabelScheme:
         """Plain values for a checkpoint."""
         return {"regions": {name: list(values) for name, values in self.regions}, "activation": self.activation}
 
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> LabelScheme:
-        """The inverse of `to_dict`."""
-        return cls(tuple((name, tuple(v)) for name, v in values["regions"].items()), values["activation"])
-
 
 def _is_one_of(label: Tensor, values: tuple[int, ...]) -> Tensor:
     mask = label == values[0]
@@ -144,44 +144,15 @@ def _is_one_of(label: Tensor, values: tuple[int, ...]) -> Tensor:
 
 def resolve_labels(
     configured: dict[str, list[int]] | None,
-    known: dict[str, tuple[int, ...]] | None,
+    known: Regions | None,
     *,
     activation: Literal["auto", "sigmoid", "softmax"],
     out_channels: int | None,
 ) -> LabelScheme:
-    """Decide on regions and activation.
-
-    Args:
-        configured: The section `labels`.
-        known: What the data set says about its labels; None if it says nothing.
-        activation: `model.activation`.
-        out_channels: `model.out_channels`.
+    """Decide on regions and activation; see `resolve_regions`.
 
     Raises:
         ConfigError: The three do not fit together.
     """
-    regions = {name: tuple(values) for name, values in (configured or known or {"foreground": (1,)}).items()}
-    if configured is None and out_channels == 1 and len(regions) > 1:
-        regions = {"foreground": tuple(sorted({v for values in regions.values() for v in values}))}
-    values = [value for region in regions.values() for value in region]
-    overlap = len(values) != len(set(values))
-    if activation == "softmax" and overlap:
-        raise ConfigError(
-            "model.activation: softmax needs labels that share no value, and these do",
-            hint="Set model.activation: sigmoid for overlapping regions.",
-        )
-    if activation == "auto":
-        activation = "sigmoid" if overlap or len(regions) == 1 else "softmax"
-        if out_channels == len(regions):
-            activation = "sigmoid"
-    scheme = LabelScheme(tuple(regions.items()), activation)
-    if activation == "sigmoid" and len(regions) > _MOST_REGIONS:
-        raise ConfigError(f"labels: {len(regions)} overlapping labels are more than the {_MOST_REGIONS} possible")
-    if out_channels not in (None, scheme.num_channels):
-        extra = " and the background" if activation == "softmax" else ""
-        raise ConfigError(
-            f"model.out_channels: {out_channels} does not fit {len(regions)} labels ({', '.join(regions)}) with "
-            f"{activation}, which need {scheme.num_channels} (one per label{extra})",
-            hint="Remove model.out_channels, or name the labels in the section labels.",
-        )
-    return scheme
+    regions, chosen = resolve_regions(configured, known, activation=activation, out_channels=out_channels)
+    return LabelScheme(tuple(regions.items()), chosen)

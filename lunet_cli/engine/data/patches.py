@@ -70,7 +70,8 @@ class PatchDataset(Dataset[tuple[Tensor, Tensor] | Failure]):
             return Failure(error)
         except Exception:
             case = self._store.cases[key.case_index]
-            return Failure(DataError(f"case {case.case_id}: preparing a patch failed\n{traceback.format_exc()}"))
+            told = [f"case {case.case_id}: preparing a patch failed", *traceback.format_exc().splitlines()]
+            return Failure(DataError(told))
 
     def _sample(self, key: PatchKey) -> tuple[Tensor, Tensor]:
         rng = np.random.default_rng([self._seed, key.epoch, key.position])

@@ -14,12 +14,12 @@ import numpy as np
 import numpy.typing as npt
 import SimpleITK as sitk  # noqa: N813
 
+from lunet_cli.config.data import PHANTOM_LABELS, PHANTOM_NAME
 from lunet_cli.engine.data.cases import Case, CaseSet
 from lunet_cli.engine.data.reading import OnRemark, ignore_remark
 
 Floats = npt.NDArray[np.float64]
 
-LABELS: dict[str, tuple[int, ...]] = {"anterior": (1,), "posterior": (2,), "ventricle": (3,)}
 _NECK = 0.4  # Where the thick head ends, as a share of the length of the centre line.
 _OUTSIDE, _TISSUE, _STRUCTURE, _CAVITY = 0.0, 100.0, 150.0, 55.0
 
@@ -47,8 +47,8 @@ class PhantomReader:
 
 def phantom_case_set(num_cases: int, reader: PhantomReader) -> CaseSet:
     """`num_cases` cases, all different."""
-    cases = tuple(Case(f"phantom_{index:04d}") for index in range(num_cases))
-    return CaseSet(cases, reader, LABELS, "phantom", None)
+    cases = tuple(Case(PHANTOM_NAME.format(index)) for index in range(num_cases))
+    return CaseSet(cases, reader, PHANTOM_LABELS, "phantom", None)
 
 
 def make_phantom(size: int, *, noise: float, rng: np.random.Generator) -> tuple[Floats, npt.NDArray[np.uint16]]:

@@ -195,16 +195,6 @@ class Preprocessing:
         values["spacing_mm"] = None if self.spacing_mm is None else list(self.spacing_mm)
         return values
 
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> Preprocessing:
-        """The inverse of `to_dict`."""
-        spacing = values["spacing_mm"]
-        return cls(
-            values["orientation"],
-            None if spacing is None else tuple(spacing),
-            Normalization(**values["normalization"]),
-        )
-
 
 def _itk_orientation(stored: Geometry, orientation: str | None) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
     """The stored axis (x, y, z) that becomes each axis, and whether each is then mirrored."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
@@ -13,11 +11,15 @@ from typing import Any
 import numpy as np
 
 from lunet_cli.config.data import DataConfig, SplitConfig
+from lunet_cli.config.description import read_description, require_apart
+from lunet_cli.config.fit import DEFAULT_VAL_FRACTION, count_validation, unit_of
+from lunet_cli.config.grouping import group_names
 from lunet_cli.engine.data.cases import Case, CaseSet
 from lunet_cli.engine.data.layouts import find_cases, find_phantom_cases, find_test_folders
-from lunet_cli.errors import ConfigError, DataError
+from lunet_cli.engine.data.mistakes import Mistakes
+from lunet_cli.errors import ConfigError, DataError, LunetError
+from lunet_cli.results.words import plural
 
-DEFAULT_VAL_FRACTION = 0.2
 SPLIT_FILES = ("splits.json", "splits_final.json")
 
 
@@ -36,24 +38,34 @@ class Split:
     origin: str
 
 
-def load_cases(data: DataConfig, *, seed: int) -> tuple[CaseSet, Split]:
+def load_cases(data: DataConfig, *, seed: int, mistakes: Mistakes | None = None) -> tuple[CaseSet, Split]:
     """Find all cases and divide them.
 
     Args:
         data: The section `data`.
         seed: Seed of a random division.
+        mistakes: Gathers what is wrong with single cases, which are then left out; None raises all of it. Where the
+            others cannot be divided, all of them come back as training cases, to be looked at.
 
     Raises:
         DataError: Folders or files are missing or inconsistent.
         ConfigError: The division asked for does not fit the cases.
     """
     if data.train_dir is not None and data.val_dir is not None:
-        return _from_folders(data, data.train_dir, data.val_dir)
-    if data.root is None and data.source is not None:
+        return _from_folders(data, data.train_dir, data.val_dir, mistakes)
+    if data.is_missing:
         raise ConfigError(f"data.root is not set. {data.source}", hint="Then add --set data.root=FOLDER")
-    case_set = find_phantom_cases(data) if data.root is None else find_cases(data.root, data.dataset)
-    _require_unique(case_set.cases)
-    return case_set, divide(case_set, data.split, seed=seed)
+    if data.root is None:
+        case_set = find_phantom_cases(data)
+    else:
+        case_set = find_cases(data.root, data.dataset, mistakes)
+        _require_unique(case_set.cases)
+    try:
+        return case_set, divide(case_set, data.split, seed=seed)
+    except LunetError:
+        if not mistakes:
+            raise
+        return case_set, Split(case_set.cases, (), "not divided, since cases are missing")
 
 
 def find_test_cases(data: DataConfig) -> CaseSet:
@@ -80,33 +92,29 @@ def divide(case_set: CaseSet, split: SplitConfig, *, seed: int) -> Split:
     path = _splits_file(split, case_set.root)
     if path is not None:
         found = _from_file(case_set.cases, path, split.fold or 0)
-        _require_groups_apart(found, split.group_pattern)
+        if split.group_pattern is not None:
+            _require_groups_apart(found, split.group_pattern)
         return found
     groups = _groups(case_set.cases, split.group_pattern)
     order = np.random.default_rng(seed).permutation(len(groups))
+    num_val = count_validation(split, len(groups))
     if split.fold is not None:
-        if len(groups) < split.num_folds:
-            raise ConfigError(f"data.split.num_folds: {split.num_folds} folds of {len(groups)} {_unit(split)}")
         chosen = {int(i) for i in order[split.fold :: split.num_folds]}
         origin = f"fold {split.fold} of {split.num_folds}, seed {seed}"
     else:
-        fraction = DEFAULT_VAL_FRACTION if split.val_fraction is None else split.val_fraction
-        if len(groups) < 2:
-            raise DataError(f"{len(groups)} {_unit(split)} cannot be divided into training and validation")
-        num_val = min(max(1, round(fraction * len(groups))), len(groups) - 1)
         chosen = {int(i) for i in order[:num_val]}
-        origin = f"random {fraction:.0%} of {len(groups)} {_unit(split)}, seed {seed}"
+        fraction = DEFAULT_VAL_FRACTION if split.val_fraction is None else split.val_fraction
+        origin = f"random {fraction:.0%} of {plural(len(groups), unit_of(split))}, seed {seed}"
     train = tuple(case for i, group in enumerate(groups) if i not in chosen for case in group)
     val = tuple(case for i, group in enumerate(groups) if i in chosen for case in group)
     return Split(train, val, origin)
 
 
-def _from_folders(data: DataConfig, train_dir: Path, val_dir: Path) -> tuple[CaseSet, Split]:
-    train, val = find_cases(train_dir, data.dataset), find_cases(val_dir, data.dataset)
+def _from_folders(data: DataConfig, train_dir: Path, val_dir: Path, mistakes: Mistakes | None) -> tuple[CaseSet, Split]:
+    train, val = (find_cases(folder, data.dataset, mistakes) for folder in (train_dir, val_dir))
     _require_unique(train.cases)
     _require_unique(val.cases)
-    if train_dir.resolve() == val_dir.resolve():
-        raise ConfigError(f"data.val_dir: {val_dir} is data.train_dir too; the validation would be on training cases")
+    require_apart(train_dir, val_dir)
     together = CaseSet(train.cases + val.cases, train.reader, train.labels, train.layout, None)
     return together, Split(train.cases, val.cases, f"folders {train_dir} and {val_dir}")
 
@@ -123,7 +131,7 @@ def _from_file(cases: Sequence[Case], path: Path, fold: int) -> Split:
 def _splits_file(split: SplitConfig, root: Path | None) -> Path | None:
     """The file that divides the cases: the configured one, or else one that lies with the data."""
     if split.file is not None:
-        return split.file if root is None or split.file.is_absolute() else root / split.file
+        return split.path_below(root)
     if split.val_fraction is None and split.fold is None and root is not None:
         return next((root / name for name in SPLIT_FILES if (root / name).is_file()), None)
     return None
@@ -147,12 +155,7 @@ def _named_cases(cases: Sequence[Case], path: Path, entry: dict[str, Any], fold:
 
 
 def _read_fold(path: Path, fold: int) -> dict[str, Any]:
-    try:
-        folds = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise DataError(f"{path}: there is no such splits file") from None
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: no valid JSON ({error})") from None
+    folds = read_description(path)
     folds = [folds] if isinstance(folds, dict) else folds
     if not isinstance(folds, list) or not folds or not all(isinstance(fold, dict) for fold in folds):
         raise DataError(f"{path}: expected a list of objects with 'train' and 'val'")
@@ -164,23 +167,17 @@ def _read_fold(path: Path, fold: int) -> dict[str, Any]:
 
 def _groups(cases: Sequence[Case], pattern: str | None) -> list[list[Case]]:
     """Cases that must stay on one side, in order of their first appearance."""
+    if pattern is None:
+        return [[case] for case in cases]
     groups: dict[str, list[Case]] = {}
-    for case in cases:
-        groups.setdefault(_group_name(case, pattern), []).append(case)
+    for case, name in zip(cases, group_names(pattern, _ids(cases)), strict=True):
+        groups.setdefault(name, []).append(case)
     return list(groups.values())
 
 
-def _group_name(case: Case, pattern: str | None) -> str:
-    if pattern is None:
-        return case.case_id
-    match = re.search(pattern, case.case_id)
-    if match is None:
-        raise ConfigError(f"data.split.group_pattern: {pattern!r} does not match case id '{case.case_id}'")
-    return match[1]
-
-
-def _require_groups_apart(split: Split, pattern: str | None) -> None:
-    train, val = ({_group_name(case, pattern) for case in side} for side in (split.train, split.val))
+def _require_groups_apart(split: Split, pattern: str) -> None:
+    names = group_names(pattern, _ids(split.train + split.val))
+    train, val = set(names[: len(split.train)]), set(names[len(split.train) :])
     if train & val:
         raise DataError(
             f"{split.origin}: cases of '{min(train & val)}' stand in train and in val",
@@ -188,8 +185,8 @@ def _require_groups_apart(split: Split, pattern: str | None) -> None:
         )
 
 
-def _unit(split: SplitConfig) -> str:
-    return "cases" if split.group_pattern is None else "groups"
+def _ids(cases: Sequence[Case]) -> list[str]:
+    return [case.case_id for case in cases]
 
 
 def _require_unique(cases: Sequence[Case]) -> None:

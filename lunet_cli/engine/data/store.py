@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
+import shlex
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,14 +18,17 @@ import numpy.typing as npt
 import SimpleITK as sitk  # noqa: N813
 
 from lunet_cli import __version__
+from lunet_cli.config.machine import GIB, memory_bytes
 from lunet_cli.engine.data.cases import Case, CaseSet
 from lunet_cli.engine.data.labels import LabelScheme
+from lunet_cli.engine.data.mistakes import Mistakes
 from lunet_cli.engine.data.preprocessing import Preprocessing
 from lunet_cli.engine.data.reading import OnRemark, ignore_remark
 from lunet_cli.engine.data.volume import Geometry
 from lunet_cli.errors import DataError, LunetError
 
 CacheKind = Literal["memory", "disk", "none"]
+_MOST_NAMED = 6  # Labels in a hint.
 
 
 @dataclass(frozen=True)
@@ -54,15 +59,33 @@ def prepare_case(
         DataError: The files are damaged, image and label do not share a grid, or a label value is not configured.
     """
     channels, label = case_set.reader(case, on_remark)
+    _require_room(case, channels, preprocessing)
     require_same_grid(case, channels[0], label)
-    require_known_values(str(case.label), label, scheme)
+    require_known_values(str(case.label), label, scheme, may_name=True)
     volume, label_map = preprocessing.apply_to_image(channels), preprocessing.apply_to_label(label)
     narrow = label_map.array.astype(np.uint8) if max(scheme.values) < 256 else label_map.array
     return PreparedCase(volume.array, narrow, volume.geometry.spacing_mm)
 
 
-def require_known_values(name: str, label: sitk.Image, scheme: LabelScheme) -> None:
+def _require_room(case: Case, channels: Sequence[sitk.Image], preprocessing: Preprocessing) -> None:
+    """Raise if the preprocessed case would not fit into memory; a small `spacing_mm` multiplies its voxels."""
+    size = preprocessing.place(Geometry.of(channels[0])).grid.size
+    needed = 4 * len(channels) * math.prod(size)
+    if needed > memory_bytes():
+        raise DataError(
+            f"case {case.case_id}: would have {' x '.join(map(str, size))} voxels, more than {needed / GIB:,.0f} GiB",
+            hint="Set a coarser preprocessing.spacing_mm.",
+        )
+
+
+def require_known_values(name: str, label: sitk.Image, scheme: LabelScheme, *, may_name: bool = False) -> None:
     """Raise if a label map holds values that belong to no region.
+
+    Args:
+        name: Where the label map comes from.
+        label: The label map.
+        scheme: The labels that may occur.
+        may_name: Whether they are configured still, so that a value can be named; a trained network has its own.
 
     Raises:
         DataError: With `name`, where the label map comes from.
@@ -73,8 +96,18 @@ def require_known_values(name: str, label: sitk.Image, scheme: LabelScheme) -> N
         raise DataError(
             f"{name}: label value{'s' if len(unknown) > 1 else ''} {', '.join(map(str, unknown[:5]))} "
             f"not configured (labels are {known})",
-            hint="Name it among the labels, or correct the label map.",
+            hint=_naming_hint(unknown, scheme) if may_name else "Correct the label map.",
         )
+
+
+def _naming_hint(unknown: list[int], scheme: LabelScheme) -> str:
+    """How the unknown values are named. Named labels replace those of the data set, so all of them are given."""
+    if len(unknown) + len(scheme.regions) > _MOST_NAMED:
+        return "Correct the label map, or name all values in the section labels (labels.NAME: VALUE)."
+    named = {name: values[0] if len(values) == 1 else list(values) for name, values in scheme.regions}
+    named |= {f"NAME{value}" if len(unknown) > 1 else "NAME": value for value in unknown}
+    settings = [shlex.join(["--set", f"labels.{name}={value}"]) for name, value in named.items()]
+    return f"Correct the label map, or name the value ({' '.join(settings)})."
 
 
 def require_same_grid(case: Case, image: sitk.Image, label: sitk.Image) -> None:
@@ -146,19 +179,24 @@ class CaseStore:
         return prepared
 
     def scan(
-        self, on_case: Callable[[], None], on_remark: OnRemark = ignore_remark
-    ) -> list[tuple[tuple[int, ...], tuple[float, float, float]]]:
-        """Read, check and keep every case; call `on_case` after each, `on_remark` with what is odd about a file.
+        self, on_case: Callable[[], None], mistakes: Mistakes, on_remark: OnRemark = ignore_remark
+    ) -> dict[str, tuple[int, ...]]:
+        """Read, check and keep every case; call `on_case` after each.
+
+        Args:
+            on_case: Called after each case.
+            mistakes: Gathers what is wrong with single cases.
+            on_remark: Called with what is odd about a file.
 
         Returns:
-            Shape of the image (C, D, H, W) and spacing in mm (z, y, x) of each case.
+            Shape of the image (C, D, H, W) of each case that can be used, by its name.
         """
-        found = []
-        for index in range(len(self)):
-            prepared = self.get(index, on_remark)
-            found.append((prepared.image.shape, prepared.spacing_mm))
+        shapes = {}
+        for index, case in enumerate(self.cases):
+            with mistakes.gathering():
+                shapes[case.case_id] = self.get(index, on_remark).image.shape
             on_case()
-        return found
+        return shapes
 
     def _prepare(self, case: Case, on_remark: OnRemark) -> PreparedCase:
         try:

@@ -10,6 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import SimpleITK as sitk  # noqa: N813  # the name that its own documentation uses
 
+from lunet_cli.results.words import visible
+
 sitk.ProcessObject.SetGlobalWarningDisplay(False)
 
 SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
@@ -91,11 +93,11 @@ def as_text(name: str) -> str:
 
 
 def stem(path: Path) -> str:
-    """File name without its volume suffix; a folder's name as it is."""
+    """What a volume is called: its file name without the suffix, a folder's name as it is; see `visible`."""
     for suffix in SUFFIXES:
         if path.name.lower().endswith(suffix):
-            return path.name[: -len(suffix)]
-    return path.name
+            return visible(path.name[: -len(suffix)])
+    return visible(path.name)
 
 
 def _numbers(values: Sequence[float]) -> str:

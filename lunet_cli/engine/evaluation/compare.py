@@ -5,19 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
 from lunet_cli.config.metrics import METRICS, MetricName
-from lunet_cli.engine.evaluation.files import SUMMARY, TABLE, read_facts, read_scores
 from lunet_cli.engine.evaluation.fronts import on_front
 from lunet_cli.engine.evaluation.summary import MEAN_LABEL, bootstrap_interval, values_by_label
 from lunet_cli.engine.run_folder import names_of
 from lunet_cli.errors import ConfigError, DataError
-from lunet_cli.results.evaluation import CaseScore, ComparedRun, CompareResult, PairedDifference
+from lunet_cli.records.evaluation import TABLE, EvaluationSummary, read_scores, read_summary
+from lunet_cli.results.evaluation import CaseScore, ComparedRun, CompareResult, EvaluatedModel, PairedDifference
 
 _ByLabel = dict[str, dict[str, float]]
 
@@ -38,9 +37,10 @@ def compare(runs: Sequence[Path], *, metric: MetricName = "dice", split: str = "
         raise ConfigError("lunet compare needs at least two runs", hint="lunet compare runs/a runs/b")
     folders = [_evaluation_folder(run, split) for run in runs]
     names = names_of(runs)
-    facts = [read_facts(folder / SUMMARY) for folder in folders]
-    for name, of_run in zip(names[1:], facts[1:], strict=True):
-        _require_alike(names[0], facts[0], name, of_run, metric)
+    summaries = [read_summary(folder) for folder in folders]
+    for name, summary in zip(names[1:], summaries[1:], strict=True):
+        if summaries[0] is not None and summary is not None:
+            _require_alike(names[0], summaries[0], name, summary, metric)
     values = _of_shared_labels([_scores(folder, metric) for folder in folders], names, metric)
     differences: list[PairedDifference] = []
     for label, baseline in values[0].items():
@@ -51,21 +51,21 @@ def compare(runs: Sequence[Path], *, metric: MetricName = "dice", split: str = "
             f"{', '.join(names)}: have no case in common for which {METRICS[metric].short} is defined",
             hint="Evaluate them on the same cases: lunet eval RUN --data FOLDER",
         )
-    models = [of_run.get("model") or {} for of_run in facts]
+    models = [None if summary is None else summary.model for summary in summaries]
     return CompareResult(metric, _common_means(names, values, models, metric), tuple(differences))
 
 
 def _require_alike(
-    one: str, facts: dict[str, Any], other: str, others_facts: dict[str, Any], metric: MetricName
+    one: str, mine: EvaluationSummary, other: str, theirs: EvaluationSummary, metric: MetricName
 ) -> None:
     """Raise if two evaluations do not mean the same by a metric."""
     settings = ["nsd_tolerance_mm"] if metric == "nsd" else []
     settings += ["undefined_distances"] if METRICS[metric].unit == "mm" else []
     for setting in settings:
-        mine, theirs = facts.get(setting), others_facts.get(setting)
-        if facts and others_facts and mine != theirs:
+        ours, others = getattr(mine, setting), getattr(theirs, setting)
+        if ours != others:
             raise DataError(
-                f"{one} and {other}: were evaluated with different settings: {setting} is {mine} and {theirs}",
+                f"{one} and {other}: were evaluated with different settings: {setting} is {ours} and {others}",
                 hint="Evaluate one of them anew: lunet eval.",
             )
 
@@ -153,24 +153,28 @@ def _holm(p_values: list[float]) -> list[float]:
 
 
 def _common_means(
-    names: list[str], values: list[_ByLabel], models: list[dict[str, Any]], metric: MetricName
+    names: list[str], values: list[_ByLabel], models: list[EvaluatedModel | None], metric: MetricName
 ) -> tuple[ComparedRun, ...]:
     """Each run with its mean over the cases that are defined in all, its costs, and whether it is on the front."""
     over_labels = [by_label.get(MEAN_LABEL) or next(iter(by_label.values())) for by_label in values]
     common = [case for case in over_labels[0] if all(not math.isnan(run.get(case, math.nan)) for run in over_labels)]
     means = [float(np.mean([run[case] for case in common])) if common else math.nan for run in over_labels]
-    costs = {key: [model.get(key) for model in models] for key in ("parameters", "conv_flops_at_64")}
-    fronts = {key: on_front(means, known, METRICS[metric].better) for key, known in costs.items()}
+    parameters = [None if model is None else model.parameters for model in models]
+    flops = [None if model is None else model.conv_flops_at_64 for model in models]
+    on_parameter_front, on_flop_front = (
+        on_front(means, costs, METRICS[metric].better) for costs in (parameters, flops)
+    )
+    architectures = ["" if model is None else model.architecture for model in models]
     return tuple(
         ComparedRun(
             run=name,
-            architecture=str(models[index].get("architecture", "")),
+            architecture=architectures[index],
             value=means[index],
             num_cases=len(common),
-            parameters=costs["parameters"][index],
-            flops=costs["conv_flops_at_64"][index],
-            on_parameter_front=fronts["parameters"][index],
-            on_flop_front=fronts["conv_flops_at_64"][index],
+            parameters=parameters[index],
+            flops=flops[index],
+            on_parameter_front=on_parameter_front[index],
+            on_flop_front=on_flop_front[index],
         )
         for index, name in enumerate(names)
     )

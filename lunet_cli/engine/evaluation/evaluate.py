@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -23,10 +21,8 @@ from lunet_cli.engine.data.layouts import find_labels, volumes_in
 from lunet_cli.engine.data.reading import read_label
 from lunet_cli.engine.data.store import require_known_values
 from lunet_cli.engine.data.volume import Geometry, as_text, stem
-from lunet_cli.engine.evaluation.files import write_evaluation
 from lunet_cli.engine.evaluation.scores import ALL_METRICS, score_label
 from lunet_cli.engine.evaluation.summary import NUM_RESAMPLES, SEED, summarize
-from lunet_cli.engine.evaluation.surface import field_of_view_diagonal_mm
 from lunet_cli.engine.inference.labelled_cases import (
     SplitName,
     recorded_split,
@@ -39,12 +35,22 @@ from lunet_cli.engine.provenance import sha256_of, versions
 from lunet_cli.engine.run_folder import BEST
 from lunet_cli.engine.runtimes.exported import ExportedGraph
 from lunet_cli.errors import DataError, LunetError
-from lunet_cli.results.evaluation import CaseScore, CaseScored, EvalResult
+from lunet_cli.records.evaluation import require_own_place, write_evaluation
+from lunet_cli.results.evaluation import (
+    Bootstrap,
+    CaseScore,
+    CaseScored,
+    EvalResult,
+    EvaluatedCases,
+    EvaluatedMaps,
+    EvaluatedModel,
+    EvaluationFacts,
+)
 from lunet_cli.results.events import CaseFailed, Caution, Event, Notice, cautions_to
+from lunet_cli.results.words import plural
 
 OnEvent = Callable[[Event], None]
 Mask = npt.NDArray[np.bool_]
-_IN_MM = ("hausdorff95", "hausdorff", "assd")
 
 
 @dataclass(frozen=True)
@@ -106,25 +112,28 @@ def evaluate_model(
     scheme = scheme_of(model, labels)
     chosen: SplitName = split or ("val" if data is None else "all")
     case_set, cases, origin = select_cases(model, data, chosen)
+    destination = folder or evaluation_folder(predictor, data, chosen)
+    if write:
+        _tell_replaced(destination, on_event)
     trained_on = recorded_split(model).get("train", [])
     seen = [case.case_id for case in cases if case.case_id in set(trained_on)] if chosen != "train" else []
     if seen:
-        on_event(Caution(f"{len(seen)} of {len(cases)} cases were trained on, such as {seen[0]}; their values flatter"))
+        on_event(
+            Caution(
+                f"{len(seen)} of {plural(len(cases), 'case')} were trained on, such as {seen[0]}; their values flatter"
+            )
+        )
     for caution in predictor.cautions():
         on_event(Caution(caution))
-    on_event(Notice(f"{len(cases)} cases: {origin}; computing in {predictor.ensemble}"))
+    on_event(Notice(f"{plural(len(cases), 'case')}: {origin}; computing in {predictor.ensemble}"))
 
     def pair(case: Case) -> _Pair:
         return _Pair(case.case_id, lambda: _predict_masks(predictor, scheme, case_set, case, len(cases), on_event))
 
-    destination = folder or evaluation_folder(predictor, data, chosen)
     scores, failures = _measure([pair(case) for case in cases], options, on_event)
-    facts = {
-        "model": _describe(predictor),
-        "data": {"root": case_set.root, "layout": case_set.layout, "split": chosen, "origin": origin},
-        "labels": {name: list(values) for name, values in scheme.regions},
-        **_facts(options, scores),
-    }
+    root = None if case_set.root is None else str(case_set.root)
+    evaluated = EvaluatedCases(root, case_set.layout, chosen, origin)
+    facts = _facts(_describe(predictor), evaluated, scheme, options, scores)
     others = f" and {len(predictor.models) - 1} more" if len(predictor.models) > 1 else ""
     title = f"{model.architecture} ({model.path}){others}{', mirrored,' if predictor.options.tta else ''} on {origin}"
     return _finish(title, scores, failures, facts, destination, options, write=write)
@@ -156,6 +165,8 @@ def score_predictions(
         LunetError: Of the kind that fits, if there is nothing to evaluate.
     """
     found, expected = _label_maps(predictions), _label_maps(references)
+    destination = folder or (predictions if is_folder(predictions) else predictions.parent)
+    _tell_replaced(destination, on_event)
     if is_file(predictions) and is_file(references):
         found = dict(zip(expected, found.values(), strict=True))
     missing = [name for name in expected if name not in found]
@@ -166,7 +177,8 @@ def score_predictions(
         )
     surplus = len([name for name in found if name not in expected])
     if surplus:
-        on_event(Caution(f"{surplus} predictions have no reference and are left out"))
+        words = "prediction has no reference and is", "predictions have no reference and are"
+        on_event(Caution(f"{plural(surplus, *words)} left out"))
     regions = labels or find_labels(references, predictions)
     if regions is None:
         of_references, of_predictions = _values_in([*expected.values()]), _values_in([*found.values()])
@@ -179,7 +191,7 @@ def score_predictions(
     scheme = LabelScheme(tuple(regions.items()), "sigmoid")
     failures = []
     if missing and not only_predicted:
-        what = f"{len(missing)} of {len(expected)} references have no prediction, such as {missing[0]}"
+        what = f"{len(missing)} of {plural(len(expected), 'reference')} without a prediction, such as {missing[0]}"
         failures = [CaseFailed(missing[0], f"{predictions}: {what}", "To measure the others only: --only-predicted")]
         on_event(failures[0])
     pairs = [
@@ -188,12 +200,8 @@ def score_predictions(
         if name in found
     ]
     scores, failed = _measure(pairs, options, on_event)
-    facts = {
-        "data": {"predictions": predictions, "references": references},
-        "labels": {name: list(values) for name, values in regions.items()},
-        **_facts(options, scores),
-    }
-    destination = folder or (predictions if predictions.is_dir() else predictions.parent)
+    evaluated = EvaluatedMaps(str(predictions), str(references))
+    facts = _facts(None, evaluated, scheme, options, scores)
     title = f"{predictions} against {references}"
     return _finish(title, scores, [*failures, *failed], facts, destination, options)
 
@@ -207,18 +215,14 @@ def _measure(
         try:
             masks, geometry = pair.load()
             rows = [
-                _penalize(
-                    score_label(
-                        pair.case,
-                        label,
-                        prediction,
-                        reference,
-                        geometry.spacing_mm,
-                        metrics=options.metrics,
-                        tolerance_mm=options.tolerance_mm,
-                    ),
-                    geometry,
-                    options,
+                score_label(
+                    pair.case,
+                    label,
+                    prediction,
+                    reference,
+                    geometry.spacing_mm,
+                    metrics=options.metrics,
+                    tolerance_mm=options.tolerance_mm,
                 )
                 for label, prediction, reference in masks
             ]
@@ -226,25 +230,17 @@ def _measure(
             failures.append(CaseFailed(pair.case, error.message, error.hint))
             on_event(failures[-1])
             continue
-        scores += rows
+        scores += [row.penalized() for row in rows] if options.penalty else rows
         dice = [row.values["dice"] for row in rows if "dice" in row.values]
         on_event(CaseScored(pair.case, float(np.mean(dice)) if dice else None, number, len(pairs)))
     return scores, failures
-
-
-def _penalize(score: CaseScore, geometry: Geometry, options: EvaluationOptions) -> CaseScore:
-    if not options.penalty:
-        return score
-    diagonal = field_of_view_diagonal_mm(geometry.size, geometry.spacing_mm)
-    values = {name: diagonal if name in _IN_MM and math.isnan(value) else value for name, value in score.values.items()}
-    return replace(score, values=values)
 
 
 def _finish(
     title: str,
     scores: list[CaseScore],
     failures: list[CaseFailed],
-    facts: dict[str, Any],
+    facts: EvaluationFacts,
     folder: Path,
     options: EvaluationOptions,
     *,
@@ -316,6 +312,17 @@ def _has_value(array: npt.NDArray[np.uint16], values: tuple[int, ...]) -> Mask:
     return mask
 
 
+def _tell_replaced(folder: Path, on_event: OnEvent) -> None:
+    """Tell if an earlier evaluation will be replaced, before a long one is begun.
+
+    Raises:
+        OutputError: A file of another program has the name of one of ours, such as the `summary.json` of nnU-Net.
+    """
+    made = require_own_place(folder)
+    if made is not None:
+        on_event(Notice(f"replaces the evaluation of {made.isoformat(sep=' ', timespec='minutes')} in {folder}"))
+
+
 def _label_maps(path: Path) -> dict[str, Path]:
     """Label maps by their names, without what marks images and channels."""
     require_present(path)
@@ -334,27 +341,37 @@ def _values_in(paths: Sequence[Path]) -> set[int]:
     return values - {0}
 
 
-def _describe(predictor: Predictor) -> dict[str, Any]:
-    spec, options = predictor.card.network, predictor.options
-    return {
-        "checkpoints": [str(model.path) for model in predictor.models],
-        "sha256": [sha256_of(model.path) for model in predictor.models],
-        "architecture": predictor.models[0].architecture,
-        "parameters": sum(count_parameters(model.card.network) for model in predictor.models),
-        "conv_flops_at_64": (8 if options.tta else 1) * sum(count_conv_flops(m.card.network) for m in predictor.models),
-        "channels": list(spec.channels),
-        "execution": asdict(predictor.ensemble.plan),
-        "window": options.window or predictor.models[0].window,
-        "overlap": options.overlap,
-        "tta": options.tta,
-    }
+def _describe(predictor: Predictor) -> EvaluatedModel:
+    options, models, plan = predictor.options, predictor.models, predictor.ensemble.plan
+    flops = sum(count_conv_flops(model.card.network) for model in models)
+    return EvaluatedModel(
+        checkpoints=tuple(str(model.path) for model in models),
+        sha256=tuple(sha256_of(model.path) for model in models),
+        architecture=models[0].architecture,
+        parameters=sum(count_parameters(model.card.network) for model in models),
+        conv_flops_at_64=8 * flops if options.tta else flops,
+        channels=predictor.card.network.channels,
+        execution={"runtime": plan.runtime, "device": plan.device, "precision": plan.precision},
+        window=options.window or models[0].window,
+        overlap=options.overlap,
+        tta=options.tta,
+    )
 
 
-def _facts(options: EvaluationOptions, scores: Sequence[CaseScore]) -> dict[str, Any]:
-    return {
-        "num_cases": len({score.case for score in scores}),
-        "nsd_tolerance_mm": options.tolerance_mm,
-        "undefined_distances": "diagonal of the field of view" if options.penalty else "left out",
-        "bootstrap": {"resamples": NUM_RESAMPLES, "seed": SEED, "interval": "95 % percentile, over cases"},
-        "versions": versions(),
-    }
+def _facts(
+    model: EvaluatedModel | None,
+    data: EvaluatedCases | EvaluatedMaps,
+    scheme: LabelScheme,
+    options: EvaluationOptions,
+    scores: Sequence[CaseScore],
+) -> EvaluationFacts:
+    return EvaluationFacts(
+        model=model,
+        data=data,
+        labels=dict(scheme.regions),
+        num_cases=len({score.case for score in scores}),
+        nsd_tolerance_mm=options.tolerance_mm,
+        undefined_distances="diagonal of the field of view" if options.penalty else "left out",
+        bootstrap=Bootstrap(NUM_RESAMPLES, SEED, "95 % percentile, over cases"),
+        versions=versions(),
+    )

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from lunet_cli.config.metrics import METRICS, MetricName
 from lunet_cli.engine.evaluation.overlap import Overlap
-from lunet_cli.engine.evaluation.surface import SurfaceDistances
+from lunet_cli.engine.evaluation.surface import SurfaceDistances, field_of_view_diagonal_mm
 from lunet_cli.results.evaluation import CaseScore
 
 Mask = npt.NDArray[np.bool_]
@@ -79,4 +79,6 @@ def score_label(
     prediction_ml, reference_ml = (int(np.count_nonzero(mask)) * voxel_ml for mask in (prediction, reference))
     undefined = tuple(str(name) for name, value in values.items() if math.isnan(value))
     plain = {str(name): value for name, value in values.items()}
-    return CaseScore(case, label, plain, prediction_ml, reference_ml, undefined)
+    depth, height, width = prediction.shape
+    diagonal_mm = field_of_view_diagonal_mm((depth, height, width), spacing_mm)
+    return CaseScore(case, label, plain, prediction_ml, reference_ml, undefined, diagonal_mm)

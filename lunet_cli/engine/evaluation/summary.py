@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
 from lunet_cli.config.metrics import METRICS, MetricName
-from lunet_cli.results.evaluation import CaseScore, MetricSummary
+from lunet_cli.results.evaluation import DISTANCES, CaseScore, MetricSummary
 
 NUM_RESAMPLES = 9999
 SEED = 0
@@ -29,16 +30,20 @@ def summarize(scores: Sequence[CaseScore], *, metrics: Sequence[MetricName]) -> 
         Rows by label, in the order of their first appearance, then by metric.
     """
     by_label = values_by_label(scores, metrics)
+    penalized = values_by_label([score.penalized() for score in scores], metrics)
     undefined: dict[tuple[str, str], set[str]] = {}
     for score in scores:
         for metric in score.undefined:
             for label in (score.label, MEAN_LABEL):
                 undefined.setdefault((label, metric), set()).add(score.case)
-    return tuple(
-        _summarize(label, metric, by_label[label][metric], undefined.get((label, metric), set()))
-        for label in by_label
-        for metric in metrics
-    )
+    rows: list[MetricSummary] = []
+    for label in by_label:
+        for metric in metrics:
+            row = _summarize(label, metric, by_label[label][metric], undefined.get((label, metric), set()))
+            if metric in DISTANCES:
+                row = replace(row, penalized_mean=float(np.mean(list(penalized[label][metric].values()))))
+            rows.append(row)
+    return tuple(rows)
 
 
 def values_by_label(

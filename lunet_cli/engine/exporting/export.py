@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import os
 import statistics
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from lunet_cli.engine.checkpoints.exported import EXPORT_VERSION, VERSION_KEY
 from lunet_cli.engine.checkpoints.models import Model, load_model
 from lunet_cli.engine.exporting.formats import ExportFormat, Weights, require_possible, suffix_of, write_format
 from lunet_cli.engine.exporting.windows import same_size, smaller, windows_at_hand, windows_of_files
@@ -26,6 +23,7 @@ from lunet_cli.engine.runtimes.runtime import RuntimePlan, load_runtime, runtime
 from lunet_cli.engine.runtimes.timing import time_passes_ms
 from lunet_cli.engine.runtimes.tracing import INPUT, OUTPUT
 from lunet_cli.errors import CheckpointError, ExportError, OutputError
+from lunet_cli.records.export import ExportDescription, ExportMetadata, TensorDescription
 from lunet_cli.results.events import Event, Notice
 from lunet_cli.results.exporting import Agreement, ExportResult
 
@@ -102,8 +100,8 @@ def export(
             on_event(Notice(f"comparing it with PyTorch on windows of {origin}"))
             runtime, agreement = _compare(model, partial, windows, origin)
             _require_agreement(agreement, options)
-            described = {**metadata, "agreement": asdict(agreement), "machine": machine_name()}
-            _description_of(partial).write_text(json.dumps(described, indent=2) + "\n", encoding="utf-8")
+            described = ExportDescription(**dict(metadata), agreement=agreement, machine=machine_name())
+            described.write(_description_of(partial))
             files = _move(Path(folder), path)
     except OSError as error:
         raise OutputError(f"{path}: cannot be written ({error.strerror or error})") from None
@@ -137,24 +135,23 @@ def _description_of(path: Path) -> Path:
     return path.with_name(f"{path.name}.json")
 
 
-def _describe(model: Model, options: ExportOptions) -> dict[str, Any]:
+def _describe(model: Model, options: ExportOptions) -> ExportMetadata:
     """What is needed to use the network elsewhere; docs/export.md explains it."""
     labels = model.card.labels
-    return {
-        VERSION_KEY: EXPORT_VERSION,
-        "architecture": model.architecture,
-        "format": options.format,
-        "weights": options.weights,
-        "input": {"name": INPUT, "axes": ["batch", "channel", "z", "y", "x"], "dtype": "float32"},
-        "output": {"name": OUTPUT, "axes": ["batch", "class", "z", "y", "x"], "dtype": "float32"},
-        "activation": labels.activation,
-        "label_values": labels.painted_values(),
-        **model.card.to_dict(),
-        "takes_whole_volumes": model.window is None,
-        "execution": model.execution,
-        "config": model.config,
-        "versions": versions(),
-    }
+    return ExportMetadata(
+        architecture=model.architecture,
+        format=options.format,
+        weights=options.weights,
+        input=TensorDescription(name=INPUT, axes=("batch", "channel", "z", "y", "x"), dtype="float32"),
+        output=TensorDescription(name=OUTPUT, axes=("batch", "class", "z", "y", "x"), dtype="float32"),
+        activation=labels.activation,
+        label_values=labels.painted_values(),
+        **dict(model.card.to_record()),
+        takes_whole_volumes=model.window is None,
+        execution=model.execution,
+        config=model.config,
+        versions=versions(),
+    )
 
 
 def _compare(model: Model, path: Path, windows: Sequence[Tensor], origin: str) -> tuple[str, Agreement]:

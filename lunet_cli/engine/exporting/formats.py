@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import copy
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -17,11 +16,13 @@ from lunet_cli.engine.networks.blocks import SegmentationNetwork
 from lunet_cli.engine.runtimes.exported import METADATA_KEY, SUFFIXES
 from lunet_cli.engine.runtimes.runtime import require_packages
 from lunet_cli.errors import ConfigError
+from lunet_cli.records.export import ExportMetadata
+from lunet_cli.records.record import compact_json
 
 ExportFormat = Literal["onnx", "openvino", "torch-export", "safetensors"]
 FORMATS: tuple[ExportFormat, ...] = get_args(ExportFormat)
 Weights = Literal["fp32", "fp16", "int8"]
-Writer = Callable[[SegmentationNetwork, Path, dict[str, Any], Weights, Sequence[Tensor]], None]
+Writer = Callable[[SegmentationNetwork, Path, ExportMetadata, Weights, Sequence[Tensor]], None]
 
 _PACKAGES: dict[ExportFormat, tuple[str, ...]] = {
     "onnx": ("onnx", "onnxscript", "onnxruntime"),
@@ -57,7 +58,7 @@ def write_format(
     name: ExportFormat,
     network: SegmentationNetwork,
     path: Path,
-    metadata: dict[str, Any],
+    metadata: ExportMetadata,
     weights: Weights,
     calibration: Sequence[Tensor],
 ) -> None:
@@ -67,7 +68,7 @@ def write_format(
         name: The format.
         network: The network, in evaluation mode.
         path: The file.
-        metadata: Plain values that are kept inside the file.
+        metadata: What is kept inside the file.
         weights: How the weights are kept.
         calibration: Windows (C, D, H, W) of one size, for `int8`.
     """
@@ -83,7 +84,7 @@ def write_format(
 def _write_onnx(
     network: SegmentationNetwork,
     path: Path,
-    metadata: dict[str, Any],
+    metadata: ExportMetadata,
     weights: Weights,
     calibration: Sequence[Tensor],
 ) -> None:
@@ -98,14 +99,14 @@ def _write_onnx(
         model = convert_float_to_float16(model, keep_io_types=True)
     elif weights == "int8":
         model = quantize_onnx(model, calibration)
-    onnx.helper.set_model_props(model, {METADATA_KEY: json.dumps(metadata)})
+    onnx.helper.set_model_props(model, {METADATA_KEY: compact_json(metadata)})
     onnx.save_model(model, path)
 
 
 def _write_openvino(
     network: SegmentationNetwork,
     path: Path,
-    metadata: dict[str, Any],
+    metadata: ExportMetadata,
     weights: Weights,
     calibration: Sequence[Tensor],
 ) -> None:
@@ -116,14 +117,14 @@ def _write_openvino(
     model = to_openvino(network)
     if weights == "int8":
         model = quantize_openvino(model, calibration)
-    model.set_rt_info(json.dumps(metadata), METADATA_KEY)
+    model.set_rt_info(compact_json(metadata), METADATA_KEY)
     openvino.save_model(model, path, compress_to_fp16=weights == "fp16")
 
 
 def _write_program(
     network: SegmentationNetwork,
     path: Path,
-    metadata: dict[str, Any],
+    metadata: ExportMetadata,
     weights: Weights,
     calibration: Sequence[Tensor],
 ) -> None:
@@ -139,13 +140,13 @@ def _write_program(
         for note in ("stack_trace", "nn_module_stack", "source_fn_stack", "torch_fn", "from_node"):
             node.meta.pop(note, None)
     with quiet():
-        torch.export.save(program, path, extra_files={METADATA_FILE: json.dumps(metadata)})
+        torch.export.save(program, path, extra_files={METADATA_FILE: compact_json(metadata)})
 
 
 def _write_safetensors(
     network: SegmentationNetwork,
     path: Path,
-    metadata: dict[str, Any],
+    metadata: ExportMetadata,
     weights: Weights,
     calibration: Sequence[Tensor],
 ) -> None:
@@ -155,4 +156,4 @@ def _write_safetensors(
     tensors = {name: tensor.contiguous() for name, tensor in copy.deepcopy(network).state_dict().items()}
     if weights == "fp16":  # kernels only: a running variance may leave the range of fp16
         tensors = {name: tensor.half() if tensor.ndim == 5 else tensor for name, tensor in tensors.items()}
-    path.write_bytes(save(tensors, metadata={METADATA_KEY: json.dumps(metadata)}))
+    path.write_bytes(save(tensors, metadata={METADATA_KEY: compact_json(metadata)}))

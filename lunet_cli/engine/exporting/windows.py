@@ -18,6 +18,7 @@ from lunet_cli.engine.inference.labelled_cases import select_cases
 from lunet_cli.engine.inference.sliding_window import Size, Stitcher
 from lunet_cli.errors import DataError, LunetError
 from lunet_cli.results.events import Caution, Event, cautions_to
+from lunet_cli.results.words import plural
 
 _PER_VOLUME = 2
 _OVERLAP = 0.5
@@ -61,7 +62,9 @@ def _collect(volumes: Iterator[list[sitk.Image]], model: Model, max_windows: int
     for channels in volumes:
         if len(channels) != model.card.network.in_channels:
             wanted = model.card.network.in_channels
-            raise DataError(f"a volume to compare on has {len(channels)} channels, and the network takes {wanted}")
+            raise DataError(
+                f"a volume to compare on has {plural(len(channels), 'channel')}, and the network takes {wanted}"
+            )
         image, _ = model.card.preprocessing.apply(channels)
         depth, height, width = (min(size, _LARGEST_EDGE) for size in image.size)
         window: Size = model.window or (depth, height, width)

@@ -13,7 +13,6 @@ from torch import Tensor
 from lunet_cli.engine.checkpoints.models import Model
 from lunet_cli.engine.data.labels import LabelScheme
 from lunet_cli.engine.networks.execution import Precision
-from lunet_cli.engine.runtimes.choice import choose_runtime
 from lunet_cli.engine.runtimes.exported import ExportedGraph
 from lunet_cli.engine.runtimes.runtime import (
     Forward,
@@ -25,6 +24,7 @@ from lunet_cli.engine.runtimes.runtime import (
     require_fitting,
     runtimes_of,
 )
+from lunet_cli.engine.runtimes.selection import choose_runtime
 from lunet_cli.errors import ConfigError
 from lunet_cli.results.runtimes import RuntimeChosen
 
@@ -80,7 +80,7 @@ class Ensemble:
 
         Args:
             image: A batch of windows (B, C, D, H, W), float32 on the CPU.
-            num_passes: Forward passes of such batches that lie ahead.
+            num_passes: Forward passes of such batches in the whole job.
 
         Returns:
             What was decided and why.
@@ -90,6 +90,7 @@ class Ensemble:
         activate = self._models[0].card.labels.probabilities
         self.plan, first, event = choose_runtime(
             self._models[0].network,
+            self._models[0].card.network,
             self.plan,
             image,
             precision=self._precision,
@@ -118,7 +119,7 @@ def _usual_plan(
     device = device_for(name, choice)
     if precision != "auto":
         return RuntimePlan(name, device, precision)
-    validated: Precision = "fp32" if model.execution is None else model.execution["precision"]
+    validated: Precision = "fp32" if model.execution is None else model.execution.precision
     plan = RuntimePlan(name, device, validated)
     is_fitting = has_precision(device, validated) and all(plan.fits(m.network) for m in models)
     return plan if is_fitting else RuntimePlan(name, device, "fp32")

@@ -15,6 +15,7 @@ from lunet_cli.engine.data.reading import read_header
 from lunet_cli.engine.data.volume import has_volume_suffix, stem
 from lunet_cli.errors import DataError, LunetError
 from lunet_cli.results.events import CaseFailed, Caution, Event
+from lunet_cli.results.words import visible
 
 _CHANNEL = re.compile(r"(?P<id>.+)_(?P<channel>\d{4})")
 _SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha")  # Single files; what comes in two files is written as one.
@@ -168,7 +169,7 @@ def _to_cases(found: list[_Found], num_channels: int, search: _Search) -> list[I
         common = os.path.commonpath([os.path.dirname(path) for path in usable])
         names = [os.path.relpath(path, common) for path in usable]
     return [
-        InputCase(name, tuple(sources), _suffix_of(sources[0]))
+        InputCase(visible(name), tuple(sources), _suffix_of(sources[0]))
         for name, sources in zip(names, usable.values(), strict=True)
     ]
 

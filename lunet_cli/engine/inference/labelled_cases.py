@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import SimpleITK as sitk  # noqa: N813
-from pydantic import ValidationError
 
 from lunet_cli.config.data import DataConfig
 from lunet_cli.config.run import RunConfig
@@ -22,9 +20,11 @@ from lunet_cli.engine.data.store import require_known_values, require_same_grid
 from lunet_cli.engine.data.volume import Geometry
 from lunet_cli.engine.inference.predictor import Predictor, errors_of
 from lunet_cli.engine.inference.segmentation import Segmentation
+from lunet_cli.engine.run_folder import RunFolder
 from lunet_cli.errors import CheckpointError, ConfigError, DataError
 from lunet_cli.results.events import Event, cautions_to
 from lunet_cli.results.prediction import WindowDone
+from lunet_cli.results.words import plural
 
 SplitName = Literal["train", "val", "test", "all"]
 
@@ -100,7 +100,7 @@ def select_cases(model: Model, data: Path | None, split: SplitName) -> tuple[Cas
         raise CheckpointError(
             f"{model.path}: does not say what it was trained on", hint="Name a labelled data set with --data FOLDER."
         )
-    config = _run_config(model)
+    config = RunConfig() if model.config is None else model.config.resolve(str(model.path))
     if data is not None:
         config = config.model_copy(update={"data": DataConfig(root=data, split=config.data.split)})
     moved = [
@@ -143,23 +143,10 @@ def recorded_split(model: Model) -> dict[str, list[str]]:
     Raises:
         DataError: The record is damaged.
     """
-    path = model.path.parent / "manifest.json"
-    try:
-        recorded = json.loads(path.read_text(encoding="utf-8"))["split"]
-        return {side: [str(name) for name in recorded[side]] for side in ("train", "val")}
-    except FileNotFoundError:
+    manifest = RunFolder(model.path.parent).read_manifest()
+    if manifest is None:
         return {}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{path}: cannot be read ({error!r})", hint="Move the checkpoint out of its folder.") from None
-
-
-def _run_config(model: Model) -> RunConfig:
-    try:
-        return RunConfig.model_validate(model.config or {})
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise CheckpointError(f"{model.path}: its configuration is not that of this lunet ({where})") from None
+    return {"train": list(manifest.split.train), "val": list(manifest.split.val)}
 
 
 def scheme_of(model: Model, labels: dict[str, tuple[int, ...]] | None) -> LabelScheme:
@@ -174,5 +161,7 @@ def scheme_of(model: Model, labels: dict[str, tuple[int, ...]] | None) -> LabelS
     if model.config is not None:
         raise ConfigError("--label: the checkpoint knows its labels", hint="Leave --label out.")
     if len(labels) != len(scheme.regions):
-        raise ConfigError(f"--label: {len(labels)} labels for a network of {len(scheme.regions)} output channels")
+        raise ConfigError(
+            f"--label: {plural(len(labels), 'label')} for a network of {plural(len(scheme.regions), 'output channel')}"
+        )
     return LabelScheme(tuple(labels.items()), scheme.activation)

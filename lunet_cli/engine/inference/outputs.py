@@ -143,7 +143,8 @@ def _label_maps(cases: Sequence[InputCase], options: OutputOptions, *, num_input
         if len(cases) == 1 and num_inputs == 1:
             return [path]
         raise OutputError(
-            f"{path}: is the name of one file, and there are {len(cases)} cases", hint="Give a folder: -o FOLDER"
+            f"{path}: is the name of one file, and there are {max(num_inputs, len(cases))} cases",
+            hint="Give a folder: -o FOLDER",
         )
     if path.is_file() or path.suffix.lower() in _UNWRITABLE:
         raise OutputError(f"{path}: is no format that can be written", hint="Use .nii.gz, .nii, .nrrd or .mha.")

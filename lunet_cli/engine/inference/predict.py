@@ -33,6 +33,7 @@ from lunet_cli.errors import DataError, LunetError
 from lunet_cli.results.events import CaseFailed, Caution, Event, Notice, cautions_to
 from lunet_cli.results.prediction import CasePredicted, PlannedCase, PredictionStarted, PredictResult, WindowDone
 from lunet_cli.results.runtimes import RuntimeChosen
+from lunet_cli.results.words import plural
 
 OnEvent = Callable[[Event], None]
 _PROBE = (64, 64, 64)
@@ -69,7 +70,7 @@ def predict_files(
     outputs = find_outputs(cases, output, predictor.card.labels.names, num_inputs=len(inputs))
     index, count = output.shard
     if count > 1:
-        on_event(Notice(f"share {index + 1} of {count} of {len(cases)} cases"))
+        on_event(Notice(f"share {index + 1} of {count} of {plural(len(cases), 'case')}"))
     mine = list(zip(cases, outputs, strict=True))[index::count]
     skipped = [files.label_map for _, files in mine if output.resume and files.is_done]
     if not dry_run:

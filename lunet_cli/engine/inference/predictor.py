@@ -42,8 +42,8 @@ class PredictionOptions:
         tta: Whether to average over the eight mirrorings (test-time augmentation).
         device: Where to compute; `auto` takes CUDA, then MPS, then the CPU.
         precision: Arithmetic; `auto` takes that of the network's own validation where this device has it, and with the
-            runtime `auto` the fastest.
-        runtime: What computes; `auto` tries what is installed on the first window, None takes the usual one.
+            runtime `auto` the usually fastest.
+        runtime: What computes; `auto` takes the usually fastest for a long job, None takes the usual one.
         max_memory_mib: Memory that may be used; None does not limit it.
     """
 
@@ -114,8 +114,8 @@ class Predictor:
         """What a user should know before trusting the result."""
         if not self.options.tta:
             return []
-        settings = [(model.config or {}).get("augmentation", {}) for model in self.models if model.config is not None]
-        if all(values.get("enabled") and values.get("flip_probability") for values in settings):
+        configs = [model.config for model in self.models if model.config is not None]
+        if all(config.mirrors for config in configs):
             return []
         return ["--tta mirrors volumes, and the network was trained without mirrored ones: the result may be far worse"]
 
@@ -154,7 +154,8 @@ class Predictor:
         Args:
             channels: Its channels as `read_image` gives them.
             probabilities: Array (regions, D, H, W), float32, on the stored grid, that is filled as well.
-            num_volumes: Volumes that lie ahead, this one included: only a long job is worth a trial of runtimes.
+            num_volumes: Volumes that lie ahead, this one included: only a long job is worth the preparation of
+                another runtime.
             on_choice: Called when a runtime has been chosen.
             on_window: Called after each window.
 

@@ -84,6 +84,31 @@ def resolve_device(name: Literal["auto", "cpu", "cuda", "mps"]) -> str:
     return name
 
 
+def has_native_bf16() -> bool:
+    """Whether the processor has instructions for bf16, AMX or AVX-512-BF16.
+
+    oneDNN's own check says yes for every AVX-512, where bf16 is emulated and slower than fp32.
+    """
+    return bool(torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported())
+
+
+def usual_precision(spec: NetworkSpec, device: str) -> tuple[Precision, str]:
+    """The arithmetic that is usually the fastest on a device, and why (docs/adr/0008)."""
+    if device == "cuda":
+        if torch.cuda.is_bf16_supported(including_emulation=False):
+            return "bf16", "the GPU has bf16"
+        if torch.cuda.get_device_capability() >= (7, 0):
+            return "fp16", "the GPU has tensor cores for fp16"
+        return "fp32", "the GPU has no tensor cores"
+    if device != "cpu":
+        return "fp32", f"half precision is not proven on {device}"
+    if spec.topology == "mednext":
+        return "fp32", "depthwise convolutions are slower in bf16 on a CPU"
+    if has_native_bf16():
+        return "bf16", "the processor has instructions for bf16"
+    return "fp32", "the processor has no instructions for bf16"
+
+
 def prefers_channels_last(spec: NetworkSpec, device: str, precision: Precision) -> bool:
     """Whether the layout is usually faster: not for depthwise convolutions, and on CUDA in half precision only."""
     return spec.topology != "mednext" and (device == "cpu" or (device == "cuda" and precision != "fp32"))

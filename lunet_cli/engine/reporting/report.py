@@ -3,31 +3,32 @@
 from __future__ import annotations
 
 import datetime
-import json
 import math
 import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from lunet_cli import __version__
 from lunet_cli.engine.checkpoints.models import Model
 from lunet_cli.engine.evaluation.evaluate import EvaluationOptions, evaluate_model, evaluation_folder
-from lunet_cli.engine.evaluation.files import read_evaluation, write_evaluation
 from lunet_cli.engine.evaluation.summary import badness
 from lunet_cli.engine.inference.labelled_cases import SplitName, recorded_split
 from lunet_cli.engine.inference.predictor import PredictionOptions, Predictor
 from lunet_cli.engine.provenance import sha256_of
+from lunet_cli.engine.run_folder import RunFolder
 from lunet_cli.engine.viewing.cases import CaseViews
 from lunet_cli.engine.viewing.courses import read_course
 from lunet_cli.errors import DataError, LunetError, OutputError
-from lunet_cli.results.evaluation import CaseScore, EvalResult
+from lunet_cli.records.evaluation import read_evaluation, write_evaluation
+from lunet_cli.records.manifest import Manifest
+from lunet_cli.results.evaluation import CaseScore, EvalResult, EvaluatedCases
 from lunet_cli.results.events import Caution, Event, Notice
-from lunet_cli.results.report import ReportCase, RunReport
+from lunet_cli.results.report import ReportCase, RunOrigin, RunReport
 from lunet_cli.results.views import LabeledVolume
+from lunet_cli.results.words import plural
 
 _MARGIN_MM = 15.0
 _MOST_VOXELS = 600_000  # per case: three of them, each with two label maps, stay below 10 MB in a page
@@ -62,9 +63,9 @@ def gather_report(
     return RunReport(
         run_dir=run,
         course=course,
-        config=gathering.text("config.yaml"),
-        manifest=gathering.values("manifest.json"),
-        outcome=gathering.values("summary.json"),
+        config=gathering.config(),
+        origin=gathering.origin(),
+        outcome=gathering.outcome(),
         evaluation=evaluation,
         cases=cases,
         cautions=tuple(gathering.cautions),
@@ -91,7 +92,8 @@ class _Gathering:
             evaluation = self._stored(predictor) or self._evaluate(predictor)
             flattered = trained_cases(predictor.models[0], evaluation.scores)
             if flattered and self.split != "train":
-                self.cautions.append(f"{len(flattered)} cases were trained on, such as {flattered[0]}: values flatter")
+                words = plural(len(flattered), "case was", "cases were")
+                self.cautions.append(f"{words} trained on, such as {flattered[0]}: values flatter")
             return evaluation, self._telling_cases(predictor, evaluation)
         except LunetError as error:
             if self.data is not None and evaluation is None:
@@ -99,24 +101,31 @@ class _Gathering:
             self._miss("there are no results of cases" if evaluation is None else "the cases have no pictures", error)
             return evaluation, ()
 
-    def text(self, name: str) -> str:
-        """A file of the run; empty where there is none."""
+    def config(self) -> str:
+        """The configuration of the run; empty where there is none."""
         try:
-            return (self.run / name).read_text(encoding="utf-8")
-        except FileNotFoundError:
-            return ""
-        except (OSError, UnicodeDecodeError) as error:
-            self._miss("a file of the run", DataError(f"{self.run / name}: cannot be read ({error})"))
+            return RunFolder(self.run).read_config_text()
+        except DataError as error:
+            self._miss("a file of the run", error)
             return ""
 
-    def values(self, name: str) -> dict[str, Any]:
-        """A JSON file of the run; empty where there is none."""
+    def origin(self) -> RunOrigin | None:
+        """What the run was made of; None where it does not say."""
         try:
-            values = json.loads(self.text(name) or "{}")
-        except ValueError as error:
-            self._miss("a file of the run", DataError(f"{self.run / name}: no valid JSON ({error})"))
-            return {}
-        return values if isinstance(values, dict) else {}
+            manifest = RunFolder(self.run).read_manifest()
+        except DataError as error:
+            self._miss("a file of the run", error)
+            return None
+        return None if manifest is None else _origin_of(manifest)
+
+    def outcome(self) -> str:
+        """How the training ended; empty where it does not say."""
+        try:
+            summary = RunFolder(self.run).read_summary()
+        except DataError as error:
+            self._miss("a file of the run", error)
+            return ""
+        return "" if summary is None else summary.outcome
 
     def _miss(self, what: str, error: LunetError) -> None:
         self.cautions.append(f"{what}: {error.message}")
@@ -128,9 +137,11 @@ class _Gathering:
             found = read_evaluation(evaluation_folder(predictor, self.data, self.split))
         except DataError:
             return None
-        root = (found.facts.get("data") or {}).get("root")
-        is_same_data = self.data is None or (root is not None and Path(root).resolve() == self.data.resolve())
-        is_same_model = (found.facts.get("model") or {}).get("sha256") == [sha256_of(predictor.models[0].path)]
+        data, model = found.facts.data, found.facts.model
+        if model is None or not isinstance(data, EvaluatedCases):
+            return None
+        is_same_data = self.data is None or (data.root is not None and Path(data.root).resolve() == self.data.resolve())
+        is_same_model = model.sha256 == (sha256_of(predictor.models[0].path),)
         if not (is_same_data and is_same_model and "dice" in found.scores[0].values):
             return None
         self.on_event(Notice(f"results of cases: {found.folder}, of lunet eval"))
@@ -205,9 +216,28 @@ def worst_first(scores: Sequence[CaseScore]) -> list[str]:
     return sorted(values, key=lambda case: float(np.mean(values[case])), reverse=True)
 
 
+def _origin_of(manifest: Manifest) -> RunOrigin:
+    """What a manifest says, as the page shows it."""
+    details = [*manifest.versions.items()]
+    details += [(name, str(value)) for name, value in manifest.machine]
+    details += [(f"computed: {name}", str(value)) for name, value in manifest.execution]
+    details.append(("seed", str(manifest.seed)))
+    if manifest.git_commit is not None:
+        details.append(("git commit", manifest.git_commit))
+    details += [("started", manifest.started), ("split", manifest.split.origin)]
+    return RunOrigin(
+        architecture=manifest.architecture,
+        num_parameters=manifest.num_parameters,
+        data_root=manifest.data.root,
+        num_train=len(manifest.split.train),
+        num_val=len(manifest.split.val),
+        details=tuple(details),
+    )
+
+
 def _commands(run: Path, data: Path | None, split: SplitName | None) -> tuple[tuple[str, str], ...]:
     where = [*(["--data", str(data)] if data else []), *(["--split", split] if split else [])]
-    again = ["lunet", "train", str(run / "config.yaml"), "--set", f"experiment.name={run.resolve().name}_again"]
+    again = ["lunet", "train", str(RunFolder(run).config), "--set", f"experiment.name={run.resolve().name}_again"]
     return (
         ("train it again", shlex.join(again)),
         ("measure it", shlex.join(["lunet", "eval", str(run), *where])),

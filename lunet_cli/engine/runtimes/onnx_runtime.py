@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +15,7 @@ from lunet_cli.engine.networks.blocks import SegmentationNetwork
 from lunet_cli.engine.runtimes.exported import METADATA_KEY, ExportedGraph
 from lunet_cli.engine.runtimes.tracing import INPUT, OUTPUT, quiet, trace
 from lunet_cli.errors import CheckpointError
+from lunet_cli.records.files import require_file
 
 if TYPE_CHECKING:
     from lunet_cli.engine.runtimes.runtime import Forward
@@ -60,8 +63,7 @@ def open_session(path: Path) -> Any:
     Raises:
         CheckpointError: The file is missing, damaged, or not of lunet.
     """
-    if not path.is_file():
-        raise CheckpointError(f"{path}: there is no such file")
+    read_graph(path)
     session = _make_session(str(path), path)
     names = [value.name for value in (*session.get_inputs(), *session.get_outputs())]
     if names != [INPUT, OUTPUT]:
@@ -73,8 +75,63 @@ def open_session(path: Path) -> Any:
 
 
 def read_onnx_metadata(path: Path) -> str:
-    """What lunet wrote about the network; empty if the file is not of lunet."""
-    return str(_make_session(str(path), path).get_modelmeta().custom_metadata_map.get(METADATA_KEY, ""))
+    """What lunet wrote about the network; empty if the file is not of lunet.
+
+    Raises:
+        CheckpointError: The file is damaged, or its tensors are not in it.
+    """
+    model = read_graph(path)
+    return next((entry.value for entry in model.metadata_props if entry.key == METADATA_KEY), "")
+
+
+def read_graph(path: Path) -> Any:
+    """The `onnx.ModelProto` in a file, all tensors of which are within.
+
+    Raises:
+        CheckpointError: The file is missing or damaged, a tensor lies in another file, or has fewer values than it
+            says.
+    """
+    import onnx
+    from google.protobuf.message import DecodeError
+
+    require_file(path, error=CheckpointError)
+    try:
+        # Data outside of the file would be read from wherever it says.
+        model = onnx.load_model(str(path), format="protobuf", load_external_data=False)
+    except (DecodeError, OSError, ValueError) as error:
+        raise CheckpointError(f"{path}: is damaged or not an ONNX file ({error})") from None
+    if not model.graph.node:
+        raise CheckpointError(f"{path}: is damaged or not an ONNX file (it holds no graph)")
+    for tensor in _tensors(model.graph):
+        problem = _problem_of(tensor)
+        if problem:
+            raise CheckpointError(f"{path}: was not written by lunet export (a tensor {problem})")
+    return model
+
+
+def _tensors(graph: Any) -> Iterator[Any]:
+    """All tensors of a graph, those of nodes and of graphs within graphs included."""
+    yield from graph.initializer
+    for sparse in graph.sparse_initializer:
+        yield from (sparse.values, sparse.indices)
+    for node in graph.node:
+        for attribute in node.attribute:
+            yield from attribute.tensors
+            if attribute.HasField("t"):
+                yield attribute.t
+            for inner in (attribute.g, *attribute.graphs):
+                yield from _tensors(inner)
+
+
+def _problem_of(tensor: Any) -> str:
+    """What is wrong with a tensor, in words; empty if nothing is."""
+    if tensor.data_location != 0 or tensor.external_data:
+        return "lies outside of the file"
+    num_values = math.prod(tensor.dims)
+    # Each value takes half a byte at least.
+    if num_values < 0 or num_values > 2 * tensor.ByteSize():
+        return "has fewer values than it says"
+    return ""
 
 
 def _make_session(source: str | bytes, path: Path | None = None) -> Any:
@@ -83,8 +140,10 @@ def _make_session(source: str | bytes, path: Path | None = None) -> Any:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     options.log_severity_level = 4
+    # Threads that spin while they wait keep the cores from other programs.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
         return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime has an exception class of its own for each status
         reason = (str(error).strip() or repr(error)).splitlines()[0]
-        raise CheckpointError(f"{path or 'network'}: is damaged or no ONNX file ({reason})") from None
+        raise CheckpointError(f"{path or 'network'}: is damaged or not an ONNX file ({reason[:200]})") from None

@@ -14,6 +14,7 @@ from lunet_cli.engine.networks.execution import Precision
 from lunet_cli.engine.runtimes.exported import METADATA_KEY, ExportedGraph
 from lunet_cli.engine.runtimes.tracing import INPUT, OUTPUT, quiet, trace
 from lunet_cli.errors import CheckpointError
+from lunet_cli.records.files import require_file
 
 if TYPE_CHECKING:
     from lunet_cli.engine.runtimes.runtime import Forward
@@ -87,11 +88,15 @@ def read_openvino(path: Path) -> Any:
 def _read(path: Path) -> Any:
     import openvino
 
-    for needed in (path, path.with_suffix(".bin")) if path.suffix == ".xml" else (path,):
-        if not needed.is_file():
-            raise CheckpointError(f"{needed}: there is no such file")
+    if path.suffix == ".onnx":
+        from lunet_cli.engine.runtimes.onnx_runtime import read_graph
+
+        read_graph(path)
+    else:
+        require_file(path, error=CheckpointError)
+        require_file(path.with_suffix(".bin"), error=CheckpointError, hint="An .xml file has its weights beside it.")
     try:
         return openvino.Core().read_model(path)
-    except RuntimeError as error:
+    except (RuntimeError, ValueError) as error:  # the latter where its own message is not text
         reason = next((line for line in reversed(str(error).splitlines()) if line.strip()), repr(error))
-        raise CheckpointError(f"{path}: is damaged or no OpenVINO model ({reason.strip()})") from None
+        raise CheckpointError(f"{path}: is damaged or not an OpenVINO model ({reason.strip()[:200]})") from None

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from lunet_cli.engine.networks.blocks import SegmentationNetwork
-from lunet_cli.engine.networks.execution import Precision, resolve_device
+from lunet_cli.engine.networks.execution import Precision, has_native_bf16, resolve_device
 from lunet_cli.engine.runtimes.exported import ExportedGraph
 from lunet_cli.errors import ConfigError, DeviceError, MissingDependencyError
 
@@ -141,7 +141,7 @@ def has_precision(device: str, precision: Precision) -> bool:
     if precision == "fp32":
         return True
     if device == "cpu":
-        return precision == "bf16" and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+        return precision == "bf16" and has_native_bf16()
     return precision == "fp16" or (device == "cuda" and torch.cuda.is_bf16_supported())
 
 

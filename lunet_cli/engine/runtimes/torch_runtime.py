@@ -10,10 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import io
 import locale
-import pickle
-import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Literal
@@ -27,6 +24,7 @@ from lunet_cli.engine.networks.blocks import SegmentationNetwork
 from lunet_cli.engine.networks.execution import ExecutionPlan, Precision, prefers_channels_last
 from lunet_cli.engine.runtimes.exported import METADATA_KEY, ExportedGraph
 from lunet_cli.engine.runtimes.folding import FoldedNetwork, can_fold
+from lunet_cli.engine.runtimes.program_file import read_extra_text, require_no_code
 from lunet_cli.engine.runtimes.tracing import quiet
 from lunet_cli.errors import CheckpointError, DeviceError
 
@@ -149,12 +147,13 @@ def _utf8_files() -> Iterator[None]:
 
 def read_program_metadata(path: Path) -> str:
     """What lunet wrote about the network; empty if the file is not of lunet."""
-    return _read_program(path)[1]
+    require_no_code(path)
+    return read_extra_text(path, METADATA_FILE)
 
 
 def _load_program(graph: ExportedGraph, device: str) -> Forward:
     # The graph holds for every size. Its guards ask for relations that only the size it was traced with must have.
-    program = move_to_device_pass(_read_program(graph.path)[0], device).module(check_guards=False)
+    program = move_to_device_pass(_read_program(graph.path), device).module(check_guards=False)
 
     def forward(image: Tensor) -> Tensor:
         logits: Tensor = program(image.to(device))
@@ -163,32 +162,11 @@ def _load_program(graph: ExportedGraph, device: str) -> Forward:
     return forward
 
 
-def _read_program(path: Path) -> tuple[ExportedProgram, str]:
-    texts = {METADATA_FILE: ""}
-    _require_no_code(path)
+def _read_program(path: Path) -> ExportedProgram:
+    require_no_code(path)
     try:
         with quiet():
-            return torch.export.load(path, extra_files=texts), texts[METADATA_FILE]
+            return torch.export.load(path)
     except Exception as error:  # on damaged archives it raises anything
         reason = (str(error).strip() or repr(error)).splitlines()[0]
-        raise CheckpointError(f"{path}: is damaged or no torch-export file ({reason})") from None
-
-
-def _require_no_code(path: Path) -> None:
-    """Refuse a file with pickled objects that are more than tensors: `torch.export.load` would run what they say.
-
-    Raises:
-        CheckpointError: It holds such objects, or is no archive.
-    """
-    try:
-        with zipfile.ZipFile(path) as archive:
-            for name in archive.namelist():
-                content = archive.read(name)
-                if name.endswith(".json") and b'"use_pickle": true' in content:
-                    raise pickle.UnpicklingError("pickled weights")
-                if name.endswith(".pt") and content:
-                    torch.load(io.BytesIO(content), weights_only=True)
-    except pickle.UnpicklingError:
-        raise CheckpointError(f"{path}: holds more than tensors and a graph; it was not loaded") from None
-    except Exception as error:
-        raise CheckpointError(f"{path}: is damaged or no torch-export file ({error})") from None
+        raise CheckpointError(f"{path}: is damaged or not a torch-export file ({reason[:200]})") from None

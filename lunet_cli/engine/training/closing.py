@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import statistics
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 import numpy as np
 import SimpleITK as sitk  # noqa: N813
@@ -12,7 +11,6 @@ import torch
 
 from lunet_cli.config.run import RunConfig
 from lunet_cli.engine.data.volume import Geometry
-from lunet_cli.engine.evaluation.files import without_nan
 from lunet_cli.engine.evaluation.scores import score_label
 from lunet_cli.engine.evaluation.summary import summarize
 from lunet_cli.engine.networks.blocks import SegmentationNetwork
@@ -22,6 +20,7 @@ from lunet_cli.engine.runtimes.timing import time_passes_ms
 from lunet_cli.engine.training.loop import Machinery, predict_cases
 from lunet_cli.engine.training.setup import Setup
 from lunet_cli.engine.viewing.volumes import along_patient
+from lunet_cli.records.training_summary import TrainingSummary
 from lunet_cli.results.evaluation import CaseScore
 from lunet_cli.results.training import TrainResult
 from lunet_cli.results.views import LabeledVolume, Slice, paint_masks
@@ -33,9 +32,8 @@ def assess(
     network: SegmentationNetwork,
     setup: Setup,
     machinery: Machinery,
-    folder: RunFolder,
 ) -> TrainResult:
-    """Add what the sections `evaluation`, `benchmark` and `visualization` ask for; write `summary.json`."""
+    """Add what the sections `evaluation`, `benchmark` and `visualization` ask for."""
     metrics = [name for name in config.evaluation.metrics if name != "dice"]  # which the best epoch has already
     num_pictures = config.visualization.num_samples if config.visualization.plot_slices else 0
     scores: list[CaseScore] = []
@@ -57,9 +55,7 @@ def assess(
                 pictures.append(_picture(index, prediction, reference, setup, config.visualization.axis_index))
     latency = _latency_ms(config, network, machinery) if config.benchmark.enabled else None
     summaries = summarize(scores, metrics=metrics)
-    result = replace(result, metrics=summaries, latency_ms=latency, slices=tuple(pictures))
-    _write_summary(result, folder)
-    return result
+    return replace(result, metrics=summaries, latency_ms=latency, slices=tuple(pictures))
 
 
 def _picture(index: int, prediction: np.ndarray, reference: np.ndarray, setup: Setup, axis: int) -> Slice:
@@ -94,16 +90,16 @@ def _latency_ms(config: RunConfig, network: SegmentationNetwork, machinery: Mach
     return statistics.median(times)
 
 
-def _write_summary(result: TrainResult, folder: RunFolder) -> None:
-    """Keep the numbers of the end table."""
-    best = asdict(result.best) if result.best else None
-    values = {
-        "outcome": result.outcome,
-        "architecture": result.architecture,
-        "num_parameters": result.num_parameters,
-        "num_epochs": len(result.history),
-        "best": best,
-        "metrics": without_nan([asdict(summary) for summary in result.metrics]),
-        "latency_ms": result.latency_ms,
-    }
-    folder.write_text("summary.json", json.dumps(values, indent=2) + "\n")
+def write_summary(result: TrainResult, folder: RunFolder) -> None:
+    """Keep the numbers of the end table in `summary.json`, which marks the training as finished."""
+    folder.write_summary(
+        TrainingSummary(
+            outcome=result.outcome,
+            architecture=result.architecture,
+            num_parameters=result.num_parameters,
+            num_epochs=len(result.history),
+            best=result.best,
+            metrics=result.metrics,
+            latency_ms=result.latency_ms,
+        )
+    )

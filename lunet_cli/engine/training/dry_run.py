@@ -16,8 +16,9 @@ from lunet_cli.engine.run_folder import RunFolder
 from lunet_cli.engine.training.interrupts import InterruptGuard
 from lunet_cli.engine.training.loop import Machinery, train_step, validate
 from lunet_cli.engine.training.setup import set_up
+from lunet_cli.engine.training.start import require_one_process
 from lunet_cli.engine.training.state import TrainState
-from lunet_cli.engine.training.trial import choose_plan
+from lunet_cli.engine.training.verification import choose_plan
 from lunet_cli.results.events import Event
 from lunet_cli.results.training import DryRunResult
 
@@ -34,16 +35,14 @@ def rehearse(config: RunConfig, *, on_event: Callable[[Event], None]) -> DryRunR
     Raises:
         LunetError: As `train` would.
     """
+    require_one_process()
     resolve_device(config.training.device)
     RunFolder(config.experiment.output_dir / config.experiment.name).require_writable()
     if config.training.num_threads is not None:
         torch.set_num_threads(config.training.num_threads)
-    if config.data.cache == "auto":
-        # The volumes of a rehearsal are read once: there is no use in writing a cache.
-        config = config.model_copy(update={"data": config.data.model_copy(update={"cache": "memory"})})
-    setup = set_up(config, on_event)
+    setup = set_up(config, on_event, may_write=False)
     network = setup.new_network(config.experiment.seed)
-    plan, _ = choose_plan(config.training, network, setup.first_batch(), setup.loss)
+    plan, _ = choose_plan(config.training, network, setup.first_batch, setup.loss, on_event)
     machinery = Machinery(config.training, plan, setup.card.labels, setup.loss, setup.card.window)
     state = TrainState.fresh(network, config.training, plan)
     forward = plan.callable_of(state.network)

@@ -2,10 +2,34 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import threading
+from collections.abc import Iterator
 from types import FrameType, TracebackType
 from typing import Any
+
+# A terminal that is closed hangs up; Windows knows no such signal.
+_ENDING = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+
+
+@contextlib.contextmanager
+def unwinding() -> Iterator[None]:
+    """Within the block, termination unwinds the stack as Ctrl-C does, so that locks and half-written files go."""
+    previous: dict[int, Any] = {}
+    if threading.current_thread() is threading.main_thread():
+        for number in _ENDING:
+            if signal.getsignal(number) == signal.SIG_DFL:
+                previous[number] = signal.signal(number, _leave)
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def _leave(number: int, _frame: FrameType | None) -> None:
+    raise SystemExit(128 + number)
 
 
 class InterruptRequested(Exception):
@@ -13,7 +37,10 @@ class InterruptRequested(Exception):
 
 
 class InterruptGuard:
-    """Within the `with` block, the first SIGINT or SIGTERM only sets `signal`; a second one stops at once."""
+    """Within the `with` block, the first SIGINT, SIGTERM or SIGHUP only sets `signal`; a second one stops at once.
+
+    A hang-up that is ignored stays so: `nohup` asks for it.
+    """
 
     def __init__(self) -> None:
         self.signal = 0
@@ -21,8 +48,9 @@ class InterruptGuard:
 
     def __enter__(self) -> InterruptGuard:
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._previous[number] = signal.signal(number, self._remember)
+            for number in (signal.SIGINT, *_ENDING):
+                if number == signal.SIGINT or signal.getsignal(number) != signal.SIG_IGN:
+                    self._previous[number] = signal.signal(number, self._remember)
         return self
 
     def __exit__(

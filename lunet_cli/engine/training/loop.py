@@ -21,8 +21,8 @@ from lunet_cli.engine.networks.blocks import SegmentationNetwork
 from lunet_cli.engine.networks.execution import ExecutionPlan, evaluating
 from lunet_cli.engine.training.interrupts import InterruptGuard
 from lunet_cli.engine.training.losses import Loss
-from lunet_cli.engine.training.optimization import learning_rate_at, update_average
-from lunet_cli.engine.training.state import TrainState
+from lunet_cli.engine.training.optimization import average_decay, learning_rate_at, update_average
+from lunet_cli.engine.training.state import DIVERGED, TrainState
 from lunet_cli.errors import TrainingError
 from lunet_cli.results.training import StepDone
 
@@ -89,6 +89,9 @@ def train_epoch(
         loss = train_step(state, forward, image, label, machinery, learning_rate)
         state.step += 1
         state.loss_sum += loss
+        if state.average is not None and config.ema_decay is not None:
+            decay = average_decay(config.ema_decay, state.epoch * num_steps + state.step)
+            update_average(state.average, state.network, decay)
         on_step(StepDone(state.epoch + 1, state.step, num_steps, state.loss_sum / state.step, learning_rate))
         guard.check()
 
@@ -113,7 +116,7 @@ def train_step(
     if not math.isfinite(value):
         raise TrainingError(
             f"the loss became {value} in epoch {state.epoch + 1}, step {state.step + 1}; the last good state is kept",
-            hint="Lower training.learning_rate, set training.gradient_clip=1, or set training.precision=fp32.",
+            hint=DIVERGED,
         )
     state.optimizer.zero_grad()
     state.scaler.scale(loss).backward()
@@ -122,8 +125,6 @@ def train_step(
         torch.nn.utils.clip_grad_norm_(state.network.parameters(), config.gradient_clip)
     state.scaler.step(state.optimizer)
     state.scaler.update()
-    if state.average is not None and config.ema_decay is not None:
-        update_average(state.average, state.network, config.ema_decay)
     return value
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch.nn.functional as F
 from torch import Tensor
 
-from lunet_cli.config.training import LossConfig
+from lunet_cli.config.training import LossConfig, fitting_loss
 from lunet_cli.engine.data.labels import Activation
 
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -15,11 +15,12 @@ DICE_EPSILON = 1e-7
 
 
 def make_loss(config: LossConfig, activation: Activation) -> Loss:
-    """The loss that `config` names, from logits and targets (B, C, D, H, W) to a scalar.
+    """The loss that `config` names, `auto` included, from logits and targets (B, C, D, H, W) to a scalar.
 
     Targets are zeros and ones, bool. With `softmax`, channel 0 is the background: it counts in the cross-entropy,
     and not in the Dice term.
     """
+    name = fitting_loss(config.name, activation)
 
     def dice_term(logits: Tensor, target: Tensor) -> Tensor:
         return soft_dice_loss(logits, target, activation)
@@ -28,13 +29,13 @@ def make_loss(config: LossConfig, activation: Activation) -> Loss:
         # Reductions per channel are several times faster with the channel as an outer axis.
         logits = logits.float().contiguous()
         target = target.to(logits.dtype)
-        if config.name == "dice":
+        if name == "dice":
             return dice_term(logits, target)
-        if config.name == "bce":
+        if name == "bce":
             return F.binary_cross_entropy_with_logits(logits, target)
-        if config.name == "ce":
+        if name == "ce":
             return cross_entropy(logits, target)
-        if config.name == "dice_bce":
+        if name == "dice_bce":
             bce = F.binary_cross_entropy_with_logits(logits, target)
             return config.dice_weight * dice_term(logits, target) + config.bce_weight * bce
         return config.dice_weight * dice_term(logits, target) + config.ce_weight * cross_entropy(logits, target)

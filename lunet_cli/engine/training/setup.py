@@ -2,39 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from pathlib import Path
+import contextlib
+import math
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from lunet_cli.config.network import NetworkSpec
-from lunet_cli.config.presets import parse_preset
-from lunet_cli.config.run import RunConfig
-from lunet_cli.engine.checkpoints.checkpoint import ModelCard
-from lunet_cli.engine.data.labels import LabelScheme, resolve_labels
-from lunet_cli.engine.data.patches import (
-    Batch,
-    EpochSampler,
-    Failure,
-    PatchDataset,
-    Size,
-    batches,
-    make_loader,
+from lunet_cli.config.fit import (
+    choose_window,
+    network_spec,
+    require_channels,
+    require_deep_enough,
+    require_full_batch,
 )
+from lunet_cli.config.foresight import require_startable
+from lunet_cli.config.machine import batch_mistakes
+from lunet_cli.config.run import RunConfig
+from lunet_cli.config.training import fitting_loss
+from lunet_cli.engine.checkpoints.checkpoint import ModelCard
+from lunet_cli.engine.data.cases import Case
+from lunet_cli.engine.data.labels import LabelScheme, resolve_labels
+from lunet_cli.engine.data.mistakes import Mistakes
+from lunet_cli.engine.data.patches import Batch, EpochSampler, Failure, PatchDataset, batches, make_loader
 from lunet_cli.engine.data.preprocessing import Preprocessing
 from lunet_cli.engine.data.splits import Split, load_cases
-from lunet_cli.engine.data.store import CacheKind, CaseStore, choose_cache
+from lunet_cli.engine.data.store import CacheKind, CaseStore, PreparedCase, choose_cache
 from lunet_cli.engine.networks import build_network
 from lunet_cli.engine.networks.blocks import SegmentationNetwork
+from lunet_cli.engine.networks.execution import resolve_device
 from lunet_cli.engine.training.losses import Loss, make_loss
-from lunet_cli.errors import ConfigError, DataError
+from lunet_cli.errors import ConfigError, DataError, LunetError
 from lunet_cli.results.events import CaseRead, Event, Notice, cautions_to
-
-_WHOLE_VOLUME_VOXELS = 128**3
-_PATCH_EDGE = 96
+from lunet_cli.results.words import plural
 
 
 @dataclass(frozen=True)
@@ -77,52 +81,64 @@ class Setup:
         return image, self.card.labels.encode(label)
 
 
-def set_up(config: RunConfig, on_event: Callable[[Event], None]) -> Setup:
+class _ReadCases(NamedTuple):
+    """The data of a training, every case of which has been read and found usable.
+
+    Args:
+        split: The cases of both sides.
+        layout: Name of the data layout.
+        scheme: The labels.
+        preprocessing: Applied to each case.
+        train: Training cases.
+        val: Validation cases.
+        cache: Where volumes are kept.
+        shapes: Shapes (C, D, H, W) of all images.
+    """
+
+    split: Split
+    layout: str
+    scheme: LabelScheme
+    preprocessing: Preprocessing
+    train: CaseStore
+    val: CaseStore
+    cache: CacheKind
+    shapes: list[tuple[int, ...]]
+
+
+def set_up(config: RunConfig, on_event: Callable[[Event], None], *, may_write: bool = True) -> Setup:
     """Find, split, read and check all cases, and describe the network that fits them.
 
+    Args:
+        config: The configuration.
+        on_event: Called with what is found and decided.
+        may_write: Whether preprocessed volumes may be kept in files.
+
     Raises:
-        DataError: Something is wrong with the data; the message names the file.
-        ConfigError: The configuration does not fit the data.
+        DataError: Something is wrong with the data; the message has a line for each case.
+        ConfigError: The configuration does not fit the data or the machine.
     """
-    data, seed = config.data, config.experiment.seed
-    case_set, split = load_cases(data, seed=seed)
-    scheme = resolve_labels(
-        config.labels, case_set.labels, activation=config.model.activation, out_channels=config.model.out_channels
-    )
-    _check_loss(config, scheme)
-    _check_batch_size(config, len(split.train))
-    on_event(
-        Notice(
-            f"data: {case_set.layout}, {len(split.train)} training and {len(split.val)} validation cases "
-            f"({split.origin})"
-        )
-    )
-    preprocessing = Preprocessing.from_config(config.preprocessing)
-    probe = CaseStore(case_set, split.train[:1], preprocessing, scheme, kind="none", folder=_cache_folder(config))
-    cases = split.train + split.val
-    sample = probe[0]
-    cache = choose_cache(cases, data.cache, limit_mib=data.cache_limit_mib, sample=sample)
-    train, val = (
-        CaseStore(case_set, side, preprocessing, scheme, kind=cache, folder=_cache_folder(config))
-        for side in (split.train, split.val)
-    )
-    shapes = _scan(train, val, on_event)
-    channels = _common_channels(shapes, config, [case.case_id for case in cases])
-    depth, height, width = (max(shape[axis] for shape in shapes) for axis in (1, 2, 3))
-    _check_benchmark(config, channels)
-    spec = _network_spec(config, scheme, channels)
+    require_startable(config)
+    read = _read_cases(config, on_event, may_write=may_write)
+    channels = read.shapes[0][0]
+    require_channels(config, channels)
+    depth, height, width = (max(shape[axis] for shape in read.shapes) for axis in (1, 2, 3))
+    spec = network_spec(config, in_channels=channels, out_channels=read.scheme.num_channels)
     window = choose_window(config, (depth, height, width), spec.total_stride)
-    if spec.topology != "mednext":
-        _check_bottleneck(config, window, spec.total_stride, num_patches=len(split.train))
+    require_deep_enough(config, spec, window, num_train=len(read.train))
+    device = resolve_device(config.training.device)
+    too_large = batch_mistakes(config, spec, window, on_cpu=device == "cpu")
+    if too_large:
+        raise ConfigError(too_large[0])
+    seed = config.experiment.seed
     dataset = PatchDataset(
-        train,
+        read.train,
         patch_size=window,
         foreground_fraction=config.training.foreground_fraction,
         augmentation=config.augmentation,
         seed=seed,
     )
     sampler = EpochSampler(
-        num_cases=len(train),
+        num_cases=len(read.train),
         patches_per_case=config.training.patches_per_case,
         batch_size=config.training.batch_size,
         seed=seed,
@@ -130,116 +146,97 @@ def set_up(config: RunConfig, on_event: Callable[[Event], None]) -> Setup:
     loader = make_loader(
         dataset,
         sampler,
-        num_workers=data.num_workers,
-        pin_memory=data.pin_memory,
-        persistent_workers=data.persistent_workers,
+        num_workers=config.data.num_workers,
+        pin_memory=config.data.pin_memory and device == "cuda",  # PyTorch warns where there is nothing to copy to.
+        persistent_workers=config.data.persistent_workers,
     )
-    card = ModelCard(spec, scheme, preprocessing, window)
-    loss = make_loss(config.training.loss, scheme.activation)
-    cache_mib = len(cases) * (sample.image.nbytes + sample.label.nbytes) / 2**20
-    return Setup(card, split, case_set.layout, train, val, loader, sampler, loss, cache, cache_mib)
+    return Setup(
+        ModelCard(spec, read.scheme, read.preprocessing, window),
+        read.split,
+        read.layout,
+        read.train,
+        read.val,
+        loader,
+        sampler,
+        make_loss(config.training.loss, read.scheme.activation),
+        read.cache,
+        sum(map(_kept_bytes, read.shapes)) / 2**20,
+    )
 
 
-def choose_window(config: RunConfig, largest: Size, stride: int) -> Size:
-    """Patch size: what the configuration says, or else whole volumes, or else patches of a fixed edge.
+def _read_cases(config: RunConfig, on_event: Callable[[Event], None], *, may_write: bool) -> _ReadCases:
+    mistakes = Mistakes()
+    case_set, split = load_cases(config.data, seed=config.experiment.seed, mistakes=mistakes)
+    scheme = resolve_labels(
+        config.labels, case_set.labels, activation=config.model.activation, out_channels=config.model.out_channels
+    )
+    loss_name = fitting_loss(config.training.loss.name, scheme.activation)
+    if not mistakes:
+        require_full_batch(config, len(split.train))
+    on_event(
+        Notice(
+            f"data: {case_set.layout}, {len(split.train)} training and {plural(len(split.val), 'validation case')} "
+            f"({split.origin})"
+        )
+    )
+    if config.training.loss.name == "auto":
+        on_event(Notice(f"loss: {loss_name} (auto, with a {scheme.activation} of {', '.join(scheme.names)})"))
+    preprocessing = Preprocessing.from_config(config.preprocessing)
 
-    Args:
-        config: The configuration.
-        largest: Largest edge of any case, per axis.
-        stride: The network's total stride; a size that is not given is rounded up to a multiple of it.
+    def store_of(cases: Sequence[Case], kind: CacheKind) -> CaseStore:
+        folder = config.experiment.output_dir / ".cache"
+        return CaseStore(case_set, cases, preprocessing, scheme, kind=kind, folder=folder)
+
+    cases = split.train + split.val
+    sample = _first_usable(store_of(cases, "none"))
+    cache: CacheKind = "none"
+    if sample is not None:
+        cache = choose_cache(cases, config.data.cache, limit_mib=config.data.cache_limit_mib, sample=sample)
+    if cache == "disk" and not may_write:
+        cache = "none"
+    train, val = store_of(split.train, cache), store_of(split.val, cache)
+    shapes = _scan((train, val), on_event, mistakes)
+    return _ReadCases(split, case_set.layout, scheme, preprocessing, train, val, cache, shapes)
+
+
+def _kept_bytes(shape: tuple[int, ...]) -> int:
+    """Bytes of a prepared case: its image (C, D, H, W) in fp32 and its labels in uint8."""
+    return 4 * math.prod(shape) + math.prod(shape[1:])
+
+
+def _first_usable(store: CaseStore) -> PreparedCase | None:
+    """A case to judge the others by; None where not one of them can be used."""
+    for index in range(len(store)):
+        with contextlib.suppress(LunetError):  # The scan of all cases tells it.
+            return store[index]
+    return None
+
+
+def _scan(stores: Sequence[CaseStore], on_event: Callable[[Event], None], mistakes: Mistakes) -> list[tuple[int, ...]]:
+    """Read and check every case, and return the shapes of their images.
+
+    Raises:
+        DataError: With everything that is wrong with the cases.
     """
-    if config.training.patch_size is not None:
-        return config.training.patch_size
-    is_small = largest[0] * largest[1] * largest[2] <= _WHOLE_VOLUME_VOXELS
-    edges = largest if is_small else tuple(min(edge, _PATCH_EDGE) for edge in largest)
-    depth, height, width = (-(-edge // stride) * stride for edge in edges)
-    return depth, height, width
-
-
-def _cache_folder(config: RunConfig) -> Path:
-    return config.experiment.output_dir / ".cache"
-
-
-def _scan(train: CaseStore, val: CaseStore, on_event: Callable[[Event], None]) -> list[tuple[int, ...]]:
-    total, done, shapes = len(train) + len(val), 0, []
+    total, done = sum(map(len, stores)), 0
+    shapes: dict[str, tuple[int, ...]] = {}
 
     def report() -> None:
         nonlocal done
         done += 1
         on_event(CaseRead(done, total))
 
-    for store in (train, val):
-        shapes += [shape for shape, _ in store.scan(report, cautions_to(on_event))]
-    return shapes
-
-
-def _common_channels(shapes: list[tuple[int, ...]], config: RunConfig, case_ids: list[str]) -> int:
-    counts = {shape[0]: name for shape, name in zip(shapes, case_ids, strict=True)}
-    if len(counts) > 1:
-        (a, first), (b, second) = list(counts.items())[:2]
-        raise DataError(f"case {first} has {a} channels, case {second} has {b}", hint="All need the same number.")
-    found = next(iter(counts))
-    if config.model.in_channels not in (None, found):
-        raise ConfigError(
-            f"model.in_channels: {config.model.in_channels}, but the images have {found}",
-            hint="Remove model.in_channels to take the number that the data has.",
-        )
-    return found
-
-
-def _network_spec(config: RunConfig, scheme: LabelScheme, in_channels: int) -> NetworkSpec:
-    return replace(
-        parse_preset(config.model.architecture).spec,
-        in_channels=in_channels,
-        out_channels=scheme.num_channels,
-        dropout=config.model.drop_prob,
-    )
-
-
-def _check_loss(config: RunConfig, scheme: LabelScheme) -> None:
-    loss = config.training.loss.name
-    if loss in ("ce", "dice_ce") and scheme.activation != "softmax":
-        raise ConfigError(
-            f"training.loss.name: {loss} needs exclusive classes, and the labels {', '.join(scheme.names)} are trained "
-            "with a sigmoid",
-            hint="Use dice, bce or dice_bce, or set model.activation: softmax.",
-        )
-    if loss in ("bce", "dice_bce") and scheme.activation != "sigmoid":
-        raise ConfigError(
-            f"training.loss.name: {loss} needs independent channels, and the labels {', '.join(scheme.names)} are "
-            "trained with a softmax",
-            hint="Use dice, ce or dice_ce, or set model.activation: sigmoid.",
-        )
-
-
-def _check_benchmark(config: RunConfig, in_channels: int) -> None:
-    size = config.benchmark.input_size
-    if config.benchmark.enabled and size[1] != in_channels:
-        raise ConfigError(
-            f"benchmark.input_size: {list(size)} has {size[1]} channels, and the images have {in_channels}",
-            hint="The order is batch, channels, depth, height, width.",
-        )
-
-
-def _check_batch_size(config: RunConfig, num_train: int) -> None:
-    num_patches = num_train * config.training.patches_per_case
-    if config.training.batch_size > num_patches:
-        raise ConfigError(
-            f"training.batch_size: {config.training.batch_size} is more than the {num_patches} patches of an epoch "
-            f"({num_train} training cases x patches_per_case {config.training.patches_per_case})",
-            hint=f"Set training.batch_size={num_patches} or less, or raise training.patches_per_case.",
-        )
-
-
-def _check_bottleneck(config: RunConfig, window: Size, stride: int, *, num_patches: int) -> None:
-    """Batch normalisation needs more than one value per channel at the deepest level of the smallest batch."""
-    smallest = num_patches * config.training.patches_per_case % config.training.batch_size or config.training.batch_size
-    voxels = smallest
-    for edge in window:
-        voxels *= -(-edge // stride)
-    if voxels < 2:
-        raise ConfigError(
-            f"training.patch_size: {' x '.join(map(str, window))} leaves one voxel at the deepest level (stride "
-            f"{stride}) of a batch of 1, too little for batch normalisation",
-            hint=f"Use patches of at least {2 * stride} voxels along one axis, or larger batches.",
-        )
+    for store in stores:
+        shapes |= store.scan(report, mistakes, cautions_to(on_event))
+    counts = Counter(shape[0] for shape in shapes.values())
+    usual = counts.most_common(1)[0][0] if counts else 0
+    for name, shape in shapes.items():
+        if shape[0] != usual:
+            mistakes.add(
+                DataError(
+                    f"case {name}: number of image channels {shape[0]}, of other cases {usual}",
+                    hint="All cases need the same number of channels.",
+                )
+            )
+    mistakes.require_none()
+    return list(shapes.values())

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,7 +16,10 @@ from lunet_cli.config.training import TrainingConfig
 from lunet_cli.engine.networks.blocks import SegmentationNetwork
 from lunet_cli.engine.networks.execution import ExecutionPlan
 from lunet_cli.engine.training.optimization import make_optimizer
+from lunet_cli.errors import TrainingError
 from lunet_cli.results.training import EpochRecord
+
+DIVERGED = "Lower training.learning_rate, set training.gradient_clip=1, or set training.precision=fp32."
 
 
 @dataclass
@@ -32,6 +36,7 @@ class TrainState:
         loss_sum: Sum of the losses of these steps.
         seconds: Time spent in the running epoch before it was interrupted.
         history: One record per finished epoch.
+        best: The earliest record with the best validation Dice whose model is kept.
     """
 
     network: SegmentationNetwork
@@ -43,6 +48,7 @@ class TrainState:
     loss_sum: float = 0.0
     seconds: float = 0.0
     history: list[EpochRecord] = field(default_factory=list)
+    best: EpochRecord | None = None
 
     @classmethod
     def fresh(cls, network: SegmentationNetwork, config: TrainingConfig, plan: ExecutionPlan) -> TrainState:
@@ -53,14 +59,30 @@ class TrainState:
         return cls(placed, make_optimizer(config, placed.parameters()), scaler, average)
 
     @property
-    def best(self) -> EpochRecord | None:
-        """The earliest record with the best validation Dice."""
-        return max(self.history, key=lambda record: record.val_dice, default=None)
-
-    @property
     def best_weights_source(self) -> dict[str, Tensor]:
         """The weights that validate and become the best model."""
         return self.network.state_dict() if self.average is None else self.average
+
+    def require_finite(self) -> None:
+        """Raise if a weight or statistic is not finite; none of them ever becomes finite again.
+
+        Raises:
+            TrainingError: It is so.
+        """
+        sources = [self.network.state_dict(), self.average or {}]
+        if not all(bool(value.isfinite().all()) for source in sources for value in source.values()):
+            raise TrainingError(
+                f"weights or statistics of the network are no longer finite in epoch {self.epoch + 1}; the last good "
+                "state is kept",
+                hint=DIVERGED,
+            )
+
+    def finish_epoch(self, record: EpochRecord) -> bool:
+        """Count the running epoch as finished; return whether it is the best so far."""
+        self.history.append(record)
+        self.epoch, self.step, self.loss_sum, self.seconds = record.epoch, 0, 0.0, 0.0
+        previous, self.best = self.best, best_of([self.best, record])
+        return self.best is not previous
 
     def to_dict(self) -> dict[str, Any]:
         """Tensors and plain values for a checkpoint, without the network's own weights."""
@@ -91,10 +113,22 @@ class TrainState:
         self.epoch, self.step = epoch, values["step"]
         self.loss_sum, self.seconds = values["loss_sum"], values["seconds"]
         self.history = _unpack_history(values["history"])
+        self.best = best_of(self.history)
         torch.set_rng_state(values["rng"])
         device = next(self.network.parameters()).device
         if device.type == "cuda" and values["rng_cuda"] is not None:
             torch.cuda.set_rng_state(values["rng_cuda"], device)
+
+
+def best_of(records: Iterable[EpochRecord | None]) -> EpochRecord | None:
+    """The earliest record with the best validation Dice, of those with a finite validation loss."""
+    best: EpochRecord | None = None
+    for record in records:
+        if record is None or not math.isfinite(record.val_loss):
+            continue
+        if best is None or record.val_dice > best.val_dice:
+            best = record
+    return best
 
 
 def _pack_history(records: Sequence[EpochRecord]) -> dict[str, Any]:

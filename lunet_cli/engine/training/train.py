@@ -2,43 +2,69 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import datetime
+import math
 import os
 import time
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any
+from typing import Literal
 
 import torch
 
 from lunet_cli.config.run import RunConfig
-from lunet_cli.engine.checkpoints.authors import is_authors_checkpoint, load_authors_weights
-from lunet_cli.engine.checkpoints.checkpoint import Checkpoint, load_checkpoint, load_values, save_checkpoint
+from lunet_cli.engine.checkpoints.authors import load_authors_weights
+from lunet_cli.engine.checkpoints.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from lunet_cli.engine.checkpoints.tensors import require_fitting
+from lunet_cli.engine.checkpoints.training_state import require_fitting_optimizer
 from lunet_cli.engine.networks import build_network, count_parameters
 from lunet_cli.engine.networks.blocks import SegmentationNetwork
 from lunet_cli.engine.networks.execution import ExecutionPlan, machine_name, resolve_device
 from lunet_cli.engine.provenance import git_commit, versions
-from lunet_cli.engine.run_folder import RunFolder
-from lunet_cli.engine.training.closing import assess
-from lunet_cli.engine.training.interrupts import InterruptGuard, InterruptRequested
-from lunet_cli.engine.training.loop import Machinery, train_epoch, validate
+from lunet_cli.engine.run_folder import BEST, RunFolder
+from lunet_cli.engine.run_lock import RunLock, hold_run
+from lunet_cli.engine.training.closing import assess, write_summary
+from lunet_cli.engine.training.health import Health
+from lunet_cli.engine.training.interrupts import InterruptGuard, InterruptRequested, unwinding
+from lunet_cli.engine.training.loop import Machinery, Validation, train_epoch, validate
+from lunet_cli.engine.training.pace import Pace
 from lunet_cli.engine.training.setup import Setup, set_up
-from lunet_cli.engine.training.state import TrainState
+from lunet_cli.engine.training.start import (
+    Start,
+    changed_settings,
+    find_resume_source,
+    read_model,
+    read_start,
+    require_one_process,
+    require_same_card,
+    require_work_left,
+)
+from lunet_cli.engine.training.state import DIVERGED, TrainState
 from lunet_cli.engine.training.tracking import WandbMirror
-from lunet_cli.engine.training.trial import choose_plan
-from lunet_cli.errors import CheckpointError, ConfigError
+from lunet_cli.engine.training.verification import choose_plan
+from lunet_cli.errors import CheckpointError, LunetError, OutputError, TrainingError
+from lunet_cli.records.manifest import DataOrigin, Machine, Manifest, RecordedSplit
+from lunet_cli.records.network_card import Execution, KeptConfig
 from lunet_cli.results.events import Caution, Event, Notice
 from lunet_cli.results.training import EpochDone, EpochRecord, PlanChosen, StepDone, TrainingStarted, TrainResult
 
 OnEvent = Callable[[Event], None]
+OnResult = Callable[[TrainResult], None]
+Outcome = Literal["finished", "stopped early", "interrupted"]
 
 
-def ignore_event(event: Event) -> None:
-    """Do nothing with an event."""
+def ignore(_: object) -> None:
+    """Do nothing with an event or a result."""
 
 
-def train(config: RunConfig, *, resume: str | None = None, on_event: OnEvent = ignore_event) -> TrainResult:
+def train(
+    config: RunConfig,
+    *,
+    resume: str | None = None,
+    on_event: OnEvent = ignore,
+    on_closing: OnResult = ignore,
+) -> TrainResult:
     """Train a network.
 
     Args:
@@ -47,6 +73,8 @@ def train(config: RunConfig, *, resume: str | None = None, on_event: OnEvent = i
             otherwise; a path to a checkpoint or run folder goes on with that one. A checkpoint of the authors'
             release gives starting weights only.
         on_event: Called with what happens, in the process and thread of the caller.
+        on_closing: Called with the result before the run is recorded as finished, to add files to its folder. A run
+            that is killed within does it again when it is resumed.
 
     Returns:
         What came out; `outcome` tells whether the run ended by itself.
@@ -54,152 +82,160 @@ def train(config: RunConfig, *, resume: str | None = None, on_event: OnEvent = i
     Raises:
         LunetError: Of the kind that fits; nothing has been written unless training had begun.
     """
+    require_one_process()
     folder = RunFolder(config.experiment.output_dir / config.experiment.name)
     resolve_device(config.training.device)
-    source = find_resume_source(resume, folder)
-    if source is None or source.parent.resolve() != folder.path.resolve():
-        folder.require_free()
     folder.require_writable()
-    start = _read_start(source)
-    if config.training.num_threads is not None:
-        torch.set_num_threads(config.training.num_threads)
-    run = _Run(config, folder, set_up(config, on_event), start, on_event)
-    return run.execute()
-
-
-def find_resume_source(resume: str | None, folder: RunFolder) -> Path | None:
-    """The checkpoint file that `resume` means; None for a fresh start."""
-    if resume is None:
-        return None
-    if resume == "auto":
-        return folder.last if folder.last.exists() else None
-    path = Path(resume)
-    if path.is_dir():
-        path = RunFolder(path).last
-    if not path.exists():
-        raise CheckpointError(f"{path}: there is no such checkpoint to resume from")
-    return path
-
-
-class _Start:
-    """What a training begins from: a state of ours, weights of the authors, or nothing."""
-
-    def __init__(self, path: Path | None, checkpoint: Checkpoint | None, foreign: dict[str, Any] | None) -> None:
-        self.path = path
-        self.checkpoint = checkpoint
-        self.foreign = foreign
-
-
-def _read_start(path: Path | None) -> _Start:
-    if path is None:
-        return _Start(None, None, None)
-    values = load_values(path)
-    if is_authors_checkpoint(values):
-        return _Start(path, None, values)
-    checkpoint = load_checkpoint(path)
-    if checkpoint.training is None:
-        raise CheckpointError(
-            f"{path}: holds a model without the state of its training",
-            hint="Resume from last.pt or a checkpoint_epochNNN.pt of its run folder.",
-        )
-    return _Start(path, checkpoint, None)
+    with unwinding(), hold_run(folder.path, on_event) as lock:
+        # Read under the lock: until then, another process may have gone on.
+        start = read_start(find_resume_source(resume, folder))
+        require_work_left(start, folder, config.training.epochs)
+        if config.training.num_threads is not None:
+            torch.set_num_threads(config.training.num_threads)
+        run = _Run(config, folder, lock, set_up(config, on_event), start, on_event)
+        return run.execute(on_closing)
 
 
 class _Run:
     """A training between its first and its last step."""
 
-    def __init__(self, config: RunConfig, folder: RunFolder, setup: Setup, start: _Start, on_event: OnEvent) -> None:
+    def __init__(
+        self,
+        config: RunConfig,
+        folder: RunFolder,
+        lock: RunLock,
+        setup: Setup,
+        start: Start,
+        on_event: OnEvent,
+    ) -> None:
         self._config = config
         self._folder = folder
+        self._lock = lock
         self._setup = setup
         self._start = start
         self._on_event = on_event
         network = setup.new_network(config.experiment.seed)
         if start.checkpoint is not None:
-            _require_same_card(setup, start.checkpoint, start.path)
+            require_same_card(setup, start.checkpoint, start.path)
         if start.foreign is not None and start.path is not None:
             load_authors_weights(start.foreign, network, start.path)
-        plan, trials = self._plan(network)
+        plan, self._plan_event = self._plan(network)
         self._machinery = Machinery(config.training, plan, setup.card.labels, setup.loss, setup.card.window)
-        self._plan_event = PlanChosen(str(plan), trials)
         self._state = TrainState.fresh(network, config.training, plan)
+        self._health = Health(config.training, len(setup.sampler))
+        self._pace = Pace(len(setup.sampler))
         torch.manual_seed(config.experiment.seed)
         if start.checkpoint is not None:
             self._restore(start.checkpoint)
 
-    def execute(self) -> TrainResult:
+    def execute(self, on_closing: OnResult) -> TrainResult:
         """Train to the end, or to a signal."""
-        config, folder, state = self._config, self._folder, self._state
-        self._require_epochs_left()
-        folder.create()
-        folder.write_config(config)
-        folder.write_manifest(self._manifest())
-        folder.write_history(state.history)
+        try:
+            self._open()
+            start = time.perf_counter()
+            outcome, signal = self._train_guarded()
+            result = TrainResult(
+                run_dir=self._folder.path,
+                outcome=outcome,
+                architecture=self._config.model.architecture,
+                num_parameters=count_parameters(self._state.network),
+                history=tuple(self._state.history),
+                best=self._state.best,
+                seconds=time.perf_counter() - start,
+                signal=signal,
+            )
+            return result if outcome == "interrupted" else self._close(result, on_closing)
+        except LunetError as error:
+            if self._lock.is_kept:
+                with contextlib.suppress(OutputError):  # What is wrong may be the disk.
+                    self._folder.log(f"error: {error.message}")
+            raise
+
+    def _open(self) -> None:
+        """Write what a run folder has from the start on, the log first, which marks it as one."""
+        folder = self._folder
         self._report(self._plan_event)
+        folder.remove_leftovers()
+        folder.write_config(self._config)
+        folder.write_manifest(self._manifest())
+        folder.write_history(self._state.history)
         if self._start.path is not None:
             self._report(Notice(self._start_sentence()))
-        self._report(self._started_event())
-        if self._start.checkpoint is None:
+        if not self._start.is_newest_of(folder):
             self._save_last()
-        mirror = WandbMirror(config, folder.path, lambda text: self._report(Caution(text)))
-        start = time.perf_counter()
+        if self._start.checkpoint is not None:
+            self._adopt_best()
+        if self._has_epochs_left:
+            self._report(self._started_event())
+        else:
+            self._report(Notice(f"all {self._state.epoch} epochs are done; what is left is the end of the training"))
+
+    def _train_guarded(self) -> tuple[Outcome, int]:
+        mirror = WandbMirror(self._config, self._folder.path, lambda text: self._report(Caution(text)))
         try:
             with InterruptGuard() as guard:
                 outcome = self._train(guard, mirror)
         finally:
             mirror.close()
-        result = TrainResult(
-            run_dir=folder.path,
-            outcome=outcome,
-            architecture=config.model.architecture,
-            num_parameters=count_parameters(state.network),
-            history=tuple(state.history),
-            best=state.best,
-            seconds=time.perf_counter() - start,
-            signal=guard.signal,
-        )
         if outcome == "interrupted":
-            folder.log(f"interrupted by signal {guard.signal} in epoch {state.epoch + 1}, step {state.step}")
-            return result
-        return assess(result, config, self._best_network(), self._setup, self._machinery, folder)
+            epoch, step = self._state.epoch + 1, self._state.step
+            self._folder.log(f"interrupted by signal {guard.signal} in epoch {epoch}, step {step}")
+        return outcome, guard.signal
 
-    def _train(self, guard: InterruptGuard, mirror: WandbMirror) -> Any:
-        config, state = self._config.training, self._state
+    def _train(self, guard: InterruptGuard, mirror: WandbMirror) -> Outcome:
+        state, setup = self._state, self._setup
         forward = self._machinery.plan.callable_of(state.network)
         averaged = copy.deepcopy(state.network) if state.average is not None else None
-        while state.epoch < config.epochs:
+        while self._has_epochs_left:
             if self._is_stale():
                 return "stopped early"
-            start = time.perf_counter()
+            start, first_step = time.perf_counter(), state.step
             try:
-                train_epoch(
-                    state, forward, self._setup.loader, self._setup.sampler, self._machinery, guard, self._on_step
-                )
-                network = self._validating_network(averaged)
-                validation = validate(network, self._setup.val, self._machinery, guard)
+                train_epoch(state, forward, setup.loader, setup.sampler, self._machinery, guard, self._on_step)
+                state.require_finite()
+                record, complaints = self._validate(averaged, guard, start)
             except InterruptRequested:
                 state.seconds += time.perf_counter() - start
+                self._lock.require_kept()
                 self._save_last()
                 return "interrupted"
-            record = EpochRecord(
-                state.epoch + 1,
-                state.loss_sum / state.step,
-                validation.loss,
-                validation.mean_dice,
-                validation.dice_per_label,
-                state.optimizer.param_groups[0]["lr"],
-                state.seconds + time.perf_counter() - start,
-            )
+            self._pace.note(time.perf_counter() - start, len(setup.sampler) - first_step)
             mirror(self._finish_epoch(record))
+            for complaint in complaints:
+                self._report(Caution(complaint))
             if guard.signal:
-                return "interrupted" if state.epoch < config.epochs else "finished"
+                return "interrupted"
         return "finished"
+
+    def _validate(
+        self, averaged: SegmentationNetwork | None, guard: InterruptGuard, start: float
+    ) -> tuple[EpochRecord, list[str]]:
+        """Validate; return the record of the epoch, and what is wrong with the training."""
+        state, store, machinery = self._state, self._setup.val, self._machinery
+
+        def validate_plain() -> Validation:
+            return validate(state.network, store, machinery, guard)
+
+        validation = validate(self._validating_network(averaged), store, machinery, guard)
+        record = EpochRecord(
+            state.epoch + 1,
+            state.loss_sum / state.step,
+            validation.loss,
+            validation.mean_dice,
+            validation.dice_per_label,
+            state.optimizer.param_groups[0]["lr"],
+            state.seconds + time.perf_counter() - start,
+        )
+        comparison = None if averaged is None else validate_plain
+        return record, list(self._health.complaints([*state.history, record], comparison))
 
     def _finish_epoch(self, record: EpochRecord) -> EpochDone:
         state, config, folder = self._state, self._config.training, self._folder
-        state.history.append(record)
-        state.epoch, state.step, state.loss_sum, state.seconds = record.epoch, 0, 0.0, 0.0
-        is_best = state.best is record
+        self._lock.require_kept()
+        if not folder.holds_history(state.history):
+            text = f"{folder.history}: was removed or changed while the training ran; it is written anew"
+            self._report(Caution(text))
+        is_best = state.finish_epoch(record)
         if is_best and config.checkpoint.keep_best:
             save_checkpoint(self._checkpoint(state.best_weights_source, with_training=False), folder.best)
         every = config.checkpoint.save_every
@@ -208,23 +244,33 @@ class _Run:
                 self._checkpoint(state.network.state_dict(), with_training=True), folder.kept_checkpoint(record.epoch)
             )
         self._save_last()
-        folder.append_history(record)
-        recent = [r.epoch_seconds for r in state.history[-10:]]
-        left = (config.epochs - record.epoch) * sum(recent) / len(recent)
-        event = EpochDone(record, config.epochs, is_best, left)
+        folder.write_history(state.history)
+        event = EpochDone(record, config.epochs, is_best, self._pace.seconds_left(config.epochs - record.epoch))
         self._report(event)
         return event
 
-    def _plan(self, network: SegmentationNetwork) -> tuple[ExecutionPlan, tuple[Any, ...]]:
-        checkpoint = self._start.checkpoint
+    def _close(self, result: TrainResult, on_closing: OnResult) -> TrainResult:
+        """Measure and draw what the configuration asks for; the summary, written last, marks the run as finished."""
+        self._require_sound_end()
+        result = assess(result, self._config, self._best_network(), self._setup, self._machinery)
+        on_closing(result)
+        write_summary(result, self._folder)
+        return result
+
+    def _plan(self, network: SegmentationNetwork) -> tuple[ExecutionPlan, PlanChosen]:
+        config, setup, checkpoint = self._config.training, self._setup, self._start.checkpoint
         if checkpoint is not None:
-            plan = ExecutionPlan(**checkpoint.execution)
-            if plan.device == resolve_device(self._config.training.device):
-                return plan, ()
-        return choose_plan(self._config.training, network, self._setup.first_batch(), self._setup.loss)
+            plan = ExecutionPlan(**dict(checkpoint.execution))
+            if plan.device == resolve_device(config.device):
+                return plan, PlanChosen(str(plan), "as this run began")
+        return choose_plan(config, network, setup.first_batch, setup.loss, self._on_event)
 
     def _restore(self, checkpoint: Checkpoint) -> None:
         assert checkpoint.training is not None
+        path = self._start.path
+        if path is not None:
+            require_fitting(checkpoint.weights, self._state.network, path)
+        require_fitting_optimizer(checkpoint.training["optimizer"], self._state.optimizer, path)
         try:
             self._state.restore(checkpoint.weights, checkpoint.epoch, checkpoint.training)
         except (KeyError, ValueError, RuntimeError) as error:
@@ -239,13 +285,40 @@ class _Run:
                 hint="Resume with the data and batch_size that the run was started with.",
             )
 
-    def _require_epochs_left(self) -> None:
-        done, wanted = self._state.epoch, self._config.training.epochs
-        if done >= wanted:
-            raise ConfigError(
-                f"training.epochs: {wanted}, and the run {self._folder.path} has done {done} already",
-                hint=f"To go on, raise it: --set training.epochs={2 * done}",
-            )
+    @property
+    def _has_epochs_left(self) -> bool:
+        return self._state.epoch < self._config.training.epochs
+
+    def _require_sound_end(self) -> None:
+        """Raise if the training has ended without a number, whatever it has kept before."""
+        history, best = self._state.history, self._state.best
+        first = len(history)
+        while first > 0 and not math.isfinite(history[first - 1].val_loss):
+            first -= 1
+        if first == len(history):
+            return
+        kept = "no model is kept" if best is None else f"the best model is of epoch {best.epoch}"
+        raise TrainingError(
+            f"{self._folder.path}: the validation loss is {history[-1].val_loss} since epoch {first + 1}; {kept}",
+            hint=DIVERGED,
+        )
+
+    def _adopt_best(self) -> None:
+        """Take over the best model beside the state that is resumed; without it, the best counts anew from here."""
+        state, path = self._state, self._start.path
+        if path is None or state.best is None or not self._config.training.checkpoint.keep_best:
+            return
+        source = path.with_name(BEST)
+        model = read_model(source)
+        kept = [record for record in state.history if model is not None and record.epoch == model.epoch]
+        expected, state.best = state.best, kept[0] if kept else None
+        # A kill between the best model and the state leaves the model of the epoch that is about to be repeated.
+        is_ahead = model is not None and model.epoch == state.epoch + 1
+        if state.best is None and not is_ahead:
+            text = f"{source}: the best model, of epoch {expected.epoch}, is not there any more"
+            self._report(Caution(text))
+        if state.best is not None and model is not None and path.parent.resolve() != self._folder.path.resolve():
+            save_checkpoint(model, self._folder.best)
 
     def _is_stale(self) -> bool:
         patience, best = self._config.training.early_stopping_patience, self._state.best
@@ -259,8 +332,8 @@ class _Run:
 
     def _best_network(self) -> SegmentationNetwork:
         network = build_network(self._setup.card.network)
-        kept = self._folder.best
-        weights = load_checkpoint(kept).weights if kept.exists() else self._state.best_weights_source
+        is_kept = self._state.best is not None and self._config.training.checkpoint.keep_best
+        weights = load_checkpoint(self._folder.best).weights if is_kept else self._state.best_weights_source
         network.load_state_dict(weights)
         return self._machinery.plan.place(network)
 
@@ -269,9 +342,9 @@ class _Run:
             self._setup.card,
             {name: tensor.detach().cpu() for name, tensor in weights.items()},
             self._state.epoch,
-            self._config.model_dump(mode="json"),
+            KeptConfig.of(self._config),
             versions(),
-            self._machinery.plan.to_dict(),
+            self._execution(),
             self._state.to_dict() if with_training else None,
         )
 
@@ -280,10 +353,12 @@ class _Run:
 
     def _on_step(self, event: StepDone) -> None:
         if event.step % self._config.training.log_interval == 0:
-            self._folder.log(event)
-        self._on_event(event)
+            self._report(event)
+        else:
+            self._on_event(event)
 
     def _report(self, event: Event) -> None:
+        self._lock.require_kept()
         self._folder.log(event)
         self._on_event(event)
 
@@ -292,12 +367,16 @@ class _Run:
             return f"starting from the authors' weights in {self._start.path}"
         where = f", step {self._state.step}" if self._state.step else ""
         sentence = f"resumed from {self._start.path} after epoch {self._state.epoch}{where}"
-        theirs = self._start.checkpoint.config if self._start.checkpoint else {}
-        changed = _changed_settings(theirs, self._config.model_dump(mode="json"))
+        theirs = self._start.checkpoint.config.root if self._start.checkpoint else {}
+        changed = changed_settings(theirs, self._config.model_dump(mode="json"))
         return sentence + (f", with {', '.join(changed)}" if changed else "")
 
     def _started_event(self) -> TrainingStarted:
         setup = self._setup
+        conditions = {
+            "augmentation": self._config.augmentation.enabled,
+            "dropout": setup.card.network.dropout > 0,
+        }
         return TrainingStarted(
             run_dir=self._folder.path,
             architecture=self._config.model.architecture,
@@ -309,60 +388,30 @@ class _Run:
             num_epochs=self._config.training.epochs,
             num_steps=len(setup.sampler),
             patch_size=setup.card.window,
+            conditions=tuple(name for name, is_on in conditions.items() if is_on),
+            is_averaged=self._state.average is not None,
         )
 
-    def _manifest(self) -> dict[str, Any]:
+    def _execution(self) -> Execution:
+        return Execution.model_validate(self._machinery.plan.to_dict())
+
+    def _manifest(self) -> Manifest:
         setup, config = self._setup, self._config
-        return {
-            "started": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
-            "versions": versions(),
-            "machine": {
-                "platform": machine_name(),
-                "cpus": os.cpu_count(),
-                "threads": torch.get_num_threads(),
-            },
-            "seed": config.experiment.seed,
-            "git_commit": git_commit(),
-            "architecture": config.model.architecture,
-            "num_parameters": count_parameters(self._state.network),
-            **setup.card.to_dict(),
-            "execution": self._machinery.plan.to_dict(),
-            "data": {"layout": setup.layout, "root": config.data.root, "cache": setup.cache},
-            "split": {
-                "origin": setup.split.origin,
-                "train": [case.case_id for case in setup.split.train],
-                "val": [case.case_id for case in setup.split.val],
-            },
-        }
-
-
-def _require_same_card(setup: Setup, checkpoint: Checkpoint, path: Path | None) -> None:
-    """A resumed training must be of the same network, labels and preprocessing."""
-    ours, theirs = setup.card.to_dict(), checkpoint.card.to_dict()
-    for part, value in ours.items():
-        if theirs[part] != value:
-            detail = _first_difference(theirs[part], value)
-            raise CheckpointError(
-                f"{path}: its {part} differs from the configuration's: {detail}",
-                hint="Resume with the configuration of that run: config.yaml in its folder.",
-            )
-
-
-def _changed_settings(theirs: dict[str, Any], ours: dict[str, Any], prefix: str = "") -> list[str]:
-    """Say for each setting that differs what it was and what it is."""
-    changed: list[str] = []
-    for key, value in ours.items():
-        before = theirs.get(key)
-        if isinstance(value, dict) and isinstance(before, dict):
-            changed += _changed_settings(before, value, f"{prefix}{key}.")
-        elif value != before:
-            changed.append(f"{prefix}{key} {value} (was {before})")
-    return changed
-
-
-def _first_difference(theirs: Any, ours: Any) -> str:
-    if isinstance(theirs, dict) and isinstance(ours, dict):
-        for key in {**theirs, **ours}:
-            if theirs.get(key) != ours.get(key):
-                return f"{key} {theirs.get(key)} there, {ours.get(key)} here"
-    return f"{theirs} there, {ours} here"
+        root = None if config.data.root is None else str(config.data.root)
+        return Manifest(
+            started=datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
+            versions=versions(),
+            machine=Machine(platform=machine_name(), cpus=os.cpu_count(), threads=torch.get_num_threads()),
+            seed=config.experiment.seed,
+            git_commit=git_commit(),
+            architecture=config.model.architecture,
+            num_parameters=count_parameters(self._state.network),
+            **dict(setup.card.to_record()),
+            execution=self._execution(),
+            data=DataOrigin(layout=setup.layout, root=root, cache=setup.cache),
+            split=RecordedSplit(
+                origin=setup.split.origin,
+                train=tuple(case.case_id for case in setup.split.train),
+                val=tuple(case.case_id for case in setup.split.val),
+            ),
+        )

@@ -10,9 +10,15 @@ from pathlib import Path
 from lunet_cli.config.metrics import METRICS, MetricName
 from lunet_cli.engine.evaluation.compare import compare
 from lunet_cli.engine.evaluation.fronts import on_front
-from lunet_cli.engine.viewing.saved import SavedBench, SavedComparison, SavedRow, SavedRun, read_saved
 from lunet_cli.errors import ConfigError, DataError
+from lunet_cli.records.bench import BenchRecord
+from lunet_cli.records.comparison import ComparisonRecord
+from lunet_cli.records.files import read_bytes
+from lunet_cli.records.record import is_marked_as, parse_record
+from lunet_cli.results.benchmarking import BenchRow
+from lunet_cli.results.evaluation import ComparedRun
 from lunet_cli.results.views import CostName, Pareto, ParetoPoint
+from lunet_cli.results.words import plural
 
 _COSTS = {"parameters": "parameters", "flops": "FLOPs of the convolutions, 64 x 64 x 64 voxels"}
 
@@ -46,15 +52,15 @@ def pareto(
         ConfigError: The sources do not fit together, or an option does not concern them.
     """
     runs = [path for path in sources if path.suffix != ".json"]
-    saved = {path: read_saved(path) for path in sources if path.suffix == ".json"}
-    comparisons = {path: file for path, file in saved.items() if isinstance(file, SavedComparison)}
-    benches = {path: file for path, file in saved.items() if isinstance(file, SavedBench)}
+    saved = {path: _read(path) for path in sources if path.suffix == ".json"}
+    comparisons = {path: file for path, file in saved.items() if isinstance(file, ComparisonRecord)}
+    benches = {path: file for path, file in saved.items() if isinstance(file, BenchRecord)}
     if benches and cost != "latency":
         raise ConfigError(f"{next(iter(benches))}: holds latencies", hint="To draw them: --cost latency")
     if split is not None and not runs:
         raise ConfigError("--split: goes with run folders, and there is none")
     quality = _common_metric(comparisons, metric)
-    networks = [_saved_network(run) for file in comparisons.values() for run in file.runs]
+    networks = [_network(run) for file in comparisons.values() for run in file.runs]
     networks += _of_runs(runs, quality, split or "val", is_alone=not networks)
     _require_different(networks)
     label = _COSTS.get(cost, "")
@@ -65,7 +71,15 @@ def pareto(
     return _draw(networks, cost, label, quality)
 
 
-def _common_metric(comparisons: dict[Path, SavedComparison], wanted: MetricName | None) -> MetricName:
+def _read(path: Path) -> ComparisonRecord | BenchRecord:
+    """A file of either kind."""
+    text = read_bytes(path, hint=ComparisonRecord.written_by)
+    if is_marked_as(BenchRecord, text):
+        return parse_record(BenchRecord, text, str(path))
+    return parse_record(ComparisonRecord, text, str(path))
+
+
+def _common_metric(comparisons: dict[Path, ComparisonRecord], wanted: MetricName | None) -> MetricName:
     for path, file in comparisons.items():
         if wanted is not None and file.metric != wanted:
             raise ConfigError(f"{path}: holds {file.metric}, and not {wanted}", hint=f"lunet compare --metric {wanted}")
@@ -73,9 +87,8 @@ def _common_metric(comparisons: dict[Path, SavedComparison], wanted: MetricName 
     return wanted or "dice"
 
 
-def _saved_network(run: SavedRun) -> _Network:
-    value = math.nan if run.value is None else run.value
-    return _Network(run.run, run.architecture, value, {"parameters": run.parameters, "flops": run.flops})
+def _network(run: ComparedRun) -> _Network:
+    return _Network(run.run, run.architecture, run.value, {"parameters": run.parameters, "flops": run.flops})
 
 
 def _of_runs(runs: Sequence[Path], metric: MetricName, split: str, *, is_alone: bool) -> list[_Network]:
@@ -91,10 +104,7 @@ def _of_runs(runs: Sequence[Path], metric: MetricName, split: str, *, is_alone: 
             f"{', '.join(map(str, runs))}: have no case in common where {METRICS[metric].short} is defined for all",
             hint="Evaluate them on the same cases: lunet eval RUN --data FOLDER",
         )
-    return [
-        _Network(run.run, run.architecture, run.value, {"parameters": run.parameters, "flops": run.flops})
-        for run in compared
-    ]
+    return [_network(run) for run in compared]
 
 
 def _require_different(networks: Sequence[_Network]) -> None:
@@ -104,7 +114,7 @@ def _require_different(networks: Sequence[_Network]) -> None:
         raise ConfigError(f"{twice}: is there twice", hint="Name each run once, as a folder or in a file.")
 
 
-def _with_latency(networks: Sequence[_Network], runs: Sequence[Path], rows: Sequence[SavedRow]) -> list[_Network]:
+def _with_latency(networks: Sequence[_Network], runs: Sequence[Path], rows: Sequence[BenchRow]) -> list[_Network]:
     """Give each network its fastest row: of its own checkpoint, or else of its preset."""
     for what, different in (
         ("sizes", {row.input_shape for row in rows}),
@@ -120,19 +130,19 @@ def _with_latency(networks: Sequence[_Network], runs: Sequence[Path], rows: Sequ
 
     def latency(network: _Network) -> float | None:
         place = places.get(network.name)
-        own = [row for row in rows if row.source and place and row.source.resolve().parent == place]
+        own = [row for row in rows if row.source and place and Path(row.source).resolve().parent == place]
         fitting = own or [row for row in rows if row.arch == network.architecture]
         return min((row.latency_ms.median for row in fitting), default=None)
 
     return [replace(one, costs=one.costs | {"latency": latency(one)}) for one in networks]
 
 
-def _circumstances(rows: Sequence[SavedRow]) -> str:
+def _circumstances(rows: Sequence[BenchRow]) -> str:
     """What all rows were measured on, in words."""
     if not rows:
         return ""
     batch, _, *size = rows[0].input_shape
-    threads = "1 thread" if rows[0].num_threads == 1 else f"{rows[0].num_threads} threads"
+    threads = plural(rows[0].num_threads, "thread")
     where = f"{rows[0].device}, {threads}" if rows[0].device == "cpu" else rows[0].device
     return f", {'' if batch == 1 else f'{batch} x '}{' x '.join(map(str, size))} voxels on {where}"
 

@@ -16,6 +16,7 @@ from lunet_cli.engine.data.volume import Geometry, stem
 from lunet_cli.errors import ConfigError, DataError
 from lunet_cli.results.events import Event, cautions_to
 from lunet_cli.results.views import LabeledVolume, LabelImage, VolumeFacts, paint_masks
+from lunet_cli.results.words import visible
 
 _AS_SEEN = Preprocessing("LPS", None, Normalization("none", 40.0, 400.0))
 _NUM_BINS = 48
@@ -106,4 +107,4 @@ def _read_labels(
     known = find_labels(label.parent, image.parent) or {}
     names = {value: name for name, of_label in known.items() if len(of_label) == 1 for value in of_label}
     masks = (values == value for value in found)
-    return tuple(names.get(value, f"label {value}") for value in found), paint_masks(masks, values.shape)
+    return tuple(visible(names.get(value, f"label {value}")) for value in found), paint_masks(masks, values.shape)

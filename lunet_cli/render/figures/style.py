@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
@@ -9,9 +10,11 @@ from typing import Any, BinaryIO, Literal
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from matplotlib.ticker import Formatter, LogLocator, NullFormatter
 
 from lunet_cli.render.palette import RGB
+from lunet_cli.results.words import visible_lines
 
 _FEW_DECADES = 30
 _MOST_COLUMNS = 6
@@ -64,9 +67,13 @@ def log_axis(axes: Axes, which: Literal["x", "y"], style: str | Formatter = "{x:
 @styled
 def write_figure(figure: Figure, file: BinaryIO, path: Path) -> None:
     """Write a figure to an open file, in the format that `path` ends with."""
+    for text in figure.findobj(Text):
+        text.set_text(visible_lines(text.get_text()))
     suffix = path.suffix.lower().removeprefix(".")
     metadata: dict[str, Any] = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(suffix, {})
-    figure.savefig(file, format=suffix, dpi=200, metadata=metadata)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")  # It is drawn as a box, which everyone sees.
+        figure.savefig(file, format=suffix, dpi=200, metadata=metadata)
 
 
 def unit(color: RGB, alpha: float = 1.0) -> tuple[float, float, float, float]:

@@ -19,6 +19,7 @@ from lunet_cli.render.palette import ERRORS, LABEL_OPACITY, REFERENCE_COLOR, lab
 from lunet_cli.results.evaluation import EvalResult
 from lunet_cli.results.events import format_seconds
 from lunet_cli.results.report import ReportCase, RunReport
+from lunet_cli.results.words import visible
 
 _HERE = Path(__file__).parent
 _SCRIPTS = ("common.js", "charts.js", "table.js", "pictures.js", "solid.js", "page.js")  # in this order
@@ -28,7 +29,11 @@ _STRETCHES = 600  # of a curve, each with its lowest and highest value
 def render_page(report: RunReport) -> str:
     """The page as HTML."""
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_HERE), autoescape=True, trim_blocks=True, lstrip_blocks=True
+        loader=jinja2.FileSystemLoader(_HERE),
+        autoescape=True,
+        finalize=_shown,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     evaluation = report.evaluation
     data = {
@@ -43,9 +48,9 @@ def render_page(report: RunReport) -> str:
     }
     page: str = environment.get_template("page.html.j2").render(
         report=report,
-        data=data,
+        data=_in_words(data),
         facts=_facts(report),
-        provenance=_provenance(report),
+        provenance=() if report.origin is None else report.origin.details,
         summary=_summary(evaluation),
         style=(_HERE / "page.css").read_text(encoding="utf-8"),
         script="\n".join((_HERE / name).read_text(encoding="utf-8") for name in _SCRIPTS),
@@ -53,16 +58,33 @@ def render_page(report: RunReport) -> str:
     return page
 
 
+def _shown(value: object) -> object:
+    """What the template writes: our own markup as it is, all else in one line without control characters."""
+    return value if hasattr(value, "__html__") else visible(value)
+
+
+def _in_words(value: Any) -> Any:
+    """The same of all texts in the data of the scripts, each in one line."""
+    if isinstance(value, dict):
+        return {key: _in_words(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_in_words(item) for item in value]
+    return visible(value) if isinstance(value, str) else value
+
+
 def _facts(report: RunReport) -> list[tuple[str, str]]:
     """What matters most, in words."""
-    manifest, best = report.manifest, report.course.best
-    split = manifest.get("split") or {}
-    rows = [
-        ("network", str(manifest.get("architecture", ""))),
-        ("parameters", _counted(manifest.get("num_parameters", ""))),
-        ("data", str((manifest.get("data") or {}).get("root") or "built-in phantom")),
-        ("cases", f"{len(split['train'])} training, {len(split['val'])} validation" if split else ""),
-        ("outcome", str(report.outcome.get("outcome", "")) if report.course.is_finished else "not finished"),
+    origin, best = report.origin, report.course.best
+    rows = []
+    if origin is not None:
+        rows += [
+            ("network", origin.architecture),
+            ("parameters", f"{origin.num_parameters:,}"),
+            ("data", origin.data_root or "built-in phantom"),
+            ("cases", f"{origin.num_train} training, {origin.num_val} validation"),
+        ]
+    rows += [
+        ("outcome", report.outcome if report.course.is_finished else "not finished"),
         ("best epoch", f"{best.epoch} of {len(report.course.records)}"),
         ("validation Dice", _text(best.val_dice, 4)),
     ]
@@ -70,20 +92,6 @@ def _facts(report: RunReport) -> list[tuple[str, str]]:
         rows += [(f"· {name}", _text(value, 4)) for name, value in best.val_dice_per_label.items()]
     rows.append(("training time", format_seconds(sum(record.epoch_seconds for record in report.course.records))))
     return [(name, value) for name, value in rows if value]
-
-
-def _provenance(report: RunReport) -> list[tuple[str, str]]:
-    """What the run was made with."""
-    manifest = report.manifest
-    rows = [(name, str(version)) for name, version in (manifest.get("versions") or {}).items()]
-    rows += [(name, str(value)) for name, value in (manifest.get("machine") or {}).items()]
-    rows += [(f"computed: {name}", str(value)) for name, value in (manifest.get("execution") or {}).items()]
-    for name in ("seed", "git_commit", "started"):
-        if manifest.get(name) is not None:
-            rows.append((name.replace("_", " "), str(manifest[name])))
-    if manifest.get("split"):
-        rows.append(("split", str(manifest["split"].get("origin", ""))))
-    return rows
 
 
 def _panel(panel: Panel) -> dict[str, Any]:
@@ -145,6 +153,7 @@ def _summary(evaluation: EvalResult | None) -> list[dict[str, str]]:
                 "label": row.label,
                 "metric": metric.title,
                 "mean": _text(row.mean, digits),
+                "penalized": "" if math.isnan(row.penalized_mean) else _text(row.penalized_mean, digits),
                 "sd": _text(row.sd, digits),
                 "median": _text(row.median, digits),
                 "interval": "" if math.isnan(low) else f"{_text(low, digits)} to {_text(high, digits)}",
@@ -197,10 +206,6 @@ def _pack(array: npt.NDArray[Any] | None) -> str:
     assert array is not None
     values = np.minimum(array, 255).astype(np.uint8)
     return base64.b64encode(gzip.compress(np.ascontiguousarray(values).tobytes(), mtime=0)).decode()
-
-
-def _counted(value: object) -> str:
-    return f"{value:,}" if isinstance(value, int) else str(value)
 
 
 def _number(value: float) -> float | None:

@@ -8,6 +8,7 @@ from rich.text import Text
 
 from lunet_cli.render.terminal.screen import Screen
 from lunet_cli.results.views import ChannelCourse
+from lunet_cli.results.words import plural
 
 _BARS = "▁▂▃▄▅▆▇█"
 _REST = 44  # columns of everything but the course
@@ -25,7 +26,8 @@ def draw_channels(course: ChannelCourse, screen: Screen) -> RenderableType:
         number = min(width, len(values))
         shown = [values[index * (len(values) - 1) // max(1, number - 1)] for index in range(number)]
         bars = "".join(_BARS[max(0, -(-value * len(_BARS) // max(values)) - 1)] for value in shown)
-        table.add_row(Text(name), str(values[0]), bars, str(values[-1]))
+        table.add_row(name, str(values[0]), bars, str(values[-1]))
     first, last = (sum(values[index] for values in course.layers.values()) for index in (0, -1))
-    head = Text(f"{course.name}: {first} channels in {len(course.layers)} layers, {last} at the end", "bold")
+    layers = plural(len(course.layers), "layer")
+    head = Text(f"{course.name}: {plural(first, 'channel')} in {layers}, {last:,} at the end", "bold")
     return Group(head, table)

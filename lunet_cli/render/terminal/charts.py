@@ -17,6 +17,7 @@ from lunet_cli.render.curves import Floats, Panel, thin_out
 from lunet_cli.render.palette import RGB, label_colors, to_hex
 from lunet_cli.render.terminal.screen import Screen, flow
 from lunet_cli.results.training import TrainingCourse
+from lunet_cli.results.words import plural, visible
 
 _Signal = tuple[Floats, Floats, str, RGB | None]  # x, y, symbol, colour
 _SYMBOLS = "ox+*#%@&=$ABCDEFGHIJKLMNPQRSTUVWYZ"
@@ -51,7 +52,7 @@ def draw_followed(
     panels: Sequence[Panel], courses: Sequence[TrainingCourse], notes: Sequence[str], screen: Screen
 ) -> RenderableType:
     """Trainings that go on: as many panels as the screen holds, how far they are, and notes."""
-    parts = [*([best_lines(courses)] if courses else []), *map(Text, notes)]
+    parts = [*([best_lines(courses)] if courses else []), *(Text(visible(note)) for note in notes)]
     most = _num_columns(panels, screen) * max(1, (screen.height - 2 - len(parts)) // _LEAST_ROWS)
     kept = sorted(sorted(range(len(panels)), key=lambda index: panels[index].rank)[:most])
     if courses and len(kept) < len(panels):
@@ -73,9 +74,9 @@ def best_lines(courses: Sequence[TrainingCourse]) -> Text:
 def _best_words(course: TrainingCourse) -> str:
     best, number = course.best, len(course.records)
     if math.isnan(best.val_dice):
-        return f"no validation Dice in {number} epochs"
+        return f"no validation Dice in {plural(number, 'epoch')}"
     per_label = ", ".join(f"{name} {value:.4f}" for name, value in best.val_dice_per_label.items())
-    detail = f" ({per_label})" if len(best.val_dice_per_label) > 1 else ""
+    detail = f" ({visible(per_label)})" if len(best.val_dice_per_label) > 1 else ""
     return f"best epoch {best.epoch} of {number}, validation Dice {best.val_dice:.4f}{detail}"
 
 

@@ -9,6 +9,7 @@ from rich.text import Text
 from lunet_cli.render.terminal.charts import draw_points
 from lunet_cli.render.terminal.screen import Screen, mark_of
 from lunet_cli.results.views import Pareto
+from lunet_cli.results.words import visible
 
 
 def draw_pareto(pareto: Pareto, screen: Screen) -> RenderableType:
@@ -28,10 +29,10 @@ def draw_pareto(pareto: Pareto, screen: Screen) -> RenderableType:
         cost = f"{point.cost:,.0f}" if float(point.cost).is_integer() else f"{point.cost:,.1f}"
         table.add_row(
             mark_of(index),
-            Text(point.name),
+            point.name,
             f"{point.quality:.4f}",
             cost,
             Text("*" if point.on_front else "", "bold green"),
         )
     below = [Text("front *: no other is as good at a lower cost", "dim")]
-    return Group(chart, table, *below, *([Text(pareto.left_out_words)] if pareto.left_out else []))
+    return Group(chart, table, *below, *([Text(visible(pareto.left_out_words))] if pareto.left_out else []))

@@ -12,6 +12,7 @@ from lunet_cli.render.palette import LABEL_OPACITY
 from lunet_cli.render.terminal.screen import Screen, flow
 from lunet_cli.render.terminal.slices import case_heading, draw_slice, legend
 from lunet_cli.results.views import AXES, LabeledVolume
+from lunet_cli.results.words import visible
 
 _HELP = (
     ("←/→", "slice"),
@@ -94,7 +95,7 @@ class Viewer:
         try:
             self.volume = volume = self._load(self.case)
         except LunetError as error:
-            self.problem = f"{error.message}\n{error.hint}".strip()
+            self.problem = "\n".join(map(visible, (*error.lines, error.hint))).strip()
             return
         self.positions = [volume.best_position(axis) for axis in range(3)]
         if self._where != "best":
@@ -131,7 +132,7 @@ class Viewer:
         if self.shows_keys:
             return Text("\n".join(f"{key:>5}  {what}" for key, what in _HELP))
         if self.volume is None:
-            heading = Text(self._names[self.case], "bold")
+            heading = Text(visible(self._names[self.case]), "bold")
             return Group(heading, Text(place, "dim"), Text(), Text(self.problem or "reading ..."), Text(), hints)
         cut = self.volume.cut(self.axis, self.positions[self.axis], self.window)
         low, high = self.window

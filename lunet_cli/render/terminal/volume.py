@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from rich.console import Group, RenderableType
 from rich.style import Style
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from lunet_cli.render.palette import label_colors, to_hex
@@ -15,6 +15,7 @@ from lunet_cli.render.terminal.screen import Screen, picture
 from lunet_cli.render.terminal.slices import legend, overlay_of
 from lunet_cli.render.volumes import described
 from lunet_cli.results.views import LabeledVolume, Slice, VolumeFacts
+from lunet_cli.results.words import visible
 
 _BARS = " ▁▂▃▄▅▆▇█"
 _GAP = 2
@@ -22,7 +23,7 @@ _GAP = 2
 
 def draw_volume(volume: LabeledVolume, facts: VolumeFacts, cuts: Sequence[Slice], screen: Screen) -> RenderableType:
     """All that a terminal can show of a volume."""
-    parts: list[RenderableType] = [Text(str(facts.path), "bold"), draw_orthogonal(cuts, screen)]
+    parts: list[RenderableType] = [Text(visible(facts.path), "bold"), draw_orthogonal(cuts, screen)]
     if volume.labels:
         parts.append(legend(volume.labels, screen, with_errors=False))
     return Group(*parts, Text(), facts_table(facts), Text(), histogram(facts, screen), *_label_rows(facts, screen))
@@ -34,19 +35,23 @@ def draw_orthogonal(cuts: Sequence[Slice], screen: Screen) -> RenderableType:
     total_mm = sum(cut.extent_mm[1] for cut in cuts)
     tallest = max(cut.extent_mm[0] for cut in cuts)
     columns_per_mm = min(available / total_mm, 2 * max(4, screen.height - 4) / tallest)
-    grid = Table.grid(padding=(0, _GAP))
-    grid.add_row(*(Text(f"{cut.axis_name} {cut.position}{_sides(cut)}", "dim") for cut in cuts))
-    pictures = []
+    titles, pictures = [], []
+    columns = []
     for cut in cuts:
         height, width = cut.extent_mm
         size = max(1, int(height * columns_per_mm / 2 + 1e-6)), max(1, int(width * columns_per_mm + 1e-6))
+        titles.append(Text(f"{cut.axis_name} {cut.position}{_sides(cut)}", "dim"))
         pictures.append(picture(cut.image, overlay_of(cut, cut.panels[-1]), screen, size))
+        # As wide as the picture: a title with a longer line would take the room of the others, and is folded.
+        columns.append(Column(width=size[1], overflow="fold"))
+    grid = Table.grid(*columns, padding=(0, _GAP))
+    grid.add_row(*titles)
     grid.add_row(*pictures)
     return grid
 
 
 def _sides(cut: Slice) -> str:
-    return f", {cut.sides[0]} left, {cut.sides[2]} top" if cut.sides else ""
+    return f"\n{cut.sides[0]} left, {cut.sides[2]} top" if cut.sides else ""
 
 
 def facts_table(facts: VolumeFacts) -> Table:

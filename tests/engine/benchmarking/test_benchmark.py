@@ -7,7 +7,7 @@ import pytest
 
 from lunet_cli.engine.benchmarking import benchmark as job
 from lunet_cli.engine.benchmarking.benchmark import benchmark
-from lunet_cli.engine.benchmarking.measuring import TurnDone, prepare_race
+from lunet_cli.engine.benchmarking.measuring import TurnDone, prepare_selection
 from lunet_cli.engine.benchmarking.plan import BenchOptions
 from lunet_cli.engine.benchmarking.turns import measure_in_turns
 from lunet_cli.engine.runtimes.runtime import RuntimePlan
@@ -64,19 +64,19 @@ def test_other_runtimes() -> None:
     assert second.ratio == pytest.approx(first.latency_ms.median / second.latency_ms.median)
 
 
-def test_auto_takes_the_winner_of_the_race(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(job, "_winner", lambda plan: RuntimePlan("eager", plan.device, "fp32"))
+def test_auto_is_measured_as_what_is_selected(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(job, "_selected", lambda plan: RuntimePlan("eager", plan.device, "fp32"))
     events: list[Event] = []
     (row,) = benchmark(replace(TINY, runtimes=("auto", "eager")), events.append).rows
     assert (row.runtime, row.precision) == ("eager", "fp32")
-    assert any("eager fp32 on cpu is the fastest" in str(event) for event in events)
+    assert any("eager fp32 on cpu is taken" in str(event) for event in events)
 
 
-def test_race_is_among_the_candidates(monkeypatch: pytest.MonkeyPatch) -> None:
-    only = RuntimePlan("eager", "cpu", "fp32")
-    monkeypatch.setattr("lunet_cli.engine.runtimes.choice.candidate_plans", lambda *_: [only])
+def test_selection_is_among_the_candidates(monkeypatch: pytest.MonkeyPatch) -> None:
+    only = RuntimePlan("torch", "cpu", "fp32")
+    monkeypatch.setattr("lunet_cli.engine.runtimes.selection.candidate_plans", lambda *_: [only])
     (row,), _ = job.plan_rows(replace(TINY, runtimes=("auto",)))
-    assert prepare_race(row.plan)(None) == only
+    assert prepare_selection(row.plan)(None) == only
 
 
 def test_training_step() -> None:

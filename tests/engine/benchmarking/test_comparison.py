@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from lunet_cli.engine.benchmarking.comparison import beside, load_saved, save_result, with_ratios
-from lunet_cli.engine.files import require_place
-from lunet_cli.errors import ConfigError, OutputError
+from lunet_cli.errors import DataError, OutputError
+from lunet_cli.records.files import require_place
 from lunet_cli.results.benchmarking import BenchResult, BenchRow, Latency
 
 ROW = BenchRow(
@@ -102,18 +102,21 @@ def test_remarks_on_a_comparison_that_says_little(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "cannot be read as JSON"),
-        ("{", "cannot be read as JSON"),
-        ("[]", "was not written by lunet bench"),
-        ('{"rows": []}', "was not written by lunet bench"),
-        ('{"format": "lunet bench 1"}', "is damaged"),
-        ('{"format": "lunet bench 1", "rows": [{}]}', "is damaged"),
+        ("", "is not valid JSON"),
+        ("{", "is not valid JSON"),
+        ("[" * 100_000, "is not valid JSON"),
+        ("[]", "is not a file of lunet bench, but a list"),
+        ('{"rows": []}', "is not a file of lunet bench"),
+        ('{"format": "lunet comparison 1"}', "is not a file of lunet bench"),
+        ('{"format": "lunet bench 2"}', "has format 2 there, this lunet reads format 1"),
+        ('{"format": "lunet bench 1"}', "rows is missing"),
+        ('{"format": "lunet bench 1", "rows": [{}]}', "rows.0.arch is missing"),
     ],
 )
 def test_broken_file_is_one_line(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "old.json"
     path.write_text(text)
-    with pytest.raises(ConfigError, match=message) as caught:
+    with pytest.raises(DataError, match=message) as caught:
         load_saved(path)
     assert caught.value.message.startswith(f"{path}: ")
     assert "\n" not in caught.value.message
@@ -122,14 +125,14 @@ def test_broken_file_is_one_line(tmp_path: Path, text: str, message: str) -> Non
 def test_row_without_a_time_is_damaged(tmp_path: Path) -> None:
     path = save(tmp_path / "old.json", ROW)
     values = json.loads(path.read_text())
-    values["rows"][0]["latency_ms"] = {"median": 0}
+    values["rows"][0]["latency_ms"]["median"] = 0.0
     path.write_text(json.dumps(values))
-    with pytest.raises(ConfigError, match="is damaged"):
+    with pytest.raises(DataError, match=r"rows[.]0: its median is not a time"):
         load_saved(path)
 
 
 def test_missing_file_and_folder(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="there is no such file"):
+    with pytest.raises(DataError, match="there is no such file"):
         load_saved(tmp_path / "absent.json")
     with pytest.raises(OutputError, match="there is no folder"):
         require_place(tmp_path / "absent" / "new.json")

@@ -62,7 +62,7 @@ def test_benchmark_section_is_honoured_and_options_override_it(tmp_path: Path) -
 def test_configuration_that_contradicts_itself(tmp_path: Path) -> None:
     config = tmp_path / "c.yaml"
     config.write_text("model:\n  in_channels: 2\nbenchmark:\n  input_size: [1, 1, 64, 64, 64]\n")
-    with pytest.raises(ConfigError, match=r"input_size has 1 channels, and model\.in_channels is 2"):
+    with pytest.raises(ConfigError, match=r"input_size has 1 channel, and model\.in_channels is 2"):
         plan_rows(BenchOptions(targets=(config,)))
 
 

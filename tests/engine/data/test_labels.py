@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 import torch
 
 from lunet_cli.engine.data.labels import LabelScheme, resolve_labels
 from lunet_cli.errors import ConfigError
+from lunet_cli.records.network_card import LabelRegions
 
 PARTS = (("anterior", (1,)), ("posterior", (2,)))
 REGIONS = (("whole", (1, 2)), ("core", (2,)))
@@ -90,7 +93,8 @@ def test_unknown_values_are_sorted_and_without_background() -> None:
 def test_scheme_survives_plain_values() -> None:
     scheme = LabelScheme(REGIONS, "sigmoid")
     assert scheme.to_dict() == {"regions": {"whole": [1, 2], "core": [2]}, "activation": "sigmoid"}
-    assert LabelScheme.from_dict(scheme.to_dict()) == scheme
+    stored = LabelRegions.model_validate_json(json.dumps(scheme.to_dict()))
+    assert LabelScheme(tuple(stored.regions.items()), stored.activation) == scheme
 
 
 TWO = {"anterior": (1,), "posterior": (2,)}

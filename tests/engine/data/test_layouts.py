@@ -11,6 +11,7 @@ import SimpleITK as sitk  # noqa: N813
 from lunet_cli.config.data import DataConfig
 from lunet_cli.engine.data.cases import CaseSet
 from lunet_cli.engine.data.layouts import find_cases, find_phantom_cases
+from lunet_cli.engine.data.mistakes import Mistakes
 from lunet_cli.errors import DataError
 
 IMAGE = np.arange(60, dtype=np.int16).reshape(3, 4, 5)
@@ -207,7 +208,7 @@ def test_nnunet_case_with_too_few_channels_is_named(nnunet: Path) -> None:
     (nnunet / "imagesTr" / "p_2_0001.nrrd").unlink()
     message = _refusal(nnunet).message
     assert str(nnunet / "imagesTr" / "p_2_0000.nrrd") in message
-    assert "case p_2 has 1 channel files, dataset.json names 2 channels" in message
+    assert "case p_2 has 1 channel file, dataset.json names 2 channels" in message
 
 
 @pytest.mark.parametrize(
@@ -230,3 +231,91 @@ def test_broken_dataset_json_is_named(content: str, words: str, tmp_path: Path) 
 
 def test_missing_dataset_json_is_named(tmp_path: Path) -> None:
     assert _refusal(tmp_path, "msd").message == f"{tmp_path / 'dataset.json'}: there is no such file"
+
+
+# --- what new users have -----------------------------------------------------------------------------------------
+
+
+def test_all_mistakes_of_a_folder_are_told_at_once(tmp_path: Path, write_volume: Any) -> None:
+    for name in ("a", "b", "c", "d"):
+        write_volume(tmp_path / "images" / f"{name}.nrrd", IMAGE)
+    write_volume(tmp_path / "images" / "d.mha", IMAGE)
+    write_volume(tmp_path / "images" / "e" / "scan.nii.gz", IMAGE)
+    for name in ("a", "d"):
+        write_volume(tmp_path / "labels" / f"{name}.nrrd", LABEL)
+    mistakes = Mistakes()
+    assert _ids(find_cases(tmp_path, "paired", mistakes)) == ["a", "d"]
+    with pytest.raises(DataError) as caught:
+        find_cases(tmp_path, "paired")
+    assert caught.value.message.splitlines() == [
+        f"{tmp_path / 'images' / 'd.nrrd'}: d.mha beside it has the same name; keep one of them",
+        f"{tmp_path / 'images' / 'e'}: is a folder of volume files, where a file or a DICOM series was expected",
+        f"{tmp_path / 'images' / 'b.nrrd'}: this image has no label map, expected {tmp_path / 'labels' / 'b.*'}",
+        f"{tmp_path / 'images' / 'c.nrrd'}: this image has no label map, expected {tmp_path / 'labels' / 'c.*'}",
+    ]
+    assert "A label map has the name of its image." in caught.value.hint
+
+
+def test_every_entry_of_a_list_of_cases_is_looked_at(tmp_path: Path, write_volume: Any) -> None:
+    write_volume(tmp_path / "a.nrrd", IMAGE)
+    entries = [{"image": "a.nrrd", "label": "none.nrrd"}, "b", {"image": "gone.nrrd", "label": "a.nrrd"}]
+    _describe(tmp_path, training=entries)
+    with pytest.raises(DataError) as caught:
+        find_cases(tmp_path, "msd")
+    words = caught.value.message
+    assert len(words.splitlines()) == 3
+    assert "training[1] needs an 'image'" in words
+    assert f"{tmp_path / 'gone.nrrd'}: named in dataset.json" in words
+
+
+def test_an_empty_label_folder_is_one_mistake(tmp_path: Path, write_volume: Any) -> None:
+    for name in ("a", "b"):
+        write_volume(tmp_path / "images" / f"{name}.nrrd", IMAGE)
+    (tmp_path / "labels").mkdir()
+    assert _refusal(tmp_path).message == f"{tmp_path / 'labels'}: holds no label map"
+
+
+def test_the_dataset_json_of_another_program_does_not_hide_the_layout(tmp_path: Path, write_volume: Any) -> None:
+    write_volume(tmp_path / "images" / "a.nrrd", IMAGE)
+    write_volume(tmp_path / "labels" / "a.nrrd", LABEL)
+    _describe(tmp_path, images=[{"id": 1}], annotations=[])
+    assert find_cases(tmp_path, "auto").layout == "paired"
+
+
+def test_a_folder_around_the_data_set_leads_into_it(tmp_path: Path) -> None:
+    (tmp_path / "Task04" / "images").mkdir(parents=True)
+    error = _refusal(tmp_path)
+    assert (error.message, error.hint) == (
+        f"{tmp_path}: is not a data set itself",
+        f"Did you mean {tmp_path / 'Task04'}?",
+    )
+
+
+def test_images_of_nnunet_without_its_description_are_recognised(tmp_path: Path) -> None:
+    (tmp_path / "imagesTr").mkdir()
+    assert _refusal(tmp_path).message == f"{tmp_path}: has a folder imagesTr, but no dataset.json"
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda path: path.write_text("[" * 100_000), "nested too deep"),
+        (lambda path: path.symlink_to("/dev/zero"), "is not a file"),
+        (lambda path: path.mkdir(), "looks like none"),
+        (lambda path: path.write_text('{"training": ' + "9" * 5000 + "}"), "no valid JSON"),
+        (lambda path: path.write_bytes(b"\xff\xfe{"), "no valid JSON"),
+    ],
+    ids=["deep", "device", "folder", "number", "encoding"],
+)
+def test_a_hostile_dataset_json_is_one_line(make: Any, words: str, tmp_path: Path) -> None:
+    make(tmp_path / "dataset.json")
+    assert words in _refusal(tmp_path, "msd" if words == "is not a file" else "auto").message
+
+
+def test_names_with_spaces_and_umlauts_are_found(tmp_path: Path, write_volume: Any) -> None:
+    folder = tmp_path / "Ünïcode mit Leerzeichen"
+    write_volume(folder / "images" / "Fall ä 1.nrrd", IMAGE)
+    write_volume(folder / "labels" / "Fall ä 1.nrrd", LABEL)
+    found = find_cases(folder, "auto")
+    assert _ids(found) == ["Fall ä 1"]
+    assert _first_voxels(found, 0) == [59]

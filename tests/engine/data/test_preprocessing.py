@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import numpy as np
@@ -162,15 +161,6 @@ def test_channels_are_normalised_each_by_itself() -> None:
     assert volume.array.shape == (2, 5, 4, 3)
     np.testing.assert_allclose(volume.array[0], volume.array[1], atol=1e-6)
     assert (float(volume.array[1].min()), float(volume.array[1].max())) == (0, 1)
-
-
-@pytest.mark.parametrize("orientation", [None, "RAS"])
-@pytest.mark.parametrize("spacing_mm", [None, (2.0, 1.0, 0.5)])
-def test_survives_a_round_trip_through_json(
-    orientation: str | None, spacing_mm: tuple[float, float, float] | None
-) -> None:
-    preprocessing = Preprocessing(orientation, spacing_mm, Normalization("ct_window", -600, 1500))
-    assert Preprocessing.from_dict(json.loads(json.dumps(preprocessing.to_dict()))) == preprocessing
 
 
 def test_configuration_is_taken_over() -> None:

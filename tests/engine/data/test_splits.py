@@ -104,7 +104,7 @@ def test_more_folds_than_groups_are_refused() -> None:
 
 
 def test_a_single_case_cannot_be_divided() -> None:
-    assert "1 cases cannot be divided" in _refusal(DataError, _case_set("a")).message
+    assert "1 case cannot be divided" in _refusal(DataError, _case_set("a")).message
 
 
 FOLDS = [{"train": ["a", "b"], "val": ["c"]}, {"train": ["c", "b"], "val": ["a"]}]
@@ -170,7 +170,7 @@ def test_unknown_case_id_suggests_a_close_one(tmp_path: Path) -> None:
 
 def test_missing_splits_file_is_named(tmp_path: Path) -> None:
     message = _refusal(DataError, _case_set("a", "b", root=tmp_path), file="none.json").message
-    assert message == f"{tmp_path / 'none.json'}: there is no such splits file"
+    assert message == f"{tmp_path / 'none.json'}: there is no such file"
 
 
 def test_fold_beyond_the_file_is_refused(tmp_path: Path) -> None:

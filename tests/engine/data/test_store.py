@@ -14,9 +14,10 @@ import SimpleITK as sitk  # noqa: N813
 from lunet_cli.engine.data.cases import Case, CaseSet, read_case_files
 from lunet_cli.engine.data.labels import LabelScheme
 from lunet_cli.engine.data.layouts import find_cases
+from lunet_cli.engine.data.mistakes import Mistakes
 from lunet_cli.engine.data.preprocessing import Normalization, Preprocessing
 from lunet_cli.engine.data.reading import OnRemark, ignore_remark
-from lunet_cli.engine.data.store import CaseStore, PreparedCase, choose_cache, prepare_case
+from lunet_cli.engine.data.store import CaseStore, PreparedCase, choose_cache, prepare_case, require_known_values
 from lunet_cli.errors import DataError
 
 SCHEME = LabelScheme((("a", (1,)), ("b", (2,))), "softmax")
@@ -148,10 +149,10 @@ def test_without_cache_every_access_reads(data: Data) -> None:
     assert not data.cache.exists()
 
 
-def test_scan_reports_shapes_and_spacings_and_fills_the_cache(data: Data) -> None:
+def test_scan_reports_shapes_and_fills_the_cache(data: Data) -> None:
     calls: list[None] = []
     store = data.store("memory")
-    assert store.scan(lambda: calls.append(None)) == [((1, 3, 4, 5), (2.0, 1.0, 0.5))] * 2
+    assert store.scan(lambda: calls.append(None), Mistakes()) == {"one": (1, 3, 4, 5), "two": (1, 3, 4, 5)}
     assert len(calls) == len(store) == 2
     assert store[1].image.shape == (1, 3, 4, 5)
     assert data.reader.num_reads == 2
@@ -170,20 +171,22 @@ import sys
 from pathlib import Path
 from lunet_cli.engine.data.labels import LabelScheme
 from lunet_cli.engine.data.layouts import find_cases
+from lunet_cli.engine.data.mistakes import Mistakes
 from lunet_cli.engine.data.preprocessing import Normalization, Preprocessing
 from lunet_cli.engine.data.store import CaseStore
 root = Path(sys.argv[1])
 case_set = find_cases(root, "paired")
 preprocessing = Preprocessing("LPS", None, Normalization("minmax", 40, 400))
 scheme = LabelScheme((("a", (1,)), ("b", (2,))), "softmax")
-CaseStore(case_set, case_set.cases, preprocessing, scheme, kind="disk", folder=root / "cache").scan(lambda: None)
+store = CaseStore(case_set, case_set.cases, preprocessing, scheme, kind="disk", folder=root / "cache")
+store.scan(lambda: None, Mistakes())
 """
 
 
 def test_disk_cache_is_reused_by_another_process(data: Data) -> None:
     case_set = find_cases(data.folder, "paired")
     store = CaseStore(case_set, case_set.cases, PREPROCESSING, SCHEME, kind="disk", folder=data.cache)
-    store.scan(lambda: None)
+    store.scan(lambda: None, Mistakes())
     before = data.cached_files()
     subprocess.run([sys.executable, "-c", SCRIPT, str(data.folder)], check=True, timeout=60)
     assert data.cached_files() == before
@@ -192,7 +195,7 @@ def test_disk_cache_is_reused_by_another_process(data: Data) -> None:
 @pytest.mark.parametrize("changed", ["images/one.nrrd", "labels/one.nrrd"])
 def test_disk_cache_is_renewed_when_a_file_changes(changed: str, data: Data, write_volume: Any) -> None:
     store = data.store("disk")
-    store.scan(lambda: None)
+    store.scan(lambda: None, Mistakes())
     path = data.folder / changed
     array = (IMAGE[::-1] if "images" in changed else LABEL[::-1]).copy()
     write_volume(path, array, spacing=(0.5, 1.0, 2.0))
@@ -230,7 +233,7 @@ def test_failing_to_write_the_cache_leaves_no_partial_file(data: Data, monkeypat
 
 
 def test_whole_cache_holds_no_scratch_files(data: Data) -> None:
-    data.store("disk").scan(lambda: None)
+    data.store("disk").scan(lambda: None, Mistakes())
     assert [name.split(".", 1)[1] for name in data.cached_files()] == ["image.npy", "label.npz"] * 2
     (folder,) = data.cache.iterdir()
     assert all(path.is_file() for path in folder.iterdir())
@@ -239,8 +242,55 @@ def test_whole_cache_holds_no_scratch_files(data: Data) -> None:
 def test_a_damaged_file_is_named_and_not_cached(data: Data) -> None:
     path = data.folder / "images" / "two.nrrd"
     path.write_bytes(path.read_bytes()[:-20])
-    assert str(path) in _refusal(lambda: data.store("disk").scan(lambda: None))
+    mistakes = Mistakes()
+    assert list(data.store("disk").scan(lambda: None, mistakes)) == ["one"]
+    assert str(path) in _refusal(mistakes.require_none)
     assert len(data.cached_files()) == 2
+
+
+def test_scan_tells_of_every_case_that_cannot_be_used(data: Data, write_volume: Any) -> None:
+    damaged = data.folder / "images" / "one.nrrd"
+    damaged.write_bytes(damaged.read_bytes()[:-20])
+    label = write_volume(data.folder / "labels" / "two.nrrd", LABEL + 7, spacing=(0.5, 1.0, 2.0))
+    mistakes, calls = Mistakes(), []
+    assert data.store("memory").scan(lambda: calls.append(None), mistakes) == {}
+    assert len(calls) == 2
+    with pytest.raises(DataError) as caught:
+        mistakes.require_none()
+    first, second = caught.value.message.splitlines()
+    assert str(damaged) in first
+    assert second == f"{label}: label values 7, 8, 9 not configured (labels are a: [1], b: [2])"
+
+
+@pytest.mark.parametrize(
+    ("regions", "value", "hint"),
+    [
+        ({"foreground": (1,)}, 2, "--set labels.foreground=1 --set labels.NAME=2)"),
+        (
+            {"left lung": (1,), "both": (1, 3)},
+            7,
+            "--set 'labels.left lung=1' --set 'labels.both=[1, 3]' --set labels.NAME=7)",
+        ),
+        ({f"r{i}": (i,) for i in range(1, 9)}, 9, "labels.NAME: VALUE"),
+    ],
+)
+def test_the_hint_names_the_unknown_value_beside_the_known_ones(
+    regions: dict[str, tuple[int, ...]], value: int, hint: str
+) -> None:
+    label = sitk.GetImageFromArray(np.full((2, 2, 2), value, np.uint16))
+    with pytest.raises(DataError) as caught:
+        require_known_values("l.nrrd", label, LabelScheme(tuple(regions.items()), "sigmoid"), may_name=True)
+    assert hint in caught.value.hint
+
+
+def test_a_spacing_that_multiplies_the_voxels_beyond_memory_is_refused(tmp_path: Path, write_volume: Any) -> None:
+    write_volume(tmp_path / "c.nrrd", IMAGE, spacing=(100.0, 100.0, 100.0))
+    write_volume(tmp_path / "c_label.nrrd", LABEL, spacing=(100.0, 100.0, 100.0))
+    fine = Preprocessing("LPS", (0.001, 0.001, 0.001), Normalization("minmax", 40, 400))
+    case_set = CaseSet((), read_case_files, None, "paired", tmp_path)
+    case = Case("c", (tmp_path / "c.nrrd",), tmp_path / "c_label.nrrd")
+    message = _refusal(lambda: prepare_case(case, case_set, fine, SCHEME))
+    assert message.startswith("case c: would have 300000 x 400000 x 500000 voxels, more than ")
 
 
 def test_an_unforeseen_error_names_the_case(data: Data, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,9 +16,9 @@ from lunet_cli.config.load import load_config
 from lunet_cli.engine.evaluation.evaluate import EvaluationOptions, evaluate_model, score_predictions
 from lunet_cli.engine.inference.predictor import PredictionOptions, Predictor
 from lunet_cli.engine.training.train import train
-from lunet_cli.errors import CheckpointError, ConfigError, DataError
+from lunet_cli.errors import CheckpointError, ConfigError, DataError, OutputError
 from lunet_cli.results.evaluation import CaseScored, EvalResult, MetricSummary
-from lunet_cli.results.events import Caution, Event
+from lunet_cli.results.events import Caution, Event, Notice
 
 FP32 = PredictionOptions(device="cpu", precision="fp32")
 
@@ -98,9 +98,30 @@ def test_missed_structure(penalty: bool, tmp_path: Path, data: Path, make_thresh
     assert dice.worst[0] == ("case3", 0.0)
     assert distance.num_undefined == 1
     assert distance.num_cases == (4 if penalty else 3)
+    others = [score.values["assd"] for score in result.scores[:3]]
+    assert distance.penalized_mean == pytest.approx((sum(others) + math.hypot(12, 10, 16)) / 4)
+    assert distance.leaves_out != penalty
+    assert math.isnan(dice.penalized_mean)
     if penalty:
         assert result.scores[3].values["hausdorff95"] == pytest.approx(math.hypot(12, 10, 16))
     assert distance.worst[0][0] == "case3"
+
+
+def test_what_is_replaced_is_told_and_files_of_others_are_not(tmp_path: Path, data: Path) -> None:
+    events: list[Event] = []
+    for _ in range(2):
+        score_predictions(data / "labels", data / "labels", folder=tmp_path / "out", on_event=events.append)
+    told = [str(event) for event in events if isinstance(event, Notice)]
+    assert len(told) == 1
+    assert told[0].startswith("replaces the evaluation of 20")
+    assert told[0].endswith(f" in {tmp_path / 'out'}")
+    for name, content in (("summary.json", '{"mean": {"Dice": 0.9}}'), ("metrics.csv", "id,dice\n")):
+        foreign = tmp_path / name / name
+        foreign.parent.mkdir()
+        foreign.write_text(content)
+        with pytest.raises(OutputError, match=f"{name}: is not of lunet, and is not overwritten"):
+            score_predictions(data / "labels", data / "labels", folder=foreign.parent)
+        assert foreign.read_text() == content
 
 
 def test_broken_cases_are_told_and_the_others_measured(tmp_path: Path, data: Path, make_threshold_model) -> None:
@@ -154,10 +175,11 @@ def test_validation_of_the_training_is_met(patch: str, out_channels: str, tmp_pa
     assert [s.values["dice"] for s in alone.scores] == [s.values["dice"] for s in result.scores]
 
 
-def test_cases_of_the_training_are_pointed_out(tmp_path: Path, data: Path, make_threshold_model) -> None:
+def test_cases_of_the_training_are_pointed_out(
+    tmp_path: Path, data: Path, make_threshold_model, write_manifest
+) -> None:
     model = make_threshold_model(tmp_path / "run/best_model.pt")
-    manifest = {"split": {"train": ["case1", "case2"], "val": ["case0"]}}
-    (tmp_path / "run/manifest.json").write_text(json.dumps(manifest))
+    write_manifest(tmp_path / "run", train=("case1", "case2"), val=("case0",))
     events: list[Event] = []
     predictor = predictor_of(model)
     evaluate_model(predictor, data=data, on_event=events.append)
@@ -241,10 +263,12 @@ def test_missing_surplus_and_misplaced_predictions(tmp_path: Path, data: Path) -
     result = score_predictions(predictions, data / "labels", on_event=events.append)
     assert [score.case for score in result.scores] == ["case1"]
     assert next(failure.message for failure in result.failures).endswith(
-        "2 of 4 references have no prediction, such as case0"
+        "2 of 4 references without a prediction, such as case0"
     )
     assert "does not lie on the grid of" in result.failures[1].message
-    assert "1 predictions have no reference" in str(next(event for event in events if isinstance(event, Caution)))
+    assert "1 prediction has no reference and is left out" in str(
+        next(event for event in events if isinstance(event, Caution))
+    )
     quiet = score_predictions(predictions, data / "labels", only_predicted=True)
     assert len(quiet.failures) == 1
 

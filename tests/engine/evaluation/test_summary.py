@@ -44,6 +44,20 @@ def test_undefined_cases_are_counted_and_named_first() -> None:
     assert row.worst[0][0] == "q"
 
 
+def test_a_missed_structure_does_not_improve_the_penalized_mean() -> None:
+    rows = [
+        CaseScore("p", "a", {"hausdorff95": 2.0}, 1.0, 1.0, (), 50.0),
+        CaseScore("q", "a", {"hausdorff95": NAN}, 0.0, 1.0, ("hausdorff95",), 60.0),
+        CaseScore("p", "b", {"hausdorff95": 4.0}, 1.0, 1.0, (), 50.0),
+        CaseScore("q", "b", {"hausdorff95": 6.0}, 1.0, 1.0, (), 60.0),
+    ]
+    found = {row.label: row for row in summarize(rows, metrics=["hausdorff95"])}
+    assert (found["a"].mean, found["a"].penalized_mean, found["a"].leaves_out) == (2.0, 31.0, True)
+    assert (found["b"].mean, found["b"].penalized_mean, found["b"].leaves_out) == (5.0, 5.0, False)
+    assert found[MEAN_LABEL].mean == 3.0
+    assert found[MEAN_LABEL].penalized_mean == 18.0  # of 3 and 33
+
+
 def test_nothing_defined() -> None:
     (row,) = summarize(scores("a", "assd", p=NAN), metrics=["assd"])
     assert math.isnan(row.mean)

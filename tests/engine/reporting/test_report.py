@@ -23,9 +23,10 @@ def test_everything_about_a_run(trained_run: Path) -> None:
     report = gather_report(trained_run, on_event=events.append)
     assert "lunet eval" in str(events[0]), "what was measured is not measured again"
     assert len(report.course.records) == 6
-    assert report.manifest["architecture"] == "lunet_small_4f"
+    assert report.origin is not None
+    assert report.origin.architecture == "lunet_small_4f"
     assert "architecture: lunet_small_4f" in report.config
-    assert report.outcome["outcome"] == "finished"
+    assert report.outcome == "finished"
     assert report.evaluation is not None
     assert [case.role for case in report.cases] == ["worst", "best"], "of two cases, the median is the best"
     order = worst_first(report.evaluation.scores)
@@ -81,9 +82,9 @@ def test_what_is_missing_is_told_and_the_rest_is_there(trained_run: Path, tmp_pa
     assert report.cases == ()
     assert "there are no results of cases" in report.cautions[0]
     assert "holds no checkpoint" in report.cautions[0]
-    assert "no valid JSON" in report.cautions[1]
+    assert "is not valid JSON" in report.cautions[1]
     assert sum(isinstance(event, Caution) for event in events) == 2
-    assert report.manifest == {}
+    assert report.origin is None
     assert len(report.course.records) == 6
 
 

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from lunet_cli.engine.training.interrupts import InterruptGuard, InterruptRequested
+from lunet_cli.engine.training.interrupts import InterruptGuard, InterruptRequested, unwinding
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -56,3 +56,35 @@ def test_other_threads_leave_the_handlers_alone() -> None:
     thread.start()
     thread.join()
     assert seen == [before]
+
+
+def test_closing_the_terminal_is_a_wish_too_and_nohup_is_respected() -> None:
+    with InterruptGuard() as guard:
+        os.kill(os.getpid(), signal.SIGHUP)
+        assert guard.signal == signal.SIGHUP
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with unwinding(), InterruptGuard() as guard:
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert guard.signal == 0
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def be_terminated(number: signal.Signals, left: list[bool]) -> None:
+    with unwinding():
+        try:
+            os.kill(os.getpid(), number)
+        finally:
+            left.append(True)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_termination_unwinds_so_that_nothing_is_left(number: signal.Signals) -> None:
+    before = signal.getsignal(number)
+    left: list[bool] = []
+    with pytest.raises(SystemExit) as caught:
+        be_terminated(number, left)
+    assert caught.value.code == 128 + number
+    assert left == [True]
+    assert signal.getsignal(number) == before

@@ -10,7 +10,7 @@ from torch.optim import SGD, Adam, AdamW
 from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, OneCycleLR, PolynomialLR, StepLR
 
 from lunet_cli.config.training import TrainingConfig
-from lunet_cli.engine.training.optimization import learning_rate_at, make_optimizer, update_average
+from lunet_cli.engine.training.optimization import average_decay, learning_rate_at, make_optimizer, update_average
 
 BASE = 0.02
 
@@ -136,6 +136,25 @@ def test_only_adamw_decouples_its_decay() -> None:
         make_optimizer(config, [parameter]).step()
         moved[name] = parameter.item()
     assert moved == {"adam": pytest.approx(1.9), "adamw": pytest.approx(2 * (1 - 0.1 * 0.5))}
+
+
+def test_the_decay_of_the_average_grows_to_its_limit() -> None:
+    """By hand: 2/11 at the first update, 9/18 at the eighth; (1 + n) / (10 + n) reaches 0.99 at n = 890."""
+    assert average_decay(0.99, 1) == pytest.approx(2 / 11)
+    assert average_decay(0.99, 8) == 0.5
+    assert average_decay(0.99, 889) < 0.99
+    assert average_decay(0.99, 890) == average_decay(0.99, 10**9) == 0.99
+    assert average_decay(0.1, 1) == 0.1
+
+
+def test_the_average_soon_forgets_where_it_began() -> None:
+    """From 0 towards a network that stands at 1: with a constant decay, 0.99^96 = 38 % of the way would be left."""
+    network = nn.Linear(1, 1, bias=False)
+    nn.init.ones_(network.weight)
+    average = {"weight": torch.zeros(1, 1)}
+    for update in range(1, 97):
+        update_average(average, network, average_decay(0.99, update))
+    assert average["weight"].item() == pytest.approx(1, abs=1e-6)
 
 
 def test_the_average_moves_by_one_minus_the_decay_and_copies_counters() -> None:

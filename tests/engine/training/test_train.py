@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
+import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,9 +23,11 @@ from lunet_cli.config.load import dump_yaml, load_config
 from lunet_cli.config.run import RunConfig
 from lunet_cli.engine.checkpoints.checkpoint import load_checkpoint
 from lunet_cli.engine.training.dry_run import rehearse
+from lunet_cli.engine.training.loop import Validation
+from lunet_cli.engine.training.state import TrainState
 from lunet_cli.engine.training.train import train
-from lunet_cli.errors import CheckpointError, ConfigError, LunetError, OutputError
-from lunet_cli.results.events import Event
+from lunet_cli.errors import CheckpointError, ConfigError, LunetError, OutputError, TrainingError
+from lunet_cli.results.events import Caution, Event
 from lunet_cli.results.training import EpochDone, PlanChosen, StepDone, TrainResult
 from lunet_cli.results.views import Slice
 
@@ -68,6 +75,7 @@ def train_in_subprocess(config: RunConfig, *, kill_at: tuple[int, int], number: 
 import os, sys
 from pathlib import Path
 from lunet_cli.config.load import load_config
+from lunet_cli.engine.training.state import TrainState
 from lunet_cli.engine.training.train import train
 from lunet_cli.results.training import StepDone
 def on_event(event):
@@ -259,6 +267,259 @@ def test_resume_from_a_checkpoint_into_a_new_folder(whole: TrainResult, tmp_path
     assert_same_result(tmp_path / "fork", whole.run_dir)
 
 
+def copy_of(run: Path, to: Path) -> Path:
+    shutil.copytree(run, to)
+    return to
+
+
+def set_validation(monkeypatch: pytest.MonkeyPatch, *validations: Validation) -> None:
+    """Let these be what the next validations find."""
+    left = iter(validations)
+    monkeypatch.setattr(sys.modules["lunet_cli.engine.training.train"], "validate", lambda *_: next(left))
+
+
+def found(dice: float, loss: float = 1.0) -> Validation:
+    return Validation(loss, dict.fromkeys(("anterior", "posterior", "ventricle"), dice))
+
+
+def test_the_best_model_comes_along_into_a_new_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    set_validation(monkeypatch, found(0.5), found(0.4), found(0.3))
+    first = train(tiny(tmp_path, "first", "training.epochs=2"))
+    assert first.best is not None
+    assert first.best.epoch == 1
+    second = train(tiny(tmp_path, "second", "training.epochs=3"), resume=str(first.run_dir))
+    assert second.best == first.best
+    for name in ("best_model.pt", "summary.json"):
+        assert (second.run_dir / name).exists()
+    assert load_checkpoint(second.run_dir / "best_model.pt").epoch == 1
+
+
+@pytest.mark.parametrize("how", ["removed", "damaged"])
+def test_a_best_model_that_is_gone_is_said_and_the_best_counts_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    set_validation(monkeypatch, found(0.5), found(0.4), found(0.3))
+    first = train(tiny(tmp_path, "run", "training.epochs=2"))
+    best = first.run_dir / "best_model.pt"
+    best.unlink() if how == "removed" else best.write_bytes(b"PK")
+    events: list[Event] = []
+    second = train(tiny(tmp_path, "run", "training.epochs=3"), resume="auto", on_event=events.append)
+    assert [event.text for event in events if isinstance(event, Caution)] == [
+        f"{best}: the best model, of epoch 1, is not there any more"
+    ]
+    assert second.best is not None
+    assert second.best.epoch == load_checkpoint(best).epoch == 3
+
+
+def test_a_state_that_goes_on_elsewhere_is_there_from_the_start(whole: TrainResult, tmp_path: Path) -> None:
+    config = tiny(tmp_path, "fork", "training.epochs=6")
+    saved: list[int] = []
+
+    def look(event: Event) -> None:
+        if isinstance(event, StepDone) and not saved:
+            saved.append(load_checkpoint(tmp_path / "fork" / "last.pt").epoch)
+
+    train(config, resume=str(whole.run_dir / "checkpoint_epoch003.pt"), on_event=look)
+    assert saved == [3]
+
+
+def test_an_end_that_is_missing_is_made_up_for(whole: TrainResult, tmp_path: Path) -> None:
+    folder = copy_of(whole.run_dir, tmp_path / "whole")
+    (folder / "summary.json").unlink()
+    (folder / "history.csv").write_text("")
+    config = tiny(tmp_path, "whole", "training.epochs=6")
+    events: list[Event] = []
+    closed: list[TrainResult] = []
+    result = train(config, resume="auto", on_event=events.append, on_closing=closed.append)
+    assert result.outcome == "finished"
+    assert len(closed) == 1
+    assert not any(isinstance(event, StepDone) for event in events)
+    assert any("what is left is the end of the training" in str(event) for event in events)
+    assert_same_result(folder, whole.run_dir)
+    ours, theirs = ((run / "summary.json").read_text() for run in (folder, whole.run_dir))
+    assert ours == theirs
+    with pytest.raises(ConfigError, match="has done 6 already"):
+        train(config, resume="auto")
+
+
+def test_the_summary_of_fewer_epochs_is_not_the_end(tmp_path: Path) -> None:
+    def fail(result: TrainResult) -> None:
+        raise OutputError("no")
+
+    train(tiny(tmp_path, "run", "training.epochs=1"))
+    longer = tiny(tmp_path, "run", "training.epochs=2")
+    with pytest.raises(OutputError, match="no"):
+        train(longer, resume="auto", on_closing=fail)
+    assert json.loads((tmp_path / "run/summary.json").read_text())["num_epochs"] == 1
+    train(longer, resume="auto")
+    assert json.loads((tmp_path / "run/summary.json").read_text())["num_epochs"] == 2
+
+
+def test_a_signal_in_the_last_epoch_leaves_the_end_to_the_next_start(tmp_path: Path) -> None:
+    config = tiny(tmp_path, "run", "training.epochs=2")
+    assert train_in_subprocess(config, kill_at=(2, 3), number=signal.SIGHUP) == 0
+    assert not (tmp_path / "run/summary.json").exists()
+    assert train(config, resume="auto").outcome == "finished"
+
+
+def test_a_second_training_is_told_and_the_first_goes_on(whole: TrainResult, tmp_path: Path) -> None:
+    config = tiny(tmp_path, "run", "training.epochs=6")
+    told: list[str] = []
+
+    def try_again(event: Event) -> None:
+        if isinstance(event, StepDone) and event.step == 2 and len(told) < 4:
+            for resume in (None, "auto"):
+                with pytest.raises(OutputError) as caught:
+                    train(config, resume=resume)
+                told.append(caught.value.message)
+
+    train(config, on_event=try_again)
+    assert len(told) == 4
+    assert all(f"is being trained already, by process {os.getpid()} on" in text for text in told)
+    assert_same_result(tmp_path / "run", whole.run_dir)
+    assert not list((tmp_path / "run").glob(".*"))
+
+
+@pytest.mark.parametrize("content", [None, "", "epoch,train_loss\n"])
+def test_a_history_that_is_changed_meanwhile_is_said_and_written_anew(
+    whole: TrainResult, tmp_path: Path, content: str | None
+) -> None:
+    history = tmp_path / "run" / "history.csv"
+    events: list[Event] = []
+
+    def change(event: Event) -> None:
+        events.append(event)
+        if isinstance(event, StepDone) and (event.epoch, event.step) == (3, 1):
+            history.unlink() if content is None else history.write_text(content)
+
+    train(tiny(tmp_path, "run", "training.epochs=6"), on_event=change)
+    cautions = [event.text for event in events if isinstance(event, Caution) and "history.csv" in event.text]
+    assert cautions == [f"{history}: was removed or changed while the training ran; it is written anew"]
+    assert history_without_times(tmp_path / "run") == history_without_times(whole.run_dir)
+
+
+def test_a_run_folder_that_is_removed_meanwhile_is_one_error_and_stays_away(tmp_path: Path) -> None:
+    def remove(event: Event) -> None:
+        if isinstance(event, StepDone) and (event.epoch, event.step) == (2, 1):
+            shutil.rmtree(tmp_path / "run")
+
+    with pytest.raises(OutputError, match="run: was removed or renamed while the training wrote there"):
+        train(tiny(tmp_path, "run", "training.epochs=3"), on_event=remove)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("names", [("config.yaml",), ("case1.nii.gz", "notes.txt"), ("train.log", "masks.zip")])
+def test_a_folder_of_other_things_is_not_trained_into(tmp_path: Path, names: tuple[str, ...]) -> None:
+    (tmp_path / "run").mkdir()
+    for name in names:
+        (tmp_path / "run" / name).write_text("precious")
+    for resume in (None, "auto"):
+        with pytest.raises(OutputError, match="is not a run folder and holds other things"):
+            train(tiny(tmp_path, "run", "training.epochs=1"), resume=resume)
+    assert {path.name: path.read_text() for path in (tmp_path / "run").iterdir()} == dict.fromkeys(names, "precious")
+
+
+def test_resume_auto_without_its_state_names_what_is_missing(whole: TrainResult, tmp_path: Path) -> None:
+    folder = copy_of(whole.run_dir, tmp_path / "whole")
+    (folder / "last.pt").unlink()
+    with pytest.raises(CheckpointError, match=r"last.pt: there is no such state to go on from"):
+        train(tiny(tmp_path, "whole", "training.epochs=6"), resume="auto")
+
+
+@pytest.mark.parametrize("world", ["2", "16", "x"])
+def test_a_launcher_of_several_processes_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, world: str
+) -> None:
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv("WORLD_SIZE", world)
+    config = tiny(tmp_path, "run")
+    for job in (train, partial(rehearse, on_event=print)):
+        with pytest.raises(TrainingError, match=f"WORLD_SIZE={world}: a launcher such as torchrun"):
+            job(config)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_launcher_of_one_process_is_no_matter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    assert train(tiny(tmp_path, "run", "training.epochs=1")).outcome == "finished"
+
+
+def test_a_validation_that_is_never_finite_keeps_no_model_and_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    set_validation(monkeypatch, found(0.5, math.nan), found(0.6, math.inf))
+    events: list[Event] = []
+    with pytest.raises(TrainingError, match="loss is inf since epoch 1; no model is kept") as caught:
+        train(tiny(tmp_path, "run", "training.epochs=2"), on_event=events.append)
+    assert "training.learning_rate" in caught.value.hint
+    cautions = [event.text for event in events if isinstance(event, Caution)]
+    assert len(cautions) == 1
+    assert "the validation loss of epoch 1 is nan" in cautions[0]
+    names = {path.name for path in (tmp_path / "run").iterdir()}
+    assert names == {"config.yaml", "history.csv", "last.pt", "manifest.json", "train.log"}
+    assert (tmp_path / "run/train.log").read_text().splitlines()[-1].endswith(f"error: {caught.value.message}")
+
+
+def test_a_validation_that_ends_without_a_number_fails_and_names_the_model_that_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    set_validation(monkeypatch, found(0.5), found(0.6, math.nan), found(0.7, math.nan))
+    with pytest.raises(TrainingError, match="loss is nan since epoch 2; the best model is of epoch 1"):
+        train(tiny(tmp_path, "run", "training.epochs=3"))
+    assert load_checkpoint(tmp_path / "run/best_model.pt").epoch == 1
+
+
+def test_a_validation_that_recovers_is_said_and_forgiven(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    set_validation(monkeypatch, found(0.6, math.nan), found(0.5))
+    result = train(tiny(tmp_path, "run", "training.epochs=2"))
+    assert result.best is not None
+    assert result.best.epoch == 2
+
+
+def test_weights_that_are_not_finite_are_never_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After the last step of an epoch, no loss would show it any more."""
+    loop = sys.modules["lunet_cli.engine.training.loop"]
+    real = loop.train_step
+
+    def train_step(state: TrainState, *arguments: Any) -> float:
+        loss: float = real(state, *arguments)
+        if (state.epoch, state.step) == (1, 2):
+            next(state.network.parameters()).data.view(-1)[0] = math.inf
+        return loss
+
+    monkeypatch.setattr(loop, "train_step", train_step)
+    with pytest.raises(TrainingError, match="no longer finite in epoch 2; the last good state is kept"):
+        train(tiny(tmp_path, "run", "training.epochs=3"))
+    state = load_checkpoint(tmp_path / "run/last.pt")
+    assert state.epoch == 1
+    assert all(bool(tensor.isfinite().all()) for tensor in state.weights.values())
+    assert load_checkpoint(tmp_path / "run/best_model.pt").epoch == 1
+
+
+def test_a_full_disk_leaves_the_last_state_and_says_so(
+    whole: TrainResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real_fsync, num_states = os.fsync, 0
+
+    def fsync(descriptor: int) -> None:
+        nonlocal num_states
+        num_states += Path(os.readlink(f"/proc/self/fd/{descriptor}")).name.startswith(".last.pt")
+        if num_states == 4:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        real_fsync(descriptor)
+
+    config = tiny(tmp_path, "run", "training.epochs=6")
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", fsync)
+        with pytest.raises(OutputError, match=r"last.pt: cannot be written \(No space left on device\)"):
+            train(config)
+    assert not list((tmp_path / "run").glob(".*"))
+    assert load_checkpoint(tmp_path / "run/last.pt").epoch == 2
+    train(config, resume="auto")
+    assert_same_result(tmp_path / "run", whole.run_dir)
+
+
 @pytest.mark.parametrize(
     ("setting", "named"),
     [
@@ -298,7 +559,7 @@ def test_auto_precision_is_recorded_and_kept_on_resume(tmp_path: Path) -> None:
     config = tiny(tmp_path, "auto", "training.epochs=1", "training.precision=auto")
     train(config, on_event=events.append)
     chosen = next(event for event in events if isinstance(event, PlanChosen))
-    assert len(chosen.trials) == 4
+    assert chosen.pins
     manifest = json.loads((tmp_path / "auto" / "manifest.json").read_text())
     assert manifest["execution"]["precision"] in chosen.name
     events.clear()
@@ -306,7 +567,7 @@ def test_auto_precision_is_recorded_and_kept_on_resume(tmp_path: Path) -> None:
     train(longer, resume="auto", on_event=events.append)
     kept = next(event for event in events if isinstance(event, PlanChosen))
     assert kept.name == chosen.name
-    assert kept.trials == ()
+    assert kept.pins == ()
 
 
 def test_closing_measures_what_the_configuration_asks_for(tmp_path: Path) -> None:
@@ -365,8 +626,11 @@ def test_settings_that_do_not_fit_the_data(tmp_path: Path, settings: tuple[str, 
     assert not (tmp_path / "bad").exists()
 
 
-def test_dry_run_writes_nothing_and_estimates(tmp_path: Path) -> None:
-    estimate = rehearse(tiny(tmp_path, "dry"), on_event=lambda event: None)
+@pytest.mark.parametrize("cache", ["auto", "memory", "disk", "none"])
+@pytest.mark.parametrize("limit_mib", [0, 4096])
+def test_dry_run_writes_nothing_and_estimates(tmp_path: Path, cache: str, limit_mib: int) -> None:
+    config = tiny(tmp_path, "dry", f"data.cache={cache}", f"data.cache_limit_mib={limit_mib}")
+    estimate = rehearse(config, on_event=lambda event: None)
     assert list(tmp_path.iterdir()) == []
     assert estimate.num_parameters == 692
     assert estimate.activation_mib > 2 * 32**3 * 4 * 4 / 2**20

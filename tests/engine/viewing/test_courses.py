@@ -17,6 +17,7 @@ from lunet_cli.engine.viewing.courses import (
     without_epochs,
 )
 from lunet_cli.errors import DataError
+from lunet_cli.records.training_summary import TrainingSummary
 from lunet_cli.results.training import EpochRecord
 
 
@@ -36,11 +37,21 @@ def test_a_training_has_ended_once_its_summary_counts_its_epochs(
     folder = RunFolder(tmp_path)
     folder.write_history([EpochRecord(i, 1, 1, 0, {"a": 0}, 0.1, 1) for i in (1, 2)])
     assert not read_course(tmp_path).is_finished
-    folder.write_text("summary.json", '{"num_epochs": 2}')
+    folder.write_summary(
+        TrainingSummary(
+            outcome="finished",
+            architecture="lunet_small_1f",
+            num_parameters=686,
+            num_epochs=2,
+            best=None,
+            metrics=(),
+            latency_ms=None,
+        )
+    )
     assert read_course(tmp_path).is_finished
     os.utime(tmp_path / "summary.json", (0, 0))
     assert read_course(tmp_path).is_finished, "copying may change the times"
-    folder.append_history(EpochRecord(3, 1, 1, 0, {"a": 0}, 0.1, 1))
+    folder.write_history([EpochRecord(i, 1, 1, 0, {"a": 0}, 0.1, 1) for i in (1, 2, 3)])
     assert not read_course(tmp_path).is_finished, "it was resumed"
     folder.write_text("summary.json", "{")
     assert not read_course(tmp_path).is_finished
@@ -57,15 +68,15 @@ def test_runs_of_the_same_name_are_called_by_their_paths(tmp_path: Path) -> None
     runs = [tmp_path / "a" / "run", tmp_path / "b" / "run"]
     for run in runs:
         run.mkdir(parents=True)
-        RunFolder(run).append_history(EpochRecord(1, 1, 1, 0, {"a": 0}, 0.1, 1))
+        RunFolder(run).write_history([EpochRecord(1, 1, 1, 0, {"a": 0}, 0.1, 1)])
     assert [course.name for course in read_courses(runs)] == [str(run) for run in runs]
     assert [course.name for course in read_courses(runs[:1])] == ["run"]
 
 
 def test_an_epoch_without_a_dice_is_not_the_best(tmp_path: Path) -> None:
     values = (math.nan, 0.1, 0.3)
-    RunFolder(tmp_path).write_history([EpochRecord(i, 1, 1, v, {"a": v}, 0.1, 1) for i, v in enumerate(values)])
-    assert read_course(tmp_path).best.epoch == 2
+    RunFolder(tmp_path).write_history([EpochRecord(i, 1, 1, v, {"a": v}, 0.1, 1) for i, v in enumerate(values, 1)])
+    assert read_course(tmp_path).best.epoch == 3
 
 
 @pytest.mark.parametrize("part", ["2", "2,0.5,0.", "2,0.5,0.5,0.5,0.5,0.01,", "2,0.5,0.5,0.5,0.5,0.01,1,1"])
@@ -77,7 +88,7 @@ def test_a_line_that_is_being_written_is_passed_over(tmp_path: Path, part: str) 
     assert len(read_course(tmp_path).records) == 1
     with (tmp_path / "history.csv").open("a", encoding="utf-8") as file:
         file.write("\n3,0.5,0.5,0.5,0.5,0.01,1\n")
-    with pytest.raises(DataError, match="is no history of a training"):
+    with pytest.raises(DataError, match=r"history.csv: line \d: "):
         read_course(tmp_path)
 
 
@@ -86,10 +97,10 @@ def test_a_line_that_is_being_written_is_passed_over(tmp_path: Path, part: str) 
     [
         (None, "has no history.csv"),
         ("", "holds no epoch yet"),
-        ("epoch,loss\n1,2\n", "is no history of a training"),
+        ("epoch,loss\n1,2\n", "is not the history of a training"),
         (
             "epoch,train_loss,val_loss,val_dice,learning_rate,epoch_seconds\nx,1,1,1,1,1\n",
-            "is no history of a training",
+            "is not the history of a training",
         ),
     ],
 )
@@ -112,25 +123,25 @@ def test_channels_of_a_pruned_run(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("", "it has no step, or no layer"),
-        ("step\n0\n", "it has no step, or no layer"),
-        ("step,a\n", "it has no step, or no layer"),
-        ("layer,a\n0,1\n", "it has no step, or no layer"),
-        ("step,a\n0,x\n", "line 2 holds 'x', which is no number of channels"),
-        ("step,a\n0,1\n1\n", "line 3 has 1 columns instead of 2"),
-        ("step,a\n0,0\n", "line 2 has a layer without channels"),
-        ("step,a,a\n0,1,2\n", "a layer is there twice"),
-        ("step,a\n0,3\n5,2\n5,1\n", "its steps do not ascend"),
+        ("", "is not a table of channels: it has no step, or no layer"),
+        ("step\n0\n", "is not a table of channels: it has no step, or no layer"),
+        ("step,a\n", "is not a table of channels: it has no step, or no layer"),
+        ("layer,a\n0,1\n", "is not a table of channels: it has no step, or no layer"),
+        ("step,a\n0,x\n", "line 2: a is 'x', not a whole number from 1 on"),
+        ("step,a\n0,1\n1\n", "line 3: has 1 columns instead of 2"),
+        ("step,a\n0,0\n", "line 2: a is '0', not a whole number from 1 on"),
+        ("step,a,a\n0,1,2\n", "has the column 'a' twice"),
+        ("step,a\n0,3\n5,2\n5,1\n", "line 4: step is '5', not a whole number from 6 on"),
     ],
 )
 def test_channels_that_are_no_table(tmp_path: Path, text: str, problem: str) -> None:
     (tmp_path / "channels.csv").write_text(text, encoding="utf-8")
-    with pytest.raises(DataError, match=f"is no table of channels: {problem}"):
+    with pytest.raises(DataError, match=f"channels.csv: {problem}"):
         read_channels(tmp_path)
 
 
 def test_a_run_that_was_not_pruned(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="was not pruned"):
+    with pytest.raises(DataError, match=r"has no channels.csv"):
         read_channels(tmp_path)
     with pytest.raises(DataError, match="there is no such folder"):
         read_channels(tmp_path / "absent")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -10,45 +10,78 @@ import pytest
 
 from lunet_cli.engine.viewing.pareto import pareto
 from lunet_cli.errors import ConfigError, DataError
+from lunet_cli.records.bench import BenchRecord
+from lunet_cli.records.comparison import ComparisonRecord
+from lunet_cli.results.benchmarking import BenchResult, BenchRow, Latency
+from lunet_cli.results.evaluation import ComparedRun, CompareResult
 
 
-def evaluated(folder: Path, dice: float, parameters: int, name: str) -> Path:
-    """A run folder with what `lunet eval` leaves in it."""
+@pytest.fixture
+def evaluated(write_summary):
+    """Write a run folder with what `lunet eval` leaves in it."""
+
+    def write(folder: Path, dice: float, parameters: int, name: str) -> Path:
+        write_table(folder, dice)
+        place = folder / "eval" / "val"
+        write_summary(place, name, parameters=parameters, conv_flops_at_64=10 * parameters)
+        return folder
+
+    return write
+
+
+def write_table(folder: Path, dice: float) -> None:
     place = folder / "eval" / "val"
     place.mkdir(parents=True)
     lines = "".join(f"case{index},liver,{dice + 0.01 * index},1,1\n" for index in range(3))
     (place / "metrics.csv").write_text(f"case,label,dice,prediction_ml,reference_ml\n{lines}", encoding="utf-8")
-    model = {"architecture": name, "parameters": parameters, "conv_flops_at_64": 10 * parameters}
-    (place / "summary.json").write_text(json.dumps({"model": model}), encoding="utf-8")
-    return folder
 
 
 @pytest.fixture
-def runs(tmp_path: Path) -> list[Path]:
+def runs(tmp_path: Path, evaluated) -> list[Path]:
     kinds = [("lean", 0.8, 100), ("large", 0.9, 10_000), ("worse", 0.7, 20_000)]
     return [evaluated(tmp_path / name, dice, number, f"{name}_net") for name, dice, number in kinds]
 
 
-def row(arch: str, median: float, source: str | None = None, size: int = 64, **changes: Any) -> dict[str, Any]:
-    return {
+def row(arch: str, median: float, source: str | None = None, size: int = 64, **changes: Any) -> BenchRow:
+    values: dict[str, Any] = {
         "arch": arch,
         "source": source,
         "mode": "forward",
-        "input_shape": [1, 1, size, size, size],
+        "input_shape": (1, 1, size, size, size),
+        "out_channels": 1,
+        "runtime": "torch",
+        "precision": "fp32",
         "device": "cpu",
         "num_threads": 2,
-        "latency_ms": {"median": median},
-    } | changes
+        "parameters": 1,
+        "macs": 1,
+        "flops": 2,
+        "ptflops_macs": 1,
+        "size_on_disk_bytes": 1,
+        "activation_mib": 1.0,
+        "latency_ms": Latency(median, 0.0, median),
+        "num_runs": 10,
+        "throughput_per_s": 1.0,
+        "gflop_per_s": 1.0,
+        "peak_share": 0.1,
+        "bandwidth_share": 0.1,
+        "peak_memory_mib": 1.0,
+        "energy_j": None,
+    }
+    return BenchRow(**values | changes)
 
 
 def compare_file(path: Path, metric: str, values: list[tuple[str, float | None, int | None]]) -> Path:
-    runs = [{"run": n, "architecture": n, "value": v, "parameters": c, "flops": 1} for n, v, c in values]
-    path.write_text(json.dumps({"metric": metric, "runs": runs, "differences": []}), encoding="utf-8")
+    runs = tuple(
+        ComparedRun(n, n, math.nan if v is None else v, 3, c, 1, on_parameter_front=False, on_flop_front=False)
+        for n, v, c in values
+    )
+    ComparisonRecord.of(CompareResult(metric, runs, ())).write(path)
     return path
 
 
-def bench_file(path: Path, rows: list[dict[str, Any]]) -> Path:
-    path.write_text(json.dumps({"format": "lunet bench 1", "rows": rows}), encoding="utf-8")
+def bench_file(path: Path, rows: list[BenchRow]) -> Path:
+    BenchRecord.of(BenchResult(tuple(rows), (), (), "a machine", {"lunet": "test"}, "")).write(path)
     return path
 
 
@@ -103,15 +136,13 @@ def test_latencies_may_come_from_a_file_per_run(runs: list[Path], tmp_path: Path
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("{", "no valid JSON"),
-        ("[]", "holds no networks to draw"),
-        ('{"metric": "dice", "runs": [{"run": "a"}]}', "is no file of lunet compare --json"),
-        ('{"metric": "beauty", "runs": []}', "is no file of lunet compare --json .metric: "),
-        (
-            '{"metric": "dice", "runs": [{"run": "a", "architecture": "", "value": 1, "parameters": "x", "flops": 1}]}',
-            "is no file of lunet compare --json .runs.0.parameters: ",
-        ),
-        ('{"format": "lunet bench 1"}', "is no file of lunet bench --save"),
+        ("{", "is not valid JSON"),
+        ("[]", "is not a file of lunet compare --json, but a list"),
+        ('{"metric": "dice", "runs": [{"run": "a"}]}', "is not a file of lunet compare --json: runs.0.architecture is"),
+        ('{"metric": "beauty", "runs": [], "differences": []}', "is not a file of lunet compare --json: metric: "),
+        ('{"format": "lunet bench 1"}', "is not a file of lunet bench: rows is missing"),
+        ('{"format": "lunet bench 2"}', "a file of lunet bench has format 2 there, this lunet reads format 1"),
+        ('{"format": "lunet comparison 2"}', "compare --json has format 2 there, this lunet reads format 1"),
     ],
 )
 def test_files_that_are_something_else(runs: list[Path], tmp_path: Path, text: str, message: str) -> None:
@@ -121,7 +152,7 @@ def test_files_that_are_something_else(runs: list[Path], tmp_path: Path, text: s
         pareto([*runs, path])
 
 
-def test_what_cannot_be_drawn(runs: list[Path], tmp_path: Path) -> None:
+def test_what_cannot_be_drawn(runs: list[Path], tmp_path: Path, evaluated) -> None:
     with pytest.raises(ConfigError, match="alone makes no front"):
         pareto(runs[:1])
     with pytest.raises(DataError, match="0 of 3 networks have both Dice and latency") as caught:
@@ -155,5 +186,5 @@ def test_what_cannot_be_drawn(runs: list[Path], tmp_path: Path) -> None:
     )
     with pytest.raises(DataError, match="no case in common"):
         pareto([runs[0], other])
-    with pytest.raises(DataError, match="cannot be read"):
+    with pytest.raises(DataError, match=r"absent[.]json: there is no such file"):
         pareto([*runs, tmp_path / "absent.json"])

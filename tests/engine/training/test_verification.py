@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -10,16 +11,17 @@ from torch import Tensor
 
 from lunet_cli.config.network import NetworkSpec
 from lunet_cli.config.training import LossConfig, TrainingConfig
-from lunet_cli.engine.networks import build_network
+from lunet_cli.engine.networks import build_network, execution
 from lunet_cli.engine.networks.blocks import SegmentationNetwork
 from lunet_cli.engine.networks.execution import ExecutionPlan, resolve_device
-from lunet_cli.engine.training import trial
+from lunet_cli.engine.training import verification
 from lunet_cli.engine.training.losses import make_loss
-from lunet_cli.engine.training.trial import choose_plan
+from lunet_cli.engine.training.verification import choose_plan
 from lunet_cli.errors import DeviceError
+from lunet_cli.results.events import Event
+from lunet_cli.results.training import PlanChosen, VerificationStep
 
 LOSS = make_loss(LossConfig(), "sigmoid")
-ON_CPU = "fp32 on cpu", "fp32 channels-last on cpu", "bf16 on cpu", "bf16 channels-last on cpu"
 
 
 def config_of(**values: Any) -> TrainingConfig:
@@ -39,8 +41,17 @@ def batch() -> tuple[Tensor, Tensor]:
     return image, image > 0.5
 
 
-def give_times(monkeypatch: pytest.MonkeyPatch, step_ms: Callable[[ExecutionPlan], float]) -> None:
-    monkeypatch.setattr(trial._Trial, "step_ms", property(lambda trial: step_ms(trial._plan)))
+@pytest.fixture
+def bf16_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(execution, "has_native_bf16", lambda: True)
+
+
+def choose(
+    config: TrainingConfig, network: SegmentationNetwork, batch: tuple[Tensor, Tensor]
+) -> tuple[ExecutionPlan, PlanChosen, list[Event]]:
+    events: list[Event] = []
+    plan, chosen = choose_plan(config, network, lambda: batch, LOSS, events.append)
+    return plan, chosen, events
 
 
 def spoil_losses(monkeypatch: pytest.MonkeyPatch, is_spoilt: Callable[[ExecutionPlan], bool]) -> None:
@@ -52,41 +63,70 @@ def spoil_losses(monkeypatch: pytest.MonkeyPatch, is_spoilt: Callable[[Execution
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize("compiled", [False, True])
-def test_explicit_settings_need_no_trial(
-    precision: str,
-    compiled: bool,
-    network: SegmentationNetwork,
-    batch: tuple[Tensor, Tensor],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(trial, "_Trial", None)
-    plan, trials = choose_plan(config_of(precision=precision, compile=compiled), network, batch, LOSS)
+def test_explicit_settings_are_not_verified(precision: str, compiled: bool, network: SegmentationNetwork) -> None:
+    config = config_of(precision=precision, compile=compiled)
+
+    def first_batch() -> tuple[Tensor, Tensor]:
+        raise AssertionError("a batch was asked for")
+
+    plan, chosen = choose_plan(config, network, first_batch, LOSS, print)
     assert (plan.device, plan.precision, plan.compile) == ("cpu", precision, compiled)
     assert plan.channels_last
-    assert trials == ()
+    assert chosen.pins == ()
 
 
 def test_depthwise_networks_keep_the_contiguous_layout(batch: tuple[Tensor, Tensor]) -> None:
     spec = NetworkSpec("mednext", (2, 4), expansion_ratios=(2, 2, 2), blocks_per_stage=(1, 1, 1))
-    plan, _ = choose_plan(config_of(precision="fp32"), build_network(spec), batch, LOSS)
-    assert not plan.channels_last
+    plan, _, _ = choose(config_of(precision="auto"), build_network(spec), batch)
+    assert (plan.precision, plan.channels_last) == ("fp32", False)
 
 
-def test_auto_tries_precisions_and_layouts(network: SegmentationNetwork, batch: tuple[Tensor, Tensor]) -> None:
-    plan, trials = choose_plan(config_of(precision="auto"), network, batch, LOSS)
-    assert {trial.name for trial in trials} == set(ON_CPU)
-    assert str(plan) in ON_CPU
-    assert all(trial.step_ms > 0 and trial.agrees for trial in trials)
+@pytest.mark.parametrize(("has_bf16", "expected"), [(True, "bf16"), (False, "fp32")])
+def test_auto_takes_what_the_processor_has_instructions_for(
+    has_bf16: bool,
+    expected: str,
+    network: SegmentationNetwork,
+    batch: tuple[Tensor, Tensor],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(execution, "has_native_bf16", lambda: has_bf16)
+    plan, chosen, events = choose(config_of(precision="auto"), network, batch)
+    assert str(plan) == f"{expected} channels-last on cpu"
+    assert chosen.pins == (f"training.precision={expected}",)
+    assert f"to pin it: training.precision={expected}" in str(chosen)
+    assert len(events) == (6 if has_bf16 else 0)
 
 
-def test_a_trial_leaves_network_and_random_numbers_alone(
+@pytest.mark.usefixtures("bf16_machine")
+def test_choice_reads_no_clock(
+    network: SegmentationNetwork, batch: tuple[Tensor, Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def forbidden() -> float:
+        raise AssertionError("a clock was read")
+
+    for name in ("time", "perf_counter", "monotonic", "process_time", "thread_time"):
+        monkeypatch.setattr(f"time.{name}", forbidden)
+    choose(config_of(precision="auto"), network, batch)
+
+
+@pytest.mark.usefixtures("bf16_machine")
+def test_verification_tells_its_steps(network: SegmentationNetwork, batch: tuple[Tensor, Tensor]) -> None:
+    _, _, events = choose(config_of(precision="auto"), network, batch)
+    steps = [event for event in events if isinstance(event, VerificationStep)]
+    assert [(step.step, step.num_steps) for step in steps] == [(n, 6) for n in range(1, 7)]
+    assert {step.name for step in steps[:3]} == {"fp32 channels-last on cpu"}
+    assert {step.name for step in steps[3:]} == {"bf16 channels-last on cpu"}
+
+
+@pytest.mark.usefixtures("bf16_machine")
+def test_verification_leaves_network_and_random_numbers_alone(
     network: SegmentationNetwork, batch: tuple[Tensor, Tensor]
 ) -> None:
     weights, image, target = copy.deepcopy(network.state_dict()), batch[0].clone(), batch[1].clone()
     network.eval()
     torch.manual_seed(3)
     state = torch.get_rng_state()
-    choose_plan(config_of(precision="auto"), network, batch, LOSS)
+    choose(config_of(precision="auto"), network, batch)
     assert torch.equal(torch.get_rng_state(), state)
     assert all(torch.equal(value, weights[name]) for name, value in network.state_dict().items())
     assert all(parameter.grad is None for parameter in network.parameters())
@@ -96,77 +136,74 @@ def test_a_trial_leaves_network_and_random_numbers_alone(
     assert torch.equal(batch[1], target)
 
 
-def test_candidates_draw_the_same_dropout(
+@pytest.mark.usefixtures("bf16_machine")
+def test_both_sides_draw_the_same_dropout(
     network: SegmentationNetwork, batch: tuple[Tensor, Tensor], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    losses: list[list[float]] = []
-    monkeypatch.setattr(trial, "_agrees", lambda found, expected: losses.append(found) or True)
-    give_times(monkeypatch, lambda _: 1.0)
-    choose_plan(config_of(precision="auto"), network, batch, LOSS)
-    channels_last, contiguous, *_ = losses
-    assert len(contiguous) == trial._TRIAL_STEPS
-    assert len(set(contiguous)) > 1
-    assert contiguous == pytest.approx(channels_last, rel=1e-4)
+    sides: list[list[float]] = []
+
+    def remember(losses: list[float], expected: list[float]) -> float:
+        sides.extend([losses, expected])
+        return 0.0
+
+    monkeypatch.setattr(verification, "relative_difference", remember)
+    choose(config_of(precision="auto"), network, batch)
+    half, full = sides
+    assert len(full) == 3
+    assert len(set(full)) > 1
+    assert half == pytest.approx(full, abs=0.01)
 
 
-def test_the_fastest_candidate_wins(
+@pytest.mark.usefixtures("bf16_machine")
+def test_what_disagrees_falls_back(
     network: SegmentationNetwork, batch: tuple[Tensor, Tensor], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    give_times(monkeypatch, lambda plan: 1.0 if str(plan) == "bf16 on cpu" else 1.2)
-    plan, trials = choose_plan(config_of(precision="auto"), network, batch, LOSS)
-    assert str(plan) == "bf16 on cpu"
-    assert {trial.name: trial.step_ms for trial in trials}["fp32 on cpu"] == 1.2
-
-
-@pytest.mark.parametrize("slower", [1.2, 100.0])
-def test_a_candidate_that_disagrees_is_not_chosen(
-    slower: float, network: SegmentationNetwork, batch: tuple[Tensor, Tensor], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    give_times(monkeypatch, lambda plan: 1.0 if plan.precision == "bf16" else slower)
     spoil_losses(monkeypatch, lambda plan: plan.precision == "bf16")
-    plan, trials = choose_plan(config_of(precision="auto"), network, batch, LOSS)
+    plan, chosen, _ = choose(config_of(precision="auto"), network, batch)
     assert plan.precision == "fp32"
-    assert {trial.name for trial in trials if not trial.agrees} == {"bf16 on cpu", "bf16 channels-last on cpu"}
+    assert "bf16 channels-last on cpu disagrees with fp32" in chosen.reason
+    assert chosen.pins == ("training.precision=fp32",)
+
+
+def test_compilation_is_left_to_cuda(network: SegmentationNetwork, batch: tuple[Tensor, Tensor]) -> None:
+    plan, chosen, events = choose(config_of(precision="bf16", compile="auto"), network, batch)
+    assert (plan.precision, plan.compile) == ("bf16", False)
+    assert chosen.pins == ("training.compile=false",)
+    assert events == []
 
 
 @pytest.mark.parametrize(
-    ("losses", "agrees"),
-    [
-        ([0.9, 0.8], True),
-        ([0.92, 0.79], True),
-        ([0.9, 0.84], False),
-        ([0.9, float("nan")], False),
-        ([float("inf"), 0.8], False),
-        ([0.9], True),
-    ],
+    ("capability", "has_bf16", "expected"),
+    [((9, 0), True, "bf16"), ((7, 5), False, "fp16"), ((6, 1), False, "fp32")],
 )
-def test_losses_agree_within_three_hundredths(losses: list[float], agrees: bool) -> None:
-    assert trial._agrees(losses, [0.9, 0.8]) is agrees
-
-
-def test_losses_above_one_agree_relative_to_the_largest() -> None:
-    assert trial._agrees([10.2, 5.0], [10.0, 5.2])
-    assert not trial._agrees([10.4, 5.0], [10.0, 5.0])
-
-
-@pytest.mark.parametrize("is_spoilt", [False, True])
-@pytest.mark.parametrize("fp32_ms", [1.0, 100.0])
-@pytest.mark.parametrize("compiled_ms", [2.0, 100.0])
-def test_explicit_bf16_is_never_given_up_for_speed(
-    compiled_ms: float,
-    fp32_ms: float,
-    is_spoilt: bool,
+def test_gpus_compute_in_what_they_have(
+    capability: tuple[int, int],
+    has_bf16: bool,
+    expected: str,
     network: SegmentationNetwork,
-    batch: tuple[Tensor, Tensor],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    spoil_losses(monkeypatch, lambda plan: is_spoilt and plan.precision == "bf16")
-    give_times(monkeypatch, lambda plan: {"fp32": fp32_ms}.get(plan.precision, compiled_ms if plan.compile else 50.0))
-    plan, trials = choose_plan(config_of(precision="bf16", compile="auto"), network, batch, LOSS)
-    assert plan.precision == "bf16"
-    assert len(trials) == 3
-    if fp32_ms == 100.0 and not is_spoilt:
-        assert plan.compile is (compiled_ms == 2.0)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: has_bf16)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: capability)
+    assert execution.usual_precision(network.spec, "cuda")[0] == expected
+
+
+@pytest.mark.parametrize(
+    ("losses", "difference"),
+    [
+        ([0.9, 0.8], 0.0),
+        ([0.92, 0.79], 0.02),
+        ([0.9, 0.84], 0.04),
+        ([0.9, math.nan], math.inf),
+        ([math.inf, 0.8], math.inf),
+    ],
+)
+def test_difference_of_losses(losses: list[float], difference: float) -> None:
+    assert verification.relative_difference(losses, [0.9, 0.8]) == pytest.approx(difference)
+
+
+def test_losses_above_one_differ_relative_to_the_largest() -> None:
+    assert verification.relative_difference([10.2, 5.0], [10.0, 5.2]) == pytest.approx(0.02)
 
 
 def test_only_asked_for_compilation_compiles(
@@ -222,7 +259,7 @@ def test_plans_refuse_a_missing_device(
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(DeviceError):
-        choose_plan(config_of(device="cuda", precision="fp32"), network, batch, LOSS)
+        choose(config_of(device="cuda", precision="fp32"), network, batch)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,158 @@
+"""The state of a training in a checkpoint, checked before any of it changes a network, an optimiser or a generator."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from lunet_cli.engine.checkpoints.tensors import is_plain, plain_tensors
+from lunet_cli.errors import CheckpointError
+from lunet_cli.records.checkpoint import TrainingHeader
+from lunet_cli.records.record import parse_values
+
+# Epoch, two losses, Dice, learning rate and seconds stand before the Dice of each label.
+_COLUMNS_BEFORE_LABELS = 6
+_MOST_GENERATOR_BYTES = 1 << 20
+_HEADER = ("step", "loss_sum", "seconds", "scaler")
+_TENSORS = ("optimizer", "average", "history", "rng", "rng_cuda")
+
+
+def require_training_state(values: object, weights: dict[str, Tensor], epoch: int, path: Path) -> dict[str, Any]:
+    """The state of a training, of the right types and sizes.
+
+    Args:
+        values: What was read; see `TrainState.to_dict`.
+        weights: The weights of the same checkpoint.
+        epoch: Epochs that they have seen.
+        path: Where the file lies, for messages.
+
+    Raises:
+        CheckpointError: A part is missing, or is not what it should be.
+    """
+    if not isinstance(values, dict):
+        raise CheckpointError(f"{path}: training is a {type(values).__name__}, not the state of a training")
+    missing = next((name for name in (*_HEADER, *_TENSORS) if name not in values), None)
+    if missing is not None:
+        raise CheckpointError(f"{path}: training.{missing} is missing")
+    parse_values(TrainingHeader, {name: values[name] for name in _HEADER}, str(path), error=CheckpointError)
+    _require_history(values["history"], epoch, path)
+    _require_generator(values["rng"], "rng", torch.get_rng_state().numel(), path)
+    if values["rng_cuda"] is not None:
+        _require_generator(values["rng_cuda"], "rng_cuda", None, path)
+    if values["average"] is not None:
+        _require_average(plain_tensors(values["average"], "training.average", path), weights, path)
+    optimizer = values["optimizer"]
+    is_optimizer = isinstance(optimizer, dict) and isinstance(optimizer.get("state"), dict)
+    if not is_optimizer or not isinstance(optimizer.get("param_groups"), list):
+        raise CheckpointError(f"{path}: training.optimizer is not the state of an optimizer")
+    return values
+
+
+def require_fitting_optimizer(values: dict[str, Any], optimizer: Optimizer, path: Path | None) -> None:
+    """Raise if the state of an optimiser in a checkpoint is not one of `optimizer`.
+
+    Args:
+        values: `training.optimizer` of a checkpoint that was read by `load_checkpoint`.
+        optimizer: A fresh optimiser of the configuration, over the parameters of the network.
+        path: Where the file lies, for messages.
+
+    Raises:
+        CheckpointError: It is of another optimiser, or its tensors have other shapes than the parameters.
+    """
+    fresh = optimizer.state_dict()["param_groups"]
+    groups = values["param_groups"]
+    if len(groups) != len(fresh):
+        raise _unlike(path, f"it has {len(groups)} groups of parameters instead of {len(fresh)}")
+    for group, expected in zip(groups, fresh, strict=True):
+        _require_group(group, expected, path)
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    names = _state_names(optimizer)
+    for index, state in values["state"].items():
+        if type(index) is not int or not 0 <= index < len(parameters) or not isinstance(state, dict):
+            raise _unlike(path, "it holds values of a parameter that is not there")
+        if set(state) != names:
+            raise _unlike(path, f"it holds {_listed(state)} of each parameter, not {_listed(names)}")
+        for name, value in state.items():
+            _require_moment(name, value, parameters[index], path)
+
+
+def _require_group(group: object, expected: dict[str, Any], path: Path | None) -> None:
+    if not isinstance(group, dict) or set(group) != set(expected):
+        found = _listed(group) if isinstance(group, dict) else type(group).__name__
+        raise _unlike(path, f"its settings are {found}, not {_listed(expected)}")
+    if group["params"] != expected["params"]:
+        raise _unlike(path, "it is of another number of parameters")
+    for name, value in expected.items():
+        found = group[name]
+        if isinstance(value, float):
+            is_alike = type(found) in (int, float) and math.isfinite(found) and found >= 0
+        elif isinstance(value, tuple):
+            is_alike = isinstance(found, tuple | list) and [type(item) for item in found] == [*map(type, value)]
+        else:
+            is_alike = type(found) is type(value)
+        if not is_alike:
+            raise _unlike(path, f"its setting {name} is a {type(found).__name__} or out of range")
+
+
+def _require_moment(name: str, value: object, parameter: Tensor, path: Path | None) -> None:
+    """Counters are single numbers, averages of gradients have the shape of their parameter; SGD may have none yet."""
+    if value is None and name == "momentum_buffer":
+        return
+    shape = torch.Size([]) if name == "step" else parameter.shape
+    if not is_plain(value) or not value.is_floating_point() or value.shape != shape:
+        raise _unlike(path, f"its {name} has not the shape of its parameter")
+
+
+def _state_names(optimizer: Optimizer) -> set[str]:
+    """What an optimiser keeps for each parameter."""
+    if isinstance(optimizer, torch.optim.SGD):
+        return {"momentum_buffer"}
+    return {"step", "exp_avg", "exp_avg_sq"}
+
+
+def _require_history(history: object, epoch: int, path: Path) -> None:
+    labels = history.get("labels") if isinstance(history, dict) else None
+    rows = history.get("rows") if isinstance(history, dict) else None
+    if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels) or not is_plain(rows):
+        raise CheckpointError(f"{path}: training.history is not the history of a training")
+    if rows.numel() == 0 and epoch == 0:
+        return
+    if rows.dtype != torch.float64 or tuple(rows.shape) != (epoch, _COLUMNS_BEFORE_LABELS + len(labels)):
+        raise CheckpointError(
+            f"{path}: training.history has the shape {tuple(rows.shape)}, which is not that of {epoch} epochs with "
+            f"{len(labels)} labels"
+        )
+    if rows[:, 0].tolist() != list(range(1, epoch + 1)):
+        raise CheckpointError(f"{path}: training.history has not the epochs from 1 to {epoch}")
+
+
+def _require_generator(state: object, name: str, num_bytes: int | None, path: Path) -> None:
+    is_state = is_plain(state) and state.dtype == torch.uint8 and state.ndim == 1
+    if not is_state or not is_plain(state) or state.numel() > _MOST_GENERATOR_BYTES:
+        raise CheckpointError(f"{path}: training.{name} is not the state of a random generator")
+    if num_bytes is not None and state.numel() != num_bytes:
+        raise CheckpointError(f"{path}: training.{name} has {state.numel()} bytes instead of {num_bytes}")
+
+
+def _require_average(average: dict[str, Tensor], weights: dict[str, Tensor], path: Path) -> None:
+    for name, weight in weights.items():
+        if name not in average or average[name].shape != weight.shape:
+            raise CheckpointError(f"{path}: training.average has no {name} of the shape {tuple(weight.shape)}")
+    if len(average) > len(weights):
+        raise CheckpointError(f"{path}: training.average has tensors that are not in the network")
+
+
+def _listed(names: Any) -> str:
+    return ", ".join(sorted(str(name)[:40] for name in list(names)[:20]))
+
+
+def _unlike(path: Path | None, what: str) -> CheckpointError:
+    return CheckpointError(
+        f"{path}: training.optimizer is not of the optimizer of this configuration: {what}",
+        hint="Resume with the optimizer that the run was started with.",
+    )

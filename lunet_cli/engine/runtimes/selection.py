@@ -1,0 +1,146 @@
+"""Which runtime a network is computed with: the first of a fixed order that is there and agrees with fp32."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from lunet_cli.config.network import NetworkSpec, count_conv_flops
+from lunet_cli.engine.networks.blocks import SegmentationNetwork
+from lunet_cli.engine.networks.execution import Precision
+from lunet_cli.engine.runtimes.runtime import (
+    RUNTIMES,
+    Forward,
+    Network,
+    RuntimeName,
+    RuntimePlan,
+    candidate_plans,
+    is_installed,
+    load_runtime,
+    runtimes_of,
+)
+from lunet_cli.results.runtimes import RuntimeChosen, RuntimeTrial
+
+TOLERANCE: dict[Precision, float] = {"fp32": 1e-3, "bf16": 2e-2, "fp16": 2e-2}
+# Tracing and compiling for another runtime takes some seconds. So many operations take plain PyTorch
+# about 20 s with a small lean network on two cores; a shorter job would not win the seconds back.
+_WORTH_TRYING_FLOPS = 2e12
+_WORTH_TRYING_PASSES = 100
+# The fastest first, as measured over the families (docs/speed.md). A fixed order and not a race: who
+# wins a race is decided by what else the machine does, and the same command must give the same masks.
+_ORDER: tuple[tuple[RuntimeName, Precision], ...] = (
+    ("openvino", "bf16"),
+    ("torch", "bf16"),
+    ("torch", "fp16"),
+    ("openvino", "fp32"),
+    ("onnx", "fp32"),
+    ("torch", "fp32"),
+)
+# Depthwise convolutions gain nothing, or lose, in half precision on a CPU.
+_ORDER_DEPTHWISE: tuple[tuple[RuntimeName, Precision], ...] = (
+    ("openvino", "fp32"),
+    ("onnx", "fp32"),
+    ("torch", "fp32"),
+)
+
+
+def choose_runtime(
+    network: Network,
+    spec: NetworkSpec,
+    usual: RuntimePlan,
+    image: Tensor,
+    *,
+    precision: Precision | Literal["auto"],
+    num_passes: int,
+    probabilities: Callable[[Tensor], Tensor],
+) -> tuple[RuntimePlan, Forward, RuntimeChosen]:
+    """Take the usually fastest runtime whose probabilities agree with fp32 in PyTorch, if the job is long enough.
+
+    Args:
+        network: The network.
+        spec: Its specification.
+        usual: What is taken where another runtime is not worth its preparation.
+        image: A batch of windows (B, C, D, H, W), float32 on the CPU.
+        precision: The arithmetic to take; `auto` leaves it open.
+        num_passes: Forward passes of such batches in the whole job.
+        probabilities: From logits to probabilities.
+
+    Returns:
+        How the network is computed, the function that does it, and the reasons.
+    """
+    if not _is_long(spec, image, num_passes):
+        reason = "the usual runtime, since the job is short"
+        trial = RuntimeTrial(str(usual), None, "taken without trying others")
+        return usual, load_runtime(usual, network), RuntimeChosen(str(usual), reason, (trial,))
+    plans = candidate_plans(network, usual.device, precision)
+    reference = _reference(network, usual)
+    expected = _outcome(load_runtime(reference, network), image, probabilities)
+    trials: list[RuntimeTrial] = []
+    for plan in sorted(plans, key=lambda plan: _rank(plan, spec)):
+        trial, forward = _try(plan, network, image, expected, probabilities)
+        trials.append(trial)
+        if forward is not None:
+            reason = "the usually fastest of those that are installed and agree with fp32"
+            trials += _missing(network, plans)
+            return plan, forward, RuntimeChosen(str(plan), reason, tuple(trials))
+    reason = "no other runtime agrees with fp32"
+    trials += _missing(network, plans)
+    return usual, load_runtime(usual, network), RuntimeChosen(str(usual), reason, tuple(trials))
+
+
+def _is_long(spec: NetworkSpec, image: Tensor, num_passes: int) -> bool:
+    """Whether a job is worth the preparation of another runtime, by counting, which no other load disturbs."""
+    batch_size, _, depth, height, width = image.shape
+    flops = num_passes * batch_size * count_conv_flops(spec, (depth, height, width))
+    return num_passes >= _WORTH_TRYING_PASSES and flops >= _WORTH_TRYING_FLOPS
+
+
+def _rank(plan: RuntimePlan, spec: NetworkSpec) -> int:
+    order = _ORDER
+    if spec.topology == "mednext" and plan.device == "cpu":
+        order = (*_ORDER_DEPTHWISE, *_ORDER)
+    return order.index((plan.runtime, plan.precision))
+
+
+def _reference(network: Network, usual: RuntimePlan) -> RuntimePlan:
+    """What all must agree with: plain PyTorch in fp32, or for an exported file its usual runtime."""
+    if isinstance(network, SegmentationNetwork):
+        return replace(usual, runtime="eager", precision="fp32")
+    return replace(usual, precision="fp32")
+
+
+def _try(
+    plan: RuntimePlan,
+    network: Network,
+    image: Tensor,
+    expected: Tensor,
+    probabilities: Callable[[Tensor], Tensor],
+) -> tuple[RuntimeTrial, Forward | None]:
+    try:
+        forward = load_runtime(plan, network)
+        difference = float((_outcome(forward, image, probabilities) - expected).abs().max())
+    except Exception as error:  # a runtime that does not work, for whatever reason, is not taken
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        return RuntimeTrial(str(plan), None, f"does not run: {reason}"), None
+    if math.isnan(difference) or difference > TOLERANCE[plan.precision]:
+        return RuntimeTrial(str(plan), difference, "disagrees with fp32"), None
+    return RuntimeTrial(str(plan), difference, "taken"), forward
+
+
+def _missing(network: Network, tried: Sequence[RuntimePlan]) -> list[RuntimeTrial]:
+    """The runtimes that could have been tried if they were installed."""
+    names = {plan.runtime for plan in tried}
+    missing: list[RuntimeName] = [
+        name for name in RUNTIMES if name in runtimes_of(network) and name not in names and not is_installed(name)
+    ]
+    return [RuntimeTrial(name, None, f'not installed: pip install "lunet[{name}]"') for name in missing]
+
+
+def _outcome(forward: Forward, image: Tensor, probabilities: Callable[[Tensor], Tensor]) -> Tensor:
+    with torch.inference_mode():
+        return probabilities(forward(image).float()).cpu()

@@ -1,0 +1,35 @@
+"""`channels.csv`: the channels of every layer while a network was pruned."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from lunet_cli.errors import DataError
+from lunet_cli.records.table import read_table
+from lunet_cli.results.views import ChannelCourse
+
+_WHAT = "a table of channels"
+_HINT = "A column step, one per layer, a row per step."
+
+
+def read_channels_table(path: Path, name: str) -> ChannelCourse:
+    """Read the channels of a run: a column `step`, and one with the channels of each layer.
+
+    Args:
+        path: The file.
+        name: What the run is called.
+
+    Raises:
+        DataError: It is missing or damaged.
+    """
+    table = read_table(path)
+    layers = table.header[1:]
+    if table.header[:1] != ("step",) or not layers or not table.lines:
+        raise DataError(f"{path}: is not {_WHAT}: it has no step, or no layer", hint=_HINT)
+    steps: list[int] = []
+    channels: dict[str, list[int]] = {layer: [] for layer in layers}
+    for row in table.rows():
+        steps.append(row.count("step", lowest=steps[-1] + 1 if steps else 0))
+        for layer in layers:
+            channels[layer].append(row.count(layer, lowest=1))
+    return ChannelCourse(name, tuple(steps), {layer: tuple(values) for layer, values in channels.items()})

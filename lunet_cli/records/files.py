@@ -1,0 +1,123 @@
+"""Reading whole files within bounds, and writing them so that no moment of a crash leaves a broken one."""
+
+from __future__ import annotations
+
+import os
+import stat
+import tempfile
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO
+
+from lunet_cli.errors import DataError, LunetError, OutputError
+
+# The manifest of 100,000 cases takes 5 MB. What is larger was not written by us.
+MOST_BYTES = 32 << 20
+
+
+def require_file(path: Path, *, error: type[LunetError] = DataError, hint: str = "") -> None:
+    """Raise if a path is not an ordinary file: opening a pipe would wait for ever.
+
+    Raises:
+        LunetError: Of the kind `error`.
+    """
+    try:
+        mode = path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        raise error(f"{path}: there is no such file", hint=hint) from None
+    except (OSError, ValueError) as reason:  # A name may be too long, or hold a null character.
+        raise error(f"{path}: cannot be read ({_words(reason)})", hint=hint) from None
+    if stat.S_ISDIR(mode):
+        raise error(f"{path}: is a folder, not a file", hint=hint)
+    if not stat.S_ISREG(mode):
+        raise error(f"{path}: is a pipe or device, not a file", hint=hint)
+
+
+def read_bytes(path: Path, *, error: type[LunetError] = DataError, hint: str = "") -> bytes:
+    """The content of a file of at most `MOST_BYTES`.
+
+    Raises:
+        LunetError: Of the kind `error`: the file is missing, larger, or cannot be read.
+    """
+    require_file(path, error=error, hint=hint)
+    try:
+        with path.open("rb") as file:
+            content = file.read(MOST_BYTES + 1)
+    except OSError as reason:
+        raise error(f"{path}: cannot be read ({_words(reason)})", hint=hint) from None
+    if len(content) > MOST_BYTES:
+        raise error(f"{path}: is larger than the {MOST_BYTES >> 20} MiB that such a file has at most", hint=hint)
+    return content
+
+
+def read_text(path: Path) -> str:
+    """The text in a file of at most `MOST_BYTES`.
+
+    Raises:
+        DataError: The file is missing, larger, or is not text.
+    """
+    try:
+        text = read_bytes(path).decode()
+    except UnicodeDecodeError as reason:
+        raise DataError(f"{path}: is not UTF-8 text (byte {reason.start})") from None
+    if "\0" in text:
+        raise DataError(f"{path}: is not text (it holds null characters)")
+    return text
+
+
+def require_stored_archive(path: Path, *, what: str, error: type[LunetError]) -> None:
+    """Raise if a zip archive is larger inside than outside; anything else passes.
+
+    PyTorch writes tensors as they are. In a packed archive, a few bytes become as many gigabytes as they say.
+
+    Raises:
+        LunetError: Of the kind `error`.
+    """
+    try:
+        if not zipfile.is_zipfile(path):
+            return
+        with zipfile.ZipFile(path) as archive:
+            size = sum(part.file_size for part in archive.infolist())
+    except (OSError, ValueError, zipfile.BadZipFile, NotImplementedError) as reason:
+        raise error(f"{path}: is damaged or not a {what} ({reason})") from None
+    if size > path.stat().st_size:
+        raise error(f"{path}: is not a {what} (its parts are packed, or lie upon each other)")
+
+
+def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
+    """Let `write` fill a temporary file beside `path`, bring it to disk, and rename it.
+
+    Raises:
+        OutputError: The folder is not writable or the disk is full; `path` is left as it was.
+    """
+    temporary: Path | None = None
+    try:
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+            temporary = Path(file.name)
+            write(file)  # type: ignore[arg-type]  # the wrapper of tempfile is a BinaryIO in all but name
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.chmod(0o644)
+        os.replace(temporary, path)
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written ({_words(error)})") from None
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+
+
+def require_place(path: Path) -> None:
+    """Raise if no file could be written there; for outputs whose making takes a while.
+
+    Raises:
+        OutputError: There is no such folder, or a folder is in the way.
+    """
+    if path.is_dir():
+        raise OutputError(f"{path}: is a folder", hint="Name a file.")
+    if not path.parent.is_dir():
+        raise OutputError(f"{path}: there is no folder {path.parent}")
+
+
+def _words(error: OSError | ValueError) -> str:
+    return getattr(error, "strerror", None) or str(error)

@@ -1,0 +1,91 @@
+"""`history.csv`: one line per epoch of a training."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from lunet_cli.errors import DataError
+from lunet_cli.records.table import Row, read_table, table_text
+from lunet_cli.results.training import EpochRecord
+
+_WHAT = "the history of a training"
+_HINT = "lunet train writes it."
+_PER_LABEL = "val_dice_"
+
+
+def history_columns(labels: Iterable[str]) -> list[str]:
+    """Columns for labels of these names."""
+    per_label = [_PER_LABEL + re.sub(r"\W+", "_", name) for name in labels]
+    return ["epoch", "train_loss", "val_loss", "val_dice", *per_label, "learning_rate", "epoch_seconds"]
+
+
+def history_text(records: Sequence[EpochRecord], *, with_header: bool = True) -> str:
+    """The lines of these epochs; without any epoch, nothing."""
+    if not records:
+        return ""
+    text = table_text(history_columns(records[0].val_dice_per_label), [_values(record) for record in records])
+    return text if with_header else text.partition("\n")[2]
+
+
+def read_history(path: Path) -> list[EpochRecord]:
+    """Read the history back; labels are called as their columns are. A last line that is being written is left out.
+
+    Raises:
+        DataError: It is missing, damaged, or holds no epoch yet.
+    """
+    table = read_table(path)
+    if table.header:
+        table.require(history_columns([]), what=_WHAT, hint=_HINT)
+        if not any(name.startswith(_PER_LABEL) for name in table.header):
+            table.require([f"{_PER_LABEL}LABEL"], what=_WHAT, hint=_HINT)
+    records: list[EpochRecord] = []
+    try:
+        for row in table.rows():
+            records.append(_record(row, records[-1].epoch if records else 0))
+    except DataError as error:
+        is_last = len(records) == len(table.lines) - 1
+        if not (table.is_torn and is_last):
+            raise DataError(error.message, hint=_HINT) from None
+    if not records:
+        raise DataError(f"{path}: holds no epoch yet", hint="The first line comes with the first epoch.")
+    return records
+
+
+def _record(row: Row, epoch_before: int) -> EpochRecord:
+    epoch = row.count("epoch", lowest=0)
+    if epoch <= epoch_before and epoch_before:
+        raise DataError(f"{row.place}: epoch {epoch} follows epoch {epoch_before}")
+    return EpochRecord(
+        epoch=epoch,
+        train_loss=row.number("train_loss"),
+        val_loss=row.number("val_loss"),
+        val_dice=row.number("val_dice", lowest=0, highest=1),
+        val_dice_per_label={
+            name.removeprefix(_PER_LABEL): row.number(name, lowest=0, highest=1)
+            for name in row.values
+            if name.startswith(_PER_LABEL)
+        },
+        learning_rate=_defined(row, "learning_rate"),
+        epoch_seconds=_defined(row, "epoch_seconds"),
+    )
+
+
+def _defined(row: Row, column: str) -> float:
+    value = row.number(column, lowest=0)
+    if value != value:  # NaN
+        raise DataError(f"{row.place}: {column} is not a number")
+    return value
+
+
+def _values(record: EpochRecord) -> list[float | int | str]:
+    return [
+        record.epoch,
+        record.train_loss,
+        record.val_loss,
+        record.val_dice,
+        *record.val_dice_per_label.values(),
+        record.learning_rate,
+        f"{record.epoch_seconds:.3f}",
+    ]

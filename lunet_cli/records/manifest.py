@@ -1,0 +1,55 @@
+"""`manifest.json`: what is needed to understand and repeat a run."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar
+
+from pydantic import FailFast
+
+from lunet_cli.records.network_card import CardRecord, Execution, Versions
+from lunet_cli.records.record import Record
+
+_CaseIds = Annotated[tuple[str, ...], FailFast()]
+
+
+class Machine(Record):
+    """Where a run was computed."""
+
+    platform: str
+    cpus: int | None
+    threads: int
+
+
+class DataOrigin(Record):
+    """Which data a run was trained on; `root` is null where training and validation have folders of their own."""
+
+    layout: str
+    root: str | None
+    cache: str
+
+
+class RecordedSplit(Record):
+    """The cases of both sides, and where the split comes from in words."""
+
+    origin: str
+    train: _CaseIds
+    val: _CaseIds
+
+
+class Manifest(CardRecord):
+    """What a run was made of, with, on and from."""
+
+    what: ClassVar[str] = "the manifest of a run"
+    written_by: ClassVar[str] = "lunet train writes it; without its folder, a checkpoint can still be used."
+
+    format: str = "lunet manifest 1"
+    started: str
+    versions: Versions
+    machine: Machine
+    seed: int
+    git_commit: str | None
+    architecture: str
+    num_parameters: int
+    execution: Execution
+    data: DataOrigin
+    split: RecordedSplit

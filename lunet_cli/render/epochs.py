@@ -1,0 +1,69 @@
+"""The epochs of a training as rows of a table that fits a narrow terminal."""
+
+from __future__ import annotations
+
+from rich.text import Text
+
+from lunet_cli.results.events import format_seconds
+from lunet_cli.results.training import EpochDone, TrainingStarted
+from lunet_cli.results.words import visible
+
+_WIDTH = 80
+_NUMBER, _LEFT = 8, 13  # columns, with the space before them
+_LEAST_LABEL, _LONGEST_LABEL = 6, 12
+
+
+def legend(started: TrainingStarted) -> list[str]:
+    """Which loss is which: the two are not measured alike, so that one of them may lie below the other for good."""
+    conditions = f", with {' and '.join(started.conditions)}" if started.conditions else ""
+    weights = ", with the averaged weights (EMA)" if started.is_averaged else ""
+    return [
+        f"train loss: mean over the steps of the epoch{conditions}",
+        f"val loss and Dice: over the validation cases{weights}; *: the best so far",
+    ]
+
+
+class EpochTable:
+    """Rows of epochs: the losses, the mean Dice, and that of each label, or of the worst where there are too many.
+
+    Args:
+        first: The first of them.
+    """
+
+    def __init__(self, first: EpochDone) -> None:
+        labels = first.record.val_dice_per_label
+        self._epoch = max(len("epoch"), 2 * len(str(first.num_epochs)) + 1)
+        self._room = _WIDTH - self._epoch - 3 * _NUMBER - 1 - _LEFT
+        widths = {name: 2 + min(_LONGEST_LABEL, max(_LEAST_LABEL, len(visible(name)))) for name in labels}
+        self._labels = widths if len(labels) > 1 else {}
+        self._has_all = sum(widths.values()) <= self._room
+
+    @property
+    def heading(self) -> list[str]:
+        """What stands over the columns, in two lines."""
+        shown = ""
+        if self._labels:
+            names = (f"{visible(name)[: width - 2]:>{width}}" for name, width in self._labels.items())
+            shown = "".join(names) if self._has_all else "  worst label"
+        empty = " " * self._epoch
+        above = f"{empty}{'loss':>{_NUMBER}}{'':{_NUMBER}}{'val Dice':>{_NUMBER + 1}}"
+        numbers = f"{'train':>{_NUMBER}}{'val':>{_NUMBER}}{'mean':>{_NUMBER}} "
+        return [above, f"{'epoch':>{self._epoch}}{numbers}{'left':>{_LEFT}}{shown}"]
+
+    def row(self, event: EpochDone) -> Text:
+        """One epoch."""
+        record = event.record
+        place = f"{record.epoch}/{event.num_epochs}"
+        losses = f"{record.train_loss:>{_NUMBER}.4f}{record.val_loss:>{_NUMBER}.4f}"
+        dice = f"{record.val_dice:>{_NUMBER}.4f}{'*' if event.is_best else ' '}"
+        rest = f"{format_seconds(event.seconds_left):>{_LEFT}}{self._per_label(record.val_dice_per_label)}"
+        style = "bold green" if event.is_best else "bold"
+        return Text.assemble(f"{place:>{self._epoch}}{losses}", (dice, style), rest)
+
+    def _per_label(self, dice: dict[str, float]) -> str:
+        if not self._labels:
+            return ""
+        if self._has_all:
+            return "".join(f"{dice[name]:>{width}.4f}" for name, width in self._labels.items())
+        worst = min(dice, key=dice.__getitem__)
+        return f"  {dice[worst]:.4f} {visible(worst)}"[: self._room]

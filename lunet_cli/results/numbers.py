@@ -1,0 +1,16 @@
+"""Numbers that may be undefined."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field
+
+
+def _nan_for_null(value: Any) -> Any:
+    return math.nan if value is None else value
+
+
+Undefinable = Annotated[float, Field(allow_inf_nan=True), BeforeValidator(_nan_for_null)]
+"""A number that is NaN where it is undefined, and null in our files, since JSON does not know NaN."""

@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from lunet_cli.config.network import NetworkSpec
+from lunet_cli.config.presets import parse_preset
+from lunet_cli.config.training import TrainingConfig
+from lunet_cli.engine.networks import build_network
+from lunet_cli.engine.networks.execution import ExecutionPlan
+from lunet_cli.engine.training.state import TrainState, best_of
+from lunet_cli.errors import TrainingError
+from lunet_cli.results.training import EpochRecord
+
+
+def record(epoch: int, dice: float, loss: float = 1.0) -> EpochRecord:
+    return EpochRecord(epoch, 1.0, loss, dice, {"a": dice}, 0.01, 1.0)
+
+
+def fresh(**settings: object) -> TrainState:
+    spec: NetworkSpec = parse_preset("lunet_small_1f").spec
+    config = TrainingConfig.model_validate(settings)
+    return TrainState.fresh(build_network(spec), config, ExecutionPlan("cpu", "fp32", True, False))
+
+
+def test_the_best_is_the_first_of_equals_and_has_a_finite_loss() -> None:
+    records = [record(1, 0.5), record(2, 0.7), record(3, 0.7), record(4, 0.9, math.nan), record(5, 0.8, math.inf)]
+    assert best_of(records) == records[1]
+    assert best_of(records[3:]) is None
+    assert best_of([None, records[0]]) == records[0]
+
+
+def test_finishing_an_epoch_tells_whether_it_is_the_best() -> None:
+    state = fresh()
+    state.step, state.loss_sum, state.seconds = 3, 1.5, 2.0
+    assert not state.finish_epoch(record(1, 0.9, math.nan))
+    assert state.finish_epoch(record(2, 0.0))
+    assert not state.finish_epoch(record(3, 0.0))
+    assert state.finish_epoch(record(4, 0.1))
+    assert (state.epoch, state.step, state.loss_sum, state.seconds) == (4, 0, 0.0, 0.0)
+
+
+@pytest.mark.parametrize("where", ["weight", "statistic", "average"])
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_weight_that_is_not_finite_is_refused(where: str, value: float) -> None:
+    state = fresh(ema_decay=0.9)
+    state.require_finite()
+    assert state.average is not None
+    values = state.average if where == "average" else state.network.state_dict()
+    name = next(name for name in values if name.endswith("running_var" if where == "statistic" else "weight"))
+    values[name].view(-1)[0] = value
+    with pytest.raises(TrainingError, match="no longer finite in epoch 1") as caught:
+        state.require_finite()
+    assert "training.learning_rate" in caught.value.hint
+
+
+def test_counters_are_finite() -> None:
+    state = fresh()
+    for name, tensor in state.network.state_dict().items():
+        if name.endswith("num_batches_tracked"):
+            tensor.fill_(torch.iinfo(torch.long).max)
+    state.require_finite()
