@@ -23,6 +23,8 @@ import SimpleITK as sitk  # noqa: N813
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, JPEGLSLossless
 
+from lunet_cli.results.words import visible
+
 SHAPE = (5, 6, 7)
 ARRAY = np.random.default_rng(1).integers(0, 200, SHAPE).astype(np.int16)
 LABEL = (ARRAY > 100).astype(np.uint8)
@@ -550,11 +552,14 @@ def test_odd_paths_in_a_batch(
         program, cwd=tmp_path, env=environment | locale | {"NO_COLOR": "1"}, capture_output=True, timeout=120
     )
     stderr = answer.stderr.decode("utf-8", "replace")
+    encoding = "ascii" if "PYTHONUTF8" in locale else "utf-8"
     assert answer.returncode == 1, stderr[-2000:]
     assert "Traceback" not in stderr
     for name in bad:
         assert any(line.startswith("error: ") and f"{name}." in line for line in stderr.splitlines()), (name, stderr)
-    assert {path.name.removesuffix(".nii.gz") for path in (tmp_path / "out").iterdir()} == set(good)
+    assert {path.name.removesuffix(".nii.gz") for path in (tmp_path / "out").iterdir()} == {
+        visible(name.encode("utf-8", "surrogateescape").decode(encoding, "surrogateescape")) for name in good
+    }
 
 
 def test_damaged_predictions_do_not_end_an_evaluation(

@@ -9,7 +9,6 @@ from typing import Protocol
 import SimpleITK as sitk  # noqa: N813
 
 from lunet_cli.engine.data.reading import OnRemark, ignore_remark, read_image, read_label
-from lunet_cli.engine.data.volume import as_text
 from lunet_cli.errors import DataError
 
 
@@ -18,7 +17,7 @@ class Case:
     """One labelled volume.
 
     Args:
-        case_id: Unique name within the data set; made such that any text file can hold it.
+        case_id: Unique name within the data set.
         images: One path per channel, or a single four-dimensional file; empty for a phantom.
         label: Path of the label map; None for a phantom.
     """
@@ -26,9 +25,6 @@ class Case:
     case_id: str
     images: tuple[Path, ...] = ()
     label: Path | None = None
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "case_id", as_text(self.case_id))
 
 
 class CaseReader(Protocol):

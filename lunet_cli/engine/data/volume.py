@@ -87,11 +87,6 @@ def has_volume_suffix(path: Path) -> bool:
     return path.name.lower().endswith(SUFFIXES)
 
 
-def as_text(name: str) -> str:
-    r"""A file name as text that any file can hold: bytes that are not UTF-8 are written as `\xff`."""
-    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-
-
 def stem(path: Path) -> str:
     """What a volume is called: its file name without the suffix, a folder's name as it is; see `visible`."""
     for suffix in SUFFIXES:

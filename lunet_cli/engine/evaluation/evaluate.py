@@ -20,7 +20,7 @@ from lunet_cli.engine.data.labels import LabelScheme
 from lunet_cli.engine.data.layouts import find_labels, volumes_in
 from lunet_cli.engine.data.reading import read_label
 from lunet_cli.engine.data.store import require_known_values
-from lunet_cli.engine.data.volume import Geometry, as_text, stem
+from lunet_cli.engine.data.volume import Geometry, stem
 from lunet_cli.engine.evaluation.scores import ALL_METRICS, score_label
 from lunet_cli.engine.evaluation.summary import NUM_RESAMPLES, SEED, summarize
 from lunet_cli.engine.inference.labelled_cases import (
@@ -329,7 +329,7 @@ def _label_maps(path: Path) -> dict[str, Path]:
     files = volumes_in(path) if is_folder(path) else [path]
     if not files:
         raise DataError(f"{path}: holds no label map")
-    return {re.sub(r"^(ct|label)_|_0000$", "", as_text(stem(file))): file for file in files}
+    return {re.sub(r"^(ct|label)_|_0000$", "", stem(file)): file for file in files}
 
 
 def _values_in(paths: Sequence[Path]) -> set[int]:

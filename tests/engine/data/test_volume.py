@@ -1,12 +1,10 @@
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
 
-from lunet_cli.engine.data.cases import Case
-from lunet_cli.engine.data.volume import Geometry, as_text, has_volume_suffix, stem
+from lunet_cli.engine.data.volume import Geometry, has_volume_suffix, stem
 
 
 def test_differences_below_the_tolerance_are_none() -> None:
@@ -24,9 +22,3 @@ def test_differences_below_the_tolerance_are_none() -> None:
 def test_stem_drops_volume_suffixes_only(name: str, expected: str) -> None:
     assert stem(Path(name)) == expected
     assert has_volume_suffix(Path(name)) is (expected != name)
-
-
-def test_names_that_are_not_text_become_text() -> None:
-    name = os.fsdecode(b"a\xff")
-    assert as_text(name) == Case(name).case_id == "a\\xff"
-    assert as_text("größe") == Case("größe").case_id == "größe"
