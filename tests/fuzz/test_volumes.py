@@ -21,7 +21,9 @@ import numpy as np
 import pytest
 import SimpleITK as sitk  # noqa: N813
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import ExplicitVRLittleEndian
+from pydicom.uid import ExplicitVRLittleEndian, JPEGLSLossless
+
+from lunet_cli.results.words import visible
 
 SHAPE = (5, 6, 7)
 ARRAY = np.random.default_rng(1).integers(0, 200, SHAPE).astype(np.int16)
@@ -392,6 +394,24 @@ def cut_and_flipped(folder: Path, num: int) -> Iterator[Attack]:
             yield Attack(f"{suffix} bit {bit}", f"v{suffix}", flipped)
 
 
+def attacks_on_itk(folder: Path, num: int) -> Iterator[Attack]:
+    """Files that ITK reads in a process of its own, and compressed DICOM, with bytes turned."""
+    rng = np.random.default_rng(4)
+    packed = _dicom(None)
+    packed.compress(JPEGLSLossless, generate_instance_uid=False)
+    files = {".vtk": _stored(folder / "vtk", ".vtk")[".vtk"], ".gipl": _stored(folder / "gipl", ".gipl")[".gipl"]}
+    files[".dcm"] = _bytes(packed)
+    for suffix, stored in files.items():
+        yield Attack(f"{suffix} as it is", f"v{suffix}", {f"v{suffix}": stored})
+        for _ in range(num):
+            content = bytearray(stored)
+            start = 0 if suffix != ".dcm" else stored.index(DICOM_TAGS["pixels"])
+            for index in rng.integers(start, min(len(stored), start + 400), 3):
+                content[index] = int(rng.integers(256))
+            yield Attack(f"{suffix} bytes turned", f"v{suffix}", {f"v{suffix}": bytes(content)})
+        yield Attack(f"{suffix} cut", f"v{suffix}", {f"v{suffix}": stored[: len(stored) * 3 // 4]}, "refused")
+
+
 def all_attacks(folder: Path, num_random: int) -> list[Attack]:
     return [
         *nifti_attacks(folder),
@@ -399,6 +419,7 @@ def all_attacks(folder: Path, num_random: int) -> list[Attack]:
         *list_attacks(folder),
         *dicom_attacks(),
         *cut_and_flipped(folder, num_random),
+        *attacks_on_itk(folder, num_random),
     ]
 
 
@@ -475,9 +496,10 @@ def test_a_batch_goes_on_whatever_lies_in_it(
         (folder / f"attack{index:04d}{path[path.index('.') :]}").write_bytes(attack.files[path])
     for name in ("good1", "good2", "zgood"):
         sitk.WriteImage(_image(), str(folder / f"{name}.nii.gz"))
+    unlisted = sorted(path for path in folder.iterdir() if path.suffix in (".dcm", ".vtk", ".gipl"))
     start = time.perf_counter()
     answer = call_lunet(
-        *("predict", model, folder, *sorted(folder.glob("attack*.dcm")), "-o", tmp_path / "out", "--precision", "fp32"),
+        *("predict", model, folder, *unlisted, "-o", tmp_path / "out", "--precision", "fp32"),
         cwd=tmp_path,
     )
     require_calm(answer, seconds=(time.perf_counter() - start) / len(single), attack="a batch of attacks")
@@ -491,6 +513,28 @@ def test_a_batch_goes_on_whatever_lies_in_it(
         name = f"attack{index:04d}"
         is_refused = any(name in line for line in lines)
         assert is_refused != (name in segmented), f"{attack.name}\n{answer.stderr[-3000:]}"
+
+
+def test_a_batch_of_series_goes_on(
+    num_attacks: Any, model: Path, tmp_path: Path, call_lunet: Any, require_calm: Any
+) -> None:
+    folder = tmp_path / "in"
+    attacks = _chosen([attack for attack in dicom_attacks() if attack.main == "s"], num_attacks(15, 10_000))
+    good, *bad = attacks
+    for index, attack in enumerate(bad):
+        attack.write(folder / f"attack{index:04d}")
+    good.write(folder / "good")
+    start = time.perf_counter()
+    answer = call_lunet("predict", model, folder, "-o", tmp_path / "out", "--precision", "fp32", cwd=tmp_path)
+    require_calm(answer, seconds=(time.perf_counter() - start) / len(attacks), attack="a batch of series")
+    assert answer.returncode == 1
+    found = sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / "out/good.nii.gz")))
+    np.testing.assert_array_equal(found, ARRAY > 100.5)
+    lines = [line for line in answer.stderr.splitlines() if line.startswith("error: ")]
+    segmented = {path.name.split(".")[0] for path in (tmp_path / "out").iterdir()}
+    for index, attack in enumerate(bad):
+        is_refused = any(f"attack{index:04d}" in line for line in lines)
+        assert is_refused != (f"attack{index:04d}" in segmented), f"{attack.name}\n{answer.stderr[-3000:]}"
 
 
 @pytest.mark.parametrize("locale", [{"LC_ALL": "C", "PYTHONUTF8": "0"}, {"LC_ALL": "C"}, {}])
@@ -508,11 +552,14 @@ def test_odd_paths_in_a_batch(
         program, cwd=tmp_path, env=environment | locale | {"NO_COLOR": "1"}, capture_output=True, timeout=120
     )
     stderr = answer.stderr.decode("utf-8", "replace")
+    encoding = "ascii" if "PYTHONUTF8" in locale else "utf-8"
     assert answer.returncode == 1, stderr[-2000:]
     assert "Traceback" not in stderr
     for name in bad:
         assert any(line.startswith("error: ") and f"{name}." in line for line in stderr.splitlines()), (name, stderr)
-    assert {path.name.removesuffix(".nii.gz") for path in (tmp_path / "out").iterdir()} == set(good)
+    assert {path.name.removesuffix(".nii.gz") for path in (tmp_path / "out").iterdir()} == {
+        visible(name.encode("utf-8", "surrogateescape").decode(encoding, "surrogateescape")) for name in good
+    }
 
 
 def test_damaged_predictions_do_not_end_an_evaluation(
@@ -533,12 +580,17 @@ def test_damaged_predictions_do_not_end_an_evaluation(
         (tmp_path / f"predictions/c{index:03d}.nii.gz").write_bytes(kinds[index % 4])
     (tmp_path / "predictions/c001.nii.gz").unlink()
     os.mkfifo(tmp_path / "predictions/c001.nii.gz")
+    for name in ("größe", os.fsdecode(b"\xff\xfe"), "a\nb"):
+        for folder in ("predictions", "references"):
+            (tmp_path / folder / f"{name}.nii.gz").write_bytes(good)
     start = time.perf_counter()
     answer = call_lunet("eval", "--predictions", "predictions", "--labels", "references", cwd=tmp_path)
     require_calm(answer, seconds=time.perf_counter() - start, attack="predictions")
     assert answer.returncode == 1
     assert f"{Path('predictions/c001.nii.gz')}: is a pipe, not a file" in answer.stderr
-    rows = (tmp_path / "predictions/metrics.csv").read_text().splitlines()
+    rows = (tmp_path / "predictions/metrics.csv").read_text(encoding="utf-8").splitlines()
+    assert any(row.startswith("größe,") for row in rows)
+    assert any(row.startswith("\\xff\\xfe,") for row in rows)
     for index in range(2, num, 4):
         assert any(row.startswith(f"c{index:03d},") for row in rows)
 

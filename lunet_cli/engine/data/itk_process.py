@@ -6,6 +6,7 @@ Run as `python -m lunet_cli.engine.data.itk_process JOB.json`; the job names wha
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import tempfile
@@ -166,6 +167,7 @@ def _reason(text: str) -> str:
     if reason := next((words for key, words in reasons.items() if key in text), None):
         return reason
     # The last line that carries words is the reason; the lines before name the source files of ITK.
+    text = re.sub(r"\w+\(0x[0-9a-f]+\): ", "", text)  # the address of an object
     lines = [line.split("ERROR:")[-1].strip() for line in text.splitlines() if line.strip()]
     return f"it is damaged or incomplete ({lines[-1] if lines else text})"
 

@@ -181,10 +181,11 @@ def _number(header: _Header) -> np.dtype[Any]:
 
 def _parts(header: _Header, sizes: tuple[int, ...], bytes_per_voxel: int) -> list[Part]:
     num_bytes = math.prod(sizes) * bytes_per_voxel
-    text = header.fields[_DATA]
+    text, start = header.fields[_DATA], header.whole("HeaderSize", 0)
+    if start < -1:
+        raise damaged(header.path, f"'HeaderSize' is {start}")
     if text.upper() in ("LOCAL", "LOCALFILE"):
         return [Part(header.path, header.end, num_bytes)]
-    start = header.whole("HeaderSize", 0)
     words = text.split()
     is_several = words[:1] == ["LIST"] or "%" in text
     files = data_files(header.path, _DATA, words if is_several else [text], header.names)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -19,6 +21,8 @@ from lunet_cli.engine.data.volume_file import (
 # A file packs its voxels to no less than a hundredth, as far as real images go.
 _LARGEST_RATIO = 100
 _BASE_MIB = 64
+_GIPL_HEADER = 256  # bytes
+_SHORTEST_TEXT = 2  # bytes: a digit and a space
 
 
 def open_with_itk(path: Path) -> VolumeFile:
@@ -28,7 +32,9 @@ def open_with_itk(path: Path) -> VolumeFile:
         DataError: ITK does not know it, it is damaged, or it is not a volume.
     """
     with open_file(path) as file:
-        limit_mib = _BASE_MIB + _LARGEST_RATIO * file.seek(0, 2) // 2**20
+        head = file.read(1024)
+        num_bytes = file.seek(0, 2)
+    limit_mib = _BASE_MIB + _LARGEST_RATIO * num_bytes // 2**20
     try:
         header, _ = read_with_itk(path, with_voxels=False, limit_mib=limit_mib)
     except ItkError as error:
@@ -36,6 +42,8 @@ def open_with_itk(path: Path) -> VolumeFile:
     sizes, num_axes, components = header["size"], len(header["size"]), header["components"]
     if num_axes not in (3, 4) or (num_axes == 4 and components > 1):
         raise not_three_dimensional(path, sizes)
+    number = np.dtype(header["number"])
+    _require_whole(path, head, num_bytes, math.prod(sizes) * components, number)
     direction = np.array(header["direction"]).reshape(num_axes, num_axes)[:3, :3]
     geometry = checked_geometry(path, sizes[:3], header["spacing"][:3], header["origin"][:3], direction)
 
@@ -50,4 +58,18 @@ def open_with_itk(path: Path) -> VolumeFile:
         return voxels.reshape(-1, *geometry.size)
 
     num_channels = components if num_axes == 3 else sizes[3]
-    return VolumeFile(geometry, num_channels, np.dtype(header["number"]), read)
+    return VolumeFile(geometry, num_channels, number, read)
+
+
+def _require_whole(path: Path, head: bytes, num_bytes: int, num_values: int, number: np.dtype[Any]) -> None:
+    """Refuse files in two formats without compression that end early, which ITK does not notice."""
+    suffix = path.suffix.lower()
+    if suffix == ".gipl":
+        start = _GIPL_HEADER
+    elif suffix == ".vtk":
+        start = head.find(b"\n", max(head.find(b"LOOKUP_TABLE"), 0)) + 1
+    else:
+        return
+    wanted = num_values * (_SHORTEST_TEXT if b"ASCII" in head else number.itemsize)
+    if num_bytes - start < wanted:
+        raise damaged(path, f"it is incomplete ({num_bytes - start} bytes of {wanted})")

@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from lunet_cli.engine.data.volume import stem
+from lunet_cli.engine.data.volume import SUFFIXES
 
 
 @contextlib.contextmanager
@@ -26,7 +26,8 @@ def plain_path(path: Path) -> Iterator[Path]:
             link.symlink_to(path.parent, target_is_directory=True)
             yield link / path.name
             return
-        suffix = path.name.removeprefix(stem(path)) or path.suffix
+        name = path.name.lower()
+        suffix = next((suffix for suffix in SUFFIXES if name.endswith(suffix)), path.suffix)
         link = Path(scratch, f"volume{suffix if suffix.isascii() else ''}")
         link.symlink_to(path)
         yield link

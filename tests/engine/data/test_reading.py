@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import gzip
 import os
+import shutil
 import struct
+import sys
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -528,12 +530,17 @@ def test_other_formats_are_read_by_itk_in_a_process_of_its_own(name: str, tmp_pa
     assert stored_number_type(path) == "16-bit signed integer"
 
 
-def test_a_file_that_ends_the_process_of_itk_is_one_line(tmp_path: Path, write_volume: Any) -> None:
+def test_a_file_that_ends_the_process_of_itk_is_one_line(
+    tmp_path: Path, write_volume: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = write_volume(tmp_path / "a.mha", ARRAY)
     path.write_bytes(path.read_bytes().replace(b"NDims = 3", b"NDims = 100"))
     assert _message(read_image, [path]) == f"{path}: cannot be read: 'NDims' is 100"
-    other = path.rename(tmp_path / "a.other")  # ITK tells formats by their content.
-    assert _message(read_image, [other]).startswith(f"{other}: cannot be read: it is damaged")
+    other = path.rename(tmp_path / "a.vtk")
+    assert "it is no image, or its format is unknown" in _message(read_image, [other])
+    monkeypatch.setattr(sys, "executable", shutil.which("false"))
+    ended = f"{other}: cannot be read: it is damaged (the process that read it has ended)"
+    assert _message(read_image, [other]) == ended
 
 
 @pytest.mark.parametrize(

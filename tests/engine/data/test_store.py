@@ -317,5 +317,5 @@ def test_scanning_tells_what_is_odd_about_a_file(data: Data) -> None:
     path = data.folder / "images" / "one.nrrd"
     path.write_bytes(path.read_bytes().replace(b"space origin", b"another name"))
     remarks: list[str] = []
-    data.store("memory").scan(lambda: None, remarks.append)
+    data.store("memory").scan(lambda: None, Mistakes(), remarks.append)
     assert remarks == [f"{path}: does not say its origin; taken as 0"]

@@ -25,6 +25,7 @@ from lunet_cli.engine.inference.predictor import PredictionOptions, Predictor
 from lunet_cli.errors import DataError, OutputError
 from lunet_cli.results.events import CaseFailed, Caution, Event
 from lunet_cli.results.prediction import CasePredicted, PredictResult
+from lunet_cli.results.words import visible
 
 FP32 = PredictionOptions(device="cpu", precision="fp32")
 LPS = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
@@ -148,8 +149,11 @@ def test_names_that_itk_cannot_write(name: str, model: Path, tmp_path: Path, wri
     source = write_volume(tmp_path / "in.nii.gz", array).rename(tmp_path / f"{name}.nii.gz")
     result = run(model, [source], tmp_path / name, probabilities=True)
     assert result.failures == ()
-    assert {path.name for path in (tmp_path / name).iterdir()} == {f"{name}.nii.gz", f"{name}_prob_label1.nii.gz"}
-    with plain_path(tmp_path / name / f"{name}.nii.gz") as plain:
+    assert {path.name for path in (tmp_path / name).iterdir()} == {
+        f"{visible(name)}.nii.gz",
+        f"{visible(name)}_prob_label1.nii.gz",
+    }
+    with plain_path(tmp_path / name / f"{visible(name)}.nii.gz") as plain:
         assert np.array_equal(sitk.GetArrayFromImage(read_back(plain)), array > 100.5)
 
 
