@@ -65,10 +65,10 @@ def check(context: typer.Context, path: ConfigFile, overrides: Overrides = None)
     refuse_extras(context, path)
     config = read_config(path, overrides)
     from lunet_cli.config.foresight import require_startable
-    from lunet_cli.engine.run_folder import RunFolder
+    from lunet_cli.records.files import require_makeable
 
     require_startable(config)
-    RunFolder(config.experiment.output_dir / config.experiment.name).require_writable()
+    require_makeable(config.experiment.output_dir / config.experiment.name)
     epochs = plural(config.training.epochs, "epoch")
     typer.echo(visible(f"{path}: correct ({config.model.architecture}, {epochs})"))
     if config.data.is_missing:

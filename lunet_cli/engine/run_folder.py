@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from lunet_cli.config.load import dump_yaml
 from lunet_cli.config.run import RunConfig
 from lunet_cli.errors import DataError, OutputError
 from lunet_cli.records.channels import read_channels_table
-from lunet_cli.records.files import read_text, write_atomically
+from lunet_cli.records.files import read_text, require_makeable, write_atomically
 from lunet_cli.records.history import history_text, read_history
 from lunet_cli.records.manifest import Manifest
 from lunet_cli.records.training_summary import TrainingSummary
@@ -122,16 +121,7 @@ class RunFolder:
         Raises:
             OutputError: It cannot.
         """
-        place = self.path
-        while not place.exists() and place != place.parent:
-            place = place.parent
-        if not place.is_dir():
-            raise OutputError(f"{self.path}: cannot be made, since {place} is a file")
-        if not os.access(place, os.W_OK | os.X_OK):
-            raise OutputError(
-                f"{self.path}: cannot be made or written, since {place} is not writable for you",
-                hint="Choose another place: --set experiment.output_dir=FOLDER",
-            )
+        require_makeable(self.path)
 
     def remove_leftovers(self) -> None:
         """Remove what a process that was killed has left half-written.

@@ -34,6 +34,24 @@ def require_file(path: Path, *, what: str = "file", error: type[LunetError] = Da
         raise error(f"{path}: is a pipe or device, not a {what}", hint=hint)
 
 
+def require_makeable(folder: Path) -> None:
+    """Raise if a run folder cannot be made or written to; makes nothing.
+
+    Raises:
+        OutputError: It cannot.
+    """
+    place = folder
+    while not place.exists() and place != place.parent:
+        place = place.parent
+    if not place.is_dir():
+        raise OutputError(f"{folder}: cannot be made, since {place} is a file")
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise OutputError(
+            f"{folder}: cannot be made or written, since {place} is not writable for you",
+            hint="Choose another place: --set experiment.output_dir=FOLDER",
+        )
+
+
 def read_bytes(path: Path, *, error: type[LunetError] = DataError, hint: str = "") -> bytes:
     """The content of a file of at most `MOST_BYTES`.
 

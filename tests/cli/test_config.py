@@ -128,7 +128,7 @@ def test_copy_of_an_unknown_name_and_into_a_missing_folder(call_lunet, tmp_path:
 @pytest.mark.parametrize("name", ["lunet_small", "configs/lunet_small.yaml"])
 def test_a_shipped_file_is_taken_by_name_and_told(call_lunet, tmp_path: Path, name: str) -> None:
     done = call_lunet("config", "check", name, cwd=tmp_path)
-    assert done.stdout == f"{name}: correct (lunet_small_4f, 10000 epochs)\n"
+    assert done.stdout == f"{name}: correct (lunet_small_4f, 10,000 epochs)\n"
     assert done.stderr == f"configuration: the shipped {CONFIGS / 'lunet_small.yaml'}\n"
     shown = call_lunet("config", "show", name, cwd=tmp_path)
     assert yaml.safe_load(shown.stdout)["experiment"]["name"] == "lunet_small"

@@ -389,10 +389,10 @@ def test_pictures_at_the_end_of_a_training(tmp_path: Path, call_lunet: CallLunet
 def test_a_picture_that_cannot_be_written_does_not_hide_the_result(
     tmp_path: Path, call_lunet: CallLunet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(figure: object, output: Path) -> None:
-        raise OutputError(f"{output}: cannot be written")
+    def fail(figure: object, file: object, path: Path) -> None:
+        raise OutputError(f"{path}: cannot be written")
 
-    monkeypatch.setattr("lunet_cli.cli.viz.showing.save", fail)
+    monkeypatch.setattr("lunet_cli.render.figures.style.write_figure", fail)
     config = Path(__file__).parents[2] / "configs" / "quickstart.yaml"
     settings = ["training.epochs=2", "data.phantom.num_cases=4", "data.phantom.size=32"]
     done = call_lunet("train", config, *(f"--set={setting}" for setting in settings), cwd=tmp_path)

@@ -72,7 +72,7 @@ def test_exported_weights_that_are_not_finite_are_refused(
     pytest.importorskip(package)
     model = load_model(make_threshold_model(tmp_path / "good.pt"))
     assert isinstance(model.network, SegmentationNetwork)
-    facts = _describe(model, ExportOptions("onnx"))
+    facts = _describe(model, ExportOptions(format_name))
     with torch.no_grad():
         model.network.encoders[1][0].conv.weight[0, 0, 1, 1, 1] = float("nan")
     write_format(format_name, model.network, (16, 16, 16), tmp_path / file, facts, "fp32", [])

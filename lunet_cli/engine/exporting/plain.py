@@ -22,8 +22,12 @@ def segment(channels: list[sitk.Image], facts: Facts, run: Run) -> sitk.Image:
     grids = [bring_onto_grid(image, prepare) for image in channels]
     arrays = [normalise(sitk.GetArrayFromImage(grid), prepare["normalization"]) for grid in grids]
     logits = compute_in_windows(np.stack(arrays), facts, run)
+    # With one more voxel around it, the grid encloses the outer corners of the stored volume.
+    logits = np.pad(logits, [(0, 0), (1, 1), (1, 1), (1, 1)], mode="edge")
     image = sitk.GetImageFromArray(np.moveaxis(logits, 0, -1), isVector=True)
-    image.CopyInformation(grids[0])
+    image.SetSpacing(grids[0].GetSpacing())
+    image.SetDirection(grids[0].GetDirection())
+    image.SetOrigin(grids[0].TransformIndexToPhysicalPoint((-1, -1, -1)))
     image = sitk.Resample(image, stored, sitk.Transform(), sitk.sitkLinear, 0.0, image.GetPixelID(), True)
     logits = sitk.GetArrayFromImage(image).reshape(*stored.GetSize()[::-1], -1)
     labels = np.zeros(logits.shape[:3], np.uint16)

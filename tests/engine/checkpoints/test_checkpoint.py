@@ -283,7 +283,7 @@ def test_plain_values_are_checked(change: dict[str, Any], message: str, saved: P
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"spacing_mm": [0.0, 1.0, 1.0]}, "preprocessing.spacing_mm.0: input should be greater than 0"),
+        ({"spacing_mm": [0.0, 1.0, 1.0]}, "preprocessing.spacing_mm.0: input should be greater than or equal to 0.001"),
         ({"spacing_mm": [float("nan"), 1.0, 1.0]}, "preprocessing.spacing_mm.0: input should be"),
         ({"orientation": "XYZ"}, "preprocessing.orientation: 'XYZ'"),
         ({"normalization": {"name": "sorcery"}}, "preprocessing.normalization.name: input should be 'zscore'"),

@@ -15,11 +15,16 @@ import numpy as np
 import pytest
 import SimpleITK as sitk  # noqa: N813
 import torch
+import torch.nn.functional as F
 
+from lunet_cli.config.presets import parse_preset
 from lunet_cli.engine.checkpoints.models import load_model
 from lunet_cli.engine.exporting import export as module
+from lunet_cli.engine.exporting import plain
 from lunet_cli.engine.exporting.export import ExportOptions, export
 from lunet_cli.engine.inference.predictor import PredictionOptions, Predictor
+from lunet_cli.engine.networks import build_network
+from lunet_cli.engine.runtimes.tracing import drop_assertions, trace
 from lunet_cli.errors import CheckpointError, ConfigError, ExportError, LunetError, OutputError
 from lunet_cli.results.exporting import ExportResult
 
@@ -84,7 +89,8 @@ def test_exported_file_alone_gives_the_label_maps_of_the_checkpoint(
 def test_exported_file_agrees_and_says_so(exported: ExportResult) -> None:
     assert exported.agreement.max_difference < 1e-3
     assert exported.agreement.dice == 1.0
-    assert exported.agreement.num_windows > 0
+    assert exported.agreement.documented_dice == 1.0
+    assert exported.agreement.num_cases == 2
     assert exported.size_on_disk_bytes == sum(f.stat().st_size for f in exported.files if f.suffix != ".json")
     described = json.loads(exported.files[-1].read_text(encoding="utf-8"))
     assert described["label_values"] == {"label1": 1, "label2": 2}
@@ -182,7 +188,7 @@ def test_network_without_data_is_compared_on_phantoms(make_threshold_model: Make
     model = make_threshold_model(tmp_path / "run" / "best_model.pt", config={"data": {"root": str(tmp_path / "gone")}})
     events: list[str] = []
     result = export(model, ExportOptions("torch-export", tmp_path / "a.pt2"), on_event=lambda e: events.append(str(e)))
-    assert result.agreement.windows == "phantom volumes"
+    assert result.agreement.cases == "phantom volumes"
     assert any(event.startswith("warning: compared on built-in phantom volumes") for event in events)
 
 
@@ -221,17 +227,74 @@ def test_foreign_and_broken_files(tmp_path: Path) -> None:
             load_model(tmp_path / f"absent_{name}")
 
 
-def test_script_of_the_guide_gives_the_label_map(model: Path, volumes: Path, tmp_path: Path) -> None:
-    """The short script needs onnxruntime, numpy and SimpleITK alone, and no lunet."""
-    pytest.importorskip("onnxscript")
-    export(model, ExportOptions("onnx", tmp_path / "model.onnx", check=volumes))
+def test_script_of_the_guide_is_what_exports_are_compared_with() -> None:
     script = GUIDE.read_text(encoding="utf-8").partition("```python\n")[2].partition("```")[0]
+    assert script == Path(plain.__file__).read_text(encoding="utf-8")
     assert "lunet_cli" not in script
     assert "torch" not in script
-    assert len(script.splitlines()) < 40
-    (tmp_path / "use.py").write_text(script, encoding="utf-8")
-    image, out = volumes / "case1.nii.gz", tmp_path / "mask.nii.gz"
-    subprocess.run([sys.executable, tmp_path / "use.py", tmp_path / "model.onnx", image, out], check=True, timeout=120)
+
+
+def test_script_of_the_guide_gives_the_label_map(volumes: Path, tmp_path: Path, make_threshold_model: Make) -> None:
+    """In a process of its own: two channels, other axes, another spacing, larger and smaller than the window."""
+    pytest.importorskip("onnxscript")
+    model = make_threshold_model(
+        tmp_path / "model.pt", thresholds=(100.37,), in_channels=2, orientation="RSA", spacing_mm=(2.0, 1.2, 1.0)
+    )
+    folder = tmp_path / "channels"
+    folder.mkdir()
+    images = [folder / f"case_{index:04d}.nii.gz" for index in range(2)]
+    for index, image in enumerate(images):
+        shutil.copy(volumes / f"case{index}.nii.gz", image)
+    export(model, ExportOptions("onnx", tmp_path / "model.onnx", check=folder))
+    script, out = tmp_path / "use.py", tmp_path / "mask.nii.gz"
+    script.write_text(Path(plain.__file__).read_text(encoding="utf-8"), encoding="utf-8")
+    subprocess.run([sys.executable, script, tmp_path / "model.onnx", out, *images], check=True, timeout=120)
     found = sitk.ReadImage(str(out))
     assert found.GetSpacing() == pytest.approx((1.0, 1.5, 2.0))
-    assert np.array_equal(sitk.GetArrayFromImage(found), label_map(model, image))
+    predictor = Predictor.load([model], options=PredictionOptions(device="cpu", precision="fp32"))
+    expected = predictor.segment([sitk.ReadImage(str(image)) for image in images]).label_map()
+    assert 0 < expected.sum() < expected.size
+    mask = sitk.GetArrayFromImage(found)
+    # At the outermost voxels, ITK and lunet round differently where two grids meet.
+    assert 2 * np.count_nonzero(mask & expected) / (mask.sum() + expected.sum()) > 0.999
+
+
+def test_graph_that_leaves_out_the_zeros_is_not_kept(
+    model: Path, volumes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A network of random weights, for which zeros around the image are not nothing."""
+    values = torch.load(model, weights_only=True)
+    values["window"] = [32, 32, 32]
+    generator = torch.Generator().manual_seed(0)
+    for name, tensor in values["weights"].items():
+        if name.endswith(("weight", "bias")):
+            tensor.normal_(0, 0.5, generator=generator)
+    torch.save(values, tmp_path / "model.pt")
+    write = module.write_format
+    monkeypatch.setattr(
+        module, "write_format", lambda name, network, window, *rest: write(name, network, (1, 1, 1), *rest)
+    )
+    with pytest.raises(ExportError, match="was not kept"):
+        export(tmp_path / "model.pt", ExportOptions("torch-export", tmp_path / "a.pt2", check=volumes))
+    assert not (tmp_path / "a.pt2").exists()
+    monkeypatch.undo()
+    kept = export(tmp_path / "model.pt", ExportOptions("torch-export", tmp_path / "a.pt2", check=volumes))
+    assert kept.agreement.documented_dice == 1.0
+
+
+def test_bare_volumes_are_brought_into_the_window_inside_of_the_graph() -> None:
+    """Against padding by hand: sizes below and above the window, odd differences, a batch."""
+    torch.manual_seed(0)
+    network = build_network(parse_preset("lunet_small_2f").spec).eval()
+    window = (20, 33, 16)
+    program = trace(network, window)
+    drop_assertions(program)
+    graph = program.module(check_guards=False)
+    for size in ((16, 16, 16), (1, 1, 1), (21, 40, 5)):
+        image = torch.randn(2, 1, *size)
+        lack = [max(0, edge - have) for edge, have in zip(window, size, strict=True)]
+        sides = [side for gap in reversed(lack) for side in (gap // 2, gap - gap // 2)]
+        inside = (..., *(slice(gap // 2, gap // 2 + have) for gap, have in zip(lack, size, strict=True)))
+        with torch.no_grad():
+            expected = network(F.pad(image, sides))[inside]
+            torch.testing.assert_close(graph(image), expected, rtol=1e-5, atol=1e-6)

@@ -152,6 +152,7 @@ def test_names_that_itk_cannot_write(name: str, model: Path, tmp_path: Path, wri
     assert {path.name for path in (tmp_path / name).iterdir()} == {
         f"{visible(name)}.nii.gz",
         f"{visible(name)}_prob_label1.nii.gz",
+        "lunet_predict.json",
     }
     with plain_path(tmp_path / name / f"{visible(name)}.nii.gz") as plain:
         assert np.array_equal(sitk.GetArrayFromImage(read_back(plain)), array > 100.5)

@@ -42,7 +42,6 @@ def make_network(spec: NetworkSpec, *, with_negative_scales: bool) -> Segmentati
 
 # Converting takes far longer than all that is tested with its result.
 CONVERSIONS = {
-    (onnx_runtime, "trace"): functools.cache(onnx_runtime.trace),
     (onnx_runtime, "to_onnx"): functools.cache(onnx_runtime.to_onnx),
     (openvino_runtime, "to_openvino"): functools.cache(openvino_runtime.to_openvino),
 }
@@ -52,7 +51,6 @@ CONVERSIONS = {
 def _convert_once(monkeypatch: pytest.MonkeyPatch) -> None:
     for (module, name), converted in CONVERSIONS.items():
         monkeypatch.setattr(module, name, converted)
-    monkeypatch.setattr(openvino_runtime, "trace", CONVERSIONS[onnx_runtime, "trace"])
 
 
 @pytest.fixture(params=SPECS)
