@@ -32,6 +32,7 @@ class Health:
         self._config = config
         self._num_steps = num_steps
         self._told: set[str] = set()
+        self._was_behind = False
 
     def complaints(
         self, history: Sequence[EpochRecord], validate_plain: Callable[[], Validation] | None
@@ -52,7 +53,7 @@ class Health:
         finds_nothing = self._finds_nothing(history)
         if validate_plain is not None and (finds_nothing or self._is_time_to_compare(record.epoch)):
             plain = validate_plain()
-            if plain.mean_dice - record.val_dice > _FAR_BEHIND:
+            if self._is_left_behind(record, plain):
                 yield from self._once("average", self._behind(record, plain))
                 return
         if finds_nothing:
@@ -68,6 +69,13 @@ class Health:
             return False
         patience = min(max(_FEWEST_EPOCHS, self._config.epochs // 10), _MOST_EPOCHS)
         return len(history) >= min(patience, self._config.epochs)
+
+    def _is_left_behind(self, record: EpochRecord, plain: Validation) -> bool:
+        """Whether the average stays far behind: for a moment it may, where the weights make a leap."""
+        is_behind = plain.mean_dice - record.val_dice > _FAR_BEHIND
+        stays = self._was_behind or record.val_dice < _NOTHING or record.epoch == self._config.epochs
+        self._was_behind = is_behind
+        return is_behind and stays
 
     def _is_time_to_compare(self, epoch: int) -> bool:
         is_power_of_two = epoch & (epoch - 1) == 0

@@ -74,3 +74,16 @@ def test_a_loss_that_is_not_a_number_is_said_once() -> None:
     (text,), compared = complaints(records, epochs=20, plain=0.5)
     assert "validation loss of epoch 1 is nan" in text
     assert compared == []
+
+
+def test_an_average_that_only_follows_a_leap_is_not_told() -> None:
+    leap = [record(i, 0.25 if i < 5 else 0.8) for i in range(1, 21)]
+    found, compared = complaints(leap, epochs=20, plain=0.4)
+    assert found == []
+    assert compared == [4, 8, 16, 20]
+
+
+def test_an_average_that_stays_behind_is_told_at_the_second_look() -> None:
+    (text,), compared = complaints([record(i, 0.25) for i in range(1, 21)], epochs=20, plain=0.4)
+    assert "in epoch 8 their validation Dice is 0.2500, and 0.4000 without" in text
+    assert compared == [4, 8]
