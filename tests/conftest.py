@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -284,6 +285,18 @@ def trained_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     result = train(load_config(config, [f"{key}={value}" for key, value in settings.items()]))
     evaluate_model(Predictor.load([result.run_dir]))
     return result.run_dir
+
+
+@pytest.fixture(autouse=True)
+def _no_handler_of_ended_children() -> Iterator[None]:
+    """Take back the handler of SIGCHLD that PyTorch's loader leaves behind for the life of the process.
+
+    On a virtual machine with AMX, Linux 6.18 could not deliver a handled signal to a process that had computed in eight
+    bits before, and ended it; tests that start other programs met this.
+    """
+    yield
+    if hasattr(signal, "SIGCHLD"):
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
 
 
 @pytest.fixture(scope="session")
