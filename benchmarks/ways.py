@@ -27,6 +27,7 @@ from lunet_cli.engine.inference.labelled_cases import select_cases
 from lunet_cli.engine.inference.predictor import PredictionOptions, Predictor
 from lunet_cli.engine.networks.execution import machine_name
 from lunet_cli.engine.provenance import versions
+from lunet_cli.engine.runtimes.runtime import Forward, RuntimePlan, load_runtime
 
 GUIDE = Path(__file__).resolve().parents[1] / "docs" / "export.md"
 Masks = list[np.ndarray[Any, Any]]
@@ -49,16 +50,25 @@ def by_script(network: Path, cases: tuple[Case, ...], folder: Path) -> Masks:
     return masks
 
 
-def in_one_piece(network: Path, model: Model, case_set: CaseSet, cases: tuple[Case, ...]) -> Masks:
-    """As a stranger would do it: normalise, call the graph once on the bare volume."""
+def of_graph(network: Path) -> Forward:
     import onnxruntime
 
     session = onnxruntime.InferenceSession(network)
+    return lambda image: torch.from_numpy(session.run(["logits"], {"image": image.numpy()})[0])
+
+
+def of_network(model: Model) -> Forward:
+    return load_runtime(RuntimePlan("eager", "cpu", "fp32"), model.network)
+
+
+def in_one_piece(forward: Forward, model: Model, case_set: CaseSet, cases: tuple[Case, ...]) -> Masks:
+    """As a stranger would do it: normalise, and call the network or its graph once on the bare volume."""
     labels, masks = model.card.labels, []
     for case in cases:
         image, placement = model.card.preprocessing.apply(case_set.reader(case)[0])
         assert not placement.is_resampled
-        logits = torch.from_numpy(session.run(["logits"], {"image": image.whole()[None]})[0])
+        with torch.inference_mode():
+            logits = forward(torch.from_numpy(image.whole()[None]))
         array = np.zeros(placement.stored.size, np.uint8)
         for mask, value in zip(labels.decode(logits)[0].numpy(), labels.painted_values().values(), strict=True):
             placement.orient(array)[mask] = value
@@ -85,7 +95,8 @@ def main() -> None:
         "predict model.xml (OpenVINO)": lambda: by_predict(load_model(openvino), case_set, cases),
         "predict model.pt2": lambda: by_predict(load_model(program), case_set, cases),
         "script of docs/export.md": lambda: by_script(onnx, cases, folder),
-        "one call of the graph": lambda: in_one_piece(onnx, model, case_set, cases),
+        "one call of the ONNX graph": lambda: in_one_piece(of_graph(onnx), model, case_set, cases),
+        "one call of the network itself": lambda: in_one_piece(of_network(model), model, case_set, cases),
     }
     values = list(model.card.labels.painted_values().values())
     print(re.sub(r"\s+", " ", f"{machine_name()}, {versions()}, {len(cases)} of {origin}"))

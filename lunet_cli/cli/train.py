@@ -13,6 +13,7 @@ import typer
 
 from lunet_cli.cli.options import ConfigFile, Overrides, read_config, refuse_extras
 from lunet_cli.errors import LunetError
+from lunet_cli.results.words import visible
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -76,7 +77,7 @@ def train(
         raise typer.Exit(128 + result.signal)
     console = make_console()
     for path in saved:
-        typer.echo(path)
+        typer.echo(visible(path))
     _draw(result, config.visualization, console)
     console.print(train_table(result))
     console.print()

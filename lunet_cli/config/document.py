@@ -161,6 +161,8 @@ class _PlainLoader(yaml.SafeLoader):
             return f"more than {_DEEPEST} levels within each other"
         if isinstance(event, yaml.ScalarEvent) and len(event.value) > _LONGEST_TEXT:
             return f"a text of {len(event.value):,} characters; {_LONGEST_TEXT:,} are possible"
+        if isinstance(event, yaml.ScalarEvent) and any("\ud800" <= letter <= "\udfff" for letter in event.value):
+            return "half of a character (\\ud800 to \\udfff), which no file can hold"
         return ""
 
     def construct_yaml_int(self, node: yaml.ScalarNode) -> int:

@@ -119,7 +119,8 @@ def require_own_place(folder: Path) -> datetime.datetime | None:
         OutputError: A file of another program has the name of one of ours, such as the `summary.json` of nnU-Net.
     """
     table = folder / TABLE
-    for name, sign in ((TABLE, b"case,label,"), (SUMMARY, b'"lunet evaluation ')):
+    # The summaries of earlier versions have no mark, and a key that no other program has.
+    for name, sign in ((TABLE, b"case,label,"), (SUMMARY, b'"nsd_tolerance_mm"')):
         path = folder / name
         if path.exists() and not (path.is_file() and sign in path.read_bytes()):
             raise OutputError(f"{path}: is not of lunet, and is not overwritten", hint="Write elsewhere: -o FOLDER")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -17,7 +18,11 @@ _PER_LABEL = "val_dice_"
 
 def history_columns(labels: Iterable[str]) -> list[str]:
     """Columns for labels of these names."""
-    per_label = [_PER_LABEL + re.sub(r"\W+", "_", name) for name in labels]
+    per_label: list[str] = []
+    for index, name in enumerate(labels, start=1):
+        column = _PER_LABEL + re.sub(r"\W+", "_", name)
+        # `A+` and `A-` are two labels, and a table has no column twice.
+        per_label.append(f"{column}_{index}" if column in per_label else column)
     return ["epoch", "train_loss", "val_loss", "val_dice", *per_label, "learning_rate", "epoch_seconds"]
 
 
@@ -59,8 +64,8 @@ def _record(row: Row, epoch_before: int) -> EpochRecord:
         raise DataError(f"{row.place}: epoch {epoch} follows epoch {epoch_before}")
     return EpochRecord(
         epoch=epoch,
-        train_loss=row.number("train_loss"),
-        val_loss=row.number("val_loss"),
+        train_loss=row.number("train_loss", lowest=-math.inf, highest=math.inf),
+        val_loss=row.number("val_loss", lowest=-math.inf, highest=math.inf),
         val_dice=row.number("val_dice", lowest=0, highest=1),
         val_dice_per_label={
             name.removeprefix(_PER_LABEL): row.number(name, lowest=0, highest=1)

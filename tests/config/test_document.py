@@ -28,6 +28,7 @@ def refusal(path: Path) -> str:
         ("a: !!binary x", "tags"),
         ("a: !!python/object/apply:os.system [ls]", "tags"),
         ("a: !!set {x}", "tags"),
+        ('a: "o\\udcff"', "half of a character"),
         ("a: &x 1\nb: *x", "anchors (&name) and aliases (*name) are not read"),
         ("a: &x [*x]", "anchors"),
         ("a: [" + "[" * 600, "more than 12 levels"),

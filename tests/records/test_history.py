@@ -42,7 +42,7 @@ def test_losses_and_dice_may_be_undefined(tmp_path: Path) -> None:
         ("x,1,1,1,1,1,1", "line 2: epoch is 'x', not a whole number from 0 on"),
         (f"{'9' * 5000},1,1,1,1,1,1", "line 2: epoch is '9999"),
         ("1,x,1,1,1,1,1", "line 2: train_loss is 'x', which is not a number"),
-        ("1,1e300,1,1,1,1,1", "line 2: train_loss is '1e300', outside of"),
+        ("1,1,1,1e300,1,1,1", "line 2: val_dice is '1e300', outside of"),
         ("1,1,1,2,1,1,1", "line 2: val_dice is '2', outside of 0 to 1"),
         ("1,1,1,1,1,nan,1", "line 2: learning_rate is not a number"),
         ("1,1,1,1,1,-1,1", "line 2: learning_rate is '-1', outside of"),
@@ -76,3 +76,11 @@ def test_a_damaged_line_is_named(line: str, message: str, tmp_path: Path) -> Non
 def test_what_is_not_a_history(text: str | bytes, message: str, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=message):
         read_history(write(tmp_path / "history.csv", text))
+
+
+def test_labels_of_almost_one_name_and_losses_of_any_size_come_back(tmp_path: Path) -> None:
+    dice = {"A+": 0.25, "A-": 0.5}
+    record = EpochRecord(1, 2e38, math.nan, 0.375, dice, 0.01, 1.5)
+    (found,) = read_history(write(tmp_path / "history.csv", history_text([record])))
+    assert list(found.val_dice_per_label.values()) == [0.25, 0.5]
+    assert found.train_loss == 2e38

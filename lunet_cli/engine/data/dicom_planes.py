@@ -19,6 +19,7 @@ from lunet_cli.errors import DataError
 # Real files break rules of value representations everywhere; what matters here is checked by hand below.
 pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
 logging.getLogger("pydicom").setLevel(logging.CRITICAL)  # It would print its doubts on every damaged file.
+warnings.filterwarnings("ignore", module=r"pydicom\.")  # Texts are decoded, and doubted, when they are looked at.
 
 _DEFLATED = b"1.2.840.10008.1.2.1.99"
 _SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"

@@ -5,6 +5,7 @@ Run as `python -m lunet_cli.engine.data.itk_process JOB.json`; the job names wha
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import subprocess
@@ -110,7 +111,12 @@ def _limit_memory(limit_mib: int) -> None:
         import resource
     except ImportError:  # Windows has no such limit.
         return
-    resource.setrlimit(resource.RLIMIT_AS, (limit_mib * 2**20, limit_mib * 2**20))
+    limit = limit_mib * 2**20
+    _, hard = resource.getrlimit(resource.RLIMIT_AS)
+    if hard != resource.RLIM_INFINITY:  # A lower limit of the machine's cannot be raised.
+        limit = min(limit, hard)
+    with contextlib.suppress(ValueError, OSError):  # macOS knows the limit and does not take it.
+        resource.setrlimit(resource.RLIMIT_AS, (limit, hard))
 
 
 def _read_volume(job: dict[str, Any], scratch: Path) -> dict[str, Any]:

@@ -46,7 +46,16 @@ def find_cases(folder: Path, layout: str, mistakes: Mistakes | None = None) -> C
         found.require_none()
     if not cases:
         raise DataError(f"{folder}: holds no case in the layout '{name}'", hint=EXPECTATIONS[name])
+    _require_unique(cases)
     return CaseSet(tuple(cases), read_case_files, labels, name, folder)
+
+
+def _require_unique(cases: list[Case]) -> None:
+    seen: set[str] = set()
+    for case in cases:
+        if case.case_id in seen:
+            raise DataError(f"two cases are called '{case.case_id}'", hint="Case ids are file names without ending.")
+        seen.add(case.case_id)
 
 
 def find_labels(*places: Path) -> Labels | None:

@@ -7,7 +7,8 @@ not compressed are read without ITK, which aborts on some damaged files; all els
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -76,8 +77,9 @@ def read_image(sources: Sequence[Source], *, on_remark: OnRemark = ignore_remark
                 f"{source}: does not lie on the grid of {sources[0].name}: {'; '.join(differences)}",
                 hint="All channels of a case need the same size, spacing, origin and direction; resample them first.",
             )
-        for voxels in volume.read():
-            channels.append(_to_image(_narrow(voxels, source), volume.geometry))
+        with _within_memory(source):
+            for voxels in volume.read():
+                channels.append(_to_image(_narrow(voxels, source), volume.geometry))
     return channels
 
 
@@ -90,16 +92,18 @@ def read_label(path: Path, *, on_remark: OnRemark = ignore_remark) -> sitk.Image
     volume = open_volume(path, on_remark=on_remark)
     if volume.num_channels != 1:
         raise DataError(f"{path}: a label map has one value per voxel, this has {volume.num_channels}")
-    array = volume.read()[0]
-    low, high = float(array.min()), float(array.max())
-    is_whole = array.dtype.kind in "iu" or bool(np.all(array == np.round(array)))
+    with _within_memory(path):
+        array = volume.read()[0]
+        low, high = float(array.min()), float(array.max())
+        is_whole = array.dtype.kind in "iu" or bool(np.all(array == np.round(array)))
     if not (is_whole and low >= 0 and high <= 65535):
         fractions = "" if is_whole else " with fractions"
         raise DataError(
             f"{path}: label values must be whole numbers from 0 to 65535, found {low:g} to {high:g}{fractions}",
             hint="Was the label map resampled with linear interpolation? Use nearest neighbour.",
         )
-    return _to_image(array.astype(np.uint16), volume.geometry)
+    with _within_memory(path):
+        return _to_image(array.astype(np.uint16), volume.geometry)
 
 
 def read_header(source: Source, *, on_remark: OnRemark = ignore_remark) -> tuple[Geometry, int]:
@@ -115,6 +119,21 @@ def read_header(source: Source, *, on_remark: OnRemark = ignore_remark) -> tuple
 def stored_number_type(source: Source) -> str:
     """The type of the stored intensities in words, such as `16-bit signed integer`."""
     return words_of_number(open_volume(source).number)
+
+
+@contextlib.contextmanager
+def _within_memory(source: Source) -> Iterator[None]:
+    """Let a volume that does not fit into memory be an error of its own, which ends no batch.
+
+    Raises:
+        DataError: It does not fit.
+    """
+    try:
+        yield
+    except MemoryError:
+        raise DataError(
+            f"{source}: is larger than the memory that is free", hint="Crop it, or use a machine with more memory."
+        ) from None
 
 
 def _open(source: Source) -> VolumeFile:

@@ -55,11 +55,7 @@ def load_cases(data: DataConfig, *, seed: int, mistakes: Mistakes | None = None)
         return _from_folders(data, data.train_dir, data.val_dir, mistakes)
     if data.is_missing:
         raise ConfigError(f"data.root is not set. {data.source}", hint="Then add --set data.root=FOLDER")
-    if data.root is None:
-        case_set = find_phantom_cases(data)
-    else:
-        case_set = find_cases(data.root, data.dataset, mistakes)
-        _require_unique(case_set.cases)
+    case_set = find_phantom_cases(data) if data.root is None else find_cases(data.root, data.dataset, mistakes)
     try:
         return case_set, divide(case_set, data.split, seed=seed)
     except LunetError:
@@ -112,8 +108,6 @@ def divide(case_set: CaseSet, split: SplitConfig, *, seed: int) -> Split:
 
 def _from_folders(data: DataConfig, train_dir: Path, val_dir: Path, mistakes: Mistakes | None) -> tuple[CaseSet, Split]:
     train, val = (find_cases(folder, data.dataset, mistakes) for folder in (train_dir, val_dir))
-    _require_unique(train.cases)
-    _require_unique(val.cases)
     require_apart(train_dir, val_dir)
     together = CaseSet(train.cases + val.cases, train.reader, train.labels, train.layout, None)
     return together, Split(train.cases, val.cases, f"folders {train_dir} and {val_dir}")
@@ -187,11 +181,3 @@ def _require_groups_apart(split: Split, pattern: str) -> None:
 
 def _ids(cases: Sequence[Case]) -> list[str]:
     return [case.case_id for case in cases]
-
-
-def _require_unique(cases: Sequence[Case]) -> None:
-    seen: set[str] = set()
-    for case in cases:
-        if case.case_id in seen:
-            raise DataError(f"two cases are called '{case.case_id}'", hint="Case ids are file names without ending.")
-        seen.add(case.case_id)

@@ -49,7 +49,7 @@ def volumes_at_hand(model: Model, *, max_volumes: int, on_event: Callable[[Event
         case_set, cases, origin = select_cases(model, None, "val")
         return [_middle(case_set.reader(case)[0], model) for case in cases[:max_volumes]], origin
     except LunetError as error:
-        on_event(Caution(f"compared on built-in phantom volumes ({error.message}); name some of yours with --check"))
+        on_event(Caution(f"compared on built-in phantom volumes ({error.lines[0]}); name some of yours with --check"))
         phantoms = _phantoms(model.card.network.in_channels)
         return [_middle(channels, model) for channels in phantoms], "phantom volumes"
 

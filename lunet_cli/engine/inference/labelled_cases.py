@@ -102,6 +102,9 @@ def select_cases(model: Model, data: Path | None, split: SplitName) -> tuple[Cas
         raise CheckpointError(
             f"{model.path}: does not say what it was trained on", hint="Name a labelled data set with --data FOLDER."
         )
+    if split == "all" and data is not None:  # whatever the network was trained on
+        case_set = find_cases(data, "auto")
+        return case_set, case_set.cases, f"all cases of {data}"
     config = RunConfig() if model.config is None else model.config.resolve(str(model.path))
     if data is not None:
         config = config.model_copy(update={"data": DataConfig(root=data, split=config.data.split)})
@@ -116,9 +119,6 @@ def select_cases(model: Model, data: Path | None, split: SplitName) -> tuple[Cas
     place = str(data or config.data.root or f"{config.data.train_dir} and {config.data.val_dir}")
     if config.data.root is None and config.data.train_dir is None:
         place = "phantom"
-    if split == "all" and data is not None:
-        case_set = find_cases(data, "auto")
-        return case_set, case_set.cases, f"all cases of {place}"
     if split == "test":
         case_set = find_test_cases(config.data)
         return case_set, case_set.cases, f"test cases of {place}"

@@ -110,13 +110,14 @@ def predict_files(
     require_writable([task.files for task in planned])
     if planned:
         write_prediction_record(output, record)
-    others = [pair for pair in zip(cases, outputs, strict=True) if pair[1] not in [task.files for task in planned]]
-    num_elsewhere = sum(_num_windows(predictor, case, files) for case, files in others)
+    ours = {task.files.label_map for task in planned}
+    others = [pair for pair in zip(cases, outputs, strict=True) if pair[1].label_map not in ours]
+    num_elsewhere = _count_windows(predictor, others)
     job = _Job(predictor, output, planned, num_elsewhere, on_event)
     try:
         predicted = job.run()
     finally:
-        remove_prediction_record(output)
+        _tidy_up(output, [files for _, files in mine])
     return replace(
         result,
         predicted=tuple(predicted),
@@ -124,6 +125,13 @@ def predict_files(
         plan=str(predictor.ensemble),
         choice=job.choice,
     )
+
+
+def _tidy_up(output: OutputOptions, outputs: Sequence[CaseOutput]) -> None:
+    """Leave nothing but results, also of an earlier command that was killed."""
+    remove_prediction_record(output)
+    for folder in {files.label_map.parent for files in outputs}:
+        remove_partial_folder(folder)
 
 
 @dataclass(frozen=True)
@@ -157,13 +165,6 @@ class _Job:
         if not self._tasks:
             return []
         self._on_event(PredictionStarted(len(self._tasks), self._num_windows, str(self._predictor.ensemble)))
-        try:
-            return self._run_all()
-        finally:  # Also where a signal ends the command.
-            for folder in {task.files.label_map.parent for task in self._tasks}:
-                remove_partial_folder(folder)
-
-    def _run_all(self) -> list[CasePredicted]:
         predicted: list[CasePredicted] = []
         start, num_done = time.perf_counter(), 0
         for number, task in enumerate(self._tasks, start=1):
@@ -274,12 +275,15 @@ def _plan(predictor: Predictor, case: InputCase, files: CaseOutput, on_event: On
     )
 
 
-def _num_windows(predictor: Predictor, case: InputCase, files: CaseOutput) -> int:
-    """Windows of a case that is done already or elsewhere; 0 where it cannot be used."""
-    try:
-        return _plan(predictor, case, files, lambda event: None).num_windows
-    except LunetError:
+def _count_windows(predictor: Predictor, cases: Sequence[tuple[InputCase, CaseOutput]]) -> int:
+    """Windows of cases that are done already or elsewhere, if the choice of a runtime asks for them."""
+    if not predictor.ensemble.is_open:
         return 0
+    total = 0
+    for case, files in cases:
+        with contextlib.suppress(LunetError):  # A case that cannot be used is told where it is done.
+            total += _plan(predictor, case, files, lambda event: None).num_windows
+    return total
 
 
 def _seconds_per_voxel(predictor: Predictor) -> float:

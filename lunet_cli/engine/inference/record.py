@@ -69,9 +69,9 @@ def write_prediction_record(output: OutputOptions, record: PredictionRecord) -> 
 
 
 def remove_prediction_record(output: OutputOptions) -> None:
-    """Take the record out of a folder in which no label map could be written."""
+    """Take the record out of a folder in which no label map could be written; of several shares, others rely on it."""
     path = _record_path(output)
-    if path is not None and not _holds_volumes(path.parent):
+    if path is not None and output.shard == (0, 1) and not _holds_volumes(path.parent):
         path.unlink(missing_ok=True)
 
 

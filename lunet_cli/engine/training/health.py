@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from lunet_cli.config.training import TrainingConfig
 from lunet_cli.engine.training.loop import Validation
 from lunet_cli.results.training import EpochRecord
+from lunet_cli.results.words import plural
 
 # A Dice below it is that of a few voxels that happen to overlap.
 _NOTHING = 0.01
@@ -91,7 +92,10 @@ class Health:
     def _nothing(self, history: Sequence[EpochRecord]) -> str:
         first, last = history[0].train_loss, history[-1].train_loss
         num_steps = len(history) * self._num_steps
-        found = f"validation Dice has not left 0 in {len(history)} epochs ({num_steps} steps)"
+        epochs, steps = plural(len(history), "epoch"), plural(num_steps, "step")
+        found = f"validation Dice has not left 0 in {epochs} ({steps})"
+        if len(history) == 1:  # which says nothing about where the loss goes
+            return f"{found}: more epochs may be all it needs (training.epochs)"
         if last < (1 - _FALL) * first:
             return (
                 f"{found}. The training loss falls, from {first:.4f} to {last:.4f}: more steps may be all it needs "

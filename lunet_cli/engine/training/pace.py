@@ -27,8 +27,11 @@ class Pace:
             seconds: What it took in this session.
             num_steps: Steps that ran in this session; fewer than all where an interrupted epoch went on.
         """
-        # Validation counts as if it were shorter in proportion: for one epoch, near enough.
-        self._seconds.append(seconds * self._num_steps / max(1, num_steps))
+        share = 1.0  # Interrupted in its validation, which says nothing about the steps.
+        if num_steps > 0:
+            # Validation counts as if it were shorter in proportion: for one epoch, near enough.
+            share = num_steps / self._num_steps
+        self._seconds.append(seconds / share)
 
     def seconds_left(self, num_epochs: int) -> float:
         """Estimate for so many epochs, from the mean of the recent ones."""

@@ -12,6 +12,7 @@ from lunet_cli.engine.checkpoints.checkpoint import Checkpoint, load_checkpoint,
 from lunet_cli.engine.run_folder import RunFolder
 from lunet_cli.engine.training.setup import Setup
 from lunet_cli.errors import CheckpointError, ConfigError, TrainingError
+from lunet_cli.results.words import plural
 
 
 def require_one_process() -> None:
@@ -133,6 +134,24 @@ def require_same_card(setup: Setup, checkpoint: Checkpoint, path: Path | None) -
                 f"{path}: its {part} differs from the configuration's: {detail}",
                 hint="Resume with the configuration of that run: config.yaml in its folder.",
             )
+
+
+def require_same_sides(setup: Setup, path: Path) -> None:
+    """Raise if a case that a run was trained on would validate it from now on.
+
+    Raises:
+        CheckpointError: One would.
+    """
+    manifest = RunFolder(path.parent).read_manifest()
+    if manifest is None:
+        return
+    trained_on = set(manifest.split.train)
+    mixed = [case.case_id for case in setup.split.val if case.case_id in trained_on]
+    if mixed:
+        raise CheckpointError(
+            f"{path}: was trained on {plural(len(mixed), 'case')} that would validate it now, such as {mixed[0]}",
+            hint="Resume with the data, the split and the seed of that run: config.yaml in its folder.",
+        )
 
 
 def changed_settings(theirs: dict[str, Any], ours: dict[str, Any], prefix: str = "") -> list[str]:

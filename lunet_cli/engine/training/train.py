@@ -38,6 +38,7 @@ from lunet_cli.engine.training.start import (
     read_start,
     require_one_process,
     require_same_card,
+    require_same_sides,
     require_work_left,
 )
 from lunet_cli.engine.training.state import DIVERGED, TrainState
@@ -115,8 +116,9 @@ class _Run:
         self._start = start
         self._on_event = on_event
         network = setup.new_network(config.experiment.seed)
-        if start.checkpoint is not None:
+        if start.checkpoint is not None and start.path is not None:
             require_same_card(setup, start.checkpoint, start.path)
+            require_same_sides(setup, start.path)
         if start.foreign is not None and start.path is not None:
             load_authors_weights(start.foreign, network, start.path)
         plan, self._plan_event = self._plan(network)
@@ -262,7 +264,8 @@ class _Run:
         config, setup, checkpoint = self._config.training, self._setup, self._start.checkpoint
         if checkpoint is not None:
             plan = ExecutionPlan(**dict(checkpoint.execution))
-            if plan.device == resolve_device(config.device):
+            is_wanted = config.precision in ("auto", plan.precision) and config.compile in ("auto", plan.compile)
+            if is_wanted and plan.device == resolve_device(config.device):
                 return plan, PlanChosen(str(plan), "as this run began")
         return choose_plan(config, network, setup.first_batch, setup.loss, self._on_event)
 

@@ -7,6 +7,7 @@ import struct
 import sys
 import zlib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk  # noqa: N813
 
+from lunet_cli.engine.data import reading
 from lunet_cli.engine.data.reading import read_header, read_image, read_label, stored_number_type
 from lunet_cli.engine.data.volume import Geometry
 from lunet_cli.errors import DataError
@@ -550,3 +552,18 @@ def test_names_that_itk_cannot_open(name: str, tmp_path: Path, write_volume: Any
     suffix = name[name.index(".") :]
     path = write_volume(tmp_path / f"a{suffix}", ARRAY).rename(tmp_path / name)
     np.testing.assert_array_equal(_voxels(read_image([path])[0]), ARRAY)
+
+
+def test_a_volume_larger_than_memory_is_an_error_of_its_own(
+    tmp_path: Path, write_volume: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_volume(tmp_path / "large.nii", np.zeros((3, 4, 5), np.int16))
+
+    def fail(*_: object, **__: object) -> None:
+        raise MemoryError
+
+    opened = replace(reading.open_volume(path), read=fail)
+    monkeypatch.setattr(reading, "open_volume", lambda *_, **__: opened)
+    for read in (lambda: read_image([path]), lambda: read_label(path)):
+        with pytest.raises(DataError, match=r"large\.nii: is larger than the memory that is free$"):
+            read()

@@ -218,7 +218,8 @@ def test_lone_checkpoint_of_unknown_data_needs_some(tmp_path: Path, data: Path, 
         evaluate_model(predictor, data=data, labels={"x": (1,)})
     broken = predictor_of(make_threshold_model(tmp_path / "old.pt", config={"trainig": {}}))
     with pytest.raises(CheckpointError, match="its configuration is not that of this lunet"):
-        evaluate_model(broken, data=data)
+        evaluate_model(broken, data=data, split="val")
+    assert evaluate_model(broken, data=data).scores  # all of other data, which asks the configuration nothing
 
 
 def test_label_maps_of_any_tool(tmp_path: Path, data: Path) -> None:

@@ -28,6 +28,7 @@ from lunet_cli.engine.runtimes.tracing import drop_assertions, trace
 from lunet_cli.errors import CheckpointError, ConfigError, ExportError, LunetError, OutputError
 from lunet_cli.results.exporting import ExportResult
 
+RunLunet = Callable[..., "subprocess.CompletedProcess[str]"]
 Make = Callable[..., Path]
 FORMATS = {"onnx": ".onnx", "openvino": ".xml", "torch-export": ".pt2", "safetensors": ".safetensors"}
 NEEDS = {"onnx": "onnxscript", "openvino": "openvino", "safetensors": "safetensors"}
@@ -121,16 +122,25 @@ def test_half_precision_is_smaller_and_agrees(model: Path, volumes: Path, tmp_pa
 
 
 @pytest.mark.parametrize("name", ["onnx", "openvino"])
-def test_eight_bits_keep_the_label_maps(model: Path, volumes: Path, tmp_path: Path, name: Any) -> None:
+def test_eight_bits_keep_the_label_maps(
+    model: Path, volumes: Path, tmp_path: Path, name: Any, run_lunet: RunLunet
+) -> None:
+    """In processes of their own: a process in which both tools had computed in eight bits did not survive a signal.
+
+    Seen with AMX on a virtual machine (Linux 6.18), which could not deliver the next handled signal.
+    """
     pytest.importorskip(NEEDS[name])
     if name == "openvino":
         pytest.importorskip("nncf")
     path = tmp_path / f"int8{FORMATS[name]}"
-    result = export(model, ExportOptions(name, path, "int8", calibrate=volumes, check=volumes))
-    assert result.agreement.dice > 0.95
+    how = ["--format", name, "--int8", "--calibrate", volumes, "--check", volumes]
+    done = run_lunet("export", model, *how, "-o", path)  # which keeps nothing below a Dice of 0.95
+    assert done.returncode == 0, done.stderr
     text = path.read_bytes()
     assert b"QuantizeLinear" in text or b"FakeQuantize" in text
-    assert label_map(path, volumes / "case0.nii.gz").max() == 2
+    done = run_lunet("predict", path, volumes / "case0.nii.gz", "-o", tmp_path / "mask.nii.gz")
+    assert done.returncode == 0, done.stderr
+    assert sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / "mask.nii.gz"))).max() == 2
 
 
 def test_file_that_disagrees_is_not_kept(

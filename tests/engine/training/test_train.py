@@ -680,3 +680,10 @@ def test_pictures_are_turned_along_the_patient_whatever_the_network_sees(tmp_pat
     (unknown,) = pictures("null")
     assert unknown.sides is None
     assert "axis 0 slice" in unknown.caption
+
+
+def test_a_case_that_was_trained_on_does_not_validate_after_a_resume(tmp_path: Path) -> None:
+    train(tiny(tmp_path, "split", "training.epochs=1"))
+    other = tiny(tmp_path, "split", "training.epochs=2", "experiment.seed=7")
+    with pytest.raises(CheckpointError, match=r"was trained on .* that would validate it now, such as "):
+        train(other, resume="auto")
