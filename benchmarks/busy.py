@@ -2,7 +2,7 @@
 
     python benchmarks/busy.py [--others 0 1 2] [--jobs train predict bench]
 
-runs each job alone and beside other trainings, once with threads that sleep while they wait, as lunet has it, and once
+runs each job alone and beside other trainings, once with threads that soon sleep while they wait, as lunet has it, and once
 with threads that spin, as OpenMP has it. A job beside n trainings should take 1 + n times as long as alone: its share.
 """
 
@@ -83,7 +83,7 @@ def time_training(folder: Path, environment: dict[str, str]) -> float:
 
 def time_prediction(folder: Path, environment: dict[str, str]) -> float:
     """Seconds of `lunet predict` on a volume of 160^3 voxels, with a network of one epoch."""
-    run(train_command(folder, "model", 1), os.environ | {"OMP_WAIT_POLICY": "PASSIVE"})
+    run(train_command(folder, "model", 1), dict(os.environ))
     sitk.WriteImage(sitk.GetImageFromArray(torch.rand((VOLUME_EDGE,) * 3).numpy()), str(folder / "volume.nii.gz"))
     start = time.perf_counter()
     run([*LUNET, "predict", str(folder / "model"), str(folder / "volume.nii.gz"), "-o", str(folder)], environment)
