@@ -3,7 +3,8 @@
     python benchmarks/busy.py [--others 0 1 2] [--jobs train predict bench]
 
 runs each job alone and beside other trainings, once with threads that soon sleep while they wait, as lunet has it, and
-once with threads that spin, as OpenMP has it. A job beside n trainings should take 1 + n times as long as alone: its share.
+once with threads that spin, as OpenMP has it. A job beside n trainings should take 1 + n times as long as alone: its
+share.
 """
 
 from __future__ import annotations
