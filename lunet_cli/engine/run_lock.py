@@ -18,6 +18,8 @@ from lunet_cli.results.events import Caution, Event
 LOCK = ".lock"
 _HAS_NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
 _LONGEST_HOLDER = 200
+# A worker that was forked a moment before its parent was killed holds the lock until its first instruction closes it.
+_PATIENCE_SECONDS = 0.5
 
 
 class RunLock:
@@ -72,7 +74,7 @@ def hold_run(folder: Path, on_event: Callable[[Event], None]) -> Iterator[RunLoc
         https://man7.org/linux/man-pages/man2/flock.2.html, "NFS details".
     """
     made = [place for place in (folder, *folder.parents) if not place.exists()]
-    lock = FileLock(folder / LOCK, blocking=False, fallback_to_soft=False, on_acquired=_sign)
+    lock = FileLock(folder / LOCK, timeout=_PATIENCE_SECONDS, fallback_to_soft=False, on_acquired=_sign)
     try:
         held = RunLock(folder, _acquire(lock, folder, on_event))
         try:
