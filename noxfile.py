@@ -5,8 +5,9 @@ import nox
 nox.options.sessions = ["lint", "types", "layers", "tests"]
 nox.options.default_venv_backend = "venv"
 CONSTRAINTS = ("-c", "constraints.txt")
-# Tests that load ONNX Runtime and OpenVINO into one process. They run apart from those that handle signals: on a
-# virtual machine with AMX (Linux 6.18), such a process ended at the next handled signal.
+# Tests that load ONNX Runtime and OpenVINO into one process. They run apart from those that handle
+# signals: on a virtual machine with AMX (Linux 6.18), such a process ended at the next handled
+# signal.
 SEVERAL_RUNTIMES = (
     "tests/engine/exporting",
     "tests/engine/runtimes",
@@ -55,7 +56,12 @@ def tests(session: nox.Session) -> None:
     if session.posargs:
         session.run("pytest", "--numprocesses=auto", *session.posargs, env=settings)
         return
-    session.run("pytest", "--numprocesses=auto", *(f"--ignore={path}" for path in SEVERAL_RUNTIMES), env=settings)
+    session.run(
+        "pytest",
+        "--numprocesses=auto",
+        *(f"--ignore={path}" for path in SEVERAL_RUNTIMES),
+        env=settings,
+    )
     session.run("pytest", "--numprocesses=auto", *SEVERAL_RUNTIMES, env=settings)
 
 
@@ -64,5 +70,10 @@ def fuzz(session: nox.Session) -> None:
     """All attacks on configurations, volumes, checkpoints, run folders, exported files and running processes."""
     install_project(session, "dev,onnx,openvino,nncf,safetensors")
     session.run(
-        "pytest", "tests/fuzz", "--fuzz-full", "--numprocesses=auto", *session.posargs, env={"OMP_NUM_THREADS": "1"}
+        "pytest",
+        "tests/fuzz",
+        "--fuzz-full",
+        "--numprocesses=auto",
+        *session.posargs,
+        env={"OMP_NUM_THREADS": "1"},
     )

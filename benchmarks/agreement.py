@@ -2,9 +2,9 @@
 
     python benchmarks/agreement.py RUN [FILE ...]
 
-RUN is a run folder; each FILE is an export of it, such as an int8 one. Printed are the largest difference of a
-probability, the Dice of the label maps of all cases together with those of fp32 (mean over labels), and the mean Dice
-with the references.
+RUN is a run folder; each FILE is an export of it, such as an int8 one. Printed are the largest
+difference of a probability, the Dice of the label maps of all cases together with those of fp32
+(mean over labels), and the mean Dice with the references.
 """
 
 from __future__ import annotations
@@ -26,7 +26,9 @@ from lunet_cli.engine.provenance import versions
 from lunet_cli.engine.runtimes.runtime import RuntimePlan, candidate_plans
 
 
-def predict_all(model: Model, plan: RuntimePlan | None, cases_of: Model) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def predict_all(
+    model: Model, plan: RuntimePlan | None, cases_of: Model
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Probabilities and label maps of all validation cases."""
     options = PredictionOptions(device="cpu", precision="fp32")
     if plan is not None:
@@ -57,12 +59,23 @@ def main() -> None:
     ]
     ways += [(path, load_model(Path(path)), None) for path in sys.argv[2:]]
     print(f"{machine_name()}, {torch.get_num_threads()} threads, {versions()}, {len(labels)} cases")
-    for name, candidate, plan in [("eager fp32 on cpu", model, RuntimePlan("eager", "cpu", "fp32")), *ways]:
+    for name, candidate, plan in [
+        ("eager fp32 on cpu", model, RuntimePlan("eager", "cpu", "fp32")),
+        *ways,
+    ]:
         found = list(predict_all(candidate, plan, model))
-        worst = max(float(np.abs(a - b).max()) for (a, _), (b, _) in zip(found, expected, strict=True))
-        ours, theirs = (np.concatenate([part.ravel() for _, part in parts]) for parts in (found, expected))
+        worst = max(
+            float(np.abs(a - b).max()) for (a, _), (b, _) in zip(found, expected, strict=True)
+        )
+        ours, theirs = (
+            np.concatenate([part.ravel() for _, part in parts]) for parts in (found, expected)
+        )
         agreement = np.mean([dice(ours == value, theirs == value) for value in values])
-        scores = [dice(p == value, r == value) for (_, p), r in zip(found, labels, strict=True) for value in values]
+        scores = [
+            dice(p == value, r == value)
+            for (_, p), r in zip(found, labels, strict=True)
+            for value in values
+        ]
         print(f"{name:40} {worst:.1e} {agreement:.5f} {np.mean(scores):.5f}", flush=True)
 
 

@@ -2,9 +2,9 @@
 
     python benchmarks/busy.py [--others 0 1 2] [--jobs train predict bench]
 
-runs each job alone and beside other trainings, once with threads that soon sleep while they wait, as lunet has it, and
-once with threads that spin, as OpenMP has it. A job beside n trainings should take 1 + n times as long as alone: its
-share.
+runs each job alone and beside other trainings, once with threads that soon sleep while they wait,
+as lunet has it, and once with threads that spin, as OpenMP has it. A job beside n trainings should
+take 1 + n times as long as alone: its share.
 """
 
 from __future__ import annotations
@@ -44,7 +44,12 @@ def train_command(folder: Path, name: str, epochs: int) -> list[str]:
         "visualization.plot_slices": "false",
         "visualization.plot_training_curves": "false",
     }
-    return [*LUNET, "train", str(CONFIG), *(f"--set={key}={value}" for key, value in settings.items())]
+    return [
+        *LUNET,
+        "train",
+        str(CONFIG),
+        *(f"--set={key}={value}" for key, value in settings.items()),
+    ]
 
 
 @contextmanager
@@ -70,7 +75,9 @@ def _num_epochs(run: Path) -> int:
 
 
 def run(command: list[str], environment: dict[str, str]) -> str:
-    done = subprocess.run(command, env=environment, capture_output=True, encoding="utf-8", check=True)
+    done = subprocess.run(
+        command, env=environment, capture_output=True, encoding="utf-8", check=True
+    )
     return done.stdout
 
 
@@ -85,9 +92,22 @@ def time_training(folder: Path, environment: dict[str, str]) -> float:
 def time_prediction(folder: Path, environment: dict[str, str]) -> float:
     """Seconds of `lunet predict` on a volume of 160^3 voxels, with a network of one epoch."""
     run(train_command(folder, "model", 1), dict(os.environ))
-    sitk.WriteImage(sitk.GetImageFromArray(torch.rand((VOLUME_EDGE,) * 3).numpy()), str(folder / "volume.nii.gz"))
+    sitk.WriteImage(
+        sitk.GetImageFromArray(torch.rand((VOLUME_EDGE,) * 3).numpy()),
+        str(folder / "volume.nii.gz"),
+    )
     start = time.perf_counter()
-    run([*LUNET, "predict", str(folder / "model"), str(folder / "volume.nii.gz"), "-o", str(folder)], environment)
+    run(
+        [
+            *LUNET,
+            "predict",
+            str(folder / "model"),
+            str(folder / "volume.nii.gz"),
+            "-o",
+            str(folder),
+        ],
+        environment,
+    )
     return time.perf_counter() - start
 
 
@@ -105,7 +125,9 @@ JOBS: dict[str, tuple[str, Callable[[Path, dict[str, str]], float]]] = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--others", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--jobs", nargs="+", default=list(JOBS), choices=list(JOBS))
     arguments = parser.parse_args()
@@ -116,11 +138,17 @@ def main() -> None:
             alone = 0.0
             for others in arguments.others:
                 environment = {**os.environ, **settings}
-                with tempfile.TemporaryDirectory() as name, other_trainings(others, Path(name), environment):
+                with (
+                    tempfile.TemporaryDirectory() as name,
+                    other_trainings(others, Path(name), environment),
+                ):
                     value = measure(Path(name), environment)
                 alone = alone or value
                 share = value / alone / (1 + others)
-                print(f"{job}, {waiting}, {others} others: {value:.2f} {unit}, {share:.2f} x its share", flush=True)
+                print(
+                    f"{job}, {waiting}, {others} others: {value:.2f} {unit}, {share:.2f} x its share",
+                    flush=True,
+                )
 
 
 if __name__ == "__main__":

@@ -2,10 +2,11 @@
 
     python benchmarks/layouts.py [--edge 64] [--precision fp32 bf16]
 
-`plain` is oneDNN's convolution in channels-last, whose vectors are 16 channels wide: with 4 channels, three quarters of
-each are idle. `packed` takes runs of four voxels along x as channels, which in memory is a view. Each run then has its
-neighbours among its input channels: two more voxels, which have to be copied there (`halo`). The kernel becomes 3x3x1
-with six voxels of input channels and four of output channels, which fills a vector and multiplies with few zeros.
+`plain` is oneDNN's convolution in channels-last, whose vectors are 16 channels wide: with 4
+channels, three quarters of each are idle. `packed` takes runs of four voxels along x as channels,
+which in memory is a view. Each run then has its neighbours among its input channels: two more
+voxels, which have to be copied there (`halo`). The kernel becomes 3x3x1 with six voxels of input
+channels and four of output channels, which fills a vector and multiplies with few zeros.
 """
 
 from __future__ import annotations
@@ -67,7 +68,10 @@ def compare(num_in: int, num_out: int, edge: int, dtype: torch.dtype) -> dict[st
     layout = torch.channels_last_3d
     x = torch.randn(1, num_in, edge, edge, edge, dtype=dtype).contiguous(memory_format=layout)
     weight = torch.randn(num_out, num_in, 3, 3, 3, dtype=dtype)
-    plain, packed = weight.contiguous(memory_format=layout), packed_weight(weight).contiguous(memory_format=layout)
+    plain, packed = (
+        weight.contiguous(memory_format=layout),
+        packed_weight(weight).contiguous(memory_format=layout),
+    )
     expected = convolve(x, plain, [1, 1, 1]).permute(0, 2, 3, 4, 1)
     found = convolve(with_halo(x), packed, [1, 1, 0]).permute(0, 2, 3, 4, 1).reshape(expected.shape)
     assert torch.allclose(found.float(), expected.float(), rtol=0.02, atol=0.1)
@@ -82,15 +86,24 @@ def compare(num_in: int, num_out: int, edge: int, dtype: torch.dtype) -> dict[st
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--edge", type=int, default=64, help="voxels along each axis, a multiple of 4")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--edge", type=int, default=64, help="voxels along each axis, a multiple of 4"
+    )
     parser.add_argument("--precision", nargs="+", choices=list(DTYPES), default=list(DTYPES))
     arguments = parser.parse_args()
-    print(f"{machine_name()}, {torch.get_num_threads()} threads, torch {torch.__version__}, {arguments.edge}^3 voxels")
+    print(
+        f"{machine_name()}, {torch.get_num_threads()} threads, torch {torch.__version__}, {arguments.edge}^3 voxels"
+    )
     for precision in arguments.precision:
         for num_in, num_out in LAYERS:
             found = compare(num_in, num_out, arguments.edge, DTYPES[precision])
-            print(f"{precision} {num_in} -> {num_out}: " + ", ".join(f"{k} {v:.2f} ms" for k, v in found.items()))
+            print(
+                f"{precision} {num_in} -> {num_out}: "
+                + ", ".join(f"{k} {v:.2f} ms" for k, v in found.items())
+            )
 
 
 if __name__ == "__main__":

@@ -2,8 +2,10 @@
 
     python benchmarks/metrics.py [--size 300x512x512]
 
-Three labels: one nearly as large as the volume, one organ, one small structure. `lunet` takes all ten metrics; `MONAI`
-Dice, HD95, ASSD and NSD; `distance transforms` HD95 alone, from two transforms of the whole volume per label.
+Three labels: one nearly as large as the volume, one organ, one small structure. `lunet` takes all
+    ten metrics; `MONAI`
+Dice, HD95, ASSD and NSD; `distance transforms` HD95 alone, from two transforms of the whole volume
+per label.
 """
 
 from __future__ import annotations
@@ -36,7 +38,11 @@ def make_pair(size: tuple[int, int, int]) -> list[tuple[Mask, Mask]]:
     z, y, x = (np.linspace(-1, 1, edge) for edge in size)
     ragged = 0.02 * np.sin(40 * y[:, None]) * np.cos(35 * x[None])
     pairs = []
-    for centre, radius in (((0.0, 0.0, 0.0), 0.93), ((0.1, -0.2, -0.2), 0.35), ((-0.5, 0.2, 0.2), 0.1)):
+    for centre, radius in (
+        ((0.0, 0.0, 0.0), 0.93),
+        ((0.1, -0.2, -0.2), 0.35),
+        ((-0.5, 0.2, 0.2), 0.1),
+    ):
         prediction, reference = np.empty(size, dtype=bool), np.empty(size, dtype=bool)
         in_plane = ((y[:, None] - centre[1]) / radius) ** 2 + ((x[None] - centre[2]) / radius) ** 2
         for index, height in enumerate(((z - centre[0]) / radius) ** 2):
@@ -61,9 +67,13 @@ def measure_with_monai(pairs: list[tuple[Mask, Mask]]) -> list[float]:
     for pair in pairs:
         p, r = (torch.from_numpy(mask)[None, None] for mask in pair)
         compute_dice(p, r)
-        compute_average_surface_distance(p, r, include_background=True, symmetric=True, spacing=SPACING)
+        compute_average_surface_distance(
+            p, r, include_background=True, symmetric=True, spacing=SPACING
+        )
         compute_surface_dice(p, r, [1.0], include_background=True, spacing=SPACING)
-        distance = compute_hausdorff_distance(p, r, include_background=True, percentile=95, spacing=SPACING)
+        distance = compute_hausdorff_distance(
+            p, r, include_background=True, percentile=95, spacing=SPACING
+        )
         found.append(float(distance))
     return found
 
@@ -74,19 +84,29 @@ def measure_with_transforms(pairs: list[tuple[Mask, Mask]]) -> list[float]:
         surfaces = [surface(mask) for mask in pair]
         sides = []
         for here, there in (surfaces, surfaces[::-1]):
-            sides.append(np.percentile(ndimage.distance_transform_edt(~there, sampling=SPACING)[here], 95))
+            sides.append(
+                np.percentile(ndimage.distance_transform_edt(~there, sampling=SPACING)[here], 95)
+            )
         found.append(float(max(sides)))
     return found
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--size", default="300x512x512", help="voxels (z, y, x)")
     parser.add_argument("--candidate", choices=CANDIDATES, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     depth, height, width = (int(edge) for edge in arguments.size.split("x"))
     if arguments.candidate:
-        ways = dict(zip(CANDIDATES, (measure_with_lunet, measure_with_monai, measure_with_transforms), strict=True))
+        ways = dict(
+            zip(
+                CANDIDATES,
+                (measure_with_lunet, measure_with_monai, measure_with_transforms),
+                strict=True,
+            )
+        )
         pairs = make_pair((depth, height, width))
         start = time.perf_counter()
         found = ways[arguments.candidate](pairs)
@@ -100,7 +120,9 @@ def main() -> None:
         done = subprocess.run(command, check=True, stdout=subprocess.PIPE, encoding="utf-8")
         result = json.loads(done.stdout.splitlines()[-1])
         values = ", ".join(f"{value:.4f}" for value in result["hd95"])
-        print(f"{candidate:22}{result['seconds']:>10.1f}{result['mib']:>10.0f}  {values}", flush=True)
+        print(
+            f"{candidate:22}{result['seconds']:>10.1f}{result['mib']:>10.0f}  {values}", flush=True
+        )
 
 
 if __name__ == "__main__":

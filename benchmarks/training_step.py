@@ -2,8 +2,8 @@
 
     python benchmarks/training_step.py [--arch NAME ...] [--compile]
 
-Rounds are interleaved, so that a drift of the machine meets all candidates alike. The first row is plain PyTorch: fp32,
-contiguous, not compiled, with torch's own batch normalisation.
+Rounds are interleaved, so that a drift of the machine meets all candidates alike. The first row is
+plain PyTorch: fp32, contiguous, not compiled, with torch's own batch normalisation.
 """
 
 from __future__ import annotations
@@ -86,7 +86,9 @@ def compare_plans(architecture: str, *, compiled: bool) -> None:
     }
     if compiled:
         cases["bf16 channels-last compiled"] = (ExecutionPlan("cpu", "bf16", True, True), True)
-    steps = {name: make_step(architecture, plan, own_norm=own) for name, (plan, own) in cases.items()}
+    steps = {
+        name: make_step(architecture, plan, own_norm=own) for name, (plan, own) in cases.items()
+    }
     medians = measure(steps)
     plain = next(iter(medians.values()))
     for name, value in medians.items():
@@ -117,18 +119,35 @@ def loader_share(config_file: Path, data_root: Path | None) -> None:
 
     rounds = [(run_epoch(lambda image, label: None), run_epoch(train_step)) for _ in range(3)]
     alone, whole = (statistics.median(values) for values in zip(*rounds, strict=True))
-    print(f"{config_file.name}: epoch {whole:.2f} s, its batches alone {alone:.2f} s, share {alone / whole:.1%}")
+    print(
+        f"{config_file.name}: epoch {whole:.2f} s, its batches alone {alone:.2f} s, share {alone / whole:.1%}"
+    )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--arch", nargs="+", default=["lunet_small_4f", "unet_small_4f"])
-    parser.add_argument("--compile", action="store_true", help="add a compiled row (takes about half a minute)")
-    parser.add_argument("--config", type=Path, default=Path("configs/quickstart.yaml"), help="for the loader's share")
-    parser.add_argument("--data-root", type=Path, default=None, help="data.root of that configuration")
+    parser.add_argument(
+        "--compile", action="store_true", help="add a compiled row (takes about half a minute)"
+    )
+    parser.add_argument(
+        "--config",
+        type=Path,
+        default=Path("configs/quickstart.yaml"),
+        help="for the loader's share",
+    )
+    parser.add_argument(
+        "--data-root", type=Path, default=None, help="data.root of that configuration"
+    )
     arguments = parser.parse_args()
-    print(f"{machine_name()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads; {versions()}")
-    print(f"training step, batch {BATCH} of 1x{'x'.join(map(str, SHAPE))}, median of {ROUNDS} interleaved rounds")
+    print(
+        f"{machine_name()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads; {versions()}"
+    )
+    print(
+        f"training step, batch {BATCH} of 1x{'x'.join(map(str, SHAPE))}, median of {ROUNDS} interleaved rounds"
+    )
     for architecture in arguments.arch:
         compare_plans(architecture, compiled=arguments.compile)
     loader_share(arguments.config, arguments.data_root)

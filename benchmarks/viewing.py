@@ -2,8 +2,8 @@
 
     python benchmarks/viewing.py RUN
 
-draws a history of 10,000 epochs and one of 10 in turns, in the terminal and as a picture, and writes the report of RUN
-with its cases evaluated anew.
+draws a history of 10,000 epochs and one of 10 in turns, in the terminal and as a picture, and
+writes the report of RUN with its cases evaluated anew.
 """
 
 from __future__ import annotations
@@ -50,19 +50,29 @@ def main(run: Path) -> None:
     with tempfile.TemporaryDirectory() as temporary:
         place = Path(temporary)
         long, short = write_history(place / "long", 10_000), write_history(place / "short", 10)
-        ways: dict[str, list[str | Path]] = {"terminal": [], "picture": ["-o", place / "curves.png"]}
+        ways: dict[str, list[str | Path]] = {
+            "terminal": [],
+            "picture": ["-o", place / "curves.png"],
+        }
         for what, options in ways.items():
             times = [
-                (seconds(["viz", "curves", long, *options]), seconds(["viz", "curves", short, *options]))
+                (
+                    seconds(["viz", "curves", long, *options]),
+                    seconds(["viz", "curves", short, *options]),
+                )
                 for _ in range(ROUNDS)
             ]
             ten_thousand, ten = (statistics.median(column) for column in zip(*times, strict=True))
-            print(f"{what}: 10,000 epochs {ten_thousand:.2f} s, 10 epochs {ten:.2f} s, {ten_thousand - ten:.2f} s more")
+            print(
+                f"{what}: 10,000 epochs {ten_thousand:.2f} s, 10 epochs {ten:.2f} s, {ten_thousand - ten:.2f} s more"
+            )
         copy = shutil.copytree(run, place / "run")
         shutil.rmtree(copy / "eval", ignore_errors=True)
         page = place / "report.html"
         took = seconds(["report", copy, "-o", page])
-        print(f"report of {run}, its cases evaluated: {took:.1f} s, {page.stat().st_size / 1e6:.2f} MB")
+        print(
+            f"report of {run}, its cases evaluated: {took:.1f} s, {page.stat().st_size / 1e6:.2f} MB"
+        )
 
 
 if __name__ == "__main__":

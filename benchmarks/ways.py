@@ -2,8 +2,9 @@
 
     python benchmarks/ways.py RUN FOLDER
 
-RUN is a run folder. The exports and the masks of the script of docs/export.md, which runs in a process of its own,
-go to FOLDER. Printed are the mean Dice over cases and labels of each way, and of the masks with those of `predict`.
+RUN is a run folder. The exports and the masks of the script of docs/export.md, which runs in a
+process of its own, go to FOLDER. Printed are the mean Dice over cases and labels of each way, and
+of the masks with those of `predict`.
 """
 
 from __future__ import annotations
@@ -41,7 +42,9 @@ def by_predict(model: Model, case_set: CaseSet, cases: tuple[Case, ...], **optio
 
 def by_script(network: Path, cases: tuple[Case, ...], folder: Path) -> Masks:
     script = folder / "use.py"
-    script.write_text(GUIDE.read_text(encoding="utf-8").partition("```python\n")[2].partition("```")[0])
+    script.write_text(
+        GUIDE.read_text(encoding="utf-8").partition("```python\n")[2].partition("```")[0]
+    )
     masks = []
     for case in cases:
         target = folder / f"{case.case_id}.nii.gz"
@@ -61,7 +64,9 @@ def of_network(model: Model) -> Forward:
     return load_runtime(RuntimePlan("eager", "cpu", "fp32"), model.network)
 
 
-def in_one_piece(forward: Forward, model: Model, case_set: CaseSet, cases: tuple[Case, ...]) -> Masks:
+def in_one_piece(
+    forward: Forward, model: Model, case_set: CaseSet, cases: tuple[Case, ...]
+) -> Masks:
     """As a stranger would do it: normalise, and call the network or its graph once on the bare volume."""
     labels, masks = model.card.labels, []
     for case in cases:
@@ -70,7 +75,9 @@ def in_one_piece(forward: Forward, model: Model, case_set: CaseSet, cases: tuple
         with torch.inference_mode():
             logits = forward(torch.from_numpy(image.whole()[None]))
         array = np.zeros(placement.stored.size, np.uint8)
-        for mask, value in zip(labels.decode(logits)[0].numpy(), labels.painted_values().values(), strict=True):
+        for mask, value in zip(
+            labels.decode(logits)[0].numpy(), labels.painted_values().values(), strict=True
+        ):
             placement.orient(array)[mask] = value
         masks.append(array)
     return masks
@@ -96,14 +103,18 @@ def main() -> None:
         "predict model.pt2": lambda: by_predict(load_model(program), case_set, cases),
         "script of docs/export.md": lambda: by_script(onnx, cases, folder),
         "one call of the ONNX graph": lambda: in_one_piece(of_graph(onnx), model, case_set, cases),
-        "one call of the network itself": lambda: in_one_piece(of_network(model), model, case_set, cases),
+        "one call of the network itself": lambda: in_one_piece(
+            of_network(model), model, case_set, cases
+        ),
     }
     values = list(model.card.labels.painted_values().values())
     print(re.sub(r"\s+", " ", f"{machine_name()}, {versions()}, {len(cases)} of {origin}"))
     expected = ways["predict"]()
     for name, compute in ways.items():
         masks = compute()
-        scores = [dice(m == v, r == v) for m, r in zip(masks, references, strict=True) for v in values]
+        scores = [
+            dice(m == v, r == v) for m, r in zip(masks, references, strict=True) for v in values
+        ]
         same = [dice(m == v, e == v) for m, e in zip(masks, expected, strict=True) for v in values]
         print(f"{name:32} {np.mean(scores):.4f} {np.mean(same):.5f}", flush=True)
 

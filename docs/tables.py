@@ -39,7 +39,9 @@ def updated(text: str) -> str:
     """`text` with both tables as they must be."""
     for name, table in (("presets", preset_table()), ("keys", key_table())):
         pattern = re.compile(rf"(<!-- {name} -->\n).*?(<!-- end of {name} -->)", re.DOTALL)
-        text, count = pattern.subn(lambda match, table=table: f"{match[1]}{table}\n{match[2]}", text)
+        text, count = pattern.subn(
+            lambda match, table=table: f"{match[1]}{table}\n{match[2]}", text
+        )
         if count != 1:
             sys.exit(f"README.md: found {count} places for the table '{name}'")
     return text
@@ -51,7 +53,11 @@ def _key_rows(model: type[BaseModel], prefix: str) -> Iterator[str]:
             yield from _key_rows(field.annotation, f"{prefix}{name}.")
             continue
         default = list(field.default) if isinstance(field.default, tuple) else field.default
-        shown = {None: "null", True: "true", False: "false"}.get(default, default) if _is_plain(default) else default
+        shown = (
+            {None: "null", True: "true", False: "false"}.get(default, default)
+            if _is_plain(default)
+            else default
+        )
         yield f"| `{prefix}{name}` | `{shown}` | {' '.join((field.description or '').split())} |"
 
 

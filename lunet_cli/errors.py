@@ -1,6 +1,9 @@
 """The few kinds of error that lunet raises on purpose; only `cli.app` catches them."""
 
-from collections.abc import Sequence
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Self
 
 EXIT_FAILURE = 1
 EXIT_USAGE = 2
@@ -12,8 +15,8 @@ class LunetError(Exception):
     """Something a user can mend: one line that says what and where, and a hint that says how.
 
     Args:
-        message: What was wrong, the value, and where it stands; of several mistakes, one text each. A line break in a
-            text is part of a name and is not shown as one.
+        message: What was wrong, the value, and where it stands; of several mistakes, one text each.
+            A line break in a text is part of a name and is not shown as one.
         hint: What to do about it; may be empty.
     """
 
@@ -27,7 +30,15 @@ class LunetError(Exception):
         super().__init__(self.message)
         self.hint = hint
 
-    def __reduce__(self) -> tuple[type["LunetError"], tuple[tuple[str, ...], str]]:
+    def reworded(self, reword: Callable[[str], str]) -> Self:
+        """The same error in other words.
+
+        Args:
+            reword: Applied to each line and to the hint.
+        """
+        return type(self)([reword(line) for line in self.lines], reword(self.hint))
+
+    def __reduce__(self) -> tuple[type[LunetError], tuple[tuple[str, ...], str]]:
         """Keep lines and hint apart when a worker process sends the error home."""
         return type(self), (self.lines, self.hint)
 

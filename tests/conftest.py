@@ -19,7 +19,9 @@ RunLunet = Callable[..., "subprocess.CompletedProcess[str]"]
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Let the attacks of `tests/fuzz` run in their full number."""
-    parser.addoption("--fuzz-full", action="store_true", help="run all attacks of tests/fuzz, not a few of them")
+    parser.addoption(
+        "--fuzz-full", action="store_true", help="run all attacks of tests/fuzz, not a few of them"
+    )
 
 
 class PresetFacts(NamedTuple):
@@ -96,8 +98,8 @@ class MakeThresholdModel(Protocol):
 def make_threshold_model() -> MakeThresholdModel:
     """Write a checkpoint of a U-Net whose weights make it a threshold on intensities from 0 on.
 
-    With a sigmoid, region `i` is where the first channel exceeds `thresholds[i]`. With a softmax of ascending
-    thresholds, region `i` is where it lies between this threshold and the next.
+    With a sigmoid, region `i` is where the first channel exceeds `thresholds[i]`. With a softmax of
+    ascending thresholds, region `i` is where it lies between this threshold and the next.
     """
 
     def make(
@@ -124,14 +126,17 @@ def make_threshold_model() -> MakeThresholdModel:
         regions = labels or {f"label{index + 1}": (index + 1,) for index in range(len(thresholds))}
         scheme = LabelScheme(tuple(regions.items()), activation)  # type: ignore[arg-type]
         preset = parse_preset("lunet_small_1f")
-        spec = replace(preset.spec, in_channels=in_channels, out_channels=scheme.num_channels, dropout=0.0)
+        spec = replace(
+            preset.spec, in_channels=in_channels, out_channels=scheme.num_channels, dropout=0.0
+        )
         network = build_network(spec).eval()
         with torch.no_grad():
             for parameter in network.parameters():
                 parameter.zero_()
             units = [*network.encoders[0], *network.decoders[-1], network.head[0]]
             for unit in units:
-                # The last input channel but at the entrance: in the decoder, that is the skip behind what comes up.
+                # The last input channel but at the entrance: in the decoder, that is the skip
+                # behind what comes up.
                 unit.conv.weight[0, 0 if unit is units[0] else -1, 1, 1, 1] = 1
                 unit.norm.weight.fill_((1 + unit.norm.eps) ** 0.5)
             weight, bias = network.head[1].weight, network.head[1].bias
@@ -142,11 +147,19 @@ def make_threshold_model() -> MakeThresholdModel:
                 for index, threshold in enumerate(thresholds):
                     weight[index + 1] = index + 1
                     bias[index + 1] = bias[index] - threshold
-        card = ModelCard(spec, scheme, Preprocessing(orientation, spacing_mm, Normalization("none", 40, 400)), window)
+        card = ModelCard(
+            spec,
+            scheme,
+            Preprocessing(orientation, spacing_mm, Normalization("none", 40, 400)),
+            window,
+        )
         execution = Execution(device="cpu", precision="fp32", channels_last=True, compile=False)
         weights = network.state_dict()
         path.parent.mkdir(parents=True, exist_ok=True)
-        save_checkpoint(Checkpoint(card, weights, 1, KeptConfig(config or {}), {"lunet": "test"}, execution), path)
+        save_checkpoint(
+            Checkpoint(card, weights, 1, KeptConfig(config or {}), {"lunet": "test"}, execution),
+            path,
+        )
         return path
 
     return make
@@ -183,7 +196,9 @@ def write_manifest() -> WriteManifest:
             preprocessing=PreprocessingRecord(
                 orientation="LPS",
                 spacing_mm=None,
-                normalization=NormalizationRecord(name="zscore", window_level=40.0, window_width=400.0),
+                normalization=NormalizationRecord(
+                    name="zscore", window_level=40.0, window_width=400.0
+                ),
             ),
             window=(16, 16, 16),
             execution=Execution(device="cpu", precision="fp32", channels_last=True, compile=False),
@@ -234,12 +249,18 @@ def write_summary() -> WriteEvaluation:
 def run_lunet() -> RunLunet:
     """Run the installed `lunet` with the given arguments in a process of its own."""
     program = shutil.which("lunet", path=str(Path(sys.executable).parent))
-    assert program is not None, "the command lunet is not installed beside the Python that runs the tests"
-    environment = {key: value for key, value in os.environ.items() if key != "FORCE_COLOR"} | {"NO_COLOR": "1"}
+    assert program is not None, (
+        "the command lunet is not installed beside the Python that runs the tests"
+    )
+    environment = {key: value for key, value in os.environ.items() if key != "FORCE_COLOR"} | {
+        "NO_COLOR": "1"
+    }
 
     def run(*arguments: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
         command = [program, *map(str, arguments)]
-        return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, encoding="utf-8", timeout=600)
+        return subprocess.run(
+            command, cwd=cwd, env=environment, capture_output=True, encoding="utf-8", timeout=600
+        )
 
     return run
 
@@ -291,8 +312,8 @@ def trained_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _no_handler_of_ended_children() -> Iterator[None]:
     """Take back the handler of SIGCHLD that PyTorch's loader leaves behind for the life of the process.
 
-    On a virtual machine with AMX, Linux 6.18 could not deliver a handled signal to a process that had computed in eight
-    bits before, and ended it; tests that start other programs met this.
+    On a virtual machine with AMX, Linux 6.18 could not deliver a handled signal to a process that
+    had computed in eight bits before, and ended it; tests that start other programs met this.
     """
     yield
     if hasattr(signal, "SIGCHLD"):

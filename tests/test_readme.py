@@ -21,7 +21,9 @@ def test_every_file_that_is_linked_exists() -> None:
 
 
 def test_every_shipped_configuration_is_named() -> None:
-    assert [path.name for path in (ROOT / "configs").glob("*.yaml") if path.name not in README] == []
+    assert [
+        path.name for path in (ROOT / "configs").glob("*.yaml") if path.name not in README
+    ] == []
 
 
 def test_python_examples_run(tmp_path: Path) -> None:
@@ -29,12 +31,20 @@ def test_python_examples_run(tmp_path: Path) -> None:
     small = first.replace('"training.epochs=2"', '"training.epochs=1", "data.phantom.num_cases=4"')
     small = small.replace('"configs/', f'"{ROOT.as_posix()}/configs/')
     done = subprocess.run(
-        [sys.executable, "-c", small], cwd=tmp_path, capture_output=True, encoding="utf-8", check=True
+        [sys.executable, "-c", small],
+        cwd=tmp_path,
+        capture_output=True,
+        encoding="utf-8",
+        check=True,
     )
     assert "from_python" in done.stdout.splitlines()[-1]
     use = arrays.replace("runs/quickstart", "runs/from_python")
-    done = subprocess.run([sys.executable, "-c", use], cwd=tmp_path, capture_output=True, encoding="utf-8", check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", use], cwd=tmp_path, capture_output=True, encoding="utf-8", check=True
+    )
     assert "'hausdorff95': " in done.stdout
     use = second.replace("runs/quickstart", "runs/from_python")
-    done = subprocess.run([sys.executable, "-c", use], cwd=tmp_path, capture_output=True, encoding="utf-8", check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", use], cwd=tmp_path, capture_output=True, encoding="utf-8", check=True
+    )
     assert "('anterior', 'posterior', 'ventricle')" in done.stdout

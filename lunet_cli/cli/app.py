@@ -11,7 +11,18 @@ import typer
 from typer.exceptions import TyperException
 
 from lunet_cli import __version__
-from lunet_cli.cli import bench, compare, config, evaluate, export, predict, presets, report, train, viz
+from lunet_cli.cli import (
+    bench,
+    compare,
+    config,
+    evaluate,
+    export,
+    predict,
+    presets,
+    report,
+    train,
+    viz,
+)
 from lunet_cli.cli.failure import print_error, usage_error
 from lunet_cli.cli.helping import PlainCommand, new_app
 from lunet_cli.cli.options import LENIENT
@@ -53,7 +64,10 @@ def _print_version(wanted: bool) -> None:
 @app.callback()
 def _root(
     version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version and exit."
+        ),
     ] = False,
 ) -> None:
     """Compact 3D segmentation networks for medical images: train, measure and shrink them."""
@@ -62,9 +76,10 @@ def _root(
 def _let_idle_threads_sleep() -> None:
     """Let threads that wait long for each other give up their core; to be called before torch is loaded.
 
-    OpenMP's threads spin at the end of each parallel loop, and keep the core from the very thread that they wait for
-    where other programs want it too. GNU's spin for 300,000 rounds; to sleep at once costs a training alone a third of
-    its speed. 10,000 rounds cost it a twentieth (benchmarks/busy.py). The variable is read when the library is loaded.
+    OpenMP's threads spin at the end of each parallel loop, and keep the core from the very thread
+    that they wait for where other programs want it too. GNU's spin for 300,000 rounds; to sleep at
+    once costs a training alone a third of its speed. 10,000 rounds cost it a twentieth
+    (benchmarks/busy.py). The variable is read when the library is loaded.
     """
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lunet_cli.cli.options import AsJson
+from lunet_cli.cli.wording import show_progress
 from lunet_cli.errors import EXIT_FAILURE, ConfigError
 from lunet_cli.results.words import visible_lines
 
@@ -43,18 +44,30 @@ Counts = list[int] | None
 def bench(
     targets: Annotated[
         list[Path] | None,
-        typer.Argument(metavar="TARGET", help="CONFIG (.yaml), CHECKPOINT, run folder, or exported file."),
+        typer.Argument(
+            metavar="TARGET", help="CONFIG (.yaml), CHECKPOINT, run folder, or exported file."
+        ),
     ] = None,
     architectures: Annotated[
-        list[str] | None, typer.Option("--arch", metavar="NAME", help="A preset, such as lunet_small_4f; repeatable.")
+        list[str] | None,
+        typer.Option(
+            "--arch", metavar="NAME", help="A preset, such as lunet_small_4f; repeatable."
+        ),
     ] = None,
     families: Annotated[
         list[str] | None,
-        typer.Option("--family", metavar="NAME", help="All named presets of a family, such as lunet; repeatable."),
+        typer.Option(
+            "--family",
+            metavar="NAME",
+            help="All named presets of a family, such as lunet; repeatable.",
+        ),
     ] = None,
     all_presets: Annotated[bool, typer.Option("--all", help="All 29 named presets.")] = False,
     sizes: Annotated[
-        list[str] | None, typer.Option("--size", metavar="N|DxHxW", help="Voxels, such as 64 or 96x96x64; repeatable.")
+        list[str] | None,
+        typer.Option(
+            "--size", metavar="N|DxHxW", help="Voxels, such as 64 or 96x96x64; repeatable."
+        ),
     ] = None,
     batches: Annotated[
         Counts, typer.Option("--batch", metavar="N", min=1, help="Samples per pass; repeatable.")
@@ -66,12 +79,19 @@ def bench(
         Counts, typer.Option("--classes", metavar="N", min=1, help="Output channels; repeatable.")
     ] = None,
     devices: Annotated[
-        list[str] | None, typer.Option("--device", metavar="|".join(DEVICES), help="Where to compute; repeatable.")
+        list[str] | None,
+        typer.Option("--device", metavar="|".join(DEVICES), help="Where to compute; repeatable."),
     ] = None,
-    threads: Annotated[Counts, typer.Option("--threads", metavar="N", min=1, help="CPU threads; repeatable.")] = None,
+    threads: Annotated[
+        Counts, typer.Option("--threads", metavar="N", min=1, help="CPU threads; repeatable.")
+    ] = None,
     precisions: Annotated[
         list[str] | None,
-        typer.Option("--precision", metavar="|".join(PRECISIONS), help="Arithmetic; fp32 if not given; repeatable."),
+        typer.Option(
+            "--precision",
+            metavar="|".join(PRECISIONS),
+            help="Arithmetic; fp32 if not given; repeatable.",
+        ),
     ] = None,
     runtimes: Annotated[
         list[str] | None,
@@ -82,13 +102,16 @@ def bench(
         ),
     ] = None,
     warmup: Annotated[
-        int | None, typer.Option(metavar="N", min=0, help="Passes before the timed ones; 3 if not given.")
+        int | None,
+        typer.Option(metavar="N", min=0, help="Passes before the timed ones; 3 if not given."),
     ] = None,
     runs: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="Timed passes of each row; 10 if not given.")
+        int | None,
+        typer.Option(metavar="N", min=1, help="Timed passes of each row; 10 if not given."),
     ] = None,
     training: Annotated[
-        bool, typer.Option("--train", help="Measure training steps: forward, soft Dice, backward, Adam.")
+        bool,
+        typer.Option("--train", help="Measure training steps: forward, soft Dice, backward, Adam."),
     ] = False,
     sort: Annotated[
         str, typer.Option(metavar="COLUMN", help=f"Order of the rows: {', '.join(SORT_KEYS)}.")
@@ -102,9 +125,14 @@ def bench(
     ] = None,
     as_json: AsJson = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV instead of a table.")] = False,
-    save: Annotated[Path | None, typer.Option(metavar="FILE", help="Write everything to this JSON file.")] = None,
+    save: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write everything to this JSON file.")
+    ] = None,
     compare: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Put the rows of a file made by --save beside the new ones.")
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Put the rows of a file made by --save beside the new ones."
+        ),
     ] = None,
 ) -> None:
     """Measure networks: what they cost and how fast they run, one row for each combination of the options."""
@@ -131,14 +159,15 @@ def bench(
     from lunet_cli.engine.benchmarking.plan import BenchOptions
     from lunet_cli.records.files import require_place
     from lunet_cli.render.console import make_status_console
-    from lunet_cli.render.progress import report_progress
 
-    options = BenchOptions(**chosen, warmup_runs=warmup, timed_runs=runs, training=training, baseline=baseline)
+    options = BenchOptions(
+        **chosen, warmup_runs=warmup, timed_runs=runs, training=training, baseline=baseline
+    )
     if save is not None:
         require_place(save)
     saved = None if compare is None else load_saved(compare)
     status = make_status_console()
-    with report_progress(status) as on_event:
+    with show_progress(status) as on_event:
         result = benchmark(options, on_event)
     if save is not None:
         save_result(result, save)
@@ -161,7 +190,7 @@ def parse_size(text: str) -> tuple[int, int, int]:
     match = re.fullmatch(r"(\d{1,4})(?:x(\d{1,4})x(\d{1,4}))?", text.lower(), re.ASCII)
     edges = [int(edge) for edge in match.groups() if edge] if match else []
     if not edges or not all(1 <= edge <= _MAX_EDGE for edge in edges):
-        raise ConfigError(f"--size {text}: is no size", hint="Write 64 or 96x96x64 (z, y, x).")
+        raise ConfigError(f"--size {text}: is not a size", hint="Write 64 or 96x96x64 (z, y, x).")
     depth, height, width = edges * 3 if len(edges) == 1 else edges
     return depth, height, width
 
@@ -169,7 +198,9 @@ def parse_size(text: str) -> tuple[int, int, int]:
 def _known(option: str, values: Sequence[str] | None, known: Sequence[str]) -> tuple[str, ...]:
     for value in values or ():
         if value not in known:
-            raise ConfigError(f"{option} {value}: is none of its values", hint=f"Known: {', '.join(known)}")
+            raise ConfigError(
+                f"{option} {value}: is none of its values", hint=f"Known: {', '.join(known)}"
+            )
     return tuple(values or ())
 
 

@@ -14,11 +14,17 @@ from lunet_cli.cli.options import AsJson
 def compare(
     runs: Annotated[
         list[Path],
-        typer.Argument(metavar="RUN", help="Evaluated runs, or folders with a metrics.csv; the first is the baseline."),
+        typer.Argument(
+            metavar="RUN",
+            help="Evaluated runs, or folders with a metrics.csv; the first is the baseline.",
+        ),
     ],
-    metric: Annotated[str, typer.Option(metavar="NAME", help="What they are compared by.")] = "dice",
+    metric: Annotated[
+        str, typer.Option(metavar="NAME", help="What they are compared by.")
+    ] = "dice",
     split: Annotated[
-        str, typer.Option(metavar="NAME", help="Which evaluation of the runs: a folder in RUN/eval.")
+        str,
+        typer.Option(metavar="NAME", help="Which evaluation of the runs: a folder in RUN/eval."),
     ] = "val",
     as_json: AsJson = False,
 ) -> None:

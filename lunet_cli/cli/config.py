@@ -25,20 +25,30 @@ def list_configs(as_json: AsJson = False) -> None:
     for name, path in shipped_configs().items():
         config = load_config(path)
         architecture, epochs = config.model.architecture, config.training.epochs
-        row = {"name": name, "architecture": architecture, "epochs": epochs, "purpose": purpose(path)}
+        row = {
+            "name": name,
+            "architecture": architecture,
+            "epochs": epochs,
+            "purpose": purpose(path),
+        }
         rows.append(row)
     if as_json:
         typer.echo(json.dumps(rows, indent=2))
         return
     for row in rows:
-        typer.echo(f"{row['name']:<12} {row['architecture']:<15} {row['epochs']:>6,} epochs  {row['purpose']}")
+        typer.echo(
+            f"{row['name']:<12} {row['architecture']:<15} {row['epochs']:>6,} epochs  {row['purpose']}"
+        )
 
 
 @app.command("copy", cls=PlainCommand)
 def copy(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="A shipped configuration, such as lunet_small.")],
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="A shipped configuration, such as lunet_small.")
+    ],
     destination: Annotated[
-        Path | None, typer.Argument(metavar="DEST", help="File or folder; NAME.yaml here if not given.")
+        Path | None,
+        typer.Argument(metavar="DEST", help="File or folder; NAME.yaml here if not given."),
     ] = None,
 ) -> None:
     """Copy a shipped configuration to change it; never overwrites."""
@@ -53,7 +63,9 @@ def copy(
         with target.open("xb") as file:
             file.write(source.read_bytes())
     except FileExistsError:
-        raise OutputError(f"{target}: is there already, and is not overwritten", hint="Name another file.") from None
+        raise OutputError(
+            f"{target}: is there already, and is not overwritten", hint="Name another file."
+        ) from None
     except OSError as error:
         raise OutputError(f"{target}: cannot be written ({error.strerror or error})") from None
     typer.echo(visible(f"{target}: a copy of the shipped {source.name}"))
@@ -79,7 +91,8 @@ def check(context: typer.Context, path: ConfigFile, overrides: Overrides = None)
 def show(
     context: typer.Context,
     path: Annotated[
-        Path | None, typer.Argument(metavar="CONFIG", help="YAML configuration; without it, all defaults.")
+        Path | None,
+        typer.Argument(metavar="CONFIG", help="YAML configuration; without it, all defaults."),
     ] = None,
     overrides: Overrides = None,
 ) -> None:

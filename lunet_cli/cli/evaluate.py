@@ -27,6 +27,7 @@ from lunet_cli.cli.options import (
     parse_memory,
     parse_window,
 )
+from lunet_cli.cli.wording import show_progress
 from lunet_cli.errors import EXIT_FAILURE, EXIT_INTERRUPTED, ConfigError
 
 if TYPE_CHECKING:
@@ -35,17 +36,24 @@ if TYPE_CHECKING:
 
 def evaluate(
     checkpoint: Annotated[
-        Path | None, typer.Argument(metavar="CHECKPOINT", help="A best_model.pt, or its run folder.")
+        Path | None,
+        typer.Argument(metavar="CHECKPOINT", help="A best_model.pt, or its run folder."),
     ] = None,
     data: Data = None,
     split: Split = None,
     predictions: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Label maps of any tool, instead of a CHECKPOINT.")
+        Path | None,
+        typer.Option(metavar="DIR", help="Label maps of any tool, instead of a CHECKPOINT."),
     ] = None,
-    references: Annotated[Path | None, typer.Option("--labels", metavar="DIR", help="Their references.")] = None,
+    references: Annotated[
+        Path | None, typer.Option("--labels", metavar="DIR", help="Their references.")
+    ] = None,
     label: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME=VALUE[,VALUE]", help="Name a label of label maps that do not say; repeatable."),
+        typer.Option(
+            metavar="NAME=VALUE[,VALUE]",
+            help="Name a label of label maps that do not say; repeatable.",
+        ),
     ] = None,
     only_predicted: Annotated[
         bool, typer.Option("--only-predicted", help="Leave out references that have no prediction.")
@@ -60,14 +68,20 @@ def evaluate(
         ),
     ] = None,
     metric: Annotated[
-        list[str] | None, typer.Option(metavar="NAME", help="Only this metric; repeatable. All if not given.")
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Only this metric; repeatable. All if not given."),
     ] = None,
     tolerance_mm: Annotated[
-        float, typer.Option("--tolerance", metavar="MM", min=0, help="Distance that NSD still counts as equal.")
+        float,
+        typer.Option(
+            "--tolerance", metavar="MM", min=0, help="Distance that NSD still counts as equal."
+        ),
     ] = 1.0,
     undefined: Annotated[
         Literal["count", "diagonal"],
-        typer.Option(help="Distances of a missed or invented label: left out and counted, or the largest possible."),
+        typer.Option(
+            help="Distances of a label that is only in one of prediction and reference: left out and counted, or the largest possible."
+        ),
     ] = "count",
     ensemble: Ensemble = None,
     tta: Tta = False,
@@ -108,18 +122,21 @@ def evaluate(
     regions = parse_labels(label or [])
     sizes, limit = parse_window(window), parse_memory(max_memory)
     metrics = parse_metrics(metric)
-    from lunet_cli.engine.evaluation.evaluate import EvaluationOptions, evaluate_model, score_predictions
+    from lunet_cli.engine.evaluation.evaluate import (
+        EvaluationOptions,
+        evaluate_model,
+        score_predictions,
+    )
     from lunet_cli.engine.inference.predictor import PredictionOptions, Predictor, set_up_process
     from lunet_cli.records.record import json_text
     from lunet_cli.render.console import make_console, make_status_console
-    from lunet_cli.render.progress import report_progress
     from lunet_cli.render.tables import eval_table
 
     set_up_process(threads)
     options = EvaluationOptions(metrics, tolerance_mm, undefined == "diagonal")
     status = make_status_console()
     try:
-        with report_progress(status) as on_event:
+        with show_progress(status) as on_event:
             if checkpoint is None:
                 result = score_predictions(
                     cast("Path", predictions),
@@ -131,8 +148,12 @@ def evaluate(
                     on_event=on_event,
                 )
             else:
-                how = PredictionOptions(sizes, overlap, batch_size, tta, device, precision, runtime, limit)
-                predictor = Predictor.load([checkpoint, *(ensemble or ())], architecture=architecture, options=how)
+                how = PredictionOptions(
+                    sizes, overlap, batch_size, tta, device, precision, runtime, limit
+                )
+                predictor = Predictor.load(
+                    [checkpoint, *(ensemble or ())], architecture=architecture, options=how
+                )
                 result = evaluate_model(
                     predictor,
                     data=data,
@@ -164,9 +185,13 @@ def parse_labels(texts: list[str]) -> dict[str, tuple[int, ...]] | None:
         name, _, values = text.partition("=")
         numbers = values.split(",")
         if not name or not all(number.isdigit() and int(number) > 0 for number in numbers):
-            raise ConfigError(f"--label {text}: is no label", hint="Write anterior=1, or whole=1,2.")
+            raise ConfigError(
+                f"--label {text}: is not a label", hint="Write anterior=1, or whole=1,2."
+            )
         if name in found:
-            raise ConfigError(f"--label {text}: {name} is named twice", hint="Write several values as whole=1,2.")
+            raise ConfigError(
+                f"--label {text}: {name} is named twice", hint="Write several values as whole=1,2."
+            )
         found[name] = tuple(map(int, numbers))
     return found or None
 

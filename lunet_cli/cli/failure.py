@@ -9,6 +9,7 @@ from typing import TypeVar
 import typer
 from typer.exceptions import TyperException
 
+from lunet_cli.cli.wording import reworded
 from lunet_cli.errors import ConfigError, LunetError
 from lunet_cli.results.words import visible
 
@@ -16,7 +17,8 @@ Item = TypeVar("Item")
 
 
 def print_error(error: LunetError) -> None:
-    """One line on stderr for each mistake, and the hint."""
+    """One line on stderr for each mistake, and the hint, in the words of the command line."""
+    error = error.reworded(reworded)
     for line in error.lines:
         print(visible(f"error: {line}"), file=sys.stderr)
     if error.hint:

@@ -7,9 +7,16 @@ from typing import Any
 import typer
 from typer.core import TyperArgument, TyperCommand, TyperGroup
 
+from lunet_cli.cli.wording import speak_of
+
 
 class PlainCommand(TyperCommand):
     """A command that tells what its arguments mean, and not that they are a `<list[Path]>`."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command; what the engine says from here on names the options of this one."""
+        speak_of((parameter.name, _written(parameter)) for parameter in self.get_params(ctx))
+        return super().invoke(ctx)
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """Write the arguments, then the options."""
@@ -20,13 +27,23 @@ class PlainCommand(TyperCommand):
             if record is None:
                 continue
             if isinstance(parameter, TyperArgument):
-                arguments.append((parameter.display_name_raw, record[1].removesuffix("[required]").rstrip()))
+                arguments.append(
+                    (parameter.display_name_raw, record[1].removesuffix("[required]").rstrip())
+                )
             else:
                 options.append(record)
         for heading, rows in (("Arguments", arguments), ("Options", options)):
             if rows:
                 with formatter.section(heading):
                     formatter.write_dl(rows)
+
+
+def _written(parameter: Any) -> str:
+    """An option as it is usually written, and an argument as the help calls it."""
+    if isinstance(parameter, TyperArgument):
+        return str(parameter.display_name_raw)
+    long = [str(name) for name in parameter.opts if name.startswith("--")]
+    return long[0] if long else str(parameter.opts[0])
 
 
 class PlainGroup(TyperGroup):

@@ -16,7 +16,10 @@ app = new_app("List the named networks, or show one level by level.")
 @app.command("list", cls=PlainCommand)
 def list_presets(
     family: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Only one family: unet, lunet, unetpp, lunetpp or mednext.")
+        str | None,
+        typer.Option(
+            metavar="NAME", help="Only one family: unet, lunet, unetpp, lunetpp or mednext."
+        ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -42,7 +45,10 @@ def list_presets(
 
 @app.command("show", cls=PlainCommand)
 def show(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="A preset, such as lunet_small_4f or lunet_small_8f.")],
+    name: Annotated[
+        str,
+        typer.Argument(metavar="NAME", help="A preset, such as lunet_small_4f or lunet_small_8f."),
+    ],
     as_json: AsJson = False,
 ) -> None:
     """Show one network level by level, and the YAML that selects it."""
@@ -51,7 +57,13 @@ def show(
 
     preset = parse_preset(name)
     levels = [
-        {"level": c.level, "channels": c.channels, "edge": 64 >> c.level, "parameters": c.parameters, "flops": c.flops}
+        {
+            "level": c.level,
+            "channels": c.channels,
+            "edge": 64 >> c.level,
+            "parameters": c.parameters,
+            "flops": c.flops,
+        }
         for c in level_costs(preset.spec)
     ]
     if as_json:

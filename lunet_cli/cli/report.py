@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from lunet_cli.cli.options import Data, Device, Split, Threads
+from lunet_cli.cli.wording import show_progress
 from lunet_cli.errors import EXIT_FAILURE, ConfigError
 from lunet_cli.results.words import visible
 
@@ -16,7 +17,9 @@ def report(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")],
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", metavar="FILE.html", help="The page; RUN/report.html if not given."),
+        typer.Option(
+            "--output", "-o", metavar="FILE.html", help="The page; RUN/report.html if not given."
+        ),
     ] = None,
     data: Data = None,
     split: Split = None,
@@ -25,22 +28,23 @@ def report(
 ) -> None:
     """Write one page about a run that needs no network: curves, every case, pictures, and how to repeat it."""
     if output is not None and output.suffix.lower() not in (".html", ".htm"):
-        raise ConfigError(f"-o {output}: is no page", hint="End the name with .html.")
-    from lunet_cli.engine.viewing.courses import read_course
+        raise ConfigError(f"-o {output}: is not a page", hint="End the name with .html.")
+    from lunet_cli.engine.viewing.histories import read_history
     from lunet_cli.records.files import require_place, write_atomically
 
-    read_course(run)  # Whether there is a training here, before PyTorch is loaded.
+    read_history(run)  # Whether there is a training here, before PyTorch is loaded.
     place = output or run / "report.html"
     require_place(place)
     from lunet_cli.engine.inference.predictor import PredictionOptions, set_up_process
     from lunet_cli.engine.reporting.report import gather_report
     from lunet_cli.render.console import make_status_console
-    from lunet_cli.render.progress import report_progress
     from lunet_cli.render.report.page import render_page
 
     set_up_process(threads)
-    with report_progress(make_status_console()) as on_event:
-        found = gather_report(run, data=data, split=split, options=PredictionOptions(device=device), on_event=on_event)
+    with show_progress(make_status_console()) as on_event:
+        found = gather_report(
+            run, data=data, split=split, options=PredictionOptions(device=device), on_event=on_event
+        )
         page = render_page(found)
     write_atomically(place, lambda file: file.write(page.encode()))
     typer.echo(visible(f"{place} ({len(page) / 1e6:.1f} MB)"))

@@ -21,7 +21,9 @@ class _Results(io.FileIO):
             _open_nowhere(self.fileno())
             if isinstance(error, BrokenPipeError):  # The reader has what it wants, like `head`.
                 raise SystemExit(EXIT_BROKEN_PIPE) from None
-            raise OutputError(f"standard output: cannot be written ({error.strerror or error})") from None
+            raise OutputError(
+                f"standard output: cannot be written ({error.strerror or error})"
+            ) from None
 
 
 class _Remarks(io.FileIO):
@@ -49,13 +51,17 @@ def prepare_streams() -> None:
         sys.stdin = io.TextIOWrapper(io.FileIO(0, closefd=False), encoding="utf-8")
     sys.stdout, sys.stderr = _prepared(sys.stdout, 1, _Results), _prepared(sys.stderr, 2, _Remarks)
     if is_closed:
-        raise OutputError("standard output: is closed", hint="Send it to a file: > FILE, or away: > /dev/null")
+        raise OutputError(
+            "standard output: is closed", hint="Send it to a file: > FILE, or away: > /dev/null"
+        )
 
 
 def _prepared(stream: Any, descriptor: int, kind: type[io.FileIO]) -> Any:
     """The stream over a file of the given kind; one that does not write to a file, as in tests, stays what it is."""
     buffer = getattr(stream, "buffer", None)
-    raw = getattr(buffer, "raw", buffer)  # Without a buffer, as with `python -u`, the file comes directly.
+    raw = getattr(
+        buffer, "raw", buffer
+    )  # Without a buffer, as with `python -u`, the file comes directly.
     is_plain = stream is None or type(raw) is io.FileIO
     if sys.platform == "win32" or not is_plain:  # Consoles of Windows write characters, not bytes.
         if isinstance(stream, io.TextIOWrapper):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lunet_cli.cli.options import ConfigFile, Overrides, read_config, refuse_extras
+from lunet_cli.cli.wording import show_progress
 from lunet_cli.errors import LunetError
 from lunet_cli.results.words import visible
 
@@ -37,29 +38,31 @@ def train(
         ),
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Check everything, run one step, estimate the cost, write nothing.")
+        bool,
+        typer.Option(
+            "--dry-run", help="Check everything, run one step, estimate the cost, write nothing."
+        ),
     ] = False,
 ) -> None:
     """Train a network as CONFIG says."""
     refuse_extras(context, config_file)
     config = read_config(config_file, overrides)
     from lunet_cli.render.console import make_console, make_status_console
-    from lunet_cli.render.progress import report_progress
 
     program = "lunet" if shutil.which("lunet") else sys.argv[0]
     again = [program, "train", str(config_file), *(f"--set={item}" for item in overrides or ())]
     status = make_status_console()
     if dry_run:
-        from lunet_cli.engine.training.dry_run import rehearse
+        from lunet_cli.engine.training.dry_run import dry_run as run_dry
         from lunet_cli.render.tables import dry_run_table
 
-        with report_progress(status) as on_event:
-            estimate = rehearse(config, on_event=on_event)
+        with show_progress(status) as on_event:
+            estimate = run_dry(config, on_event=on_event)
         make_console().print(dry_run_table(estimate))
         return
     from lunet_cli.engine.training.train import train as run_training
     from lunet_cli.render.tables import train_table
-    from lunet_cli.results.events import Caution
+    from lunet_cli.results.events import WarningIssued
 
     saved: list[Path] = []
 
@@ -67,9 +70,9 @@ def train(
         try:
             saved.extend(_save_pictures(result, config.visualization))
         except LunetError as error:  # A picture must not hide the result.
-            on_event(Caution(error.message))
+            on_event(WarningIssued(error.message))
 
-    with report_progress(status) as on_event:
+    with show_progress(status) as on_event:
         result = run_training(config, resume=resume, on_event=on_event, on_closing=save_pictures)
     if result.outcome == "interrupted":
         status.print(f"Stopped; the state is saved in {result.run_dir}. Go on with:")
@@ -135,9 +138,9 @@ def _has_curves(result: TrainResult, config: VisualizationConfig) -> bool:
 
 def _panels(result: TrainResult) -> list[Panel]:
     from lunet_cli.render.curves import CurveOptions, curve_panels
-    from lunet_cli.results.training import TrainingCourse
+    from lunet_cli.results.training import TrainingHistory
 
-    course = TrainingCourse(result.run_dir.name, result.history, is_finished=True)
+    course = TrainingHistory(result.run_dir.name, result.history, is_finished=True)
     return curve_panels([course], CurveOptions(quantities=("loss", "dice")))
 
 
@@ -146,9 +149,18 @@ def _next_commands(config: RunConfig, run_dir: Path, again: list[str]) -> list[t
     longer = [*more, f"--set=training.epochs={2 * config.training.epochs}", "--resume", "auto"]
     return [
         ("measure it, case by case", shlex.join([again[0], "eval", str(run_dir)])),
-        ("leaf through its cases", shlex.join([again[0], "viz", "slices", str(run_dir), "--interactive"])),
+        (
+            "leaf through its cases",
+            shlex.join([again[0], "viz", "slices", str(run_dir), "--interactive"]),
+        ),
         ("read everything about it on one page", shlex.join([again[0], "report", str(run_dir)])),
-        ("segment other volumes", shlex.join([again[0], "predict", str(run_dir), "FOLDER", "-o", "masks"])),
+        (
+            "segment other volumes",
+            shlex.join([again[0], "predict", str(run_dir), "FOLDER", "-o", "masks"]),
+        ),
         ("train on, twice as long", shlex.join(longer)),
-        ("the configuration that was used", shlex.join([again[0], "config", "show", str(run_dir / "config.yaml")])),
+        (
+            "the configuration that was used",
+            shlex.join([again[0], "config", "show", str(run_dir / "config.yaml")]),
+        ),
     ]

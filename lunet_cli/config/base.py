@@ -20,8 +20,12 @@ def _nameable(path: Path) -> Path:
     """
     if "\0" in str(path):
         raise ValueError("a path cannot hold the character NUL")
-    if len(str(path)) > 1000 or any(len(part.encode(errors="replace")) > 255 for part in path.parts):
-        raise ValueError("the path is too long: 1,000 characters in all and 255 bytes of each name are possible")
+    if len(str(path)) > 1000 or any(
+        len(part.encode(errors="replace")) > 255 for part in path.parts
+    ):
+        raise ValueError(
+            "the path is too long: 1,000 characters in all and 255 bytes of each name are possible"
+        )
     return path
 
 
@@ -35,7 +39,11 @@ class Section(BaseModel):
     """
 
     model_config = ConfigDict(
-        extra="forbid", frozen=True, validate_default=True, use_attribute_docstrings=True, allow_inf_nan=False
+        extra="forbid",
+        frozen=True,
+        validate_default=True,
+        use_attribute_docstrings=True,
+        allow_inf_nan=False,
     )
 
     @field_validator("*", mode="before")
@@ -45,5 +53,7 @@ class Section(BaseModel):
         if value is None and isinstance(annotation, type) and issubclass(annotation, Section):
             return annotation()
         if isinstance(value, bool) and bool not in (annotation, *get_args(annotation)):
-            raise ValueError(f"found {str(value).lower()} (YAML reads yes, no, on and off so); put words into quotes")
+            raise ValueError(
+                f"found {str(value).lower()} (YAML reads yes, no, on and off so); put words into quotes"
+            )
         return value

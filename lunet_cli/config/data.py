@@ -10,7 +10,11 @@ from pydantic import AfterValidator, Field, model_validator
 from lunet_cli.config.base import PlainPath, Section
 from lunet_cli.config.grouping import LONGEST_PATTERN, checked_pattern
 
-PHANTOM_LABELS: dict[str, tuple[int, ...]] = {"anterior": (1,), "posterior": (2,), "ventricle": (3,)}
+PHANTOM_LABELS: dict[str, tuple[int, ...]] = {
+    "anterior": (1,),
+    "posterior": (2,),
+    "ventricle": (3,),
+}
 PHANTOM_NAME = "phantom_{:04d}"
 DatasetName = Literal["auto", "phantom", "harp", "paired", "msd", "nnunet"]
 
@@ -34,7 +38,9 @@ class SplitConfig(Section):
     num_folds: Annotated[int, Field(ge=2, le=9999)] = 5
     """Number of folds that the cases are divided into when `fold` is given without `file`."""
 
-    group_pattern: Annotated[str, Field(max_length=LONGEST_PATTERN), AfterValidator(checked_pattern)] | None = None
+    group_pattern: (
+        Annotated[str, Field(max_length=LONGEST_PATTERN), AfterValidator(checked_pattern)] | None
+    ) = None
     """Regular expression on the case id whose first group names the patient, so that no patient stands on both
     sides, for instance `^(sub-\\d+)`."""
 
@@ -76,8 +82,8 @@ class DataConfig(Section):
 
     dataset: DatasetName = "auto"
     """Layout of the folder. `harp`: `ct_<id>` beside `label_<id>`; `paired`: `images/` and `labels/` with equal
-    names; `msd`, `nnunet`: with `dataset.json`; `phantom`: built in. `auto` looks at what is there, and takes the
-    phantom where no folder is given."""
+    names; `msd`, `nnunet`: with `dataset.json`; `phantom`: built in. `auto` looks at what is there,
+    and takes the phantom where no folder is given."""
 
     root: PlainPath | None = None
     """Folder of the data set; `split` divides its cases."""
@@ -128,15 +134,23 @@ class DataConfig(Section):
     @model_validator(mode="after")
     def _folders_fit(self) -> DataConfig:
         if (self.train_dir is None) != (self.val_dir is None):
-            given, missing = ("train_dir", "val_dir") if self.val_dir is None else ("val_dir", "train_dir")
+            given, missing = (
+                ("train_dir", "val_dir") if self.val_dir is None else ("val_dir", "train_dir")
+            )
             raise ValueError(f"{given} is given without {missing}; give both, or root with a split")
         has_folder = self.root is not None or self.train_dir is not None
         if self.root is not None and self.train_dir is not None:
             raise ValueError("root and train_dir/val_dir exclude each other; keep one way")
         if self.dataset == "phantom" and has_folder:
-            raise ValueError("dataset: phantom is built in and takes no root, train_dir or val_dir; remove one")
+            raise ValueError(
+                "dataset: phantom is built in and takes no root, train_dir or val_dir; remove one"
+            )
         if self.dataset not in ("auto", "phantom") and not has_folder:
-            raise ValueError(f"dataset: {self.dataset} needs data.root, or data.train_dir and data.val_dir")
+            raise ValueError(
+                f"dataset: {self.dataset} needs data.root, or data.train_dir and data.val_dir"
+            )
         if self.train_dir is not None and self.split != SplitConfig():
-            raise ValueError("train_dir and val_dir are a split already; remove the section split, or use root")
+            raise ValueError(
+                "train_dir and val_dir are a split already; remove the section split, or use root"
+            )
         return self

@@ -32,7 +32,9 @@ def require_apart(train_dir: Path, val_dir: Path) -> None:
         ConfigError: They do.
     """
     if train_dir.resolve() == val_dir.resolve():
-        raise ConfigError(f"data.val_dir: {val_dir} is data.train_dir too; the validation would be on training cases")
+        raise ConfigError(
+            f"data.val_dir: {val_dir} is data.train_dir too; the validation would be on training cases"
+        )
 
 
 def read_description(path: Path) -> Any:
@@ -46,7 +48,9 @@ def read_description(path: Path) -> Any:
         if not stat.S_ISREG(status.st_mode):
             raise DataError(f"{path}: is not a file")
         if status.st_size > _MOST_BYTES:
-            raise DataError(f"{path}: is larger than {_MOST_BYTES // 2**20} MiB, too large to describe a data set")
+            raise DataError(
+                f"{path}: is larger than {_MOST_BYTES // 2**20} MiB, too large to describe a data set"
+            )
         return json.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise DataError(f"{path}: there is no such file") from None

@@ -1,9 +1,9 @@
 """YAML from outside as plain values: the one door for configuration files and the values of `--set`.
 
-What a configuration never needs is refused here, because each of it has been used to crash or to stall a reader of
-YAML: tags (`!!binary`), anchors and aliases (a file of 1 kB can stand for 10^9 values), deep nesting (the parser is
-recursive), files without end, numbers of thousands of digits. What is left is read with YAML's own rules, but for
-dates and for `=` and `<<`, which are text.
+What a configuration never needs is refused here, because each of it has been used to crash or to
+stall a reader of YAML: tags (`!!binary`), anchors and aliases (a file of 1 kB can stand for 10^9
+values), deep nesting (the parser is recursive), files without end, numbers of thousands of digits.
+What is left is read with YAML's own rules, but for dates and for `=` and `<<`, which are text.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ from lunet_cli.errors import ConfigError
 
 KeyPath = tuple[str | int, ...]
 
-# The longest shipped file has 1 kB, a resolved one 4 kB; PyYAML needs about a second for these 64 kB.
+# The longest shipped file has 1 kB, a resolved one 4 kB; PyYAML needs about a second for these 64
+# kB.
 _MOST_BYTES = 64 * 1024
 _LONGEST_TEXT = 4096  # As long as a path can be on Linux.
 _DEEPEST = 12  # Sections and lists within each other; the schema has four levels.
@@ -77,9 +78,13 @@ def _read_text(path: Path) -> str:
     try:
         mode = path.stat().st_mode
         if stat.S_ISDIR(mode):
-            raise ConfigError(f"{path}: cannot be read as text (it is a folder)", hint=_files_in(path))
+            raise ConfigError(
+                f"{path}: cannot be read as text (it is a folder)", hint=_files_in(path)
+            )
         if not stat.S_ISREG(mode):
-            raise ConfigError(f"{path}: is not a file but a pipe or a device", hint="Write it into a file first.")
+            raise ConfigError(
+                f"{path}: is not a file but a pipe or a device", hint="Write it into a file first."
+            )
         with path.open("rb") as file:
             content = file.read(_MOST_BYTES + 1)
     except FileNotFoundError:
@@ -87,13 +92,16 @@ def _read_text(path: Path) -> str:
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path.
         raise ConfigError(f"{path}: cannot be read as text ({error})") from None
     if len(content) > _MOST_BYTES:
-        raise ConfigError(f"{path}: is larger than {_MOST_BYTES // 1024} kB; a configuration is not that long")
+        raise ConfigError(
+            f"{path}: is larger than {_MOST_BYTES // 1024} kB; a configuration is not that long"
+        )
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise ConfigError(
-            f"{path}:{line}: cannot be read as text in utf-8 ({error.reason})", hint="Save the file as UTF-8."
+            f"{path}:{line}: cannot be read as text in utf-8 ({error.reason})",
+            hint="Save the file as UTF-8.",
         ) from None
 
 
@@ -161,7 +169,9 @@ class _PlainLoader(yaml.SafeLoader):
             return f"more than {_DEEPEST} levels within each other"
         if isinstance(event, yaml.ScalarEvent) and len(event.value) > _LONGEST_TEXT:
             return f"a text of {len(event.value):,} characters; {_LONGEST_TEXT:,} are possible"
-        if isinstance(event, yaml.ScalarEvent) and any("\ud800" <= letter <= "\udfff" for letter in event.value):
+        if isinstance(event, yaml.ScalarEvent) and any(
+            "\ud800" <= letter <= "\udfff" for letter in event.value
+        ):
             return "half of a character (\\ud800 to \\udfff), which no file can hold"
         return ""
 
@@ -192,14 +202,18 @@ _PlainLoader.add_constructor("tag:yaml.org,2002:int", _PlainLoader.construct_yam
 _PlainLoader.add_constructor("tag:yaml.org,2002:float", _PlainLoader.construct_yaml_float)
 
 
-def _collect_lines(node: yaml.Node | None, prefix: KeyPath, lines: dict[KeyPath, int], path: Path) -> None:
+def _collect_lines(
+    node: yaml.Node | None, prefix: KeyPath, lines: dict[KeyPath, int], path: Path
+) -> None:
     if not isinstance(node, yaml.MappingNode):
         return
     for key, value in node.value:
         key_path = (*prefix, str(key.value))
         line = key.start_mark.line + 1
         if key_path in lines:
-            raise ConfigError(f"{path}:{line}: {dotted(key_path)}: stands twice, first in line {lines[key_path]}")
+            raise ConfigError(
+                f"{path}:{line}: {dotted(key_path)}: stands twice, first in line {lines[key_path]}"
+            )
         lines[key_path] = line
         _collect_lines(value, key_path, lines, path)
 
@@ -233,5 +247,11 @@ def _files_in(folder: Path) -> str:
 
 
 def _type_name(value: object) -> str:
-    names = {list: "a list", str: "plain text", int: "a number", float: "a number", bool: "true or false"}
+    names = {
+        list: "a list",
+        str: "plain text",
+        int: "a number",
+        float: "a number",
+        bool: "true or false",
+    }
     return names.get(type(value), type(value).__name__)

@@ -15,4 +15,5 @@ class EvaluationConfig(Section):
 
     metrics: Annotated[list[MetricName], Field(min_length=1)] = ["dice"]
     """What is measured: overlap (`dice`, `iou`, `sensitivity`, `precision`), volumes (`relative_volume_difference`,
-    `absolute_volume_difference`), surfaces in mm (`hausdorff95`, `hausdorff`, `assd`) and `nsd` at 1 mm."""
+    `absolute_volume_difference`), surfaces in mm (`hausdorff95`, `hausdorff`, `assd`) and `nsd` at
+    1 mm."""

@@ -13,7 +13,9 @@ from lunet_cli.config.base import PlainPath, Section
 class ExperimentConfig(Section):
     """Name, seed and place of a run."""
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$", max_length=200)] = "experiment"
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$", max_length=200)] = (
+        "experiment"
+    )
     """Name of the run folder: letters, digits and `._+-`."""
 
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 42

@@ -37,7 +37,8 @@ def choose_window(config: RunConfig, largest: Size, stride: int) -> Size:
     Args:
         config: The configuration.
         largest: Largest edge of any case, per axis.
-        stride: The network's total stride; a size that is not given is rounded up to a multiple of it.
+        stride: The network's total stride; a size that is not given is rounded up to a multiple of
+            it.
     """
     if config.training.patch_size is not None:
         return config.training.patch_size
@@ -107,7 +108,9 @@ def require_full_batch(config: RunConfig, num_train: int) -> None:
         )
 
 
-def require_deep_enough(config: RunConfig, spec: NetworkSpec, window: Size, *, num_train: int) -> None:
+def require_deep_enough(
+    config: RunConfig, spec: NetworkSpec, window: Size, *, num_train: int
+) -> None:
     """Raise if batch normalisation has one value per channel at the deepest level of the smallest batch.
 
     Raises:

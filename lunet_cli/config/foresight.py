@@ -86,7 +86,9 @@ def _require_fit_of_phantom(config: RunConfig) -> None:
     if data.split.file is None and data.split.group_pattern is None:
         num_train -= count_validation(data.split, num_train)
         require_full_batch(config, num_train)
-    spec = network_spec(config, in_channels=1, out_channels=len(regions) + (activation == "softmax"))
+    spec = network_spec(
+        config, in_channels=1, out_channels=len(regions) + (activation == "softmax")
+    )
     window = choose_window(config, edge, spec.total_stride)
     require_deep_enough(config, spec, window, num_train=num_train)
     _require_room_for_phantom(config, math.prod(edge))
@@ -104,7 +106,9 @@ def _edge_of_phantom(config: RunConfig) -> tuple[int, int, int]:
 def _require_room_for_phantom(config: RunConfig, num_voxels: int) -> None:
     data = config.data
     each, total = _VALUE_BYTES * num_voxels, _VALUE_BYTES * num_voxels * data.phantom.num_cases
-    in_memory = data.cache == "memory" or (data.cache == "auto" and total <= data.cache_limit_mib * 2**20)
+    in_memory = data.cache == "memory" or (
+        data.cache == "auto" and total <= data.cache_limit_mib * 2**20
+    )
     if (total if in_memory else each) > memory_bytes():
         raise ConfigError(
             f"data.phantom: {data.phantom.num_cases} volumes of {num_voxels:,} voxels need {total / GIB:,.0f} GiB, and "

@@ -1,9 +1,10 @@
 """Groups of cases by a regular expression on their names.
 
-A pattern such as `(a+)+b` needs time that doubles with each letter of the name, and Python's engine cannot be told to
-stop. The search therefore runs in a process of its own that is ended after some seconds: any pattern may be written,
-nothing has to be installed, and nobody waits. (An engine with linear time, such as re2, has no look-around; refusing
-nested repetitions would refuse patterns that work, and miss others.)
+A pattern such as `(a+)+b` needs time that doubles with each letter of the name, and Python's engine
+cannot be told to stop. The search therefore runs in a process of its own that is ended after some
+seconds: any pattern may be written, nothing has to be installed, and nobody waits. (An engine with
+linear time, such as re2, has no look-around; refusing nested repetitions would refuse patterns that
+work, and miss others.)
 """
 
 from __future__ import annotations
@@ -54,7 +55,9 @@ def group_names(pattern: str, case_ids: Sequence[str]) -> list[str]:
     question = json.dumps([pattern, list(case_ids)]).encode()
     place = f"data.split.group_pattern: {pattern!r}"
     try:
-        done = subprocess.run(command, input=question, capture_output=True, timeout=_PATIENCE_SECONDS, check=True)
+        done = subprocess.run(
+            command, input=question, capture_output=True, timeout=_PATIENCE_SECONDS, check=True
+        )
     except subprocess.TimeoutExpired:
         raise ConfigError(
             f"{place} takes too long on the case ids (more than {_PATIENCE_SECONDS:g} s)",

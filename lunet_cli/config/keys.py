@@ -11,8 +11,8 @@ from pydantic import BaseModel
 from lunet_cli.config.document import KeyPath, dotted
 from lunet_cli.config.run import RunConfig
 
-# What torch, Lightning, MONAI, nnU-Net, timm and scikit-learn call our keys; those that differ by letters only are
-# found by likeness.
+# What torch, Lightning, MONAI, nnU-Net, timm and scikit-learn call our keys; those that differ by
+# letters only are found by likeness.
 _ELSEWHERE = {
     "experiment.name": "exp_name experiment_name run_name run task_name",
     "experiment.seed": "random_seed manual_seed random_state rng_seed seed_everything",

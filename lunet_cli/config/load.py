@@ -34,7 +34,8 @@ def load_config(path: Path | None, overrides: Iterable[str] = ()) -> RunConfig:
         overrides: Strings `section.key=value`, the value written as in YAML; later ones win.
 
     Raises:
-        ConfigError: The file or an override is wrong; the message lists every mistake with its place.
+        ConfigError: The file or an override is wrong; the message lists every mistake with its
+            place.
     """
     document = Document({}, {}) if path is None else read_document(path)
     values = document.values
@@ -45,15 +46,21 @@ def load_config(path: Path | None, overrides: Iterable[str] = ()) -> RunConfig:
         return RunConfig.model_validate(values)
     except ValidationError as error:
         details = _relevant(error.errors())
-        mistakes = [_describe(detail, path, document.lines, origins) for detail in details[:_MOST_MISTAKES]]
+        mistakes = [
+            _describe(detail, path, document.lines, origins) for detail in details[:_MOST_MISTAKES]
+        ]
         if len(details) > _MOST_MISTAKES:
             mistakes.append(f"{path or '--set'}: and {len(details) - _MOST_MISTAKES} more mistakes")
-        raise ConfigError(mistakes, hint="`lunet config schema` lists every key and its values.") from None
+        raise ConfigError(
+            mistakes, hint="`lunet config schema` lists every key and its values."
+        ) from None
 
 
 def dump_yaml(config: RunConfig) -> str:
     """The fully resolved configuration as YAML."""
-    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=120)
+    return yaml.safe_dump(
+        config.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=120
+    )
 
 
 def _apply_override(values: dict[str, Any], override: str, origins: dict[KeyPath, str]) -> None:
@@ -61,13 +68,15 @@ def _apply_override(values: dict[str, Any], override: str, origins: dict[KeyPath
     dotted, separator, text = override.partition("=")
     keys = tuple(dotted.strip().split("."))
     if not separator or not all(keys):
-        raise ConfigError(f"{origin}: expected section.key=value", hint="For instance --set training.epochs=20")
+        raise ConfigError(
+            f"{origin}: expected section.key=value", hint="For instance --set training.epochs=20"
+        )
     if not text.strip():
         raise ConfigError(f"{origin}: the value is empty", hint="Write null for none.")
     try:
         value = read_value(text)
     except ConfigError as error:
-        raise ConfigError(f"{origin}: the value is no valid YAML ({error.message})") from None
+        raise ConfigError(f"{origin}: the value is not valid YAML ({error.message})") from None
     target = values
     for key in keys[:-1]:
         if not isinstance(target.get(key), dict):
@@ -114,7 +123,9 @@ def _mentions_mapping(annotation: Any) -> bool:
     return False
 
 
-def _describe(detail: ErrorDetails, path: Path | None, lines: dict[KeyPath, int], origins: dict[KeyPath, str]) -> str:
+def _describe(
+    detail: ErrorDetails, path: Path | None, lines: dict[KeyPath, int], origins: dict[KeyPath, str]
+) -> str:
     place = _real_path(detail["loc"])
     where = _origin(place, path, lines, origins)
     label = f"{dotted(place)}: " if place else ""
@@ -131,16 +142,22 @@ def _describe(detail: ErrorDetails, path: Path | None, lines: dict[KeyPath, int]
     return f"{where}: {label}{message}{shown}"
 
 
-def _origin(place: KeyPath, path: Path | None, lines: dict[KeyPath, int], origins: dict[KeyPath, str]) -> str:
+def _origin(
+    place: KeyPath, path: Path | None, lines: dict[KeyPath, int], origins: dict[KeyPath, str]
+) -> str:
     """The override that set the value at `place`, else the file with the overrides inside of `place`."""
     above = [text for key, text in origins.items() if place[: len(key)] == key]
     if above:
         return above[-1]
     inside = [text for key, text in origins.items() if key[: len(place)] == place]
-    line = next((f":{lines[place[:end]]}" for end in range(len(place), 0, -1) if place[:end] in lines), "")
+    line = next(
+        (f":{lines[place[:end]]}" for end in range(len(place), 0, -1) if place[:end] in lines), ""
+    )
     return " and ".join([f"{path}{line}", *inside] if path else inside) or "defaults"
 
 
 def _shown(value: object) -> str:
     """A value as it stands in YAML, not more of it than fits into a line."""
-    return one_line(repr(value) if isinstance(value, str | int | float | list | None) else f"'{value}'")
+    return one_line(
+        repr(value) if isinstance(value, str | int | float | list | None) else f"'{value}'"
+    )

@@ -1,7 +1,7 @@
 """What a configuration asks of the machine that it runs on, known before any volume is read.
 
-Fixed bounds stand in the schema, since configurations travel; here is what differs from machine to machine. All
-estimates are lower bounds: what they refuse cannot work.
+Fixed bounds stand in the schema, since configurations travel; here is what differs from machine to
+machine. All estimates are lower bounds: what they refuse cannot work.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from lunet_cli.config.run import RunConfig
 from lunet_cli.errors import ConfigError
 
 GIB = 2**30
-# A few threads or processes more than cores do no harm; hundreds of them on two cores stop a machine.
+# A few threads or processes more than cores do no harm; hundreds of them on two cores stop a
+# machine.
 _PER_CORE = 4
 _ALWAYS_POSSIBLE = 16
 
@@ -49,17 +50,22 @@ def require_possible(config: RunConfig) -> None:
         raise ConfigError(mistakes)
 
 
-def batch_mistakes(config: RunConfig, spec: NetworkSpec, window: Size, *, on_cpu: bool) -> list[str]:
+def batch_mistakes(
+    config: RunConfig, spec: NetworkSpec, window: Size, *, on_cpu: bool
+) -> list[str]:
     """What is wrong with the size of the batches, as no or one line.
 
     Args:
         config: The configuration.
         spec: The network.
         window: Voxels of a patch.
-        on_cpu: Whether the network computes in the memory of the machine too, and not only prepares batches there.
+        on_cpu: Whether the network computes in the memory of the machine too, and not only prepares
+            batches there.
     """
     batch_size = config.training.batch_size
-    needed = batch_size * math.prod(window) * (4 * spec.in_channels + 1)  # Images in fp32, labels in uint8.
+    needed = (
+        batch_size * math.prod(window) * (4 * spec.in_channels + 1)
+    )  # Images in fp32, labels in uint8.
     if on_cpu:
         bytes_each = 4 if config.training.precision == "fp32" else 2
         needed += batch_size * kept_values(spec, window) * bytes_each
@@ -75,7 +81,8 @@ def batch_mistakes(config: RunConfig, spec: NetworkSpec, window: Size, *, on_cpu
 def kept_values(spec: NetworkSpec, window: Size) -> int:
     """A lower bound of the values that the forward pass of one patch keeps for its backward pass.
 
-    Each convolution keeps what goes in; a level has as many of them on the way down as on the way up.
+    Each convolution keeps what goes in; a level has as many of them on the way down as on the way
+    up.
     """
     voxels = math.prod(window)
     kept = 0
@@ -88,7 +95,10 @@ def kept_values(spec: NetworkSpec, window: Size) -> int:
 def _processes(config: RunConfig) -> Iterator[str]:
     cores = os.cpu_count() or 1
     most = max(_ALWAYS_POSSIBLE, _PER_CORE * cores)
-    asked = {"training.num_threads": config.training.num_threads, "data.num_workers": config.data.num_workers}
+    asked = {
+        "training.num_threads": config.training.num_threads,
+        "data.num_workers": config.data.num_workers,
+    }
     for key, number in asked.items():
         if number is not None and number > most:
             yield f"{key}: {number} is more than this machine bears; with its {cores} cores at most {most} are possible"
@@ -96,7 +106,9 @@ def _processes(config: RunConfig) -> Iterator[str]:
 
 def _device(config: RunConfig) -> Iterator[str]:
     device = config.training.device
-    if (device == "cuda" and not _may_have_cuda()) or (device == "mps" and sys.platform != "darwin"):
+    if (device == "cuda" and not _may_have_cuda()) or (
+        device == "mps" and sys.platform != "darwin"
+    ):
         yield f"training.device: this machine has no {device}; take another, or auto"
 
 

@@ -57,15 +57,26 @@ METRICS: dict[MetricName, Metric] = {
     "sensitivity": Metric("sensitivity", "", "higher", f"|P and R| / |R|; {_EMPTY_OVERLAP}"),
     "precision": Metric("precision", "", "higher", f"|P and R| / |P|; {_EMPTY_OVERLAP}"),
     "relative_volume_difference": Metric(
-        "RVD", "", "zero", "(|P| - |R|) / |R|; 0 where both masks are empty, undefined where only R is"
+        "RVD",
+        "",
+        "zero",
+        "(|P| - |R|) / |R|; 0 where both masks are empty, undefined where only R is",
     ),
     "absolute_volume_difference": Metric("AVD", "ml", "lower", "||P| - |R|| as a volume"),
     "hausdorff95": Metric(
-        "HD95", "mm", "lower", f"larger of both directions' 95th percentiles; {_SURFACE}; {_EMPTY_DISTANCE}"
+        "HD95",
+        "mm",
+        "lower",
+        f"larger of both directions' 95th percentiles; {_SURFACE}; {_EMPTY_DISTANCE}",
     ),
-    "hausdorff": Metric("HD", "mm", "lower", f"largest distance of both directions; {_SURFACE}; {_EMPTY_DISTANCE}"),
+    "hausdorff": Metric(
+        "HD", "mm", "lower", f"largest distance of both directions; {_SURFACE}; {_EMPTY_DISTANCE}"
+    ),
     "assd": Metric(
-        "ASSD", "mm", "lower", f"mean over the distances of both directions together; {_SURFACE}; {_EMPTY_DISTANCE}"
+        "ASSD",
+        "mm",
+        "lower",
+        f"mean over the distances of both directions together; {_SURFACE}; {_EMPTY_DISTANCE}",
     ),
     "nsd": Metric(
         "NSD",

@@ -33,7 +33,8 @@ class ModelConfig(Section):
 
     activation: Literal["auto", "sigmoid", "softmax"] = "auto"
     """`sigmoid`: one independent channel per label (regions may overlap); `softmax`: exclusive classes and a
-    background channel; `auto`: softmax for two or more labels that share no value, otherwise sigmoid."""
+    background channel; `auto`: softmax for two or more labels that share no value, otherwise
+    sigmoid."""
 
     drop_prob: Annotated[float, Field(ge=0, lt=1)] = 0.005
     """Probability of dropping a channel after each convolution."""

@@ -10,8 +10,8 @@ from typing import Any, Literal
 Family = Literal["unet", "lunet", "unetpp", "lunetpp", "mednext"]
 FAMILIES: tuple[Family, ...] = ("unet", "lunet", "unetpp", "lunetpp", "mednext")
 
-# Far beyond every network of the field, and small enough that counting what a network costs takes no time. The
-# largest preset has 10^8 parameters; 10^9 take 4 GB.
+# Far beyond every network of the field, and small enough that counting what a network costs takes
+# no time. The largest preset has 10^8 parameters; 10^9 take 4 GB.
 _MOST_LEVELS = 10
 _MOST_PER_BLOCK = 64
 _MOST_CHANNELS = 1 << 16
@@ -33,7 +33,8 @@ class NetworkSpec:
         out_channels: Logit channels.
         dropout: Probability of `Dropout3d` after each convolution of a block.
         kernel_size: Edge of the depthwise kernel (MedNeXt).
-        expansion_ratios: Expansion per stage, from the first encoder to the last decoder stage (MedNeXt).
+        expansion_ratios: Expansion per stage, from the first encoder to the last decoder stage
+            (MedNeXt).
         blocks_per_stage: Residual blocks per stage, in the same order (MedNeXt).
     """
 
@@ -139,9 +140,14 @@ def require_buildable(spec: NetworkSpec) -> None:
     if not 2 <= spec.num_levels <= _MOST_LEVELS:
         raise ValueError(f"channels of {spec.num_levels} levels, not of 2 to {_MOST_LEVELS}")
     stages = 2 * spec.num_levels - 1 if spec.topology == "mednext" else 0
-    for name, values in (("expansion_ratios", spec.expansion_ratios), ("blocks_per_stage", spec.blocks_per_stage)):
+    for name, values in (
+        ("expansion_ratios", spec.expansion_ratios),
+        ("blocks_per_stage", spec.blocks_per_stage),
+    ):
         if len(values) != stages:
-            raise ValueError(f"{len(values)} {name} where {spec.family} with these levels has {stages}")
+            raise ValueError(
+                f"{len(values)} {name} where {spec.family} with these levels has {stages}"
+            )
         _require_range(name, values, _MOST_PER_BLOCK)
     _require_range("channels", spec.channels, _MOST_CHANNELS)
     _require_range("in_channels", [spec.in_channels], _MOST_CHANNELS)
@@ -154,7 +160,9 @@ def require_buildable(spec: NetworkSpec) -> None:
         raise ValueError(f"dropout {spec.dropout:g} is not a probability below 1")
     parameters = count_parameters(spec)
     if parameters > _MOST_PARAMETERS:
-        raise ValueError(f"{parameters:.3g} parameters are more than the {_MOST_PARAMETERS:.0e} possible")
+        raise ValueError(
+            f"{parameters:.3g} parameters are more than the {_MOST_PARAMETERS:.0e} possible"
+        )
 
 
 def _require_range(name: str, values: Sequence[int], highest: int) -> None:
@@ -169,7 +177,9 @@ def _conv(part: str, level: int, in_channels: int, out_channels: int, volume: in
     return LayerCost(part, level, weights + out_channels, weights)
 
 
-def _block(part: str, level: int, in_channels: int, out_channels: int, num_convs: int) -> Iterator[LayerCost]:
+def _block(
+    part: str, level: int, in_channels: int, out_channels: int, num_convs: int
+) -> Iterator[LayerCost]:
     """3x3x3 convolutions, each with its BatchNorm."""
     for index in range(num_convs):
         yield _conv(part, level, in_channels if index == 0 else out_channels, out_channels, 27)
@@ -208,12 +218,19 @@ def _unetpp_costs(spec: NetworkSpec) -> Iterator[LayerCost]:
             width = spec.channels[level]
             yield _conv("up", level + 1, spec.channels[level + 1], width, 8)
             if column < spec.num_levels - 1:
-                yield from _block("decoder", level, (column + 1) * width, width, spec.convs_per_block)
+                yield from _block(
+                    "decoder", level, (column + 1) * width, width, spec.convs_per_block
+                )
     yield from _final_block(spec, spec.num_levels * spec.channels[0])
 
 
 def _mednext_block(
-    part: str, spec: NetworkSpec, level: int, widths: tuple[int, int], ratio: int, dw_level: int | None = None
+    part: str,
+    spec: NetworkSpec,
+    level: int,
+    widths: tuple[int, int],
+    ratio: int,
+    dw_level: int | None = None,
 ) -> Iterator[LayerCost]:
     """One MedNeXt block at `level`; the depthwise convolution counts over `dw_level`'s voxels."""
     in_channels, out_channels = widths
@@ -233,13 +250,17 @@ def _mednext_costs(spec: NetworkSpec) -> Iterator[LayerCost]:
         level = min(stage, 2 * deepest - stage)
         part = "encoder" if stage < deepest else "bottleneck" if stage == deepest else "decoder"
         for _ in range(blocks[stage]):
-            yield from _mednext_block(part, spec, level, (channels[level], channels[level]), ratios[stage])
+            yield from _mednext_block(
+                part, spec, level, (channels[level], channels[level]), ratios[stage]
+            )
         if stage < deepest:
             widths = (channels[level], channels[level + 1])
             yield from _mednext_block("down", spec, level + 1, widths, ratios[stage + 1])
             yield _conv("down", level + 1, *widths, 1)
         elif stage < 2 * deepest:
             widths = (channels[level], channels[level - 1])
-            yield from _mednext_block("up", spec, level - 1, widths, ratios[stage + 1], dw_level=level)
+            yield from _mednext_block(
+                "up", spec, level - 1, widths, ratios[stage + 1], dw_level=level
+            )
             yield _conv("up", level, *widths, 1)
     yield _conv("head", 0, channels[0], spec.out_channels, 1)

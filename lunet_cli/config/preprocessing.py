@@ -13,7 +13,9 @@ PositiveSpacing = Annotated[float, Field(ge=0.001, le=1000)]
 
 def _valid_orientation(code: str) -> str:
     if len(code) != 3 or any(len(set(pair) & set(code)) != 1 for pair in ("LR", "PA", "SI")):
-        raise ValueError(f"'{code}' is no orientation; use one letter each of L/R, P/A and S/I, such as LPS")
+        raise ValueError(
+            f"'{code}' is not an orientation; use one letter each of L/R, P/A and S/I, such as LPS"
+        )
     return code
 
 
@@ -37,7 +39,9 @@ class NormalizationConfig(Section):
         given = {"window_level", "window_width"} & self.model_fields_set
         defaults = (self.window_level, self.window_width) == (40.0, 400.0)
         if given and self.name != "ct_window" and not defaults:
-            raise ValueError(f"{sorted(given)[0]} is used by name: ct_window only; remove it, or change name")
+            raise ValueError(
+                f"{sorted(given)[0]} is used by name: ct_window only; remove it, or change name"
+            )
         return self
 
 

@@ -44,7 +44,9 @@ MEDNEXT_SIZES = {
 }
 
 GRAMMAR = "{unet|lunet|unetpp|lunetpp}_{small|large}_{N}f with N to 9999, or mednext_small, mednext_{s|b|m|l}[_k5]"
-_CONV_NAME = re.compile(r"(?P<family>unet|lunet|unetpp|lunetpp)_(?P<size>small|large)_(?P<base>[1-9][0-9]{0,3})f")
+_CONV_NAME = re.compile(
+    r"(?P<family>unet|lunet|unetpp|lunetpp)_(?P<size>small|large)_(?P<base>[1-9][0-9]{0,3})f"
+)
 _MEDNEXT_NAME = re.compile(r"mednext_(?P<size>small|s|b|m|l)(?P<kernel>_k5)?")
 
 
@@ -81,13 +83,20 @@ def parse_preset(name: str) -> Preset:
     """
     if match := _CONV_NAME.fullmatch(name):
         family: Family = next(f for f in CONV_FAMILIES if f == match["family"])
-        return Preset(name, family, match["size"], _conv_spec(family, SIZES[match["size"]], int(match["base"])))
+        return Preset(
+            name,
+            family,
+            match["size"],
+            _conv_spec(family, SIZES[match["size"]], int(match["base"])),
+        )
     if match := _MEDNEXT_NAME.fullmatch(name):
         spec = _mednext_spec(MEDNEXT_SIZES[match["size"]])
         if match["kernel"]:
             spec = replace(spec, kernel_size=5)
         return Preset(name, "mednext", match["size"], spec)
-    raise ConfigError(f"'{name}' is no preset. {closest_presets(name)}", hint=f"Names follow {GRAMMAR}.")
+    raise ConfigError(
+        f"'{name}' is not a preset. {closest_presets(name)}", hint=f"Names follow {GRAMMAR}."
+    )
 
 
 def closest_presets(name: str) -> str:
@@ -100,8 +109,8 @@ def closest_presets(name: str) -> str:
 def closest(name: str, known: Iterable[str]) -> str:
     """Ask whether one of the most similar `known` names was meant; empty if none is similar.
 
-    Names that end with what was typed come first, since the number of a case is often all that is typed; then those
-    that start with it.
+    Names that end with what was typed come first, since the number of a case is often all that is
+    typed; then those that start with it.
     """
     known, typed = list(known), name.lower()
     ending = [one for one in known if one.lower().endswith(typed)]
@@ -111,7 +120,9 @@ def closest(name: str, known: Iterable[str]) -> str:
 
 
 def _conv_spec(family: Family, size: Size, base: int) -> NetworkSpec:
-    factor: Callable[[int], int] = (lambda _: 1) if family.startswith("l") else (lambda level: 1 << level)
+    factor: Callable[[int], int] = (
+        (lambda _: 1) if family.startswith("l") else (lambda level: 1 << level)
+    )
     channels = tuple(base * factor(level) for level in range(size.num_levels))
     return NetworkSpec(family, channels, convs_per_block=size.convs_per_block)
 

@@ -59,12 +59,18 @@ class RunConfig(Section):
     def _sections_fit(self) -> RunConfig:
         loss, activation = self.training.loss.name, self.model.activation
         if loss in ("ce", "dice_ce") and activation == "sigmoid":
-            raise ValueError(f"training.loss.name: {loss} needs exclusive classes; set model.activation: softmax")
+            raise ValueError(
+                f"training.loss.name: {loss} needs exclusive classes; set model.activation: softmax"
+            )
         if loss in ("bce", "dice_bce") and activation == "softmax":
-            raise ValueError(f"training.loss.name: {loss} needs independent channels; set model.activation: sigmoid")
+            raise ValueError(
+                f"training.loss.name: {loss} needs independent channels; set model.activation: sigmoid"
+            )
         if self.augmentation.enabled is False and self.augmentation.model_fields_set - {"enabled"}:
             changed = {k for k in self.augmentation.model_fields_set if k != "enabled"}
             defaults = AugmentationConfig()
             if any(getattr(self.augmentation, k) != getattr(defaults, k) for k in changed):
-                raise ValueError("augmentation has settings but enabled is false; set augmentation.enabled: true")
+                raise ValueError(
+                    "augmentation has settings but enabled is false; set augmentation.enabled: true"
+                )
         return self

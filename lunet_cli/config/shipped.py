@@ -23,7 +23,8 @@ def shipped_configs() -> dict[str, Path]:
 def find_config(path: Path) -> Path:
     """The file that a person means: their own, or else the shipped one of that name.
 
-    `lunet_small`, `lunet_small.yaml` and `configs/lunet_small.yaml` name a shipped file, unless there is such a file.
+    `lunet_small`, `lunet_small.yaml` and `configs/lunet_small.yaml` name a shipped file, unless
+    there is such a file.
     """
     is_name = str(path.parent) in (".", "configs") and path.suffix in ("", ".yaml", ".yml")
     if not is_name or os.path.isfile(path):  # Unlike pathlib, it takes any text.
@@ -40,7 +41,9 @@ def shipped_config(name: str) -> Path:
     shipped = shipped_configs()
     path = shipped.get(Path(name).name.removesuffix(".yaml").removesuffix(".yml"))
     if path is None:
-        raise ConfigError(f"'{name}' is not a shipped configuration. {closest(name, shipped)}", hint=LIST_HINT)
+        raise ConfigError(
+            f"'{name}' is not a shipped configuration. {closest(name, shipped)}", hint=LIST_HINT
+        )
     return path
 
 

@@ -125,8 +125,8 @@ class TrainingConfig(Section):
 
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     """Arithmetic of the forward and backward pass; weights stay in fp32. `auto` takes
-    what the machine has instructions for (bf16 on a CPU with AMX or AVX-512-BF16 and on newer GPUs), and verifies it
-    against fp32 for a few steps."""
+    what the machine has instructions for (bf16 on a CPU with AMX or AVX-512-BF16 and on newer
+    GPUs), and verifies it against fp32 for a few steps."""
 
     compile: bool | Literal["auto"] = False
     """Whether `torch.compile` is used; `auto` does so on CUDA only (compilation takes about half a minute)."""
@@ -143,7 +143,9 @@ class TrainingConfig(Section):
     @model_validator(mode="after")
     def _warmup_fits(self) -> TrainingConfig:
         if self.warmup_epochs >= self.epochs:
-            raise ValueError(f"warmup_epochs {self.warmup_epochs:g} leaves nothing of epochs {self.epochs}")
+            raise ValueError(
+                f"warmup_epochs {self.warmup_epochs:g} leaves nothing of epochs {self.epochs}"
+            )
         if self.warmup_epochs and self.scheduler == "one-cycle":
             raise ValueError("scheduler: one-cycle has its own warm-up; remove warmup_epochs")
         return self

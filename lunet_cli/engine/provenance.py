@@ -29,7 +29,11 @@ def git_commit() -> str | None:
     """Commit of the folder that the command was started in; None outside of a repository."""
     try:
         done = subprocess.run(
-            ["git", "rev-parse", "HEAD"], capture_output=True, encoding="utf-8", timeout=5, check=True
+            ["git", "rev-parse", "HEAD"],
+            capture_output=True,
+            encoding="utf-8",
+            timeout=5,
+            check=True,
         )
     except (OSError, subprocess.SubprocessError):
         return None

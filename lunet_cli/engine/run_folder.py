@@ -16,7 +16,7 @@ from lunet_cli.records.manifest import Manifest
 from lunet_cli.records.training_summary import TrainingSummary
 from lunet_cli.results.events import Event
 from lunet_cli.results.training import EpochRecord
-from lunet_cli.results.views import ChannelCourse
+from lunet_cli.results.views import ChannelHistory
 from lunet_cli.results.words import visible
 
 LAST, BEST, LOG = "last.pt", "best_model.pt", "train.log"
@@ -130,11 +130,20 @@ class RunFolder:
             OutputError: It cannot be removed.
         """
         try:
-            for name in ("*.pt", "*.png", "config.yaml", "manifest.json", "history.csv", "summary.json"):
+            for name in (
+                "*.pt",
+                "*.png",
+                "config.yaml",
+                "manifest.json",
+                "history.csv",
+                "summary.json",
+            ):
                 for leftover in self.path.glob(f".{name}.????????"):
                     leftover.unlink()
         except OSError as error:
-            raise OutputError(f"{error.filename}: cannot be removed ({error.strerror or error})") from None
+            raise OutputError(
+                f"{error.filename}: cannot be removed ({error.strerror or error})"
+            ) from None
 
     def has_ended(self, num_epochs: int) -> bool:
         """Whether a training of so many epochs has written its end here; one that was resumed since has more."""
@@ -208,14 +217,16 @@ class RunFolder:
         )
         return read_history(self.history)
 
-    def read_channels(self) -> ChannelCourse:
+    def read_channels(self) -> ChannelHistory:
         """How the channels changed while the network was pruned.
 
         Raises:
             DataError: It was not pruned, or the table is damaged.
         """
         lacks = f"was not pruned: it has no {self.channels.name}"
-        self._require_folder(self.channels, lacks, hint="lunet viz network CHECKPOINT shows a network as it is.")
+        self._require_folder(
+            self.channels, lacks, hint="lunet viz network CHECKPOINT shows a network as it is."
+        )
         return read_channels_table(self.channels, self.path.resolve().name)
 
     def _require_folder(self, file: Path, lacks: str, *, hint: str) -> None:

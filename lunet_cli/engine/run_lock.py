@@ -13,12 +13,13 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from lunet_cli.errors import OutputError
-from lunet_cli.results.events import Caution, Event
+from lunet_cli.results.events import Event, WarningIssued
 
 LOCK = ".lock"
 _HAS_NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
 _LONGEST_HOLDER = 200
-# A worker that was forked a moment before its parent was killed holds the lock until its first instruction closes it.
+# A worker that was forked a moment before its parent was killed holds the lock until its first
+# instruction closes it.
 _PATIENCE_SECONDS = 0.5
 
 
@@ -48,7 +49,9 @@ class RunLock:
         if self.is_kept:
             return
         if not self._folder.is_dir():
-            raise OutputError(f"{self._folder}: was removed or renamed while the training wrote there")
+            raise OutputError(
+                f"{self._folder}: was removed or renamed while the training wrote there"
+            )
         raise OutputError(
             f"{self._folder / LOCK}: was removed or replaced while the training wrote there, so that another one may "
             "write there too",
@@ -60,12 +63,12 @@ class RunLock:
 def hold_run(folder: Path, on_event: Callable[[Event], None]) -> Iterator[RunLock]:
     """Hold a run folder for this process; makes it, and removes it again if it stays empty.
 
-    The lock is `flock`, which the Linux kernel turns into a byte-range lock of the server on NFS, so that it holds
-    between machines. Workers forked by this process do not keep it.
+    The lock is `flock`, which the Linux kernel turns into a byte-range lock of the server on NFS,
+    so that it holds between machines. Workers forked by this process do not keep it.
 
     Args:
         folder: The run folder.
-        on_event: Called with a caution where the file system has no locks.
+        on_event: Called with a warning where the file system has no locks.
 
     Raises:
         OutputError: Another process holds it, or it cannot be made.
@@ -74,7 +77,9 @@ def hold_run(folder: Path, on_event: Callable[[Event], None]) -> Iterator[RunLoc
         https://man7.org/linux/man-pages/man2/flock.2.html, "NFS details".
     """
     made = [place for place in (folder, *folder.parents) if not place.exists()]
-    lock = FileLock(folder / LOCK, timeout=_PATIENCE_SECONDS, fallback_to_soft=False, on_acquired=_sign)
+    lock = FileLock(
+        folder / LOCK, timeout=_PATIENCE_SECONDS, fallback_to_soft=False, on_acquired=_sign
+    )
     try:
         held = RunLock(folder, _acquire(lock, folder, on_event))
         try:
@@ -90,7 +95,9 @@ def hold_run(folder: Path, on_event: Callable[[Event], None]) -> Iterator[RunLoc
                 place.rmdir()
 
 
-def _acquire(lock: FileLock, folder: Path, on_event: Callable[[Event], None]) -> tuple[int, int] | None:
+def _acquire(
+    lock: FileLock, folder: Path, on_event: Callable[[Event], None]
+) -> tuple[int, int] | None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock.acquire()
@@ -101,7 +108,11 @@ def _acquire(lock: FileLock, folder: Path, on_event: Callable[[Event], None]) ->
         ) from None
     except OSError as error:
         if error.errno in _HAS_NO_LOCKS:
-            on_event(Caution(f"{folder}: its file system has no locks; let no second training write there"))
+            on_event(
+                WarningIssued(
+                    f"{folder}: its file system has no locks; let no second training write there"
+                )
+            )
             return None
         raise OutputError(
             f"{folder}: cannot be made or locked ({error.strerror or error})",

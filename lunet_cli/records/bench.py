@@ -9,7 +9,7 @@ from pydantic import AfterValidator, FailFast
 
 from lunet_cli.records.network_card import Versions
 from lunet_cli.records.record import Record
-from lunet_cli.results.benchmarking import BenchResult, BenchRow, Ceiling
+from lunet_cli.results.benchmarking import BenchResult, BenchRow, Roofline
 from lunet_cli.results.events import CaseFailed
 
 
@@ -31,7 +31,7 @@ class BenchRecord(Record):
     format: str = "lunet bench 1"
     rows: Annotated[tuple[Annotated[BenchRow, AfterValidator(_measured)], ...], FailFast()]
     failures: Annotated[tuple[CaseFailed, ...], FailFast()]
-    ceilings: Annotated[tuple[Ceiling, ...], FailFast()]
+    rooflines: Annotated[tuple[Roofline, ...], FailFast()]
     machine: str
     versions: Versions
     baseline: str
@@ -42,7 +42,7 @@ class BenchRecord(Record):
         return cls(
             rows=result.rows,
             failures=result.failures,
-            ceilings=result.ceilings,
+            rooflines=result.rooflines,
             machine=result.machine,
             versions=result.versions,
             baseline=result.baseline,

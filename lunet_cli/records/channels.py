@@ -6,13 +6,13 @@ from pathlib import Path
 
 from lunet_cli.errors import DataError
 from lunet_cli.records.table import read_table
-from lunet_cli.results.views import ChannelCourse
+from lunet_cli.results.views import ChannelHistory
 
 _WHAT = "a table of channels"
 _HINT = "A column step, one per layer, a row per step."
 
 
-def read_channels_table(path: Path, name: str) -> ChannelCourse:
+def read_channels_table(path: Path, name: str) -> ChannelHistory:
     """Read the channels of a run: a column `step`, and one with the channels of each layer.
 
     Args:
@@ -32,4 +32,6 @@ def read_channels_table(path: Path, name: str) -> ChannelCourse:
         steps.append(row.count("step", lowest=steps[-1] + 1 if steps else 0))
         for layer in layers:
             channels[layer].append(row.count(layer, lowest=1))
-    return ChannelCourse(name, tuple(steps), {layer: tuple(values) for layer, values in channels.items()})
+    return ChannelHistory(
+        name, tuple(steps), {layer: tuple(values) for layer, values in channels.items()}
+    )

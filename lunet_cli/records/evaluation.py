@@ -55,7 +55,9 @@ class EvaluationSummary(Record):
     bootstrap: Bootstrap
     versions: dict[str, str]
     definitions: dict[str, str]
-    summary: Annotated[tuple[Annotated[MetricSummary, AfterValidator(_known_metric)], ...], FailFast()]
+    summary: Annotated[
+        tuple[Annotated[MetricSummary, AfterValidator(_known_metric)], ...], FailFast()
+    ]
     failures: Annotated[tuple[CaseFailed, ...], FailFast()]
 
     @classmethod
@@ -101,7 +103,11 @@ def write_evaluation(result: EvalResult, metrics: Sequence[MetricName]) -> None:
     header = ["case", "label", *(METRICS[name].column(name) for name in metrics), *_VOLUMES]
     rows = []
     for score in result.scores:
-        values = [*(score.values[name] for name in metrics), score.prediction_ml, score.reference_ml]
+        values = [
+            *(score.values[name] for name in metrics),
+            score.prediction_ml,
+            score.reference_ml,
+        ]
         rows.append([score.case, score.label, *(f"{value:.9g}" for value in values)])
     try:
         result.folder.mkdir(parents=True, exist_ok=True)
@@ -116,14 +122,18 @@ def require_own_place(folder: Path) -> datetime.datetime | None:
     """When the evaluation in a folder was made, which a new one replaces; None if there is none.
 
     Raises:
-        OutputError: A file of another program has the name of one of ours, such as the `summary.json` of nnU-Net.
+        OutputError: A file of another program has the name of one of ours, such as the
+            `summary.json` of nnU-Net.
     """
     table = folder / TABLE
     # The summaries of earlier versions have no mark, and a key that no other program has.
     for name, sign in ((TABLE, b"case,label,"), (SUMMARY, b'"nsd_tolerance_mm"')):
         path = folder / name
         if path.exists() and not (path.is_file() and sign in path.read_bytes()):
-            raise OutputError(f"{path}: is not of lunet, and is not overwritten", hint="Write elsewhere: -o FOLDER")
+            raise OutputError(
+                f"{path}: is not of lunet, and is not overwritten",
+                hint="Write elsewhere: -o FOLDER",
+            )
     if not table.exists():
         return None
     return datetime.datetime.fromtimestamp(table.stat().st_mtime)
@@ -143,7 +153,9 @@ def read_scores(path: Path) -> list[CaseScore]:
     for row in table.rows():
         score = _score(row, known)
         if (score.case, score.label) in scores:
-            raise DataError(f"{row.place}: {score.label} of {score.case} is there twice", hint=_HINT)
+            raise DataError(
+                f"{row.place}: {score.label} of {score.case} is there twice", hint=_HINT
+            )
         scores[score.case, score.label] = score
     if not scores:
         raise DataError(f"{path}: holds no case", hint=_HINT)
@@ -169,7 +181,9 @@ def read_evaluation(folder: Path) -> EvalResult:
     """
     summary = EvaluationSummary.read(folder / SUMMARY)
     scores = tuple(read_scores(folder / TABLE))
-    return EvalResult(summary.title, scores, summary.summary, summary.failures, summary.facts, folder)
+    return EvalResult(
+        summary.title, scores, summary.summary, summary.failures, summary.facts, folder
+    )
 
 
 def _require_all_labels(rows: Iterable[tuple[str, str]], path: Path) -> None:

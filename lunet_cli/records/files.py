@@ -16,7 +16,9 @@ from lunet_cli.errors import DataError, LunetError, OutputError
 MOST_BYTES = 32 << 20
 
 
-def require_file(path: Path, *, what: str = "file", error: type[LunetError] = DataError, hint: str = "") -> None:
+def require_file(
+    path: Path, *, what: str = "file", error: type[LunetError] = DataError, hint: str = ""
+) -> None:
     """Raise if a path is not an ordinary file: opening a pipe would wait for ever.
 
     Raises:
@@ -65,7 +67,10 @@ def read_bytes(path: Path, *, error: type[LunetError] = DataError, hint: str = "
     except OSError as reason:
         raise error(f"{path}: cannot be read ({_words(reason)})", hint=hint) from None
     if len(content) > MOST_BYTES:
-        raise error(f"{path}: is larger than the {MOST_BYTES >> 20} MiB that such a file has at most", hint=hint)
+        raise error(
+            f"{path}: is larger than the {MOST_BYTES >> 20} MiB that such a file has at most",
+            hint=hint,
+        )
     return content
 
 
@@ -87,7 +92,8 @@ def read_text(path: Path) -> str:
 def require_stored_archive(path: Path, *, what: str, error: type[LunetError]) -> None:
     """Raise if a zip archive is larger inside than outside; anything else passes.
 
-    PyTorch writes tensors as they are. In a packed archive, a few bytes become as many gigabytes as they say.
+    PyTorch writes tensors as they are. In a packed archive, a few bytes become as many gigabytes as
+    they say.
 
     Raises:
         LunetError: Of the kind `error`.
@@ -111,7 +117,9 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
     """
     temporary: Path | None = None
     try:
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+        with tempfile.NamedTemporaryFile(
+            dir=path.parent, prefix=f".{path.name}.", delete=False
+        ) as file:
             temporary = Path(file.name)
             write(file)  # type: ignore[arg-type]  # the wrapper of tempfile is a BinaryIO in all but name
             file.flush()

@@ -23,14 +23,24 @@ def history_columns(labels: Iterable[str]) -> list[str]:
         column = _PER_LABEL + re.sub(r"\W+", "_", name)
         # `A+` and `A-` are two labels, and a table has no column twice.
         per_label.append(f"{column}_{index}" if column in per_label else column)
-    return ["epoch", "train_loss", "val_loss", "val_dice", *per_label, "learning_rate", "epoch_seconds"]
+    return [
+        "epoch",
+        "train_loss",
+        "val_loss",
+        "val_dice",
+        *per_label,
+        "learning_rate",
+        "epoch_seconds",
+    ]
 
 
 def history_text(records: Sequence[EpochRecord], *, with_header: bool = True) -> str:
     """The lines of these epochs; without any epoch, nothing."""
     if not records:
         return ""
-    text = table_text(history_columns(records[0].val_dice_per_label), [_values(record) for record in records])
+    text = table_text(
+        history_columns(records[0].val_dice_per_label), [_values(record) for record in records]
+    )
     return text if with_header else text.partition("\n")[2]
 
 
@@ -54,7 +64,9 @@ def read_history(path: Path) -> list[EpochRecord]:
         if not (table.is_torn and is_last):
             raise DataError(error.message, hint=_HINT) from None
     if not records:
-        raise DataError(f"{path}: holds no epoch yet", hint="The first line comes with the first epoch.")
+        raise DataError(
+            f"{path}: holds no epoch yet", hint="The first line comes with the first epoch."
+        )
     return records
 
 

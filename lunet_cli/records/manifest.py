@@ -40,7 +40,9 @@ class Manifest(CardRecord):
     """What a run was made of, with, on and from."""
 
     what: ClassVar[str] = "the manifest of a run"
-    written_by: ClassVar[str] = "lunet train writes it; without its folder, a checkpoint can still be used."
+    written_by: ClassVar[str] = (
+        "lunet train writes it; without its folder, a checkpoint can still be used."
+    )
 
     format: str = "lunet manifest 1"
     started: str

@@ -6,7 +6,15 @@ import json
 import math
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, ConfigDict, Field, JsonValue, RootModel, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    ConfigDict,
+    Field,
+    JsonValue,
+    RootModel,
+    ValidationError,
+    model_validator,
+)
 
 from lunet_cli.config.labels import MOST_OVERLAPPING_REGIONS
 from lunet_cli.config.network import NetworkSpec, require_buildable
@@ -56,7 +64,9 @@ class LabelRegions(Record):
         if self.activation == "softmax" and len(set(values)) < len(values):
             raise ValueError("softmax needs regions that share no value")
         if self.activation == "sigmoid" and len(self.regions) > MOST_OVERLAPPING_REGIONS:
-            raise ValueError(f"{len(self.regions)} overlapping regions are more than {MOST_OVERLAPPING_REGIONS}")
+            raise ValueError(
+                f"{len(self.regions)} overlapping regions are more than {MOST_OVERLAPPING_REGIONS}"
+            )
         return self
 
 

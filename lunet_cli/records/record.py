@@ -57,7 +57,9 @@ class Record(BaseModel):
         write_atomically(path, lambda file: file.write(text.encode()))
 
 
-def parse_record(kind: type[Kind], text: bytes, place: str, *, error: type[LunetError] = DataError) -> Kind:
+def parse_record(
+    kind: type[Kind], text: bytes, place: str, *, error: type[LunetError] = DataError
+) -> Kind:
     """Make a record of JSON text.
 
     Args:
@@ -79,13 +81,18 @@ def parse_record(kind: type[Kind], text: bytes, place: str, *, error: type[Lunet
     try:
         return kind.model_validate_json(text)
     except ValidationError as reason:
-        raise error(f"{place}: is not {kind.what}: {first_mistake(reason)}", hint=kind.written_by) from None
+        raise error(
+            f"{place}: is not {kind.what}: {first_mistake(reason)}", hint=kind.written_by
+        ) from None
 
 
-def parse_values(kind: type[Kind], values: dict[str, Any], place: str, *, error: type[LunetError]) -> Kind:
+def parse_values(
+    kind: type[Kind], values: dict[str, Any], place: str, *, error: type[LunetError]
+) -> Kind:
     """Make a record of the values of a file that is not JSON.
 
-    They are written as JSON first: what was unpickled may hold lists that contain themselves, and one strictness is
+    They are written as JSON first: what was unpickled may hold lists that contain themselves, and
+        one strictness is
     enough.
 
     Raises:
@@ -131,7 +138,9 @@ def first_mistake(error: ValidationError) -> str:
     return f"{_cut(where)}: {message}" if where else message
 
 
-def _require_version(kind: type[Record], values: dict[str, Any], place: str, error: type[LunetError]) -> None:
+def _require_version(
+    kind: type[Record], values: dict[str, Any], place: str, error: type[LunetError]
+) -> None:
     """Raise if a file is of another kind or of another version; without a mark, it may be older than marks are."""
     field = kind.model_fields.get(kind.mark)
     if field is None:  # a part of a file, which has no mark of its own
@@ -189,14 +198,18 @@ class _Plain:
         if isinstance(value, dict):
             return self._copy_mapping(value, where, depth)
         if isinstance(value, list) or type(value) is tuple:
-            return [self.copy(item, (*where, str(index)), depth + 1) for index, item in enumerate(value)]
+            return [
+                self.copy(item, (*where, str(index)), depth + 1) for index, item in enumerate(value)
+            ]
         if type(value) is int and abs(value) >= _MOST_INTEGER:
             raise _not_plain(where, "is a number of more than 64 bits")
         if value is None or type(value) in (bool, int, float, str):
             return value
         raise _not_plain(where, f"is a {type(value).__name__}, not a plain value")
 
-    def _copy_mapping(self, values: dict[object, object], where: tuple[str, ...], depth: int) -> dict[str, object]:
+    def _copy_mapping(
+        self, values: dict[object, object], where: tuple[str, ...], depth: int
+    ) -> dict[str, object]:
         copied = {}
         for key, item in values.items():
             if not isinstance(key, str):

@@ -13,7 +13,8 @@ from lunet_cli.errors import DataError
 from lunet_cli.records.files import read_text
 
 _MOST_SHOWN = 40
-# No loss, millilitre or second of ours comes near; differences of larger ones leave the range of numbers.
+# No loss, millilitre or second of ours comes near; differences of larger ones leave the range of
+# numbers.
 _LARGEST = 1e30
 
 
@@ -50,11 +51,15 @@ class Row:
         try:
             value = float(text)
         except ValueError:
-            raise DataError(f"{self.place}: {column} is {_shown(text)}, which is not a number") from None
+            raise DataError(
+                f"{self.place}: {column} is {_shown(text)}, which is not a number"
+            ) from None
         if not math.isfinite(value):
             return math.nan
         if not lowest <= value <= highest:
-            raise DataError(f"{self.place}: {column} is {_shown(text)}, outside of {lowest:g} to {highest:g}")
+            raise DataError(
+                f"{self.place}: {column} is {_shown(text)}, outside of {lowest:g} to {highest:g}"
+            )
         return value
 
     def count(self, column: str, *, lowest: int) -> int:
@@ -66,7 +71,9 @@ class Row:
         text = self.values[column].strip()
         # Nine digits are more than enough, and int() refuses thousands of them in words of its own.
         if not (text.isascii() and text.isdecimal() and len(text) < 10) or int(text) < lowest:
-            raise DataError(f"{self.place}: {column} is {_shown(text)}, not a whole number from {lowest} on")
+            raise DataError(
+                f"{self.place}: {column} is {_shown(text)}, not a whole number from {lowest} on"
+            )
         return int(text)
 
 
@@ -122,8 +129,12 @@ def read_table(path: Path) -> Table:
         for fields in reader:
             if fields:
                 lines.append((reader.line_num, tuple(fields)))
-    except csv.Error as reason:  # For instance a field of 131,072 characters, where a quotation mark is left open.
-        raise DataError(f"{path}: line {reader.line_num}: is not a line of a table ({reason})") from None
+    except (
+        csv.Error
+    ) as reason:  # For instance a field of 131,072 characters, where a quotation mark is left open.
+        raise DataError(
+            f"{path}: line {reader.line_num}: is not a line of a table ({reason})"
+        ) from None
     header = lines[0][1] if lines else ()
     twice = next((name for name in header if header.count(name) > 1), None)
     if twice is not None:

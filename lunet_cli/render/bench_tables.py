@@ -20,7 +20,11 @@ def bench_table(result: BenchResult) -> RenderableType:
     if not result.rows:
         return Text("nothing was measured", style="bold")
     varying = _varying(result.rows)
-    parts: list[RenderableType] = [_head(result, varying), Text(), _cost_table(result.rows, varying)]
+    parts: list[RenderableType] = [
+        _head(result, varying),
+        Text(),
+        _cost_table(result.rows, varying),
+    ]
     parts += [Text(), _speed_table(result.rows, varying)]
     if any(row.before_ms is not None for row in result.rows):
         parts += [Text(), _change_table(result.rows, varying)]
@@ -30,7 +34,9 @@ def bench_table(result: BenchResult) -> RenderableType:
 def _head(result: BenchResult, varying: set[str]) -> Text:
     """What all rows have in common, and where they were measured."""
     shared = [text for name, text in result.rows[0].settings.items() if name not in varying]
-    return Text.assemble((visible(", ".join(shared)), "bold"), "\n", (visible(result.machine), "dim"))
+    return Text.assemble(
+        (visible(", ".join(shared)), "bold"), "\n", (visible(result.machine), "dim")
+    )
 
 
 def _cost_table(rows: Sequence[BenchRow], varying: set[str]) -> Table:
@@ -56,7 +62,9 @@ def _speed_table(rows: Sequence[BenchRow], varying: set[str]) -> Table:
     names = ["", "ms", "IQR", "p95", "per s", "GFLOP\n/s", "% of\npeak", "% of\ncopy", "peak\nMiB"]
     has_energy = any(row.energy_j is not None for row in rows)
     has_ratio = any(row.ratio is not None for row in rows)
-    table = _columns(*names, *(["J"] if has_energy else []), *(["times\nas fast"] if has_ratio else []))
+    table = _columns(
+        *names, *(["J"] if has_energy else []), *(["times\nas fast"] if has_ratio else [])
+    )
     for row in rows:
         latency = row.latency_ms
         numbers = [latency.median, latency.iqr, latency.p95, row.throughput_per_s, row.gflop_per_s]
@@ -71,16 +79,27 @@ def _speed_table(rows: Sequence[BenchRow], varying: set[str]) -> Table:
 def _change_table(rows: Sequence[BenchRow], varying: set[str]) -> Table:
     table = _columns("", "before ms", "now ms", "now / before")
     for row in rows:
-        before = ["-" if value is None else _digits(value) for value in (row.before_ms, row.before_ratio)]
-        table.add_row(_label(row, varying), before[0], _digits(row.latency_ms.median), Text(before[1], style="bold"))
+        before = [
+            "-" if value is None else _digits(value) for value in (row.before_ms, row.before_ratio)
+        ]
+        table.add_row(
+            _label(row, varying),
+            before[0],
+            _digits(row.latency_ms.median),
+            Text(before[1], style="bold"),
+        )
     return table
 
 
 def _notes(result: BenchResult) -> Text:
     peaks = ", ".join(
-        f"{_digits(ceiling.gflop_per_s)} GFLOP/s in {ceiling.precision} and {_digits(ceiling.copy_gb_per_s)} GB/s"
-        + (f" on {ceiling.device} with {plural(ceiling.num_threads, 'thread')}" if len(result.ceilings) > 1 else "")
-        for ceiling in result.ceilings
+        f"{_digits(roofline.gflop_per_s)} GFLOP/s in {roofline.precision} and {_digits(roofline.copy_gb_per_s)} GB/s"
+        + (
+            f" on {roofline.device} with {plural(roofline.num_threads, 'thread')}"
+            if len(result.rooflines) > 1
+            else ""
+        )
+        for roofline in result.rooflines
     )
     lines = [
         "MAC, FLOP: multiply-accumulates of the convolutions alone, 1 MAC = 2 FLOP; activations: estimated.",
@@ -110,11 +129,15 @@ def _label(row: BenchRow, shown: set[str]) -> Text:
 
 def _columns(*names: str) -> Table:
     """Numbers are never cut or folded: the first column gives way."""
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0) if len(names) < 8 else (0, 1, 0, 0))
+    table = Table(
+        box=None, pad_edge=False, padding=(0, 2, 0, 0) if len(names) < 8 else (0, 1, 0, 0)
+    )
     for index, name in enumerate(names):
         is_first = index == 0
         heading = Text(name)  # which may have two lines
-        table.add_column(heading, justify="left" if is_first else "right", overflow="fold", no_wrap=not is_first)
+        table.add_column(
+            heading, justify="left" if is_first else "right", overflow="fold", no_wrap=not is_first
+        )
     return table
 
 

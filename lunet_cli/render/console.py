@@ -28,10 +28,14 @@ class PlainConsole(Console):
         """A string as a text of one line."""
         return super().render_str(visible(text), **settings)
 
-    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+    def render(
+        self, renderable: RenderableType, options: ConsoleOptions | None = None
+    ) -> Iterable[Segment]:
         """The segments of anything; those of ours that control the terminal stay as they are."""
         for segment in super().render(renderable, options):
-            yield segment if segment.control else Segment(visible_lines(segment.text), segment.style)
+            yield (
+                segment if segment.control else Segment(visible_lines(segment.text), segment.style)
+            )
 
 
 def make_console(*, no_color: bool = False) -> Console:

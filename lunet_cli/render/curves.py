@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from lunet_cli.results.training import TrainingCourse
+from lunet_cli.results.training import TrainingHistory
 from lunet_cli.results.words import visible
 
 Floats = npt.NDArray[np.float64]
@@ -24,7 +24,8 @@ class CurveOptions:
     """How courses are drawn.
 
     Args:
-        x_axis: What they are drawn against; seconds count the epochs, not the time before and between.
+        x_axis: What they are drawn against; seconds count the epochs, not the time before and
+            between.
         smoothing: Weight of the past in an exponential moving average, 0 to below 1.
         log: Whether losses and learning rates have a logarithmic axis.
         quantities: What is drawn.
@@ -80,7 +81,7 @@ class Panel:
     rank: int = 0
 
 
-def curve_panels(courses: Sequence[TrainingCourse], options: CurveOptions) -> list[Panel]:
+def curve_panels(courses: Sequence[TrainingHistory], options: CurveOptions) -> list[Panel]:
     """The panels for one run, with its labels as lines, or for several, with the runs as lines."""
     xs = [_positions(course, options) for course in courses]
     x_label = "epoch" if options.x_axis == "epoch" else "training time in s"
@@ -92,18 +93,32 @@ def curve_panels(courses: Sequence[TrainingCourse], options: CurveOptions) -> li
             for index, (course, x) in enumerate(zip(courses, xs, strict=True)):
                 prefix = f"{course.name} " if several else ""
                 colors = (index, index) if several else (0, 1)
-                train, val = ([getattr(r, key) for r in course.records] for key in ("train_loss", "val_loss"))
-                lines.append(_line(f"{prefix}training", colors[0], x, train, options, is_faint=several))
-                lines.append(_line(f"{prefix}validation", colors[1], x, val, options, best=_best(course)))
-            panels.append(Panel(f"Loss{_smoothed(options)}", x_label, "loss", tuple(lines), options.log, rank=1))
+                train, val = (
+                    [getattr(r, key) for r in course.records] for key in ("train_loss", "val_loss")
+                )
+                lines.append(
+                    _line(f"{prefix}training", colors[0], x, train, options, is_faint=several)
+                )
+                lines.append(
+                    _line(f"{prefix}validation", colors[1], x, val, options, best=_best(course))
+                )
+            panels.append(
+                Panel(
+                    f"Loss{_smoothed(options)}", x_label, "loss", tuple(lines), options.log, rank=1
+                )
+            )
         elif quantity == "dice":
             panels += _dice_panels(courses, xs, x_label, options)
         else:
             lines = [
-                _line(course.name, index, x, [r.learning_rate for r in course.records], CurveOptions())
+                _line(
+                    course.name, index, x, [r.learning_rate for r in course.records], CurveOptions()
+                )
                 for index, (course, x) in enumerate(zip(courses, xs, strict=True))
             ]
-            panels.append(Panel("Learning rate", x_label, "learning rate", tuple(lines), options.log, rank=3))
+            panels.append(
+                Panel("Learning rate", x_label, "learning rate", tuple(lines), options.log, rank=3)
+            )
     return panels
 
 
@@ -126,15 +141,19 @@ def thinned_out(y: Floats, number: int) -> npt.NDArray[np.int64]:
     kept = [
         index
         for first, stop in pairwise(edges)
-        for index in sorted({first + int(low[first:stop].argmin()), first + int(high[first:stop].argmax())})
+        for index in sorted(
+            {first + int(low[first:stop].argmin()), first + int(high[first:stop].argmax())}
+        )
     ]
     return np.array(kept)
 
 
 def _dice_panels(
-    courses: Sequence[TrainingCourse], xs: Sequence[Floats], x_label: str, options: CurveOptions
+    courses: Sequence[TrainingHistory], xs: Sequence[Floats], x_label: str, options: CurveOptions
 ) -> list[Panel]:
-    labels = list(dict.fromkeys(name for course in courses for name in course.records[0].val_dice_per_label))
+    labels = list(
+        dict.fromkeys(name for course in courses for name in course.records[0].val_dice_per_label)
+    )
     if len(courses) == 1:
         (course,), (x,) = courses, xs
         lines = []
@@ -153,8 +172,19 @@ def _dice_panels(
         for index, (course, x) in enumerate(zip(courses, xs, strict=True)):
             if label is not None and label not in course.records[0].val_dice_per_label:
                 continue
-            values = [r.val_dice if label is None else r.val_dice_per_label[label] for r in course.records]
-            lines.append(_line(course.name, index, x, values, options, best=_best(course) if label is None else None))
+            values = [
+                r.val_dice if label is None else r.val_dice_per_label[label] for r in course.records
+            ]
+            lines.append(
+                _line(
+                    course.name,
+                    index,
+                    x,
+                    values,
+                    options,
+                    best=_best(course) if label is None else None,
+                )
+            )
         what = visible(label or ("mean of labels" if len(labels) > 1 else ""))
         title = f"Validation Dice{f', {what}' if what else ''}{_smoothed(options)}"
         panels.append(Panel(title, x_label, "Dice", tuple(lines), rank=0 if label is None else 2))
@@ -165,12 +195,12 @@ def _smoothed(options: CurveOptions) -> str:
     return f" (smoothed, {options.smoothing:g})" if options.smoothing else ""
 
 
-def _best(course: TrainingCourse) -> int | None:
+def _best(course: TrainingHistory) -> int | None:
     """Index of the best epoch; None where no Dice is defined."""
     return None if math.isnan(course.best.val_dice) else course.records.index(course.best)
 
 
-def _positions(course: TrainingCourse, options: CurveOptions) -> Floats:
+def _positions(course: TrainingHistory, options: CurveOptions) -> Floats:
     if options.x_axis == "epoch":
         return np.array([record.epoch for record in course.records], dtype=float)
     seconds: Floats = np.cumsum([record.epoch_seconds for record in course.records])

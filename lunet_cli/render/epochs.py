@@ -34,7 +34,9 @@ class EpochTable:
         labels = first.record.val_dice_per_label
         self._epoch = max(len("epoch"), 2 * len(str(first.num_epochs)) + 1)
         self._room = _WIDTH - self._epoch - 3 * _NUMBER - 1 - _LEFT
-        widths = {name: 2 + min(_LONGEST_LABEL, max(_LEAST_LABEL, len(visible(name)))) for name in labels}
+        widths = {
+            name: 2 + min(_LONGEST_LABEL, max(_LEAST_LABEL, len(visible(name)))) for name in labels
+        }
         self._labels = widths if len(labels) > 1 else {}
         self._has_all = sum(widths.values()) <= self._room
 
@@ -43,7 +45,9 @@ class EpochTable:
         """What stands over the columns, in two lines."""
         shown = ""
         if self._labels:
-            names = (f"{visible(name)[: width - 2]:>{width}}" for name, width in self._labels.items())
+            names = (
+                f"{visible(name)[: width - 2]:>{width}}" for name, width in self._labels.items()
+            )
             shown = "".join(names) if self._has_all else "  worst label"
         empty = " " * self._epoch
         above = f"{empty}{'loss':>{_NUMBER}}{'':{_NUMBER}}{'val Dice':>{_NUMBER + 1}}"

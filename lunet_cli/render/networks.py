@@ -63,7 +63,9 @@ def draw_levels(name: str, spec: NetworkSpec) -> Drawing:
     for cost in level_costs(spec, (size, size, size)):
         is_nested = spec.topology == "unetpp"
         num_nodes = deepest - cost.level + 1 if is_nested else (1 if cost.level == deepest else 2)
-        levels.append(Level(size >> cost.level, cost.channels, num_nodes, cost.parameters, cost.flops))
+        levels.append(
+            Level(size >> cost.level, cost.channels, num_nodes, cost.parameters, cost.flops)
+        )
     return Drawing(visible(name), tuple(levels))
 
 
@@ -83,7 +85,10 @@ def width_per_channel(drawings: Sequence[Drawing], gap: float) -> float:
         Share of the drawing's width for one channel.
     """
     return min(
-        min(_DEEPEST_ROOM, (room(index, len(drawing.levels)) - gap * (level.num_nodes - 1)) / level.num_nodes)
+        min(
+            _DEEPEST_ROOM,
+            (room(index, len(drawing.levels)) - gap * (level.num_nodes - 1)) / level.num_nodes,
+        )
         / level.channels
         for drawing in drawings
         for index, level in enumerate(drawing.levels)

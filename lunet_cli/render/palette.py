@@ -8,11 +8,12 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from lunet_cli.results.views import CONFUSED, INVENTED, MISSED
+from lunet_cli.results.views import FALSE_NEGATIVE, FALSE_POSITIVE, WRONG_LABEL
 
 RGB = tuple[int, int, int]
 
-# Okabe and Ito, Color Universal Design (2008), without black; blue and yellow last, since grey images hide them.
+# Okabe and Ito, Color Universal Design (2008), without black; blue and yellow last, since grey
+# images hide them.
 _FEW: tuple[RGB, ...] = (
     (230, 159, 0),
     (86, 180, 233),
@@ -34,15 +35,16 @@ class ErrorStyle(NamedTuple):
 
 # Told apart from each other with any colour vision, and brighter than those of labels.
 ERRORS = {
-    MISSED: ErrorStyle("missed", (220, 38, 127), "M"),
-    INVENTED: ErrorStyle("invented", (0, 255, 255), "I"),
-    CONFUSED: ErrorStyle("other label", (255, 255, 0), "X"),
+    FALSE_NEGATIVE: ErrorStyle("false negative", (220, 38, 127), "M"),
+    FALSE_POSITIVE: ErrorStyle("false positive", (0, 255, 255), "I"),
+    WRONG_LABEL: ErrorStyle("wrong label", (255, 255, 0), "X"),
 }
 REFERENCE_COLOR: RGB = (90, 200, 90)
 """Of the reference's outline among errors."""
 LABEL_OPACITY = 0.45
 
-# Linear RGB to cone responses, their roots to OKLab: Ottosson, A perceptual color space for image processing (2020).
+# Linear RGB to cone responses, their roots to OKLab: Ottosson, A perceptual color space for image
+# processing (2020).
 _TO_CONES = np.array(
     [
         [0.4122214708, 0.5363325363, 0.0514459929],
@@ -58,27 +60,37 @@ _TO_OKLAB = np.array(
     ]
 )
 _STEPS = 16  # candidates per channel
-_LEAST_CHROMA, _LIGHTNESS = 0.09, (0.55, 0.93)  # far from the greys of an image, neither dark nor white
+_LEAST_CHROMA, _LIGHTNESS = (
+    0.09,
+    (0.55, 0.93),
+)  # far from the greys of an image, neither dark nor white
 
 
 @functools.cache
 def label_colors(number: int) -> tuple[RGB, ...]:
     """Distinct colours for `number` labels, the first seven safe for any colour vision.
 
-    Each further one is the candidate that lies farthest, in OKLab, from all before it, and from those of errors.
+    Each further one is the candidate that lies farthest, in OKLab, from all before it, and from
+    those of errors.
     """
     colors = list(_FEW[:number])
     if number <= len(colors):
         return tuple(colors)
     levels = np.linspace(0, 255, _STEPS).round()
-    candidates = np.stack(np.meshgrid(levels, levels, levels, indexing="ij"), axis=-1).reshape(-1, 3)
+    candidates = np.stack(np.meshgrid(levels, levels, levels, indexing="ij"), axis=-1).reshape(
+        -1, 3
+    )
     lab = to_oklab(candidates)
     vivid = (
-        (np.hypot(lab[:, 1], lab[:, 2]) >= _LEAST_CHROMA) & (lab[:, 0] > _LIGHTNESS[0]) & (lab[:, 0] < _LIGHTNESS[1])
+        (np.hypot(lab[:, 1], lab[:, 2]) >= _LEAST_CHROMA)
+        & (lab[:, 0] > _LIGHTNESS[0])
+        & (lab[:, 0] < _LIGHTNESS[1])
     )
     candidates, lab = candidates[vivid], lab[vivid]
     nearest = np.full(len(lab), np.inf)
-    for color in to_oklab(np.array([*colors, *(one.color for one in ERRORS.values()), REFERENCE_COLOR], dtype=float)):
+    for color in to_oklab(
+        np.array([*colors, *(one.color for one in ERRORS.values()), REFERENCE_COLOR], dtype=float)
+    ):
         nearest = np.minimum(nearest, np.linalg.norm(lab - color, axis=1))
     while len(colors) < number:
         index = int(nearest.argmax())

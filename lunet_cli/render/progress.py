@@ -13,9 +13,15 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from lunet_cli.render.epochs import EpochTable, legend
 from lunet_cli.results.benchmarking import RoundDone
 from lunet_cli.results.evaluation import CaseScored
-from lunet_cli.results.events import CaseFailed, CaseRead, Caution, Event, format_seconds
+from lunet_cli.results.events import CaseFailed, CaseRead, Event, WarningIssued, format_seconds
 from lunet_cli.results.prediction import CasePredicted, WindowDone
-from lunet_cli.results.training import EpochDone, PlanChosen, StepDone, TrainingStarted, VerificationStep
+from lunet_cli.results.training import (
+    EpochDone,
+    PlanChosen,
+    StepDone,
+    TrainingStarted,
+    VerificationStep,
+)
 from lunet_cli.results.words import visible
 
 OnEvent = Callable[[Event], None]
@@ -24,12 +30,17 @@ _QUIET_SECONDS = 30.0  # without a line, after which one of the frequent events 
 
 
 @contextlib.contextmanager
-def report_progress(console: Console) -> Iterator[OnEvent]:
-    """Yield a function that shows events on `console`."""
+def report_progress(console: Console, reword: Callable[[str], str] = str) -> Iterator[OnEvent]:
+    """Yield a function that shows events on `console`.
+
+    Args:
+        console: Where.
+        reword: Applied to what events say.
+    """
     if not console.is_terminal:
-        yield _PlainLines()
+        yield _PlainLines(reword)
         return
-    bars = _Bars(console)
+    bars = _Bars(console, reword)
     with bars.progress:
         yield bars
 
@@ -42,7 +53,8 @@ def _is_told_at_the_end(event: Event) -> bool:
 class _PlainLines:
     """One line per event; of what happens often, only a sign of life where nothing else is told for a while."""
 
-    def __init__(self) -> None:
+    def __init__(self, reword: Callable[[str], str]) -> None:
+        self._reword = reword
         self._last = time.monotonic()
         self._epochs: EpochTable | None = None
 
@@ -54,14 +66,15 @@ class _PlainLines:
             return
         self._last = time.monotonic()
         for line in self._lines(event):
-            # Straight to stderr: a console would fold long lines at the width it assumes for a pipe.
+            # Straight to stderr: a console would fold long lines at the width it assumes for a
+            # pipe.
             print(visible(line), file=sys.stderr, flush=True)
 
     def _lines(self, event: Event) -> list[str]:
         if isinstance(event, TrainingStarted):
             return [str(event), *legend(event)]
         if not isinstance(event, EpochDone):
-            return [str(event)]
+            return [self._reword(str(event))]
         lines = []
         if self._epochs is None:
             self._epochs = EpochTable(event)
@@ -72,7 +85,8 @@ class _PlainLines:
 class _Bars:
     """A bar for reading, one for the epochs and one for the steps of an epoch; a line per finished epoch."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, reword: Callable[[str], str]) -> None:
+        self._reword = reword
         self.progress = Progress(
             TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=16),
@@ -101,7 +115,9 @@ class _Bars:
         elif isinstance(event, CaseScored):
             self._update("cases", event.num_done, event.num_cases, str(event).partition(" ")[2])
         elif isinstance(event, WindowDone):
-            self._update("windows", event.num_done, event.num_windows, f"{event.case}  {self._left(event)}")
+            self._update(
+                "windows", event.num_done, event.num_windows, f"{event.case}  {self._left(event)}"
+            )
         elif isinstance(event, RoundDone):
             self._update("passes", event.num_passes, event.total, "")
         elif not _is_told_at_the_end(event):
@@ -111,9 +127,9 @@ class _Bars:
         """A line above the bars."""
         if isinstance(event, PlanChosen) and "verifying" in self._tasks:
             self.progress.remove_task(self._tasks.pop("verifying"))
-        is_warning = isinstance(event, Caution | CasePredicted)
+        is_warning = isinstance(event, WarningIssued | CasePredicted)
         style = "red" if isinstance(event, CaseFailed) else "yellow" if is_warning else "dim"
-        self.progress.console.print(str(event), style=style)
+        self.progress.console.print(self._reword(str(event)), style=style)
         if isinstance(event, TrainingStarted):
             for line in legend(event):
                 self.progress.console.print(line, style="dim")

@@ -30,7 +30,9 @@ METRICS: dict[str, Metric] = {str(name): metric for name, metric in _METRICS.ite
 
 def presets_table(presets: Sequence[dict[str, Any]]) -> Table:
     """Presets as rows."""
-    table = Table(title=plural(len(presets), "preset"), title_justify="left", box=None, pad_edge=False)
+    table = Table(
+        title=plural(len(presets), "preset"), title_justify="left", box=None, pad_edge=False
+    )
     table.add_column("preset", style="bold", no_wrap=True)
     table.add_column("family")
     for name in ("levels", "channels per level", "convs per block", "parameters"):
@@ -62,14 +64,18 @@ def preset_levels(preset: dict[str, Any], levels: Sequence[dict[str, Any]]) -> R
             f"{level['flops'] / 1e9:.3f}",
         )
     table.add_section()
-    table.add_row("all", "", "", f"{preset['parameters']:,}", "", f"{preset['conv_flops_at_64'] / 1e9:.3f}")
+    table.add_row(
+        "all", "", "", f"{preset['parameters']:,}", "", f"{preset['conv_flops_at_64'] / 1e9:.3f}"
+    )
     head = Text.assemble(
         (preset["name"], "bold"),
         f": {preset['family']}, {preset['levels']} levels, {preset['convs_per_block']} convolutions per block, "
         "one image and one output channel, input 64 x 64 x 64",
     )
     yaml = Text(f"model:\n  architecture: {preset['name']}")
-    return Group(head, Padding(table, (1, 0)), Text("In a configuration:"), Padding(yaml, (0, 0, 0, 2)))
+    return Group(
+        head, Padding(table, (1, 0)), Text("In a configuration:"), Padding(yaml, (0, 0, 0, 2))
+    )
 
 
 def train_table(result: TrainResult) -> RenderableType:
@@ -88,7 +94,9 @@ def train_table(result: TrainResult) -> RenderableType:
         if row.leaves_out:
             undefined = f" ({row.num_undefined} undefined; penalized {_number(row.metric, row.penalized_mean)})"
         label = f" {row.label}" if len({other.label for other in result.metrics}) > 1 else ""
-        table.add_row(f"{METRICS[row.metric].short}{label}", f"{_value(row.metric, row.mean)}{undefined}")
+        table.add_row(
+            f"{METRICS[row.metric].short}{label}", f"{_value(row.metric, row.mean)}{undefined}"
+        )
     if result.latency_ms is not None:
         table.add_row("forward pass", f"{result.latency_ms:.1f} ms")
     table.add_row("time", format_seconds(result.seconds))
@@ -98,13 +106,22 @@ def train_table(result: TrainResult) -> RenderableType:
 
 def dry_run_table(result: DryRunResult) -> RenderableType:
     """What a training would cost."""
-    title = Text(f"{result.architecture}, {result.num_parameters:,} parameters: dry run, nothing was written", "bold")
+    title = Text(
+        f"{result.architecture}, {result.num_parameters:,} parameters: dry run, nothing was written",
+        "bold",
+    )
     table = _facts()
     table.add_row("cases", f"{result.num_train} training, {result.num_val} validation")
-    table.add_row("patch", f"{' x '.join(map(str, result.patch_size))} voxels (z, y, x), {result.batch_size} per step")
+    table.add_row(
+        "patch",
+        f"{' x '.join(map(str, result.patch_size))} voxels (z, y, x), {result.batch_size} per step",
+    )
     table.add_row("computing in", result.plan)
     table.add_row("loss of the first step", f"{result.loss:.4f}")
-    table.add_row("memory of a step", f"{result.total_mib:,.0f} MiB, of which activations {result.activation_mib:,.0f}")
+    table.add_row(
+        "memory of a step",
+        f"{result.total_mib:,.0f} MiB, of which activations {result.activation_mib:,.0f}",
+    )
     table.add_row("memory of all volumes", f"{result.cache_mib:,.0f} MiB")
     table.add_row("time per epoch", f"about {result.epoch_seconds:.1f} s")
     total = format_seconds(result.epoch_seconds * result.num_epochs)
@@ -124,7 +141,9 @@ def eval_table(result: EvalResult) -> RenderableType:
             table.add_row(*([Text()] if previous else []))
             table.add_row(Text(visible(row.label), style="bold"))
         low, high = row.interval
-        interval = "" if math.isnan(low) else f"{_rough(row.metric, low)} to {_rough(row.metric, high)}"
+        interval = (
+            "" if math.isnan(low) else f"{_rough(row.metric, low)} to {_rough(row.metric, high)}"
+        )
         metric = METRICS[row.metric]
         table.add_row(
             f"  {metric.title}",
@@ -146,7 +165,9 @@ def eval_table(result: EvalResult) -> RenderableType:
     end = Text(f"\nEvery case and every definition: {place}/metrics.csv, summary.json")
     if not num_cases:
         return head
-    notes = [Text(_UNDEFINED, style="dim")] if any(row.leaves_out for row in result.summaries) else []
+    notes = (
+        [Text(_UNDEFINED, style="dim")] if any(row.leaves_out for row in result.summaries) else []
+    )
     return Group(head, table, *notes, end)
 
 
@@ -154,14 +175,20 @@ def compare_table(result: CompareResult) -> RenderableType:
     """Paired differences from the first run, and what each run costs."""
     short = METRICS[result.metric].short
     first, *_ = result.runs
-    paired = _columns("label", "run", visible(f"{short} minus that of {first.run}"), "95 % CI", "p", "cases")
+    paired = _columns(
+        "label", "run", visible(f"{short} minus that of {first.run}"), "95 % CI", "p", "cases"
+    )
     for row in result.differences:
         low, high = row.interval
         interval = "" if math.isnan(low) else f"{low:+.4f} to {high:+.4f}"
         left_out = f" ({row.num_left_out} left out)" if row.num_left_out else ""
         p_value = "< 0.0001" if row.p_value < 1e-4 else f"{row.p_value:.4f}"
-        paired.add_row(row.label, row.run, f"{row.mean:+.4f}", interval, p_value, f"{row.num_cases}{left_out}")
-    cost = _columns("run", "network", f"mean {short}", "parameters", "front", "GFLOP at 64^3", "front")
+        paired.add_row(
+            row.label, row.run, f"{row.mean:+.4f}", interval, p_value, f"{row.num_cases}{left_out}"
+        )
+    cost = _columns(
+        "run", "network", f"mean {short}", "parameters", "front", "GFLOP at 64^3", "front"
+    )
     for run in result.runs:
         cost.add_row(
             run.run,
@@ -183,7 +210,11 @@ def compare_table(result: CompareResult) -> RenderableType:
 
 def _value(metric: str, value: float) -> str:
     unit = METRICS[metric].unit
-    return "undefined" if math.isnan(value) else f"{_number(metric, value)}{f' {unit}' if unit else ''}"
+    return (
+        "undefined"
+        if math.isnan(value)
+        else f"{_number(metric, value)}{f' {unit}' if unit else ''}"
+    )
 
 
 def _number(metric: str, value: float) -> str:
@@ -215,7 +246,11 @@ def predict_table(result: PredictResult) -> RenderableType:
     if not result.predicted:
         return end
     outputs = [case.output for case in result.predicted]
-    place = outputs[0] if len(outputs) == 1 else os.path.commonpath([output.parent for output in outputs])
+    place = (
+        outputs[0]
+        if len(outputs) == 1
+        else os.path.commonpath([output.parent for output in outputs])
+    )
     return Group(table, end, Text(f"written: {visible(place)}"))
 
 
@@ -224,13 +259,18 @@ def runtime_table(result: PredictResult) -> RenderableType:
     if result.choice is None and not result.predicted:
         return Text("\nNothing was computed.")
     if result.choice is None:
-        return Text(f"\nComputed with {visible(result.plan)}, as asked; --runtime auto tries others.")
+        return Text(
+            f"\nComputed with {visible(result.plan)}, as asked; --runtime auto tries others."
+        )
     table = _columns("runtime", "difference")
     table.add_column("", overflow="fold")
     for trial in result.choice.trials:
         difference = "" if trial.difference is None else f"{trial.difference:.1e}"
         table.add_row(trial.name, difference, trial.verdict)
-    note = Text("difference: the largest of any probability from fp32 in PyTorch, on the first windows", style="dim")
+    note = Text(
+        "difference: the largest of any probability from fp32 in PyTorch, on the first windows",
+        style="dim",
+    )
     told = visible(f"Computed with {result.choice.name}: {result.choice.reason}")
     return Group(Text(f"\n{told}"), table, note)
 
@@ -240,9 +280,13 @@ def export_table(result: ExportResult) -> RenderableType:
     agreement = result.agreement
     table = _facts()
     table.add_row("written", Text("\n".join(map(visible, result.files))))
-    table.add_row("size", f"{result.size_on_disk_bytes / 1024:,.0f} kB, weights in {result.weights}")
+    table.add_row(
+        "size", f"{result.size_on_disk_bytes / 1024:,.0f} kB, weights in {result.weights}"
+    )
     table.add_row("compared on", f"{plural(agreement.num_cases, 'volume')} of {agreement.cases}")
-    table.add_row("probabilities", f"differ by at most {agreement.max_difference:.1e} from PyTorch in fp32")
+    table.add_row(
+        "probabilities", f"differ by at most {agreement.max_difference:.1e} from PyTorch in fp32"
+    )
     table.add_row(
         "label maps",
         f"agree to a Dice of {agreement.dice:.4f}, and of {agreement.documented_dice:.4f} by the script of "
@@ -263,7 +307,11 @@ def predict_plan_table(result: PredictResult) -> RenderableType:
     for case in result.planned:
         sizes = ("x".join(map(str, edges)) for edges in (case.size, case.grid, case.window))
         table.add_row(
-            case.case, *sizes, f"{case.num_windows:,}", f"{case.memory_mib:,.0f}", format_seconds(case.seconds or 0)
+            case.case,
+            *sizes,
+            f"{case.num_windows:,}",
+            f"{case.memory_mib:,.0f}",
+            format_seconds(case.seconds or 0),
         )
     total = format_seconds(sum(case.seconds or 0 for case in result.planned))
     end = Text(

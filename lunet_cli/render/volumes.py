@@ -12,13 +12,18 @@ def described(facts: VolumeFacts) -> list[tuple[str, str]]:
         ("spacing x, y, z", " x ".join(f"{edge:.4g}" for edge in facts.spacing_mm) + " mm"),
         (
             "extent x, y, z",
-            " x ".join(f"{n * mm:.4g}" for n, mm in zip(facts.size, facts.spacing_mm, strict=True)) + " mm",
+            " x ".join(f"{n * mm:.4g}" for n, mm in zip(facts.size, facts.spacing_mm, strict=True))
+            + " mm",
         ),
         ("origin x, y, z", ", ".join(f"{edge:.4g}" for edge in facts.origin_mm) + " mm (LPS)"),
         (
             "orientation",
             facts.orientation
-            + (f", oblique by {facts.angle_degrees:.1f} degrees" if facts.angle_degrees > 0.1 else ""),
+            + (
+                f", oblique by {facts.angle_degrees:.1f} degrees"
+                if facts.angle_degrees > 0.1
+                else ""
+            ),
         ),
         ("stored as", facts.number_type),
     ]
@@ -27,7 +32,12 @@ def described(facts: VolumeFacts) -> list[tuple[str, str]]:
     intensities = ", ".join(f"{name} {value:.4g}" for name, value in facts.intensity.items())
     is_constant = facts.intensity["lowest"] == facts.intensity["highest"]
     rows.append(
-        ("intensities", f"all {facts.intensity['lowest']:.4g}: the image is constant" if is_constant else intensities)
+        (
+            "intensities",
+            f"all {facts.intensity['lowest']:.4g}: the image is constant"
+            if is_constant
+            else intensities,
+        )
     )
     if facts.label_ml == {}:
         rows.append(("labels", "none: every voxel of the label map is 0"))

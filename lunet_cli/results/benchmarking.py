@@ -14,7 +14,8 @@ class BenchStarted(Event):
 
     Args:
         num_rows: Measurements to make.
-        num_groups: Groups that are measured one after the other, since memory does not hold all at once.
+        num_groups: Groups that are measured one after the other, since memory does not hold all at
+            once.
     """
 
     num_rows: int
@@ -76,7 +77,7 @@ class Latency:
 
 
 @dataclass(frozen=True)
-class Ceiling:
+class Roofline:
     """What this machine reaches at best, measured with PyTorch.
 
     Args:
@@ -111,7 +112,8 @@ class BenchRow:
         parameters: Trainable parameters.
         macs: Multiply-accumulates of the convolutions in one pass over the batch.
         flops: Twice as many.
-        ptflops_macs: What ptflops counts in a forward pass: bias, normalisation, activation and pooling as well.
+        ptflops_macs: What ptflops counts in a forward pass: bias, normalisation, activation and
+            pooling as well.
         size_on_disk_bytes: The file of the network, or its weights as PyTorch saves them.
         activation_mib: Estimated peak of the activations of one pass.
         latency_ms: Times.
@@ -119,8 +121,10 @@ class BenchRow:
         throughput_per_s: Samples per second at the median.
         gflop_per_s: FLOPs of the convolutions per second at the median, in 10^9.
         peak_share: `gflop_per_s` as a share of that of a matrix product.
-        bandwidth_share: Bytes per second that convolutions and pooling move at least, as a share of those of a copy.
-        peak_memory_mib: Peak of the process while it was timed, with Python and its libraries; on CUDA, of tensors.
+        bandwidth_share: Bytes per second that convolutions and pooling move at least, as a share of
+            those of a copy.
+        peak_memory_mib: Peak of the process while it was timed, with Python and its libraries; on
+            CUDA, of tensors.
         energy_j: Joules of the processor package per pass; None where it does not tell.
         ratio: How many times as fast as the baseline, by the medians; None without one.
         before_ms: Median of the same row in the file that is compared with.
@@ -182,7 +186,7 @@ class BenchResult:
     Args:
         rows: In the order in which they were asked for.
         failures: Rows that could not be measured.
-        ceilings: What the machine reaches at best.
+        rooflines: What the machine reaches at best.
         machine: Processor and accelerator in words.
         versions: Versions of lunet, Python and the libraries.
         baseline: The row or rows that `ratio` refers to, in words; empty without ratios.
@@ -190,7 +194,7 @@ class BenchResult:
 
     rows: tuple[BenchRow, ...]
     failures: tuple[CaseFailed, ...]
-    ceilings: tuple[Ceiling, ...]
+    rooflines: tuple[Roofline, ...]
     machine: str
     versions: dict[str, str]
     baseline: str

@@ -21,16 +21,19 @@ class MetricSummary:
     Args:
         label: The label, or `mean of labels` for that of each case.
         metric: Its key in `config.metrics.METRICS`.
-        mean: Mean over the cases where it is defined; NaN if there is none, and so for all that follow.
+        mean: Mean over the cases where it is defined; NaN if there is none, and so for all that
+            follow.
         sd: Standard deviation over cases (n - 1); NaN for fewer than two.
         median: Median over cases.
-        interval: 95 % percentile bootstrap confidence interval of the mean; NaN for fewer than two cases.
+        interval: 95 % percentile bootstrap confidence interval of the mean; NaN for fewer than two
+            cases.
         num_cases: Cases that count in the mean.
-        num_undefined: Cases where it is undefined, because one of prediction and reference is empty; they do not count,
-            or with a penalty.
+        num_undefined: Cases where it is undefined, because one of prediction and reference is
+            empty; they do not count, or with a penalty.
         worst: The cases with the worst values, undefined ones first.
-        penalized_mean: Of a distance in mm, the mean over all cases, where undefined ones count with the diagonal of
-            the field of view: other than `mean`, it does not improve when a structure is missed. NaN of other metrics.
+        penalized_mean: Of a distance in mm, the mean over all cases, where undefined ones count
+            with the diagonal of the field of view: other than `mean`, it does not improve when a
+            structure is missed. NaN of other metrics.
     """
 
     label: str
@@ -71,9 +74,11 @@ class CaseScore:
     Args:
         case: The case.
         label: The label.
-        values: Value of each metric, by its key in `config.metrics.METRICS`; NaN or a penalty where it is undefined.
+        values: Value of each metric, by its key in `config.metrics.METRICS`; NaN or a penalty where
+            it is undefined.
         undefined: Metrics that are undefined.
-        diagonal_mm: Diagonal of the field of view, the largest distance possible; NaN if it is not known.
+        diagonal_mm: Diagonal of the field of view, the largest distance possible; NaN if it is not
+            known.
         prediction_ml: Volume of the prediction.
         reference_ml: Volume of the reference.
     """
@@ -88,8 +93,13 @@ class CaseScore:
 
     def penalized(self) -> CaseScore:
         """The same with the diagonal in the place of distances that are undefined."""
-        is_missing = {name: name in DISTANCES and math.isnan(value) for name, value in self.values.items()}
-        values = {name: self.diagonal_mm if is_missing[name] else value for name, value in self.values.items()}
+        is_missing = {
+            name: name in DISTANCES and math.isnan(value) for name, value in self.values.items()
+        }
+        values = {
+            name: self.diagonal_mm if is_missing[name] else value
+            for name, value in self.values.items()
+        }
         return replace(self, values=values)
 
 
@@ -204,7 +214,8 @@ class PairedDifference:
         label: The label, or `mean of labels`.
         mean: Mean of the differences, this run minus the first.
         interval: 95 % percentile bootstrap confidence interval of that mean.
-        p_value: Wilcoxon signed-rank test, two-sided, after Holm over all runs of this label; 1 where no case differs.
+        p_value: Wilcoxon signed-rank test, two-sided, after Holm over all runs of this label; 1
+            where no case differs.
         num_cases: Cases that count.
         num_left_out: Cases that only one run has, or whose value is undefined in one.
     """

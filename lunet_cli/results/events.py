@@ -22,7 +22,7 @@ class Notice(Event):
 
 
 @dataclass(frozen=True)
-class Caution(Event):
+class WarningIssued(Event):
     """Something that did not work and does not stop the job."""
 
     text: str
@@ -31,9 +31,9 @@ class Caution(Event):
         return f"warning: {self.text}"
 
 
-def cautions_to(on_event: Callable[[Event], None]) -> Callable[[str], None]:
-    """What takes a text and reports it as a `Caution`."""
-    return lambda text: on_event(Caution(text))
+def warnings_to(on_event: Callable[[Event], None]) -> Callable[[str], None]:
+    """What takes a text and reports it as a `WarningIssued`."""
+    return lambda text: on_event(WarningIssued(text))
 
 
 @dataclass(frozen=True)

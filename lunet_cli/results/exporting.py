@@ -14,9 +14,10 @@ class Agreement:
         cases: Where the volumes come from, in words.
         num_cases: How many there were.
         max_difference: Largest difference of a probability from eager fp32.
-        dice: Dice of the label maps of `predict` with the file and with the checkpoint in eager fp32, over the voxels
-            of all labels; of the case where it is lowest.
-        documented_dice: The same of the label maps that the file gives in the way docs/export.md shows.
+        dice: Dice of the label maps of `predict` with the file and with the checkpoint in eager
+            fp32, over the voxels of all labels; of the case where it is lowest.
+        documented_dice: The same of the label maps that the file gives in the way docs/export.md
+            shows.
         eager_ms: Median time of a window by PyTorch as it comes, in fp32.
         exported_ms: Median time of a window by the exported file.
     """

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lunet_cli.results.evaluation import EvalResult
-from lunet_cli.results.training import TrainingCourse
+from lunet_cli.results.training import TrainingHistory
 from lunet_cli.results.views import LabeledVolume
 
 
@@ -37,7 +37,8 @@ class RunOrigin:
         data_root: Folder of the data; None for the phantom, or for a folder of each side.
         num_train: Training cases.
         num_val: Validation cases.
-        details: Name and value of all that is worth knowing besides: versions, machine, seed, commit.
+        details: Name and value of all that is worth knowing besides: versions, machine, seed,
+            commit.
     """
 
     architecture: str
@@ -60,18 +61,18 @@ class RunReport:
         outcome: How it ended, in a word or two; empty before.
         evaluation: Case by case; None where it could not be had.
         cases: The worst, the median and the best.
-        cautions: What is missing, and why.
+        warnings: What is missing, and why.
         commands: Purpose and command line of each step that repeats it.
         made: When, with which version.
     """
 
     run_dir: Path
-    course: TrainingCourse
+    course: TrainingHistory
     config: str
     origin: RunOrigin | None
     outcome: str
     evaluation: EvalResult | None
     cases: tuple[ReportCase, ...]
-    cautions: tuple[str, ...]
+    warnings: tuple[str, ...]
     commands: tuple[tuple[str, str], ...]
     made: str

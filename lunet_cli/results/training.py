@@ -132,7 +132,7 @@ class EpochDone(Event):
 
 
 @dataclass(frozen=True)
-class TrainingCourse:
+class TrainingHistory:
     """How a training went.
 
     Args:
@@ -148,7 +148,10 @@ class TrainingCourse:
     @property
     def best(self) -> EpochRecord:
         """The epoch with the best validation Dice; the first of equals."""
-        return max(self.records, key=lambda record: -math.inf if math.isnan(record.val_dice) else record.val_dice)
+        return max(
+            self.records,
+            key=lambda record: -math.inf if math.isnan(record.val_dice) else record.val_dice,
+        )
 
 
 @dataclass(frozen=True)

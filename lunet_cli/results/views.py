@@ -11,9 +11,10 @@ import numpy as np
 import numpy.typing as npt
 
 AXES = ("axial", "coronal", "sagittal")
-# The patient's sides at the left, right, top and bottom of slices across each axis, as `LabeledVolume.cut` turns them.
+# The patient's sides at the left, right, top and bottom of slices across each axis, as
+# `LabeledVolume.cut` turns them.
 _SIDES = (("R", "L", "A", "P"), ("R", "L", "S", "I"), ("A", "P", "S", "I"))
-MISSED, INVENTED, CONFUSED = 1, 2, 3
+FALSE_NEGATIVE, FALSE_POSITIVE, WRONG_LABEL = 1, 2, 3
 """Values of `Slice.errors`: reference only, prediction only, one label taken for another."""
 
 _MOST_DICE, _WORST_DICE = 6, 3
@@ -44,7 +45,8 @@ class LabeledVolume:
         image: Intensities (D, H, W).
         spacing_mm: Voxel size (z, y, x).
         labels: Names of the labels.
-        reference: Per voxel (D, H, W) the index of its label from 1 on, or 0; None if there is none.
+        reference: Per voxel (D, H, W) the index of its label from 1 on, or 0; None if there is
+            none.
         prediction: The same of a prediction.
         dice: Dice of each label of the prediction, on the grid of the files; empty without one.
         knows_sides: Whether the axes do run along the patient, so that its sides can be named.
@@ -78,7 +80,9 @@ class LabeledVolume:
 
     def voxels_per_slice(self, axis: int) -> npt.NDArray[np.int64]:
         """Voxels of the labels in each slice: of the reference, or else of the prediction, or else all 0."""
-        found = next((m for m in (self.reference, self.prediction) if m is not None and m.any()), None)
+        found = next(
+            (m for m in (self.reference, self.prediction) if m is not None and m.any()), None
+        )
         others = tuple(i for i in range(3) if i != axis)
         if found is None:
             return np.zeros(self.image.shape[axis], dtype=np.int64)
@@ -113,7 +117,9 @@ class LabeledVolume:
             return flat if axis == 0 else flat[::-1]
 
         low, high = window or self.intensity_range()
-        image = np.clip((np.asarray(take(self.image), dtype=np.float32) - low) / max(high - low, 1e-8), 0, 1)
+        image = np.clip(
+            (np.asarray(take(self.image), dtype=np.float32) - low) / max(high - low, 1e-8), 0, 1
+        )
         height, width = (self.spacing_mm[i] for i in others)
         return Slice(
             self.name,
@@ -133,7 +139,9 @@ class LabeledVolume:
         """Millilitres of each label in `reference` or `prediction`."""
         counts = np.bincount(labels.ravel(), minlength=len(self.labels) + 1)
         voxel_ml = float(np.prod(self.spacing_mm)) / 1000
-        return {name: float(counts[index]) * voxel_ml for index, name in enumerate(self.labels, start=1)}
+        return {
+            name: float(counts[index]) * voxel_ml for index, name in enumerate(self.labels, start=1)
+        }
 
 
 @dataclass(frozen=True)
@@ -201,16 +209,23 @@ class Slice:
 
     def present(self) -> set[int]:
         """Indices of the labels that the reference or the prediction has here; 0 is background."""
-        return {int(i) for labels in (self.reference, self.prediction) if labels is not None for i in np.unique(labels)}
+        return {
+            int(i)
+            for labels in (self.reference, self.prediction)
+            if labels is not None
+            for i in np.unique(labels)
+        }
 
     def errors(self) -> LabelImage | None:
-        """Per pixel 0, `MISSED`, `INVENTED` or `CONFUSED`; None without a reference or a prediction."""
+        """Per pixel 0, `FALSE_NEGATIVE`, `FALSE_POSITIVE` or `WRONG_LABEL`; None without a reference or a prediction."""
         if self.reference is None or self.prediction is None:
             return None
         found = np.zeros(self.image.shape, dtype=np.uint8)
-        found[(self.reference > 0) & (self.prediction == 0)] = MISSED
-        found[(self.reference == 0) & (self.prediction > 0)] = INVENTED
-        found[(self.reference > 0) & (self.prediction > 0) & (self.reference != self.prediction)] = CONFUSED
+        found[(self.reference > 0) & (self.prediction == 0)] = FALSE_NEGATIVE
+        found[(self.reference == 0) & (self.prediction > 0)] = FALSE_POSITIVE
+        found[
+            (self.reference > 0) & (self.prediction > 0) & (self.reference != self.prediction)
+        ] = WRONG_LABEL
         return found
 
 
@@ -231,7 +246,8 @@ class VolumeFacts:
         intensity: Lowest, 1st percentile, median, mean, 99th percentile and highest.
         histogram: Voxels per bin, between `edges`.
         edges: One more than bins.
-        label_ml: Millilitres per label; empty where every voxel of the label map is 0, None without one.
+        label_ml: Millilitres per label; empty where every voxel of the label map is 0, None without
+            one.
     """
 
     path: Path
@@ -299,7 +315,7 @@ CostName = Literal["parameters", "flops", "latency"]
 
 
 @dataclass(frozen=True)
-class ChannelCourse:
+class ChannelHistory:
     """Channels per layer over the steps of a pruning.
 
     Args:

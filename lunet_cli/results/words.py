@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import re
 
-# What moves a cursor, changes colours, begins a line or turns the direction of what follows, and half characters: C0,
-# DEL, C1, the marks and overrides of bidirectional text (Unicode Standard Annex 9), line and paragraph separators, the
-# byte order mark, and surrogates, as which Python reads the bytes of file names that are not UTF-8 (PEP 383).
-_HARMFUL = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
+# What moves a cursor, changes colours, begins a line or turns the direction of what follows, and
+# half characters: C0, DEL, C1, the marks and overrides of bidirectional text (Unicode Standard
+# Annex 9), line and paragraph separators, the byte order mark, and surrogates, as which Python
+# reads the bytes of file names that are not UTF-8 (PEP 383).
+_HARMFUL = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]"
+)
 _FIRST_BYTE, _LAST_BYTE = 0xDC80, 0xDCFF
 
 
@@ -15,7 +18,8 @@ def visible(text: object) -> str:
     r"""The text in one line, what has power over a screen or page written as Python writes it: `\x1b`, `\n`, `\u202e`.
 
     Args:
-        text: A file name, a label, a key, a case or anything else that comes from outside, or a line that holds some.
+        text: A file name, a label, a key, a case or anything else that comes from outside, or a
+            line that holds some.
     """
     return _HARMFUL.sub(_escaped, str(text))
 

@@ -15,7 +15,7 @@ from rich.console import Console
 from lunet_cli.cli.bench import SORT_KEYS, parse_size
 from lunet_cli.errors import ConfigError
 from lunet_cli.render.bench_tables import bench_table
-from lunet_cli.results.benchmarking import BenchResult, BenchRow, Ceiling, Latency
+from lunet_cli.results.benchmarking import BenchResult, BenchRow, Latency, Roofline
 from lunet_cli.results.events import CaseFailed
 
 CallLunet = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -47,11 +47,15 @@ KEYS: dict[str, Any] = {
 
 
 @pytest.fixture(scope="module")
-def measured(run_lunet, tmp_path_factory: pytest.TempPathFactory) -> tuple[list[dict[str, Any]], Path, str]:
+def measured(
+    run_lunet, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[list[dict[str, Any]], Path, str]:
     """Rows of a real measurement, the file that it saved, and what it said meanwhile."""
     folder = tmp_path_factory.mktemp("bench")
     names = ("--arch", "lunet_small_1f", "--arch", "unet_small_1f")
-    done = run_lunet("bench", *names, *TINY, "--sort", "name", "--json", "--save", "old.json", cwd=folder)
+    done = run_lunet(
+        "bench", *names, *TINY, "--sort", "name", "--json", "--save", "old.json", cwd=folder
+    )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout), folder / "old.json", done.stderr
 
@@ -60,7 +64,11 @@ def test_json_rows_have_the_agreed_keys_and_types(measured) -> None:
     rows, _, _ = measured
     assert [row["arch"] for row in rows] == ["lunet_small_1f", "unet_small_1f"]
     for row in rows:
-        assert {key: value for key, value in row.items() if key in KEYS and not isinstance(value, KEYS[key])} == {}
+        assert {
+            key: value
+            for key, value in row.items()
+            if key in KEYS and not isinstance(value, KEYS[key])
+        } == {}
         assert row.keys() >= KEYS.keys()
         assert set(row["latency_ms"]) == {"median", "iqr", "p95"}
         assert row["input_shape"] == [1, 1, 16, 16, 16]
@@ -75,34 +83,44 @@ def test_progress_goes_to_stderr(measured) -> None:
     assert "timed" not in progress, "a short measurement needs no sign of life"
 
 
-def test_saved_file_has_machine_versions_and_ceilings(measured) -> None:
+def test_saved_file_has_machine_versions_and_rooflines(measured) -> None:
     rows, path, _ = measured
     saved = json.loads(path.read_text())
     assert saved["rows"] == rows
     assert saved["machine"]
     assert {"lunet", "torch", "python"} <= saved["versions"].keys()
-    (ceiling,) = saved["ceilings"]
-    assert ceiling["gflop_per_s"] > 0
-    assert ceiling["copy_gb_per_s"] > 0
+    (roofline,) = saved["rooflines"]
+    assert roofline["gflop_per_s"] > 0
+    assert roofline["copy_gb_per_s"] > 0
 
 
-def pretend(monkeypatch: pytest.MonkeyPatch, *rows: BenchRow, failures: tuple[CaseFailed, ...] = ()) -> None:
+def pretend(
+    monkeypatch: pytest.MonkeyPatch, *rows: BenchRow, failures: tuple[CaseFailed, ...] = ()
+) -> None:
     """Let the job return these rows at once."""
     result = BenchResult(rows, failures, (), "a machine", {}, "")
     monkeypatch.setattr("lunet_cli.engine.benchmarking.benchmark.benchmark", lambda *_: result)
 
 
-def test_compare_puts_the_saved_rows_beside_the_new(call_lunet: CallLunet, monkeypatch, tmp_path: Path) -> None:
+def test_compare_puts_the_saved_rows_beside_the_new(
+    call_lunet: CallLunet, monkeypatch, tmp_path: Path
+) -> None:
     pretend(monkeypatch, make_row("lunet_small_1f", "torch", "fp32", scale=1))
     assert call_lunet("bench", *ONE, "--save", "old.json", cwd=tmp_path).returncode == 0
     pretend(monkeypatch, make_row("lunet_small_1f", "torch", "fp32", scale=0.5))
     done = call_lunet("bench", *ONE, "--csv", "--compare", "old.json", cwd=tmp_path)
     (row,) = csv.DictReader(io.StringIO(done.stdout))
-    assert (row["input_shape"], row["before_ms"], row["before_ratio"]) == ("1x1x64x64x64", "12345.6", "0.5")
+    assert (row["input_shape"], row["before_ms"], row["before_ratio"]) == (
+        "1x1x64x64x64",
+        "12345.6",
+        "0.5",
+    )
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_comparison_without_a_common_row_is_said(call_lunet: CallLunet, monkeypatch, tmp_path: Path) -> None:
+def test_comparison_without_a_common_row_is_said(
+    call_lunet: CallLunet, monkeypatch, tmp_path: Path
+) -> None:
     pretend(monkeypatch, make_row("lunet_small_1f", "torch", "fp32", scale=1))
     call_lunet("bench", *ONE, "--save", "old.json", cwd=tmp_path)
     pretend(monkeypatch, make_row("unet_small_1f", "torch", "fp32", scale=1))
@@ -110,7 +128,9 @@ def test_comparison_without_a_common_row_is_said(call_lunet: CallLunet, monkeypa
     assert "warning: old.json has none of these rows" in done.stderr
 
 
-def test_row_that_fails_ends_with_exit_code_1(call_lunet: CallLunet, monkeypatch, tmp_path: Path) -> None:
+def test_row_that_fails_ends_with_exit_code_1(
+    call_lunet: CallLunet, monkeypatch, tmp_path: Path
+) -> None:
     row = make_row("lunet_small_1f", "torch", "fp32", scale=1)
     pretend(monkeypatch, row, failures=(CaseFailed("another", "another: it died"),))
     done = call_lunet("bench", *ONE, "--json", cwd=tmp_path)
@@ -120,7 +140,10 @@ def test_row_that_fails_ends_with_exit_code_1(call_lunet: CallLunet, monkeypatch
 
 def test_nothing_measured(call_lunet: CallLunet, monkeypatch, tmp_path: Path) -> None:
     pretend(monkeypatch, failures=(CaseFailed("one", "one: it died"),))
-    outputs = [call_lunet("bench", *ONE, *option, cwd=tmp_path).stdout for option in ([], ["--json"], ["--csv"])]
+    outputs = [
+        call_lunet("bench", *ONE, *option, cwd=tmp_path).stdout
+        for option in ([], ["--json"], ["--csv"])
+    ]
     assert outputs == ["nothing was measured\n", "[]\n", ""]
 
 
@@ -132,17 +155,29 @@ ONE = ("--arch", "lunet_small_1f")
     ("arguments", "code", "message"),
     [
         ((), 2, "nothing to measure: name a CONFIG, a CHECKPOINT, or presets"),
-        (("--arch", "lunet_smal_4f"), 2, "'lunet_smal_4f' is no preset. Did you mean lunet_small_4f"),
+        (
+            ("--arch", "lunet_smal_4f"),
+            2,
+            "'lunet_smal_4f' is not a preset. Did you mean lunet_small_4f",
+        ),
         (("--family", "lunnet"), 2, "--family lunnet: unknown family. Did you mean lunet"),
         ((*ONE, "--size", "8"), 2, "size 8x8x8: lunet_small_1f halves each axis"),
-        ((*ONE, "--size", "64x64"), 2, "--size 64x64: is no size"),
-        ((*ONE, "--size", "0"), 2, "--size 0: is no size"),
+        ((*ONE, "--size", "64x64"), 2, "--size 64x64: is not a size"),
+        ((*ONE, "--size", "0"), 2, "--size 0: is not a size"),
         ((*ONE, "--size", "4096", "--batch", "64"), 1, "needs about"),
         ((*ONE, "--runtime", "tensorrt"), 2, "--runtime tensorrt: is none of its values"),
         ((*ONE, "--precision", "int8"), 2, "--precision int8: is none of its values"),
         ((*ONE, "--device", "tpu"), 2, "--device tpu: is none of its values"),
-        ((*ONE, "--device", "cpu", "--precision", "fp16"), 1, "precision fp16: is not available on this cpu"),
-        ((*ONE, "--train", "--runtime", "onnx"), 2, "--train: the runtime onnx computes forward passes only"),
+        (
+            (*ONE, "--device", "cpu", "--precision", "fp16"),
+            1,
+            "precision fp16: is not available on this cpu",
+        ),
+        (
+            (*ONE, "--train", "--runtime", "onnx"),
+            2,
+            "--train: the runtime onnx computes forward passes only",
+        ),
         ((*ONE, "--train", "--size", "16"), 2, "--train with size 16x16x16: one voxel is left"),
         ((*ONE, "--sort", "beauty"), 2, "--sort beauty: unknown column"),
         ((*ONE, "--baseline", "onnx"), 2, "--baseline onnx: no row is that"),
@@ -156,7 +191,9 @@ ONE = ("--arch", "lunet_small_1f")
         (("bad.pt",), 1, "bad.pt: "),
     ],
 )
-def test_mistake_is_one_line(call_lunet: CallLunet, tmp_path: Path, arguments, code: int, message: str) -> None:
+def test_mistake_is_one_line(
+    call_lunet: CallLunet, tmp_path: Path, arguments, code: int, message: str
+) -> None:
     (tmp_path / "bad.yaml").write_text(BAD_CONFIG)
     (tmp_path / "bad.pt").write_bytes(b"not a checkpoint")
     done = call_lunet("bench", *arguments, cwd=tmp_path)
@@ -183,7 +220,9 @@ def test_what_is_no_size(text: str) -> None:
         parse_size(text)
 
 
-def make_row(arch: str, runtime: str, precision: str, *, scale: float, parameters: int = 5_340_889) -> BenchRow:
+def make_row(
+    arch: str, runtime: str, precision: str, *, scale: float, parameters: int = 5_340_889
+) -> BenchRow:
     return BenchRow(
         arch=arch,
         source=None,
@@ -213,9 +252,9 @@ def make_row(arch: str, runtime: str, precision: str, *, scale: float, parameter
 
 
 def render(*rows: BenchRow, width: int) -> str:
-    ceiling = Ceiling("cpu", 2, "fp32", 183.0, 33.6)
+    roofline = Roofline("cpu", 2, "fp32", 183.0, 33.6)
     console = Console(width=width, file=io.StringIO(), highlight=False)
-    console.print(bench_table(BenchResult(rows, (), (ceiling,), "a machine", {}, "eager")))
+    console.print(bench_table(BenchResult(rows, (), (roofline,), "a machine", {}, "eager")))
     printed: str = console.file.getvalue()  # type: ignore[attr-defined]
     return printed
 
@@ -233,13 +272,25 @@ def test_table_has_every_number_whole(width: int) -> None:
     speeds = {"12346", "1234", "23457", "0.0812", "1654", "98.7", "12.3", "14321", "1.00"}
     slower = {"15432", "1543", "29321", "0.065", "1323", "1.25"}
     assert costs | speeds | slower <= words, printed
-    assert {"unetpp_large_24f", "lunetpp_large_24f", "torch-compile", "eager", "bf16", "fp32"} <= words
+    assert {
+        "unetpp_large_24f",
+        "lunetpp_large_24f",
+        "torch-compile",
+        "eager",
+        "bf16",
+        "fp32",
+    } <= words
 
 
 def test_what_all_rows_share_stands_above_them() -> None:
-    printed = render(make_row("a", "torch", "fp32", scale=1), make_row("b", "eager", "fp32", scale=1), width=80)
-    assert printed.splitlines()[0] == "forward pass, 64x64x64, batch 1, 1 to 1 channels, fp32, on cpu, 2 threads"
-    assert printed.count("fp32") == 2, "in the head and beside the ceiling"
+    printed = render(
+        make_row("a", "torch", "fp32", scale=1), make_row("b", "eager", "fp32", scale=1), width=80
+    )
+    assert (
+        printed.splitlines()[0]
+        == "forward pass, 64x64x64, batch 1, 1 to 1 channels, fp32, on cpu, 2 threads"
+    )
+    assert printed.count("fp32") == 2, "in the head and beside the roofline"
 
 
 def test_table_says_how_it_counts_and_compares() -> None:

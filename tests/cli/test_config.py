@@ -53,19 +53,26 @@ def test_file_is_named_as_it_was_typed(run_lunet, bad: Path) -> None:
 
 def test_check_of_a_missing_file_offers_the_nearest(run_lunet, bad: Path) -> None:
     done = run_lunet("config", "check", "bda.yaml", cwd=bad.parent)
-    assert done.stderr.splitlines() == ["error: bda.yaml: there is no such file", "hint:  Did you mean bad.yaml?"]
+    assert done.stderr.splitlines() == [
+        "error: bda.yaml: there is no such file",
+        "hint:  Did you mean bad.yaml?",
+    ]
     assert done.returncode == 2
 
 
 def test_bad_override_exits_with_2(run_lunet) -> None:
     done = run_lunet("config", "show", "--set", "training.epochs")
     assert done.returncode == 2
-    assert done.stderr.startswith("error: --set training.epochs: expected section.key=value\nhint:  ")
+    assert done.stderr.startswith(
+        "error: --set training.epochs: expected section.key=value\nhint:  "
+    )
 
 
 def test_show_prints_yaml_that_loads_as_the_same_configuration(run_lunet, tmp_path: Path) -> None:
     source, again = CONFIGS / "hippocampus.yaml", tmp_path / "again.yaml"
-    again.write_text(run_lunet("config", "show", source, "--set", "training.epochs=7").stdout, encoding="utf-8")
+    again.write_text(
+        run_lunet("config", "show", source, "--set", "training.epochs=7").stdout, encoding="utf-8"
+    )
     shown = load_config(again)
     assert shown.training.epochs == 7
     assert shown.labels == {"anterior": [1], "posterior": [2]}
@@ -84,13 +91,16 @@ def test_schema_prints_the_shipped_schema(run_lunet) -> None:
     assert run_lunet("config", "schema").stdout == shipped
 
 
-# --- shipped configurations --------------------------------------------------------------------------------------
+# --- shipped configurations
+# --------------------------------------------------------------------------------------
 
 
 def test_list_names_the_shipped_files_and_what_they_are_for(call_lunet, tmp_path: Path) -> None:
     listed = call_lunet("config", "list", cwd=tmp_path)
     assert listed.returncode == 0
-    assert [line.split()[0] for line in listed.stdout.splitlines()] == sorted(p.stem for p in CONFIGS.glob("*.yaml"))
+    assert [line.split()[0] for line in listed.stdout.splitlines()] == sorted(
+        p.stem for p in CONFIGS.glob("*.yaml")
+    )
     rows = json.loads(call_lunet("config", "list", "--json", cwd=tmp_path).stdout)
     quickstart = next(row for row in rows if row["name"] == "quickstart")
     assert (quickstart["architecture"], quickstart["epochs"]) == ("lunet_small_4f", 48)
@@ -105,7 +115,9 @@ def test_list_names_the_shipped_files_and_what_they_are_for(call_lunet, tmp_path
         (["configs/quickstart.yaml", "folder"], "folder/quickstart.yaml"),
     ],
 )
-def test_copy_never_overwrites(call_lunet, tmp_path: Path, arguments: list[str], target: str) -> None:
+def test_copy_never_overwrites(
+    call_lunet, tmp_path: Path, arguments: list[str], target: str
+) -> None:
     (tmp_path / "folder").mkdir()
     assert call_lunet("config", "copy", *arguments, cwd=tmp_path).returncode == 0
     shipped = (CONFIGS / "quickstart.yaml").read_bytes()
@@ -136,13 +148,17 @@ def test_a_shipped_file_is_taken_by_name_and_told(call_lunet, tmp_path: Path, na
 
 def test_own_file_of_that_path_wins(call_lunet, tmp_path: Path) -> None:
     (tmp_path / "configs").mkdir()
-    (tmp_path / "configs" / "lunet_small.yaml").write_text("training: {epochs: 7}\n", encoding="utf-8")
+    (tmp_path / "configs" / "lunet_small.yaml").write_text(
+        "training: {epochs: 7}\n", encoding="utf-8"
+    )
     done = call_lunet("config", "check", "configs/lunet_small.yaml", cwd=tmp_path)
     assert (done.stderr, "7 epochs" in done.stdout) == ("", True)
 
 
 def test_check_is_the_door_of_a_training(call_lunet, tmp_path: Path) -> None:
-    refused = call_lunet("config", "check", "quickstart", "--set", "data.root=nowhere", cwd=tmp_path)
+    refused = call_lunet(
+        "config", "check", "quickstart", "--set", "data.root=nowhere", cwd=tmp_path
+    )
     assert refused.returncode == 1
     assert "error: nowhere: there is no such folder" in refused.stderr
     (tmp_path / "runs").touch()
@@ -151,7 +167,8 @@ def test_check_is_the_door_of_a_training(call_lunet, tmp_path: Path) -> None:
     assert "runs is a file" in in_the_way.stderr
 
 
-# --- options that are keys ---------------------------------------------------------------------------------------
+# --- options that are keys
+# ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -172,8 +189,16 @@ def test_check_is_the_door_of_a_training(call_lunet, tmp_path: Path) -> None:
         ),
         (["quickstart", "--epochs"], "there is no option --epochs", "--set training.epochs=VALUE"),
         (["quickstart", "--dryrun"], "there is no option --dryrun", "Did you mean --dry-run?"),
-        (["quickstart", "--frobnicate"], "there is no option --frobnicate", "--set training.epochs=20"),
-        (["quickstart", "more"], "there is one argument too many: more", "--set training.epochs=20"),
+        (
+            ["quickstart", "--frobnicate"],
+            "there is no option --frobnicate",
+            "--set training.epochs=20",
+        ),
+        (
+            ["quickstart", "more"],
+            "there is one argument too many: more",
+            "--set training.epochs=20",
+        ),
     ],
 )
 def test_options_that_are_keys_are_told_how_to_be_written(
@@ -188,7 +213,9 @@ def test_options_that_are_keys_are_told_how_to_be_written(
 
 
 @pytest.mark.parametrize("command", ["check", "show"])
-def test_other_commands_on_configurations_know_them_too(call_lunet, tmp_path: Path, command: str) -> None:
+def test_other_commands_on_configurations_know_them_too(
+    call_lunet, tmp_path: Path, command: str
+) -> None:
     done = call_lunet("config", command, "quickstart", "--seed=1", cwd=tmp_path)
     assert done.returncode == 2
     assert "--set experiment.seed=1" in done.stderr

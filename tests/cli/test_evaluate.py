@@ -31,10 +31,16 @@ def data(tmp_path: Path) -> Path:
     return tmp_path / "data"
 
 
-def test_eval_and_compare(tmp_path: Path, data: Path, run_lunet: RunLunet, make_threshold_model) -> None:
+def test_eval_and_compare(
+    tmp_path: Path, data: Path, run_lunet: RunLunet, make_threshold_model
+) -> None:
     for name, threshold in (("right", 110.5), ("wrong", 90.5)):
-        make_threshold_model(tmp_path / name / "best_model.pt", thresholds=(threshold,), labels={"liver": (1,)})
-        done = run_lunet("eval", tmp_path / name, "--data", data, "-o", tmp_path / name / "eval/val")
+        make_threshold_model(
+            tmp_path / name / "best_model.pt", thresholds=(threshold,), labels={"liver": (1,)}
+        )
+        done = run_lunet(
+            "eval", tmp_path / name, "--data", data, "-o", tmp_path / name / "eval/val"
+        )
         assert done.returncode == 0, done.stderr
         assert "5 cases" in done.stdout
         assert "liver" in done.stdout
@@ -46,13 +52,24 @@ def test_eval_and_compare(tmp_path: Path, data: Path, run_lunet: RunLunet, make_
     assert compared.returncode == 0, compared.stderr
     assert "Dice minus that of wrong" in compared.stdout
     assert "0.0625" in compared.stdout  # five cases of one sign: 2 / 2^5
-    result = json.loads(run_lunet("compare", tmp_path / "wrong", tmp_path / "right", "--json").stdout)
+    result = json.loads(
+        run_lunet("compare", tmp_path / "wrong", tmp_path / "right", "--json").stdout
+    )
     assert result["differences"][0]["mean"] > 0
     assert [run["on_parameter_front"] for run in result["runs"]] == [False, True]
 
 
 def test_label_maps_of_any_tool(tmp_path: Path, data: Path, run_lunet: RunLunet) -> None:
-    arguments = ["--predictions", data / "labels", "--labels", data / "labels", "--label", "liver=1", "-o", tmp_path]
+    arguments = [
+        "--predictions",
+        data / "labels",
+        "--labels",
+        data / "labels",
+        "--label",
+        "liver=1",
+        "-o",
+        tmp_path,
+    ]
     done = run_lunet("eval", *arguments, "--metric", "nsd", "--tolerance", "2", "--json")
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)
@@ -61,7 +78,9 @@ def test_label_maps_of_any_tool(tmp_path: Path, data: Path, run_lunet: RunLunet)
     assert result["facts"]["nsd_tolerance_mm"] == 2
 
 
-def test_failed_cases_make_the_exit_code(tmp_path: Path, data: Path, run_lunet: RunLunet, make_threshold_model) -> None:
+def test_failed_cases_make_the_exit_code(
+    tmp_path: Path, data: Path, run_lunet: RunLunet, make_threshold_model
+) -> None:
     (data / "images/c2.nii.gz").write_text("no image")
     model = make_threshold_model(tmp_path / "model.pt")
     done = run_lunet("eval", model, "--data", data, "-o", tmp_path / "out")
@@ -74,14 +93,34 @@ def test_failed_cases_make_the_exit_code(tmp_path: Path, data: Path, run_lunet: 
     ("arguments", "code", "message"),
     [
         (["eval"], 2, "give either a CHECKPOINT, or both --predictions and --labels"),
-        (["eval", "model.pt", "--predictions", "p", "--labels", "r"], 2, "give either a CHECKPOINT"),
+        (
+            ["eval", "model.pt", "--predictions", "p", "--labels", "r"],
+            2,
+            "give either a CHECKPOINT",
+        ),
         (["eval", "--predictions", "data"], 2, "give either a CHECKPOINT"),
-        (["eval", "--predictions", "p", "--labels", "r", "--split", "val"], 2, "--split: belongs to a CHECKPOINT"),
-        (["eval", "--predictions", "p", "--labels", "r", "--tta"], 2, "--tta: belongs to a CHECKPOINT"),
-        (["eval", "model.pt", "--data", "data", "--only-predicted"], 2, "--only-predicted: belongs to --predictions"),
-        (["eval", "--predictions", "p", "--labels", "data/labels"], 1, "p: there is no such file or folder"),
+        (
+            ["eval", "--predictions", "p", "--labels", "r", "--split", "val"],
+            2,
+            "--split: belongs to a CHECKPOINT",
+        ),
+        (
+            ["eval", "--predictions", "p", "--labels", "r", "--tta"],
+            2,
+            "--tta: belongs to a CHECKPOINT",
+        ),
+        (
+            ["eval", "model.pt", "--data", "data", "--only-predicted"],
+            2,
+            "--only-predicted: belongs to --predictions",
+        ),
+        (
+            ["eval", "--predictions", "p", "--labels", "data/labels"],
+            1,
+            "p: there is no such file or folder",
+        ),
         (["eval", "model.pt", "--data", "data", "--metric", "dise"], 2, "Did you mean dice"),
-        (["eval", "model.pt", "--data", "data", "--label", "x"], 2, "--label x: is no label"),
+        (["eval", "model.pt", "--data", "data", "--label", "x"], 2, "--label x: is not a label"),
         (["eval", "model.pt", "--data", "dat"], 1, "dat: there is no such folder"),
         (["eval", "missing.pt"], 1, "missing.pt: there is no such checkpoint"),
         (["eval", "empty"], 1, "empty: holds no checkpoint"),

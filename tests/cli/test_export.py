@@ -17,8 +17,16 @@ Call = Callable[..., "subprocess.CompletedProcess[str]"]
     [
         (["--format", "onnx", "--half", "--int8"], 2, "--half and --int8: take one of them"),
         (["--format", "onnx", "--int8"], 2, "--int8 and --calibrate DIR: belong together"),
-        (["--format", "onnx", "--calibrate", "calib"], 2, "--int8 and --calibrate DIR: belong together"),
-        (["--format", "torch-export", "--int8", "--calibrate", "calib"], 2, "has no quantised networks"),
+        (
+            ["--format", "onnx", "--calibrate", "calib"],
+            2,
+            "--int8 and --calibrate DIR: belong together",
+        ),
+        (
+            ["--format", "torch-export", "--int8", "--calibrate", "calib"],
+            2,
+            "has no quantised networks",
+        ),
         (["--format", "torch-export", "-o", "a.onnx"], 1, "torch-export files end in .pt2"),
         (["--format", "torch-export", "--check", "gone"], 1, "there is no such file"),
         (["--format", "torch-export", "--arch", "lunet_small_1f"], 1, "knows its own network"),
@@ -56,7 +64,10 @@ def test_export_and_predict_by_the_real_command(
     done = run_lunet("export", tmp_path, "--format", "onnx", "--json", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)
-    assert result["files"] == [str(tmp_path / "best_model.onnx"), str(tmp_path / "best_model.onnx.json")]
+    assert result["files"] == [
+        str(tmp_path / "best_model.onnx"),
+        str(tmp_path / "best_model.onnx.json"),
+    ]
     assert result["agreement"]["dice"] == 1.0
     (tmp_path / "in").mkdir()
     image = sitk.GetImageFromArray(np.full((8, 8, 8), 200, np.int16))
@@ -65,6 +76,8 @@ def test_export_and_predict_by_the_real_command(
     assert done.returncode == 0, done.stderr
     assert "since the job is short" in done.stdout
     assert sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / "out" / "a.nii.gz"))).min() == 1
-    refused = run_lunet("predict", "best_model.onnx", "in", "-o", "out2", "--runtime", "torch", cwd=tmp_path)
+    refused = run_lunet(
+        "predict", "best_model.onnx", "in", "-o", "out2", "--runtime", "torch", cwd=tmp_path
+    )
     assert refused.returncode == 2
     assert "best_model.onnx: cannot be computed by the runtime torch" in refused.stderr

@@ -45,10 +45,15 @@ def test_from_a_run_folder_to_files(
     for name in ("a", "b"):
         write(tmp_path / f"in/{name}.nii.gz", image)
     (tmp_path / "in/c.nii.gz").write_text("no image")
-    done = run_lunet("predict", tmp_path / "run", tmp_path / "in", "-o", tmp_path / "out", "--precision", "fp32")
+    done = run_lunet(
+        "predict", tmp_path / "run", tmp_path / "in", "-o", tmp_path / "out", "--precision", "fp32"
+    )
     assert done.returncode == 1
-    assert f"error: {tmp_path / 'in/c.nii.gz'}: cannot be read: it is no image" in done.stderr
-    assert "2 segmented, 1 failed, in torch fp32 on cpu; label values: 0 background, 1 liver" in done.stdout
+    assert f"error: {tmp_path / 'in/c.nii.gz'}: cannot be read: it is not an image" in done.stderr
+    assert (
+        "2 segmented, 1 failed, in torch fp32 on cpu; label values: 0 background, 1 liver"
+        in done.stdout
+    )
     assert f"{(image > 100.5).sum() / 1000:.2f}" in done.stdout
     for name in ("a", "b"):
         assert np.array_equal(array_of(tmp_path / f"out/{name}.nii.gz"), image > 100.5)
@@ -71,20 +76,58 @@ def test_an_empty_mask_is_remarked_on(
     assert row.rstrip().endswith("empty: no voxel of any label")
     assert "out/dark.nii.gz: empty: no voxel of any label" in done.stderr
     assert "full" not in done.stderr, "the table tells of it"
-    predicted = json.loads(run_lunet(*arguments, "-o", tmp_path / "again", "--json").stdout)["predicted"]
+    predicted = json.loads(run_lunet(*arguments, "-o", tmp_path / "again", "--json").stdout)[
+        "predicted"
+    ]
     assert [case["remark"] for case in predicted] == ["empty: no voxel of any label", ""]
 
 
-def test_every_option_at_once(tmp_path: Path, image: np.ndarray, run_lunet: RunLunet, make_threshold_model) -> None:
+def test_every_option_at_once(
+    tmp_path: Path, image: np.ndarray, run_lunet: RunLunet, make_threshold_model
+) -> None:
     models = [
-        make_threshold_model(tmp_path / f"{name}.pt", thresholds=(50.5, 120.5), labels={"whole": (1, 2), "core": (2,)})
+        make_threshold_model(
+            tmp_path / f"{name}.pt",
+            thresholds=(50.5, 120.5),
+            labels={"whole": (1, 2), "core": (2,)},
+        )
         for name in "ab"
     ]
     source = write(tmp_path / "in.nii.gz", image)
     done = run_lunet(
-        *("predict", models[0], source, "-o", tmp_path / "out", "--ensemble", models[1], "--tta", "--format", "mha"),
-        *("--probabilities", "--window", "16x12x12", "--overlap", "0.25", "--batch-size", "3", "--max-memory", "4G"),
-        *("--postprocess", "core:min-volume=0.001", "--order", "whole,core", "--shard", "1/1", "--threads", "1"),
+        *(
+            "predict",
+            models[0],
+            source,
+            "-o",
+            tmp_path / "out",
+            "--ensemble",
+            models[1],
+            "--tta",
+            "--format",
+            "mha",
+        ),
+        *(
+            "--probabilities",
+            "--window",
+            "16x12x12",
+            "--overlap",
+            "0.25",
+            "--batch-size",
+            "3",
+            "--max-memory",
+            "4G",
+        ),
+        *(
+            "--postprocess",
+            "core:min-volume=0.001",
+            "--order",
+            "whole,core",
+            "--shard",
+            "1/1",
+            "--threads",
+            "1",
+        ),
         *("--device", "cpu", "--precision", "fp32", "--json"),
     )
     assert done.returncode == 0, done.stderr
@@ -95,9 +138,13 @@ def test_every_option_at_once(tmp_path: Path, image: np.ndarray, run_lunet: RunL
     assert (tmp_path / "out/in_prob_core.mha").is_file()
 
 
-def test_dry_run_is_a_table(tmp_path: Path, image: np.ndarray, run_lunet: RunLunet, make_threshold_model) -> None:
+def test_dry_run_is_a_table(
+    tmp_path: Path, image: np.ndarray, run_lunet: RunLunet, make_threshold_model
+) -> None:
     model = make_threshold_model(tmp_path / "model.pt")
-    done = run_lunet("predict", model, write(tmp_path / "in.nii.gz", image), "-o", tmp_path / "out", "--dry-run")
+    done = run_lunet(
+        "predict", model, write(tmp_path / "in.nii.gz", image), "-o", tmp_path / "out", "--dry-run"
+    )
     assert done.returncode == 0
     assert "9x10x11" in done.stdout
     assert "nothing was written" in done.stdout
@@ -107,23 +154,63 @@ def test_dry_run_is_a_table(tmp_path: Path, image: np.ndarray, run_lunet: RunLun
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["model.pt", "in.nii.gz", "-o", "out", "--format", "png"], 2, "--format png: unknown format"),
-        (["model.pt", "in.nii.gz", "-o", "out", "--shard", "5/4"], 2, "--shard 5/4: is no share"),
-        (["model.pt", "in.nii.gz", "-o", "out", "--window", "big"], 2, "--window big: is no window"),
-        (["model.pt", "in.nii.gz", "-o", "out", "--max-memory", "much"], 2, "--max-memory much: is no size"),
-        (["model.pt", "in.nii.gz", "-o", "out", "--postprocess", "melt"], 2, "unknown operation 'melt'"),
-        (["model.pt", "in.nii.gz", "-o", "out", "--order", "x"], 2, "--order x: is no order of the labels label1"),
+        (
+            ["model.pt", "in.nii.gz", "-o", "out", "--format", "png"],
+            2,
+            "--format png: unknown format",
+        ),
+        (
+            ["model.pt", "in.nii.gz", "-o", "out", "--shard", "5/4"],
+            2,
+            "--shard 5/4: is not a share",
+        ),
+        (
+            ["model.pt", "in.nii.gz", "-o", "out", "--window", "big"],
+            2,
+            "--window big: is not a window",
+        ),
+        (
+            ["model.pt", "in.nii.gz", "-o", "out", "--max-memory", "much"],
+            2,
+            "--max-memory much: is not a size",
+        ),
+        (
+            ["model.pt", "in.nii.gz", "-o", "out", "--postprocess", "melt"],
+            2,
+            "unknown operation 'melt'",
+        ),
+        (
+            ["model.pt", "in.nii.gz", "-o", "out", "--order", "x"],
+            2,
+            "--order x: is not an order of the labels label1",
+        ),
         (["missing.pt", "in.nii.gz", "-o", "out"], 1, "missing.pt: there is no such checkpoint"),
-        (["future.pt", "in.nii.gz", "-o", "out"], 1, "future.pt: a checkpoint of lunet has format 99"),
+        (
+            ["future.pt", "in.nii.gz", "-o", "out"],
+            1,
+            "future.pt: a checkpoint of lunet has format 99",
+        ),
         (
             ["in.nii.gz", "in.nii.gz", "-o", "out"],
             1,
             "in.nii.gz: holds more than tensors and plain values, or is not a checkpoint",
         ),
-        (["model.pt", "missing.nii.gz", "-o", "out"], 1, "missing.nii.gz: there is no such file or folder"),
+        (
+            ["model.pt", "missing.nii.gz", "-o", "out"],
+            1,
+            "missing.nii.gz: there is no such file or folder",
+        ),
         (["model.pt", "in.nii.gz", "-o", "out", "--max-memory", "5M"], 1, "in.nii.gz: needs about"),
-        (["model.pt", "in.nii.gz", "-o", "out", "--arch", "lunet_small_1f"], 1, "model.pt: knows its own network"),
-        (["authors.pt", "in.nii.gz", "-o", "out"], 1, "authors.pt: comes from the authors' release"),
+        (
+            ["model.pt", "in.nii.gz", "-o", "out", "--arch", "lunet_small_1f"],
+            1,
+            "model.pt: knows its own network",
+        ),
+        (
+            ["authors.pt", "in.nii.gz", "-o", "out"],
+            1,
+            "authors.pt: comes from the authors' release",
+        ),
     ],
 )
 def test_mistakes_get_one_line(
@@ -176,7 +263,9 @@ def test_interruption_tells_how_to_go_on(tmp_path: Path, make_threshold_model) -
         assert not array_of(path).any()
 
 
-def test_authors_checkpoint_needs_a_name_only(tmp_path: Path, image: np.ndarray, run_lunet: RunLunet) -> None:
+def test_authors_checkpoint_needs_a_name_only(
+    tmp_path: Path, image: np.ndarray, run_lunet: RunLunet
+) -> None:
     from lunet_cli.config.presets import parse_preset
     from lunet_cli.engine.networks import build_network
 
@@ -188,17 +277,34 @@ def test_authors_checkpoint_needs_a_name_only(tmp_path: Path, image: np.ndarray,
         prefix = next((ours for ours in names if name.startswith(ours)), None)
         theirs[names[prefix] + name.removeprefix(prefix) if prefix else name] = tensor
     torch.save(
-        {"epoch": 3, "model_state_dict": theirs, "optimizer_state_dict": {}, "best_metric": 0.5}, tmp_path / "a.pt"
+        {"epoch": 3, "model_state_dict": theirs, "optimizer_state_dict": {}, "best_metric": 0.5},
+        tmp_path / "a.pt",
     )
-    source = write(tmp_path / "in.nii.gz", np.random.default_rng(0).normal(size=(16, 32, 16)).astype(np.float32))
+    source = write(
+        tmp_path / "in.nii.gz",
+        np.random.default_rng(0).normal(size=(16, 32, 16)).astype(np.float32),
+    )
     done = run_lunet(
-        "predict", tmp_path / "a.pt", source, "-o", tmp_path / "out", "--arch", "mednext_small", "--probabilities"
+        "predict",
+        tmp_path / "a.pt",
+        source,
+        "-o",
+        tmp_path / "out",
+        "--arch",
+        "mednext_small",
+        "--probabilities",
     )
     assert done.returncode == 0, done.stderr
     with torch.inference_mode():
-        expected = torch.sigmoid(network(torch.from_numpy(array_of(source))[None, None]))[0, 0].numpy()
-    np.testing.assert_allclose(array_of(tmp_path / "out/in_prob_foreground.nii.gz"), expected, atol=1e-5)
-    wrong = run_lunet("predict", tmp_path / "a.pt", source, "-o", tmp_path / "b", "--arch", "lunet_small_4f")
+        expected = torch.sigmoid(network(torch.from_numpy(array_of(source))[None, None]))[
+            0, 0
+        ].numpy()
+    np.testing.assert_allclose(
+        array_of(tmp_path / "out/in_prob_foreground.nii.gz"), expected, atol=1e-5
+    )
+    wrong = run_lunet(
+        "predict", tmp_path / "a.pt", source, "-o", tmp_path / "b", "--arch", "lunet_small_4f"
+    )
     assert wrong.returncode == 1
     assert "its weights are not those of this network" in wrong.stderr
 

@@ -14,7 +14,9 @@ def listed(run_lunet) -> list[dict[str, Any]]:
     return json.loads(run_lunet("presets", "list", "--json").stdout)
 
 
-def test_json_list_has_the_published_names_and_parameters_in_order(listed: list[dict[str, Any]], facts) -> None:
+def test_json_list_has_the_published_names_and_parameters_in_order(
+    listed: list[dict[str, Any]], facts
+) -> None:
     assert [(preset["name"], preset["parameters"]) for preset in listed] == [
         (preset.name, preset.parameters) for preset in facts.values()
     ]
@@ -90,9 +92,17 @@ def test_show_prints_levels_and_the_lines_for_a_configuration(run_lunet) -> None
 @pytest.mark.parametrize(
     ("arguments", "message", "advice"),
     [
-        (["show", "lunet_smal_4f"], "'lunet_smal_4f' is no preset", "Did you mean lunet_small_4f"),
-        (["show", "lunet_small_0f"], "'lunet_small_0f' is no preset", "Did you mean lunet_small_4f"),
-        (["show", "zzz"], "'zzz' is no preset", "lunet presets list"),
+        (
+            ["show", "lunet_smal_4f"],
+            "'lunet_smal_4f' is not a preset",
+            "Did you mean lunet_small_4f",
+        ),
+        (
+            ["show", "lunet_small_0f"],
+            "'lunet_small_0f' is not a preset",
+            "Did you mean lunet_small_4f",
+        ),
+        (["show", "zzz"], "'zzz' is not a preset", "lunet presets list"),
         (["list", "--family", "lunett"], "--family lunett: unknown family", "Did you mean lunet"),
     ],
 )

@@ -10,7 +10,19 @@ import pytest
 
 CONFIG = Path(__file__).parents[2] / "configs" / "quickstart.yaml"
 LUNET = Path(sys.executable).with_name("lunet")
-COMMANDS = ["", "train", "predict", "eval", "compare", "export", "bench", "report", "viz", "presets", "config"]
+COMMANDS = [
+    "",
+    "train",
+    "predict",
+    "eval",
+    "compare",
+    "export",
+    "bench",
+    "report",
+    "viz",
+    "presets",
+    "config",
+]
 HEAVY = {"torch", "numpy", "SimpleITK", "plotext", "matplotlib", "jinja2", "ptflops", "wandb"}
 PROBE = """
 import json, sys
@@ -34,10 +46,18 @@ def modules_after(*arguments: str) -> set[str]:
 
 @pytest.mark.parametrize(
     "arguments",
-    ["--help", "train --help", "presets list", "presets list --json", "presets show lunet_small_4f", "viz --help"],
+    [
+        "--help",
+        "train --help",
+        "presets list",
+        "presets list --json",
+        "presets show lunet_small_4f",
+        "viz --help",
+    ],
 )
 def test_help_and_presets_load_neither_tensors_nor_schemas(arguments: str) -> None:
-    # Typer itself takes pydantic for converting arguments, wherever it is installed: look for what lunet loads.
+    # Typer itself takes pydantic for converting arguments, wherever it is installed: look for what
+    # lunet loads.
     assert modules_after(*arguments.split()) & (HEAVY | {"yaml", "lunet_cli.config.base"}) == set()
 
 
@@ -48,10 +68,16 @@ def test_views_load_only_what_they_draw_with(trained_run: Path) -> None:
 
 @pytest.mark.parametrize("argument", ["--help", "--version"])
 def test_help_and_version_do_without_pydantic(argument: str) -> None:
-    assert modules_after(argument) & {"pydantic", "lunet_cli.config", "lunet_cli.engine", "lunet_cli.render"} == set()
+    assert (
+        modules_after(argument)
+        & {"pydantic", "lunet_cli.config", "lunet_cli.engine", "lunet_cli.render"}
+        == set()
+    )
 
 
-@pytest.mark.parametrize("arguments", [["config", "check", str(CONFIG)], ["config", "show"], ["config", "schema"]])
+@pytest.mark.parametrize(
+    "arguments", [["config", "check", str(CONFIG)], ["config", "show"], ["config", "schema"]]
+)
 def test_config_commands_load_no_tensors(arguments: list[str]) -> None:
     modules = modules_after(*arguments)
     assert "lunet_cli.config.base" in modules, "the probe does not see what is loaded"
@@ -59,9 +85,13 @@ def test_config_commands_load_no_tensors(arguments: list[str]) -> None:
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_help_fits_a_narrow_terminal_and_speaks_no_python(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_help_fits_a_narrow_terminal_and_speaks_no_python(
+    command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("COLUMNS", "80")
-    done = subprocess.run([LUNET, *command.split(), "--help"], capture_output=True, encoding="utf-8", timeout=120)
+    done = subprocess.run(
+        [LUNET, *command.split(), "--help"], capture_output=True, encoding="utf-8", timeout=120
+    )
     assert done.returncode == 0, done.stderr
     assert max(map(len, done.stdout.splitlines())) <= 80
     for odd in ("<bool>", "<path>", "list[", "[[", "...}", "<int", "<float", "…"):
@@ -84,7 +114,9 @@ def test_a_group_without_a_command_shows_its_help() -> None:
         (["bench", "--runs", "x"], "invalid value for '--runs'"),
     ],
 )
-def test_wrong_command_lines_get_one_line_and_the_way_to_help(arguments: list[str], message: str) -> None:
+def test_wrong_command_lines_get_one_line_and_the_way_to_help(
+    arguments: list[str], message: str
+) -> None:
     done = subprocess.run([LUNET, *arguments], capture_output=True, encoding="utf-8", timeout=120)
     error, hint = done.stderr.splitlines()
     assert done.returncode == 2
@@ -94,11 +126,26 @@ def test_wrong_command_lines_get_one_line_and_the_way_to_help(arguments: list[st
 
 def test_idle_threads_sleep_before_torch_is_loaded() -> None:
     # libgomp shows what it has read when it is loaded, which is when torch is.
-    command = [sys.executable, "-c", PROBE, "bench", "--arch", "lunet_small_1f", "--size", "16", "--runs", "1"]
+    command = [
+        sys.executable,
+        "-c",
+        PROBE,
+        "bench",
+        "--arch",
+        "lunet_small_1f",
+        "--size",
+        "16",
+        "--runs",
+        "1",
+    ]
     environment = {key: value for key, value in os.environ.items() if key != "GOMP_SPINCOUNT"}
     environment |= {"OMP_DISPLAY_ENV": "verbose"}
-    done = subprocess.run(command, env=environment, capture_output=True, encoding="utf-8", timeout=120)
-    counts = {line.split("=")[1].strip() for line in done.stderr.splitlines() if "GOMP_SPINCOUNT" in line}
+    done = subprocess.run(
+        command, env=environment, capture_output=True, encoding="utf-8", timeout=120
+    )
+    counts = {
+        line.split("=")[1].strip() for line in done.stderr.splitlines() if "GOMP_SPINCOUNT" in line
+    }
     if not counts:
         pytest.skip("this build of torch does not say how its threads wait")
     assert counts == {"'10000'"}

@@ -19,7 +19,12 @@ import torch
 
 RunLunet = Callable[..., "subprocess.CompletedProcess[str]"]
 CONFIGS = Path(__file__).parents[2] / "configs"
-TINY = ("training.epochs=1", "training.precision=fp32", "training.batch_size=2", "model.architecture=lunet_small_1f")
+TINY = (
+    "training.epochs=1",
+    "training.precision=fp32",
+    "training.batch_size=2",
+    "model.architecture=lunet_small_1f",
+)
 
 
 def sets(*items: str) -> list[str]:
@@ -43,7 +48,10 @@ def data(tmp_path: Path) -> Path:
     for index in range(4):
         label = np.zeros((32, 32, 32), np.uint8)
         label[8:20, 8:20, 8 + index : 20] = 1
-        write((rng.normal(size=label.shape) + 3 * label).astype(np.float32), folder / f"images/case{index}.nii.gz")
+        write(
+            (rng.normal(size=label.shape) + 3 * label).astype(np.float32),
+            folder / f"images/case{index}.nii.gz",
+        )
         write(label, folder / f"labels/case{index}.nii.gz")
     return folder
 
@@ -71,13 +79,28 @@ Spoil = Callable[[Path], object]
 BAD_DATA: dict[str, tuple[Spoil, str]] = {
     "missing folder": (shutil.rmtree, "there is no such folder"),
     "image without label": (lambda d: (d / LABEL).unlink(), "has no label map"),
-    "label of another size": (lambda d: write(label_of(d)[:30], d / LABEL), "size (z, y, x) (30, 32, 32) against (32"),
-    "label of another spacing": (lambda d: write(label_of(d), d / LABEL, spacing=2), "spacing (z, y, x)"),
-    "label of another origin": (lambda d: write(label_of(d), d / LABEL, origin=9), "origin (x, y, z)"),
+    "label of another size": (
+        lambda d: write(label_of(d)[:30], d / LABEL),
+        "size (z, y, x) (30, 32, 32) against (32",
+    ),
+    "label of another spacing": (
+        lambda d: write(label_of(d), d / LABEL, spacing=2),
+        "spacing (z, y, x)",
+    ),
+    "label of another origin": (
+        lambda d: write(label_of(d), d / LABEL, origin=9),
+        "origin (x, y, z)",
+    ),
     "truncated file": (lambda d: truncate(d / IMAGE), "images/case1.nii.gz: cannot be read"),
-    "unknown label value": (lambda d: write(label_of(d) * 7, d / LABEL), "label value 7 not configured"),
+    "unknown label value": (
+        lambda d: write(label_of(d) * 7, d / LABEL),
+        "label value 7 not configured",
+    ),
     "NaN": (lambda d: write(with_nan(d), d / IMAGE), "1 of 32768 voxels are NaN or infinite"),
-    "2D file": (lambda d: write(image_of(d)[0], d / IMAGE), "expected a volume of three dimensions"),
+    "2D file": (
+        lambda d: write(image_of(d)[0], d / IMAGE),
+        "expected a volume of three dimensions",
+    ),
     "empty data set": (lambda d: [path.unlink() for path in d.rglob("*.nii.gz")], "holds no case"),
 }
 
@@ -89,8 +112,12 @@ def test_bad_data_is_one_line_that_names_the_file(
 ) -> None:
     spoil, message = BAD_DATA[name]
     spoil(data)
-    settings = sets(*TINY, f"data.root={data}", f"experiment.output_dir={tmp_path / 'runs'}", "labels={cube: 1}")
-    done = run_lunet("train", CONFIGS / "default.yaml", *settings, f"--set=data.num_workers={workers}")
+    settings = sets(
+        *TINY, f"data.root={data}", f"experiment.output_dir={tmp_path / 'runs'}", "labels={cube: 1}"
+    )
+    done = run_lunet(
+        "train", CONFIGS / "default.yaml", *settings, f"--set=data.num_workers={workers}"
+    )
     errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
     assert done.returncode in (1, 2), done.stderr
     assert len(errors) == 1
@@ -105,9 +132,17 @@ def test_a_file_that_breaks_during_training_is_named_by_the_worker(
 ) -> None:
     """With no cache, workers read anew: the file is spoilt once the run folder is there."""
     runs = tmp_path / "runs"
-    settings = sets(*TINY[1:], f"data.root={data}", f"experiment.output_dir={runs}", "experiment.name=x")
+    settings = sets(
+        *TINY[1:], f"data.root={data}", f"experiment.output_dir={runs}", "experiment.name=x"
+    )
     more = sets("training.epochs=10000", "data.cache=none", "data.num_workers=1")
-    command = [str(Path(sys.executable).parent / "lunet"), "train", str(CONFIGS / "default.yaml"), *settings, *more]
+    command = [
+        str(Path(sys.executable).parent / "lunet"),
+        "train",
+        str(CONFIGS / "default.yaml"),
+        *settings,
+        *more,
+    ]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, encoding="utf-8")
     wait_for(runs / "x" / "best_model.pt")
     for path in (data / "images").iterdir():
@@ -121,7 +156,11 @@ def test_a_file_that_breaks_during_training_is_named_by_the_worker(
 @pytest.mark.parametrize(
     ("settings", "code", "message"),
     [
-        (["training.epochs=-3"], 2, "training.epochs: input should be greater than or equal to 1 (found -3)"),
+        (
+            ["training.epochs=-3"],
+            2,
+            "training.epochs: input should be greater than or equal to 1 (found -3)",
+        ),
         (["data.split.fold=5"], 2, "fold 5 is out of range"),
         (["data.split.fold=0", "data.split.num_folds=7"], 2, "7 folds of 4 cases"),
         (["training.batch_size=16"], 2, "batch_size: 16 is more than the 3 patches"),
@@ -146,7 +185,14 @@ def pickle_of_a_class(path: Path) -> None:
 
 
 def checkpoint_of_another_architecture(path: Path) -> None:
-    torch.save({"epoch": 1, "model_state_dict": {"out_conv.weight": torch.zeros(1)}, "optimizer_state_dict": {}}, path)
+    torch.save(
+        {
+            "epoch": 1,
+            "model_state_dict": {"out_conv.weight": torch.zeros(1)},
+            "optimizer_state_dict": {},
+        },
+        path,
+    )
 
 
 @pytest.mark.parametrize(
@@ -162,7 +208,12 @@ def test_a_checkpoint_that_cannot_be_resumed(
     tmp_path: Path, run_lunet: RunLunet, make: Callable[[Path], object], message: str
 ) -> None:
     make(tmp_path / "x.pt")
-    base = sets(*TINY, "data.phantom.num_cases=4", "data.phantom.size=32", f"experiment.output_dir={tmp_path / 'runs'}")
+    base = sets(
+        *TINY,
+        "data.phantom.num_cases=4",
+        "data.phantom.size=32",
+        f"experiment.output_dir={tmp_path / 'runs'}",
+    )
     done = run_lunet("train", CONFIGS / "default.yaml", *base, "--resume", tmp_path / "x.pt")
     errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
     assert done.returncode == 1
@@ -173,22 +224,39 @@ def test_a_checkpoint_that_cannot_be_resumed(
 
 def test_a_file_in_place_of_the_output_folder(tmp_path: Path, run_lunet: RunLunet) -> None:
     (tmp_path / "runs").write_text("")
-    done = run_lunet("train", CONFIGS / "default.yaml", *sets(*TINY, f"experiment.output_dir={tmp_path / 'runs'}"))
+    done = run_lunet(
+        "train",
+        CONFIGS / "default.yaml",
+        *sets(*TINY, f"experiment.output_dir={tmp_path / 'runs'}"),
+    )
     assert done.returncode == 1
     assert "is a file" in done.stderr
 
 
-def test_hippocampus_without_its_data_says_where_to_get_it(tmp_path: Path, run_lunet: RunLunet) -> None:
+def test_hippocampus_without_its_data_says_where_to_get_it(
+    tmp_path: Path, run_lunet: RunLunet
+) -> None:
     done = run_lunet("train", CONFIGS / "hippocampus.yaml", cwd=tmp_path)
     assert done.returncode == 2
     assert "data.root is not set. Get Task04_Hippocampus" in done.stderr
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("name", ["default", "quickstart", "lunet_small", "unet_small", "lunet_large", "unet_large"])
-def test_shipped_configurations_run_as_they_are_on_the_phantom(tmp_path: Path, run_lunet: RunLunet, name: str) -> None:
-    tiny = sets("data.phantom.num_cases=20", "data.phantom.size=16", "training.epochs=1", "training.batch_size=2")
-    done = run_lunet("train", CONFIGS / f"{name}.yaml", *tiny, "--set=training.precision=fp32", cwd=tmp_path)
+@pytest.mark.parametrize(
+    "name", ["default", "quickstart", "lunet_small", "unet_small", "lunet_large", "unet_large"]
+)
+def test_shipped_configurations_run_as_they_are_on_the_phantom(
+    tmp_path: Path, run_lunet: RunLunet, name: str
+) -> None:
+    tiny = sets(
+        "data.phantom.num_cases=20",
+        "data.phantom.size=16",
+        "training.epochs=1",
+        "training.batch_size=2",
+    )
+    done = run_lunet(
+        "train", CONFIGS / f"{name}.yaml", *tiny, "--set=training.precision=fp32", cwd=tmp_path
+    )
     assert done.returncode == 0, done.stderr
     assert "validation Dice" in done.stdout
     assert "--resume auto" in done.stdout
@@ -205,7 +273,11 @@ def test_dry_run_writes_nothing(tmp_path: Path, run_lunet: RunLunet) -> None:
 
 
 def test_a_second_run_is_refused_with_both_ways_on(tmp_path: Path, run_lunet: RunLunet) -> None:
-    command = ["train", CONFIGS / "default.yaml", *sets(*TINY, "data.phantom.num_cases=4", "data.phantom.size=32")]
+    command = [
+        "train",
+        CONFIGS / "default.yaml",
+        *sets(*TINY, "data.phantom.num_cases=4", "data.phantom.size=32"),
+    ]
     assert run_lunet(*command, cwd=tmp_path).returncode == 0
     again = run_lunet(*command, cwd=tmp_path)
     assert again.returncode == 1
@@ -221,7 +293,9 @@ def wait_for(path: Path, seconds: float = 60) -> None:
 
 
 def test_ctrl_c_saves_the_state_and_says_how_to_go_on(tmp_path: Path, run_lunet: RunLunet) -> None:
-    settings = sets(*TINY[1:], "data.phantom.num_cases=6", "data.phantom.size=32", "training.epochs=100000")
+    settings = sets(
+        *TINY[1:], "data.phantom.num_cases=6", "data.phantom.size=32", "training.epochs=100000"
+    )
     lunet = str(Path(sys.executable).parent / "lunet")
     command = [lunet, "train", str(CONFIGS / "default.yaml"), *settings]
     process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, encoding="utf-8")
@@ -236,9 +310,18 @@ def test_ctrl_c_saves_the_state_and_says_how_to_go_on(tmp_path: Path, run_lunet:
     assert "Traceback" not in stderr
 
 
-def test_two_started_at_once_are_one_training_and_one_line(tmp_path: Path, run_lunet: RunLunet) -> None:
-    settings = sets(*TINY[1:], "data.phantom.num_cases=4", "data.phantom.size=32", "training.epochs=100000")
-    command = [str(Path(sys.executable).parent / "lunet"), "train", str(CONFIGS / "default.yaml"), *settings]
+def test_two_started_at_once_are_one_training_and_one_line(
+    tmp_path: Path, run_lunet: RunLunet
+) -> None:
+    settings = sets(
+        *TINY[1:], "data.phantom.num_cases=4", "data.phantom.size=32", "training.epochs=100000"
+    )
+    command = [
+        str(Path(sys.executable).parent / "lunet"),
+        "train",
+        str(CONFIGS / "default.yaml"),
+        *settings,
+    ]
     first = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.DEVNULL)
     try:
         wait_for(tmp_path / "runs/default/.lock")
@@ -251,17 +334,29 @@ def test_two_started_at_once_are_one_training_and_one_line(tmp_path: Path, run_l
     finally:
         first.kill()
         first.wait()
-    shorter = sets("training.epochs=1", *TINY[1:], "data.phantom.num_cases=4", "data.phantom.size=32")
+    shorter = sets(
+        "training.epochs=1", *TINY[1:], "data.phantom.num_cases=4", "data.phantom.size=32"
+    )
     done = run_lunet("train", CONFIGS / "default.yaml", *shorter, "--resume", "auto", cwd=tmp_path)
     assert "is being trained" not in done.stderr
 
 
-def test_weights_that_overflow_end_in_one_line_without_a_model(tmp_path: Path, run_lunet: RunLunet) -> None:
+def test_weights_that_overflow_end_in_one_line_without_a_model(
+    tmp_path: Path, run_lunet: RunLunet
+) -> None:
     settings = sets("training.learning_rate=1e5", "training.scheduler=none", "training.epochs=3")
-    done = run_lunet("train", CONFIGS / "quickstart.yaml", *settings, "--set=training.precision=fp32", cwd=tmp_path)
+    done = run_lunet(
+        "train",
+        CONFIGS / "quickstart.yaml",
+        *settings,
+        "--set=training.precision=fp32",
+        cwd=tmp_path,
+    )
     assert done.returncode == 1
     *_, error, hint = done.stderr.splitlines()
-    assert error.startswith("error: weights or statistics of the network are no longer finite in epoch 1")
+    assert error.startswith(
+        "error: weights or statistics of the network are no longer finite in epoch 1"
+    )
     assert "training.learning_rate" in hint
     assert not (tmp_path / "runs/quickstart/best_model.pt").exists()
     assert not (tmp_path / "runs/quickstart/summary.json").exists()
@@ -288,12 +383,21 @@ def test_few_real_volumes_are_learned_with_the_shipped_recipe(
 
 @pytest.mark.real_data
 @pytest.mark.slow
-def test_real_volumes_are_learned_in_a_few_epochs(hippocampus: Path, tmp_path: Path, run_lunet: RunLunet) -> None:
+def test_real_volumes_are_learned_in_a_few_epochs(
+    hippocampus: Path, tmp_path: Path, run_lunet: RunLunet
+) -> None:
     """The authors' recipe with small batches, both labels as one region, on a third of the cases."""
     fold = json.loads((hippocampus / "splits.json").read_text())[0]
-    (tmp_path / "third.json").write_text(json.dumps([{"train": fold["train"][:48], "val": fold["val"][:12]}]))
+    (tmp_path / "third.json").write_text(
+        json.dumps([{"train": fold["train"][:48], "val": fold["val"][:12]}])
+    )
     data = sets(f"data.root={hippocampus}", f"data.split.file={tmp_path / 'third.json'}")
-    settings = sets("training.epochs=8", "training.batch_size=4", "training.precision=fp32", "model.out_channels=1")
+    settings = sets(
+        "training.epochs=8",
+        "training.batch_size=4",
+        "training.precision=fp32",
+        "model.out_channels=1",
+    )
     done = run_lunet("train", CONFIGS / "default.yaml", *data, *settings, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     rows = (tmp_path / "runs/default/history.csv").read_text().splitlines()

@@ -33,7 +33,9 @@ CallLunet = Callable[..., "subprocess.CompletedProcess[str]"]
 @pytest.fixture
 def volume(tmp_path: Path) -> Path:
     """A volume of thick slices, with a label map beside it."""
-    image = sitk.GetImageFromArray(np.random.default_rng(0).integers(0, 99, (8, 30, 20)).astype(np.int16))
+    image = sitk.GetImageFromArray(
+        np.random.default_rng(0).integers(0, 99, (8, 30, 20)).astype(np.int16)
+    )
     image.SetSpacing((1, 1, 5))
     sitk.WriteImage(image, str(tmp_path / "image.nii.gz"))
     label = sitk.Cast(image > 90, sitk.sitkUInt8)
@@ -46,7 +48,15 @@ def every_view(run: Path, volume: Path) -> dict[str, list[str]]:
     return {
         "curves": [str(run), "--smooth", "0.5"],
         "slices": [str(run), "--axis", "coronal"],
-        "volume": [str(volume), "--label", str(volume.parent / "label.nii.gz"), "--level", "50", "--width", "100"],
+        "volume": [
+            str(volume),
+            "--label",
+            str(volume.parent / "label.nii.gz"),
+            "--level",
+            "50",
+            "--width",
+            "100",
+        ],
         "network": ["unet_small_4f", "--against", str(run)],
         "channels": [str(run)],
     }
@@ -80,8 +90,12 @@ def test_pareto_of_evaluated_runs(trained_run: Path, tmp_path: Path, call_lunet:
     assert call_lunet("viz", "pareto", "one", "two", "-o", "p.svg", cwd=tmp_path).returncode == 0
 
 
-def test_several_cases_and_a_montage(trained_run: Path, tmp_path: Path, call_lunet: CallLunet) -> None:
-    first = call_lunet("viz", "slices", trained_run, "--slice", "montage", "--no-color", cwd=tmp_path)
+def test_several_cases_and_a_montage(
+    trained_run: Path, tmp_path: Path, call_lunet: CallLunet
+) -> None:
+    first = call_lunet(
+        "viz", "slices", trained_run, "--slice", "montage", "--no-color", cwd=tmp_path
+    )
     assert first.returncode == 0, first.stderr
     (name,) = set(re.findall(r"phantom_\d+", first.stdout))
     other = "phantom_0000" if name != "phantom_0000" else "phantom_0001"
@@ -112,12 +126,18 @@ def test_report(trained_run: Path, tmp_path: Path, call_lunet: CallLunet) -> Non
         ("viz curves RUN --no-color -o a.png", "--no-color and -o: choose one"),
         ("viz curves note.txt", "note.txt: is not a run folder"),
         ("viz slices .", ".: holds no checkpoint"),
-        ("viz slices RUN --case phantom", "--case phantom: is none of the val cases of phantom. Did you mean phantom_"),
+        (
+            "viz slices RUN --case phantom",
+            "--case phantom: is none of the val cases of phantom. Did you mean phantom_",
+        ),
         ("viz slices RUN --slice 32", "has the axial slices 0 to 31"),
-        ("viz slices RUN --slice -1", "--slice -1: is no slice"),
-        ("viz slices RUN --slice top", "--slice top: is no slice"),
+        ("viz slices RUN --slice -1", "--slice -1: is not a slice"),
+        ("viz slices RUN --slice top", "--slice top: is not a slice"),
         ("viz slices RUN --level 40", "--level and --width: belong together"),
-        ("viz slices RUN --level 40 --width 0", "--level 40 --width 0: need a number, and a width above 0"),
+        (
+            "viz slices RUN --level 40 --width 0",
+            "--level 40 --width 0: need a number, and a width above 0",
+        ),
         ("viz slices RUN --level nan --width 5", "--level nan --width 5: need a number"),
         ("viz slices RUN --level 1 --width inf", "--level 1 --width inf: need a number"),
         ("viz slices RUN --interactive", "--interactive: needs a terminal"),
@@ -125,17 +145,23 @@ def test_report(trained_run: Path, tmp_path: Path, call_lunet: CallLunet) -> Non
         ("viz slices RUN --data empty", "empty: there is no such folder"),
         ("viz slices RUN --case 9999", "--case 9999: is none of the val cases of phantom"),
         ("viz slices RUN --case TRAINED", "--case TRAINED: is none of the val cases of phantom"),
-        ("viz volume note.txt", "note.txt: cannot be read: it is no image"),
+        ("viz volume note.txt", "note.txt: cannot be read: it is not an image"),
         ("viz volume absent.nii", "absent.nii: there is no such file"),
         ("viz volume flat.nii", "flat.nii: expected a volume of three dimensions"),
         ("viz volume image.nii.gz --label a --label b", "--label: 2 for 1 volume"),
         ("viz volume image.nii.gz image.nii.gz -o a.png", "-o a.png: takes one volume"),
         ("viz volume image.nii.gz --axis 1", "--axis: goes with --interactive"),
         ("viz volume .", ".: holds no DICOM series"),
-        ("viz volume image.nii.gz --channel 1", "--channel 1: image.nii.gz has the channels 0 to 0"),
-        ("viz volume image.nii.gz -o a.bmp", "-o a.bmp: is no picture that can be written"),
+        (
+            "viz volume image.nii.gz --channel 1",
+            "--channel 1: image.nii.gz has the channels 0 to 0",
+        ),
+        ("viz volume image.nii.gz -o a.bmp", "-o a.bmp: is not a picture that can be written"),
         ("viz volume image.nii.gz -o absent/a.png", "absent/a.png: there is no folder absent"),
-        ("viz network lunet_smal_4f", "'lunet_smal_4f' is no preset. Did you mean lunet_small_4f"),
+        (
+            "viz network lunet_smal_4f",
+            "'lunet_smal_4f' is not a preset. Did you mean lunet_small_4f",
+        ),
         ("viz network absent/best_model.pt", "absent/best_model.pt: there is no such file"),
         ("viz pareto RUN", "alone makes no front"),
         ("viz pareto RUN RUN --metric q", "--metric q: unknown metric."),
@@ -145,12 +171,17 @@ def test_report(trained_run: Path, tmp_path: Path, call_lunet: CallLunet) -> Non
         ("viz channels note.txt", "note.txt: is not a run folder"),
         ("report .", ".: has no history.csv"),
         ("report RUN --data absent", "absent: there is no such folder"),
-        ("report RUN -o report.pdf", "-o report.pdf: is no page"),
+        ("report RUN -o report.pdf", "-o report.pdf: is not a page"),
         ("report RUN -o absent/report.html", "absent/report.html: there is no folder absent"),
     ],
 )
 def test_wrong_use_gets_one_line(
-    arguments: str, message: str, trained_run: Path, volume: Path, tmp_path: Path, call_lunet: CallLunet
+    arguments: str,
+    message: str,
+    trained_run: Path,
+    volume: Path,
+    tmp_path: Path,
+    call_lunet: CallLunet,
 ) -> None:
     (tmp_path / "note.txt").write_text("no image", encoding="utf-8")
     sitk.WriteImage(sitk.GetImageFromArray(np.zeros((3, 4), np.uint8)), str(tmp_path / "flat.nii"))
@@ -167,18 +198,24 @@ def test_wrong_use_gets_one_line(
     assert sorted(tmp_path.iterdir()) == before
 
 
-def test_a_training_case_is_told_where_it_is(trained_run: Path, tmp_path: Path, call_lunet: CallLunet) -> None:
+def test_a_training_case_is_told_where_it_is(
+    trained_run: Path, tmp_path: Path, call_lunet: CallLunet
+) -> None:
     split = json.loads((trained_run / "manifest.json").read_text(encoding="utf-8"))["split"]
     done = call_lunet("viz", "slices", trained_run, "--case", split["train"][0], cwd=tmp_path)
     assert "hint:  It is there with --split train" in done.stderr
 
 
-def test_broken_ones_do_not_hide_the_others(volume: Path, tmp_path: Path, call_lunet: CallLunet) -> None:
+def test_broken_ones_do_not_hide_the_others(
+    volume: Path, tmp_path: Path, call_lunet: CallLunet
+) -> None:
     (tmp_path / "broken.nii").write_bytes(b"no image")
     done = call_lunet("viz", "volume", "broken.nii", volume, "absent.nii", cwd=tmp_path)
     assert done.returncode == 1
     assert "20 x 30 x 8 voxels" in done.stdout
-    assert [line.split(":")[1] for line in done.stderr.splitlines() if line.startswith("error")] == [
+    assert [
+        line.split(":")[1] for line in done.stderr.splitlines() if line.startswith("error")
+    ] == [
         " broken.nii",
         " absent.nii",
     ]
@@ -187,12 +224,17 @@ def test_broken_ones_do_not_hide_the_others(volume: Path, tmp_path: Path, call_l
 def test_a_report_with_a_broken_case_is_written_and_tells_by_its_exit_code(
     make_threshold_model: Callable[..., Path], tmp_path: Path, call_lunet: CallLunet
 ) -> None:
-    image = sitk.GetImageFromArray(np.random.default_rng(0).integers(0, 200, (9, 8, 8)).astype(np.int16))
+    image = sitk.GetImageFromArray(
+        np.random.default_rng(0).integers(0, 200, (9, 8, 8)).astype(np.int16)
+    )
     for folder in ("images", "labels"):
         (tmp_path / "data" / folder).mkdir(parents=True)
     for name in ("a", "b"):
         sitk.WriteImage(image, str(tmp_path / "data" / "images" / f"{name}.nii.gz"))
-        sitk.WriteImage(sitk.Cast(image > 100, sitk.sitkUInt8), str(tmp_path / "data" / "labels" / f"{name}.nii.gz"))
+        sitk.WriteImage(
+            sitk.Cast(image > 100, sitk.sitkUInt8),
+            str(tmp_path / "data" / "labels" / f"{name}.nii.gz"),
+        )
     (tmp_path / "data" / "images" / "b.nii.gz").write_bytes(b"broken")
     run = tmp_path / "run"
     make_threshold_model(run / "best_model.pt")
@@ -209,7 +251,9 @@ def test_a_report_with_a_broken_case_is_written_and_tells_by_its_exit_code(
 def test_terminals_without_unicode_get_question_marks(trained_run: Path) -> None:
     program = str(Path(sys.executable).parent / "lunet")
     environment = os.environ | {"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0", "NO_COLOR": "1"}
-    done = subprocess.run([program, "viz", "curves", trained_run], env=environment, capture_output=True)
+    done = subprocess.run(
+        [program, "viz", "curves", trained_run], env=environment, capture_output=True
+    )
     assert done.returncode == 0, done.stderr
     assert b"best epoch" in done.stdout
 
@@ -218,14 +262,23 @@ class Terminal:
     """A command in a terminal of a size; what it writes is read until some words appear."""
 
     def __init__(
-        self, arguments: Sequence[str | Path], *, columns: int = 100, rows: int = 40, kind: str = "xterm-256color"
+        self,
+        arguments: Sequence[str | Path],
+        *,
+        columns: int = 100,
+        rows: int = 40,
+        kind: str = "xterm-256color",
     ) -> None:
         self.written = ""
         self._decoder = codecs.getincrementaldecoder("utf-8")()
         self._pid, self._end = pty.fork()
         if self._pid == 0:  # pragma: no cover
             fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
-            kept = {key: value for key, value in os.environ.items() if key not in ("NO_COLOR", "COLUMNS", "LINES")}
+            kept = {
+                key: value
+                for key, value in os.environ.items()
+                if key not in ("NO_COLOR", "COLUMNS", "LINES")
+            }
             program = str(Path(sys.executable).parent / "lunet")
             environment = kept | {"TERM": kind, "COLORTERM": "truecolor"}
             os.execve(program, [program, *map(str, arguments)], environment)
@@ -234,7 +287,9 @@ class Terminal:
         """What is written from now on, until `words` appear in it, without control codes."""
         start, before = time.monotonic(), len(self.written)
         while words not in plain(self.written[before:]):
-            assert time.monotonic() - start < seconds, f"{words!r} did not appear in {self.written[before:]!r}"
+            assert time.monotonic() - start < seconds, (
+                f"{words!r} did not appear in {self.written[before:]!r}"
+            )
             if select.select([self._end], [], [], 0.2)[0]:
                 self._take()
         return plain(self.written[before:])
@@ -268,7 +323,9 @@ def plain(text: str) -> str:
 
 
 def test_leafing_with_keys(trained_run: Path, hippocampus: Path) -> None:
-    images = [hippocampus / "imagesTr" / f"hippocampus_{number}.nii.gz" for number in ("001", "003")]
+    images = [
+        hippocampus / "imagesTr" / f"hippocampus_{number}.nii.gz" for number in ("001", "003")
+    ]
     labels = [hippocampus / "labelsTr" / path.name for path in images]
     beside = [word for path in labels for word in ("--label", path)]
     terminal = Terminal(["viz", "volume", "--interactive", *images, *beside])

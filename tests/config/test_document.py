@@ -42,7 +42,9 @@ def refusal(path: Path) -> str:
         ("? {a: b}\n: c", "unhashable"),
     ],
 )
-def test_what_a_configuration_does_not_need_is_refused_in_a_line(text: str, words: str, tmp_path: Path) -> None:
+def test_what_a_configuration_does_not_need_is_refused_in_a_line(
+    text: str, words: str, tmp_path: Path
+) -> None:
     path = tmp_path / "run.yaml"
     path.write_text(text, encoding="utf-8")
     message = refusal(path)

@@ -10,7 +10,11 @@ from lunet_cli.errors import ConfigError
 
 
 def test_names_are_what_the_first_group_matches() -> None:
-    assert group_names(r"^(sub-\d+)_(.)", ["sub-01_a", "sub-01_b", "sub-7_ü"]) == ["sub-01", "sub-01", "sub-7"]
+    assert group_names(r"^(sub-\d+)_(.)", ["sub-01_a", "sub-01_b", "sub-7_ü"]) == [
+        "sub-01",
+        "sub-01",
+        "sub-7",
+    ]
 
 
 @pytest.mark.parametrize("pattern", [r"(x)", r"(x)?a"])
@@ -28,7 +32,9 @@ def test_a_pattern_that_explodes_is_given_up(monkeypatch: pytest.MonkeyPatch) ->
     assert "(a+)+" in caught.value.hint
 
 
-@pytest.mark.parametrize("pattern", ["(", "a", "(" * 100, "(a){99999999999999999999}", "[[a](b)", "(?P<a>b)(?P<a>c)"])
+@pytest.mark.parametrize(
+    "pattern", ["(", "a", "(" * 100, "(a){99999999999999999999}", "[[a](b)", "(?P<a>b)(?P<a>c)"]
+)
 def test_what_is_no_pattern_is_refused(pattern: str) -> None:
     with pytest.raises(ValueError, match=r"pattern|regular expression"):
         checked_pattern(pattern)

@@ -31,7 +31,8 @@ def failure(path: Path | None, *overrides: str) -> ConfigError:
     return caught.value
 
 
-# --- one file with many mistakes ---------------------------------------------------------------------------------
+# --- one file with many mistakes
+# ---------------------------------------------------------------------------------
 
 MANY_MISTAKES = """\
 experiment:
@@ -60,7 +61,7 @@ datta: {}
 REPORTS = {
     "2: experiment.name: ": ["my run"],
     "3: experiment.sead: unknown key": ["Did you mean 'seed'?"],
-    "5: model.architecture: ": ["'lunet_smal_4f' is no preset", "Did you mean lunet_small_4f"],
+    "5: model.architecture: ": ["'lunet_smal_4f' is not a preset", "Did you mean lunet_small_4f"],
     "6: model.learning_rate: unknown key": ["Did you mean 'training.learning_rate'?"],
     "8: training.epochs: ": ["'ten'", "integer"],
     "9: training.batch_size: ": ["found 0", "1"],
@@ -84,7 +85,9 @@ def many(write) -> tuple[Path, list[str]]:
 
 
 @pytest.mark.parametrize("place", REPORTS)
-def test_each_mistake_is_reported_with_its_place_and_the_way_out(many: tuple[Path, list[str]], place: str) -> None:
+def test_each_mistake_is_reported_with_its_place_and_the_way_out(
+    many: tuple[Path, list[str]], place: str
+) -> None:
     path, reported = many
     report = [line for line in reported if line.startswith(f"{path}:{place}")]
     assert len(report) == 1, reported
@@ -101,7 +104,8 @@ def test_mistakes_in_a_configuration_mean_exit_code_2_and_point_at_the_schema(wr
     assert "lunet config schema" in error.hint
 
 
-# --- unknown keys ------------------------------------------------------------------------------------------------
+# --- unknown keys
+# ------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -126,7 +130,8 @@ def test_number_as_key_is_refused(write) -> None:
     assert ": training.1: keys should be strings" in failure(write("training:\n  1: 2\n")).message
 
 
-# --- the file itself ---------------------------------------------------------------------------------------------
+# --- the file itself
+# ---------------------------------------------------------------------------------------------
 
 
 def test_no_file_and_an_empty_file_mean_the_defaults(write) -> None:
@@ -158,7 +163,8 @@ def test_text_in_another_encoding_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "found"), [("- a\n- b\n", "a list"), ("lunet_small_4f\n", "plain text"), ("3\n", "a number")]
+    ("text", "found"),
+    [("- a\n- b\n", "a list"), ("lunet_small_4f\n", "plain text"), ("3\n", "a number")],
 )
 def test_only_a_mapping_is_a_configuration(write, text: str, found: str) -> None:
     error = failure(write(text))
@@ -178,8 +184,14 @@ def test_broken_yaml_is_reported_with_its_line(write, text: str, line: int) -> N
 @pytest.mark.parametrize(
     ("text", "report"),
     [
-        ("training:\n  epochs: 3\n  batch_size: 2\n  epochs: 4\n", "4: training.epochs: stands twice, first in line 2"),
-        ("training:\n  epochs: 3\ntraining:\n  batch_size: 4\n", "3: training: stands twice, first in line 1"),
+        (
+            "training:\n  epochs: 3\n  batch_size: 2\n  epochs: 4\n",
+            "4: training.epochs: stands twice, first in line 2",
+        ),
+        (
+            "training:\n  epochs: 3\ntraining:\n  batch_size: 4\n",
+            "3: training: stands twice, first in line 1",
+        ),
         ("labels:\n  a: 1\n  a: 2\n", "3: labels.a: stands twice, first in line 2"),
     ],
 )
@@ -192,10 +204,13 @@ def test_same_key_in_two_sections_is_no_duplicate(write) -> None:
     assert (config.experiment.name, config.training.loss.name) == ("a", "bce")
 
 
-# --- values ------------------------------------------------------------------------------------------------------
+# --- values
+# ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("text", "rate"), [("1e-2", 0.01), ("1E-3", 0.001), ("5.e-4", 0.0005), ("0.1", 0.1)])
+@pytest.mark.parametrize(
+    ("text", "rate"), [("1e-2", 0.01), ("1E-3", 0.001), ("5.e-4", 0.0005), ("0.1", 0.1)]
+)
 def test_numbers_that_yaml_takes_for_text_are_numbers(write, text: str, rate: float) -> None:
     assert load_config(write(f"training: {{learning_rate: {text}}}")).training.learning_rate == rate
 
@@ -231,7 +246,9 @@ def test_learning_rate_is_positive_and_finite(value: str) -> None:
     ],
 )
 def test_value_out_of_range_is_refused_under_its_key(override: str) -> None:
-    assert failure(None, override).message.startswith(f"--set {override}: {override.partition('=')[0]}")
+    assert failure(None, override).message.startswith(
+        f"--set {override}: {override.partition('=')[0]}"
+    )
 
 
 @pytest.mark.parametrize(
@@ -243,7 +260,9 @@ def test_value_out_of_range_is_refused_under_its_key(override: str) -> None:
         ("{left lung: 65535}", {"left lung": [65535]}),
     ],
 )
-def test_labels_name_values_or_groups_of_values(write, text: str, expected: dict[str, list[int]]) -> None:
+def test_labels_name_values_or_groups_of_values(
+    write, text: str, expected: dict[str, list[int]]
+) -> None:
     assert load_config(write(f"labels: {text}")).labels == expected
 
 
@@ -272,15 +291,25 @@ def test_background_is_no_label(write, value: int) -> None:
     assert message.endswith("run.yaml:1: labels: the background (0) is not named; leave it out")
 
 
-# --- sections that must fit each other ---------------------------------------------------------------------------
+# --- sections that must fit each other
+# ---------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     ("text", "parts"),
     [
-        ("model: {activation: sigmoid}\ntraining: {loss: {name: ce}}", ["training.loss.name: ce", "softmax"]),
-        ("model: {activation: sigmoid}\ntraining: {loss: {name: dice_ce}}", ["training.loss.name: dice_ce", "softmax"]),
-        ("model: {activation: softmax}\ntraining: {loss: {name: bce}}", ["training.loss.name: bce", "sigmoid"]),
+        (
+            "model: {activation: sigmoid}\ntraining: {loss: {name: ce}}",
+            ["training.loss.name: ce", "softmax"],
+        ),
+        (
+            "model: {activation: sigmoid}\ntraining: {loss: {name: dice_ce}}",
+            ["training.loss.name: dice_ce", "softmax"],
+        ),
+        (
+            "model: {activation: softmax}\ntraining: {loss: {name: bce}}",
+            ["training.loss.name: bce", "sigmoid"],
+        ),
         (
             "model: {activation: softmax}\ntraining: {loss: {name: dice_bce}}",
             ["training.loss.name: dice_bce", "sigmoid"],
@@ -288,15 +317,27 @@ def test_background_is_no_label(write, value: int) -> None:
         ("training: {epochs: 5, warmup_epochs: 5}", ["training: ", "warmup_epochs 5", "epochs 5"]),
         ("augmentation: {rotation_deg: 30}", ["augmentation", "enabled: true"]),
         ("preprocessing: {normalization: {window_width: 80}}", ["window_width", "ct_window"]),
-        ("preprocessing: {normalization: {name: minmax, window_level: 0}}", ["window_level", "ct_window"]),
+        (
+            "preprocessing: {normalization: {name: minmax, window_level: 0}}",
+            ["window_level", "ct_window"],
+        ),
         ("data: {root: a, split: {fold: 5}}", ["data.split: ", "fold 5", "0 to 4"]),
         ("data: {root: a, split: {fold: 3, num_folds: 3}}", ["data.split: ", "fold 3", "0 to 2"]),
-        ("data: {root: a, split: {fold: 0, val_fraction: 0.2}}", ["data.split: ", "val_fraction", "fold"]),
-        ("data: {root: a, split: {file: s.json, val_fraction: 0.2}}", ["data.split: ", "val_fraction", "file"]),
+        (
+            "data: {root: a, split: {fold: 0, val_fraction: 0.2}}",
+            ["data.split: ", "val_fraction", "fold"],
+        ),
+        (
+            "data: {root: a, split: {file: s.json, val_fraction: 0.2}}",
+            ["data.split: ", "val_fraction", "file"],
+        ),
         ("data: {train_dir: a}", ["data: ", "train_dir is given without val_dir"]),
         ("data: {val_dir: a}", ["data: ", "val_dir is given without train_dir"]),
         ("data: {root: c, train_dir: a, val_dir: b}", ["data: ", "root and train_dir/val_dir"]),
-        ("data: {train_dir: a, val_dir: b, split: {val_fraction: 0.5}}", ["data: ", "remove the section split"]),
+        (
+            "data: {train_dir: a, val_dir: b, split: {val_fraction: 0.5}}",
+            ["data: ", "remove the section split"],
+        ),
         ("data: {dataset: phantom, root: a}", ["data: ", "phantom", "root"]),
         ("data: {dataset: phantom, train_dir: a, val_dir: b}", ["data: ", "phantom", "train_dir"]),
         ("data: {dataset: harp}", ["data: ", "harp", "data.root"]),
@@ -330,11 +371,14 @@ def test_combination_that_cannot_work_is_refused(write, text: str, parts: list[s
 def test_combination_that_can_work_loads_and_survives_writing(write, text: str) -> None:
     config = load_config(write(text))
     given: dict[str, Any] = yaml.safe_load(text)
-    assert all(getattr(config, section).model_fields_set == set(keys) for section, keys in given.items())
+    assert all(
+        getattr(config, section).model_fields_set == set(keys) for section, keys in given.items()
+    )
     assert load_config(write(dump_yaml(config), "again.yaml")) == config
 
 
-# --- overrides ---------------------------------------------------------------------------------------------------
+# --- overrides
+# ---------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -363,12 +407,16 @@ def test_override_takes_the_type_of_its_key(override: str, key: str, expected: o
 
 
 def test_override_wins_over_the_file_and_leaves_its_neighbours(write) -> None:
-    training = load_config(write("training:\n  epochs: 5\n  batch_size: 7\n"), ["training.epochs=9"]).training
+    training = load_config(
+        write("training:\n  epochs: 5\n  batch_size: 7\n"), ["training.epochs=9"]
+    ).training
     assert (training.epochs, training.batch_size) == (9, 7)
 
 
 def test_override_with_a_mapping_replaces_the_whole_section(write) -> None:
-    training = load_config(write("training:\n  epochs: 5\n  batch_size: 7\n"), ["training={epochs: 9}"]).training
+    training = load_config(
+        write("training:\n  epochs: 5\n  batch_size: 7\n"), ["training={epochs: 9}"]
+    ).training
     assert (training.epochs, training.batch_size) == (9, RunConfig().training.batch_size)
 
 
@@ -380,7 +428,9 @@ def test_override_fills_a_section_that_the_file_leaves_empty(write) -> None:
     assert load_config(write("training:\n"), ["training.epochs=3"]).training.epochs == 3
 
 
-@pytest.mark.parametrize("override", ["training.epochs", "=3", ".epochs=3", "training.=3", "training..epochs=3", ""])
+@pytest.mark.parametrize(
+    "override", ["training.epochs", "=3", ".epochs=3", "training.=3", "training..epochs=3", ""]
+)
 def test_override_without_a_key_or_value_is_refused(override: str) -> None:
     error = failure(None, override)
     assert error.message == f"--set {override}: expected section.key=value"
@@ -389,7 +439,7 @@ def test_override_without_a_key_or_value_is_refused(override: str) -> None:
 
 def test_override_that_is_no_yaml_is_refused() -> None:
     assert failure(None, "training.patch_size=[3").message.startswith(
-        "--set training.patch_size=[3: the value is no valid YAML"
+        "--set training.patch_size=[3: the value is not valid YAML"
     )
 
 
@@ -397,9 +447,21 @@ def test_override_that_is_no_yaml_is_refused() -> None:
     ("text", "overrides", "origin"),
     [
         ("training:\n  epochs: 0\n", ["training.batch_size=2"], "{path}:2: training.epochs"),
-        ("training:\n  epochs: 5\n", ["training.epochs=0"], "--set training.epochs=0: training.epochs"),
-        ("training:\n  epochs: 5\n", ["training={epochs: 0}"], "--set training={{epochs: 0}}: training.epochs"),
-        ("# empty\n", ["training.epochs=-1", "training.epochs=0"], "--set training.epochs=0: training.epochs"),
+        (
+            "training:\n  epochs: 5\n",
+            ["training.epochs=0"],
+            "--set training.epochs=0: training.epochs",
+        ),
+        (
+            "training:\n  epochs: 5\n",
+            ["training={epochs: 0}"],
+            "--set training={{epochs: 0}}: training.epochs",
+        ),
+        (
+            "# empty\n",
+            ["training.epochs=-1", "training.epochs=0"],
+            "--set training.epochs=0: training.epochs",
+        ),
         (
             "# empty\n",
             ["training.epochs=-1", "training={epochs: 0}"],
@@ -422,12 +484,15 @@ def test_override_that_is_no_yaml_is_refused() -> None:
         ),
     ],
 )
-def test_mistake_is_blamed_on_the_file_or_on_the_override(write, text: str, overrides: list[str], origin: str) -> None:
+def test_mistake_is_blamed_on_the_file_or_on_the_override(
+    write, text: str, overrides: list[str], origin: str
+) -> None:
     path = write(text.format())
     assert failure(path, *overrides).message.startswith(origin.format(path=path) + ": ")
 
 
-# --- the authors' files ------------------------------------------------------------------------------------------
+# --- the authors' files
+# ------------------------------------------------------------------------------------------
 
 AUTHORS = """\
 experiment:
@@ -526,7 +591,9 @@ ARRIVES = {
 @pytest.mark.parametrize("key", ARRIVES)
 def test_each_key_of_the_authors_arrives_in_its_field(write, key: str) -> None:
     assert attrgetter(key)(load_config(write(AUTHORS))) == ARRIVES[key]
-    assert attrgetter(key)(RunConfig()) != ARRIVES[key], "a value equal to the default proves nothing"
+    assert attrgetter(key)(RunConfig()) != ARRIVES[key], (
+        "a value equal to the default proves nothing"
+    )
 
 
 @pytest.mark.parametrize(
@@ -564,7 +631,8 @@ def test_the_name_of_a_label_is_told_as_it_is() -> None:
     )
 
 
-# --- writing -----------------------------------------------------------------------------------------------------
+# --- writing
+# -----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.name)
@@ -600,7 +668,12 @@ def test_written_configuration_is_complete_and_ordered_like_the_schema() -> None
     written = yaml.safe_load(dump_yaml(RunConfig()))
     assert list(written) == list(RunConfig.model_fields)
     assert list(written["training"]) == list(TrainingConfig.model_fields)
-    assert written["training"]["loss"] == {"name": "dice", "dice_weight": 1.0, "bce_weight": 1.0, "ce_weight": 1.0}
+    assert written["training"]["loss"] == {
+        "name": "dice",
+        "dice_weight": 1.0,
+        "bce_weight": 1.0,
+        "ce_weight": 1.0,
+    }
 
 
 def test_loaded_configuration_cannot_be_changed() -> None:

@@ -6,7 +6,13 @@ from dataclasses import replace
 import pytest
 from pydantic import TypeAdapter
 
-from lunet_cli.config.network import NetworkSpec, count_conv_flops, count_parameters, level_costs, require_buildable
+from lunet_cli.config.network import (
+    NetworkSpec,
+    count_conv_flops,
+    count_parameters,
+    level_costs,
+    require_buildable,
+)
 from lunet_cli.config.presets import parse_preset
 
 
@@ -51,32 +57,44 @@ def test_parameters_of_a_lean_unet_are_quadratic_in_its_channels(base: int) -> N
     ],
 )
 def test_official_mednext_sizes_have_their_published_parameters(name: str, millions: float) -> None:
-    # Published are networks with deep supervision: a head at each of five levels, say for the 14 classes of BTCV.
+    # Published are networks with deep supervision: a head at each of five levels, say for the 14
+    # classes of BTCV.
     heads = 14 * sum(channels + 1 for channels in (32, 64, 128, 256, 512)) - (32 + 1)
     assert round((count_parameters(spec_of(name)) + heads) / 1e6, 1) == millions
 
 
 @pytest.mark.parametrize(("name", "base"), [("mednext_small", 4), ("mednext_s", 32)])
 def test_larger_mednext_kernel_adds_only_depthwise_weights(name: str, base: int) -> None:
-    # depthwise channels in units of the base: encoder 2 x 15, bottleneck 2 x 16, decoder 2 x 15, down 15, up 30
+    # depthwise channels in units of the base: encoder 2 x 15, bottleneck 2 x 16, decoder 2 x 15,
+    # down 15, up 30
     added = 137 * base * (5**3 - 3**3)
     assert count_parameters(spec_of(f"{name}_k5")) == count_parameters(spec_of(name)) + added
 
 
 def test_level_costs_of_the_smallest_lean_unet_by_hand() -> None:
     levels = level_costs(spec_of("lunet_small_1f"))
-    # Parameters of one convolution with its normalisation: 30 from one channel, 57 from two; 9 of an upsampling.
-    # Level 0: two in the encoder, one in the decoder, segmenter, output. Level 4: two and the upsampling from it.
+    # Parameters of one convolution with its normalisation: 30 from one channel, 57 from two; 9 of
+    # an upsampling. Level 0: two in the encoder, one in the decoder, segmenter, output. Level 4:
+    # two and the upsampling from it.
     middle = 30 + 30 + 57 + 30 + 9
-    assert [level.parameters for level in levels] == [60 + 57 + 30 + 2, middle, middle, middle, 60 + 9]
+    assert [level.parameters for level in levels] == [
+        60 + 57 + 30 + 2,
+        middle,
+        middle,
+        middle,
+        60 + 9,
+    ]
     macs_per_voxel = [27 + 27 + 54 + 27 + 1, *[27 + 27 + 54 + 27 + 8] * 3, 27 + 27 + 8]
     voxels = [64**3, 32**3, 16**3, 8**3, 4**3]
-    assert [level.flops for level in levels] == [2 * m * v for m, v in zip(macs_per_voxel, voxels, strict=True)]
+    assert [level.flops for level in levels] == [
+        2 * m * v for m, v in zip(macs_per_voxel, voxels, strict=True)
+    ]
 
 
 def test_nested_network_of_three_levels_by_hand() -> None:
     spec = NetworkSpec("lunetpp", (1, 1, 1), convs_per_block=1)
-    # three encoders, three upsamplings, nodes (0,1) and (1,1), last node of three inputs, segmenter, output
+    # three encoders, three upsamplings, nodes (0,1) and (1,1), last node of three inputs,
+    # segmenter, output
     assert count_parameters(spec) == 3 * 30 + 3 * 9 + 2 * 57 + 84 + 30 + 2
     level_macs = [27 + 54 + 81 + 27 + 1, 27 + 54 + 2 * 8, 27 + 8]
     expected = 2 * sum(macs * 64**3 // 8**level for level, macs in enumerate(level_macs))
@@ -103,7 +121,9 @@ def test_half_of_the_voxels_take_half_of_the_flops(preset_facts) -> None:
     assert 2 * count_conv_flops(spec_of(preset_facts.name), (64, 32, 64)) == preset_facts.conv_flops
 
 
-@pytest.mark.parametrize("name", ["lunet_small_4f", "unetpp_large_6f", "mednext_small", "mednext_l_k5"])
+@pytest.mark.parametrize(
+    "name", ["lunet_small_4f", "unetpp_large_6f", "mednext_small", "mednext_l_k5"]
+)
 def test_spec_survives_plain_values(name: str) -> None:
     spec = replace(spec_of(name), in_channels=2, out_channels=5, dropout=0.25)
     stored = json.loads(json.dumps(spec.to_dict()))

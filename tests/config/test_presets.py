@@ -37,7 +37,13 @@ def test_name_tells_the_network(
 def test_every_number_of_base_channels_is_a_name(base: int) -> None:
     assert parse_preset(f"lunet_small_{base}f").spec.channels == (base,) * 5
     assert parse_preset(f"unet_large_{base}f").spec.channels == (base, 2 * base, 4 * base, 8 * base)
-    assert parse_preset(f"unetpp_small_{base}f").spec.channels == (base, 2 * base, 4 * base, 8 * base, 16 * base)
+    assert parse_preset(f"unetpp_small_{base}f").spec.channels == (
+        base,
+        2 * base,
+        4 * base,
+        8 * base,
+        16 * base,
+    )
     assert parse_preset(f"lunetpp_large_{base}f").spec.channels == (base,) * 4
 
 
@@ -83,7 +89,7 @@ def test_official_mednext_has_32_base_channels_and_either_kernel(size: str) -> N
 def test_other_names_are_refused_with_the_grammar(name: str) -> None:
     with pytest.raises(ConfigError) as caught:
         parse_preset(name)
-    assert f"'{name}' is no preset" in caught.value.message
+    assert f"'{name}' is not a preset" in caught.value.message
     assert "{unet|lunet|unetpp|lunetpp}_{small|large}_{N}f" in caught.value.hint
     assert caught.value.exit_code == 2
 

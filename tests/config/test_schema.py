@@ -32,7 +32,14 @@ def schema() -> dict[str, Any]:
 
 def test_all_sections_are_found() -> None:
     names = {section.__name__ for section in sections()}
-    assert {"RunConfig", "TrainingConfig", "LossConfig", "SplitConfig", "NormalizationConfig", "WandbConfig"} <= names
+    assert {
+        "RunConfig",
+        "TrainingConfig",
+        "LossConfig",
+        "SplitConfig",
+        "NormalizationConfig",
+        "WandbConfig",
+    } <= names
 
 
 @pytest.mark.parametrize(("section", "name"), FIELDS, ids=[f"{s.__name__}.{n}" for s, n in FIELDS])
@@ -47,12 +54,16 @@ def test_every_section_of_the_schema_refuses_unknown_keys(schema: dict[str, Any]
         assert section["additionalProperties"] is False, section["title"]
 
 
-def test_every_property_of_the_schema_has_a_description_and_a_default(schema: dict[str, Any]) -> None:
+def test_every_property_of_the_schema_has_a_description_and_a_default(
+    schema: dict[str, Any],
+) -> None:
     for section in [schema, *schema["$defs"].values()]:
         for name, described in section["properties"].items():
             # pydantic leaves out a description that the section referred to has word for word
             referred = schema["$defs"].get(described.get("$ref", "").rpartition("/")[2], {})
-            assert {"description", "default"} <= (referred | described).keys(), f"{section['title']}.{name}"
+            assert {"description", "default"} <= (referred | described).keys(), (
+                f"{section['title']}.{name}"
+            )
 
 
 def test_schema_names_allowed_words_and_ranges(schema: dict[str, Any]) -> None:
@@ -72,7 +83,9 @@ def test_the_quickstart_is_shipped() -> None:
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.name)
-def test_shipped_configuration_loads_under_its_own_name_and_points_at_the_schema(path: Path) -> None:
+def test_shipped_configuration_loads_under_its_own_name_and_points_at_the_schema(
+    path: Path,
+) -> None:
     first_line = path.read_text(encoding="utf-8").splitlines()[0]
     assert first_line == "# yaml-language-server: $schema=lunet.schema.json"
     assert load_config(path).experiment.name == path.stem
@@ -88,7 +101,9 @@ def test_shipped_configuration_loads_under_its_own_name_and_points_at_the_schema
         ("unet_large", "unet_large_24f", 1, 1e-3),
     ],
 )
-def test_recipes_of_the_paper(file: str, architecture: str, batch_size: int, learning_rate: float) -> None:
+def test_recipes_of_the_paper(
+    file: str, architecture: str, batch_size: int, learning_rate: float
+) -> None:
     config = load_config(CONFIGS / f"{file}.yaml")
     training = config.training
     assert (config.model.architecture, training.batch_size, training.learning_rate) == (

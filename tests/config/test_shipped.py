@@ -13,11 +13,17 @@ ROOT = Path(__file__).parents[2]
 
 
 def test_all_files_of_the_checkout_are_shipped() -> None:
-    assert shipped_configs() == {path.stem: path for path in sorted((ROOT / "configs").glob("*.yaml"))}
+    assert shipped_configs() == {
+        path.stem: path for path in sorted((ROOT / "configs").glob("*.yaml"))
+    }
 
 
-def test_a_wheel_carries_them_inside_of_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    build = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["hatch"]["build"]
+def test_a_wheel_carries_them_inside_of_the_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["hatch"][
+        "build"
+    ]
     assert build["targets"]["wheel"]["force-include"] == {"configs": "lunet_cli/configs"}
     package = tmp_path / "lunet_cli"
     (package / "configs").mkdir(parents=True)
@@ -26,8 +32,12 @@ def test_a_wheel_carries_them_inside_of_the_package(tmp_path: Path, monkeypatch:
     assert shipped_configs() == {"mine": package / "configs" / "mine.yaml"}
 
 
-@pytest.mark.parametrize("name", ["lunet_small", "lunet_small.yaml", "configs/lunet_small.yaml", "lunet_small.yml"])
-def test_names_lead_to_the_shipped_file(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "name", ["lunet_small", "lunet_small.yaml", "configs/lunet_small.yaml", "lunet_small.yml"]
+)
+def test_names_lead_to_the_shipped_file(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     assert find_config(Path(name)) == ROOT / "configs" / "lunet_small.yaml"
 
@@ -42,7 +52,9 @@ def test_a_file_of_the_working_folder_wins_and_a_folder_does_not(
     assert find_config(Path("lunet_small")) == ROOT / "configs" / "lunet_small.yaml"
 
 
-@pytest.mark.parametrize("name", ["nothing", "other/quickstart.yaml", "quickstart.json", "x" * 5000])
+@pytest.mark.parametrize(
+    "name", ["nothing", "other/quickstart.yaml", "quickstart.json", "x" * 5000]
+)
 def test_other_paths_stay_as_they_are(name: str) -> None:
     assert find_config(Path(name)) == Path(name)
 

@@ -62,7 +62,11 @@ def write_volume() -> WriteVolume:
         direction: tuple[float, ...] = IDENTITY,
     ) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
-        sitk.WriteImage(_image(array, spacing, origin, direction), str(path), useCompression=path.suffix == ".gz")
+        sitk.WriteImage(
+            _image(array, spacing, origin, direction),
+            str(path),
+            useCompression=path.suffix == ".gz",
+        )
         return path
 
     return write

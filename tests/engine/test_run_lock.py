@@ -16,7 +16,7 @@ import pytest
 
 from lunet_cli.engine.run_lock import LOCK, hold_run
 from lunet_cli.errors import OutputError
-from lunet_cli.results.events import Caution, Event
+from lunet_cli.results.events import Event, WarningIssued
 
 HOLDER = """
 import sys, time
@@ -40,7 +40,9 @@ def ignore(event: Event) -> None:
 
 def start_holder(folder: Path, *more: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-c", HOLDER, str(folder), *more]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, encoding="utf-8", start_new_session=True)
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, encoding="utf-8", start_new_session=True
+    )
     assert process.stdout is not None
     assert process.stdout.readline() == "held\n"
     return process
@@ -52,7 +54,10 @@ def test_a_second_process_is_told_who_holds_it_and_gets_it_once_that_is_killed(
 ) -> None:
     process = start_holder(tmp_path / "run", *worker)
     try:
-        with pytest.raises(OutputError, match="is being trained already") as caught, hold_run(tmp_path / "run", ignore):
+        with (
+            pytest.raises(OutputError, match="is being trained already") as caught,
+            hold_run(tmp_path / "run", ignore),
+        ):
             pass
         assert f"by process {process.pid} on {platform.node()} since 2" in caught.value.message
         process.send_signal(signal.SIGKILL)
@@ -67,7 +72,11 @@ def test_a_second_process_is_told_who_holds_it_and_gets_it_once_that_is_killed(
 
 
 def test_it_excludes_within_a_process_too(tmp_path: Path) -> None:
-    with hold_run(tmp_path, ignore), pytest.raises(OutputError, match="is being trained"), hold_run(tmp_path, ignore):
+    with (
+        hold_run(tmp_path, ignore),
+        pytest.raises(OutputError, match="is being trained"),
+        hold_run(tmp_path, ignore),
+    ):
         pass
     with hold_run(tmp_path, ignore):
         pass
@@ -87,14 +96,18 @@ def test_nothing_is_left_where_nothing_was_written(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("what", ["lock", "folder"])
-def test_a_lock_that_is_taken_away_is_noticed_and_that_of_another_is_left_alone(tmp_path: Path, what: str) -> None:
+def test_a_lock_that_is_taken_away_is_noticed_and_that_of_another_is_left_alone(
+    tmp_path: Path, what: str
+) -> None:
     folder = tmp_path / "run"
     with hold_run(folder, ignore) as lock:
         lock.require_kept()
         (folder / LOCK).unlink()
         if what == "folder":
             folder.rmdir()
-        with pytest.raises(OutputError, match="removed or replaced" if what == "lock" else "removed or renamed"):
+        with pytest.raises(
+            OutputError, match="removed or replaced" if what == "lock" else "removed or renamed"
+        ):
             lock.require_kept()
         with hold_run(folder, ignore) as second:
             with pytest.raises(OutputError, match="removed or replaced"):
@@ -104,7 +117,9 @@ def test_a_lock_that_is_taken_away_is_noticed_and_that_of_another_is_left_alone(
     assert [path.name for path in folder.iterdir()] == ["file"]
 
 
-@pytest.mark.parametrize("content", ["", "\x1b[2Jprocess 7", "process 7\nprocess 8", "[" * 100_000, "\0"], ids=repr)
+@pytest.mark.parametrize(
+    "content", ["", "\x1b[2Jprocess 7", "process 7\nprocess 8", "[" * 100_000, "\0"], ids=repr
+)
 def test_odd_content_of_the_lock_is_not_told(tmp_path: Path, content: str) -> None:
     with hold_run(tmp_path, ignore):
         (tmp_path / LOCK).write_text(content)
@@ -114,7 +129,9 @@ def test_odd_content_of_the_lock_is_not_told(tmp_path: Path, content: str) -> No
 
 
 @pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
-def test_a_file_system_without_locks_is_said(tmp_path: Path, number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_system_without_locks_is_said(
+    tmp_path: Path, number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def refuse(self: object, *_: object, **__: object) -> None:
         raise OSError(number, os.strerror(number))
 
@@ -123,7 +140,7 @@ def test_a_file_system_without_locks_is_said(tmp_path: Path, number: int, monkey
     with hold_run(tmp_path, events.append) as lock:
         lock.require_kept()
     (event,) = events
-    assert isinstance(event, Caution)
+    assert isinstance(event, WarningIssued)
     assert "has no locks" in event.text
 
 

@@ -14,7 +14,9 @@ NumAttacks = Callable[[int, int], int]
 
 
 class RequireCalm(Protocol):
-    def __call__(self, answer: subprocess.CompletedProcess[str], *, seconds: float, attack: object) -> None: ...
+    def __call__(
+        self, answer: subprocess.CompletedProcess[str], *, seconds: float, attack: object
+    ) -> None: ...
 
 
 @pytest.fixture(scope="session")

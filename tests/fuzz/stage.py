@@ -1,11 +1,13 @@
 """A process that has loaded everything and forks one child per command, so that hundreds can be killed in minutes.
 
-Reads one JSON object per line, `{"arguments": [...], "log": FILE, "kill": PLAN or null}`, runs `lunet` with the
-arguments in a child, and answers `{"status": ..., "seconds": ...}`: the exit code, or minus the signal.
+Reads one JSON object per line, `{"arguments": [...], "log": FILE, "kill": PLAN or null}`, runs
+`lunet` with the arguments in a child, and answers `{"status": ..., "seconds": ...}`: the exit code,
+or minus the signal.
 
-PLAN is `{"signal": NUMBER, "after": SECONDS}`, or names a moment: `{"signal": NUMBER, "moment": MOMENT, "count": K}`
-for the K-th time that MOMENT comes. It is `call MODULE:FUNCTION`, or about files that are written whole or not at all:
-`torn NAME` (half of it is in the temporary file), `before NAME` (it is whole and not yet moved) or `after NAME`.
+PLAN is `{"signal": NUMBER, "after": SECONDS}`, or names a moment: `{"signal": NUMBER, "moment":
+MOMENT, "count": K}` for the K-th time that MOMENT comes. It is `call MODULE:FUNCTION`, or about
+files that are written whole or not at all: `torn NAME` (half of it is in the temporary file),
+`before NAME` (it is whole and not yet moved) or `after NAME`.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ from typing import Any
 
 LOADED = (
     "lunet_cli.cli.app",
-    "lunet_cli.cli.viz.showing",
+    "lunet_cli.cli.viz.display",
     "lunet_cli.engine.evaluation.evaluate",
     "lunet_cli.engine.inference.predict",
     "lunet_cli.engine.training.train",
@@ -112,7 +114,9 @@ def wait_in_ambush(signal: int, moment: str, count: int) -> None:
         watch_replace(kind, name, comes, strike)
 
 
-def struck(comes: Callable[[], bool], strike: Callable[[], None], function: Callable[..., Any]) -> Callable[..., Any]:
+def struck(
+    comes: Callable[[], bool], strike: Callable[[], None], function: Callable[..., Any]
+) -> Callable[..., Any]:
     def call(*arguments: Any, **options: Any) -> Any:
         if comes():
             strike()
@@ -134,7 +138,9 @@ def watch_fsync(name: str, comes: Callable[[], bool], strike: Callable[[], None]
     os.fsync = fsync
 
 
-def watch_replace(kind: str, name: str, comes: Callable[[], bool], strike: Callable[[], None]) -> None:
+def watch_replace(
+    kind: str, name: str, comes: Callable[[], bool], strike: Callable[[], None]
+) -> None:
     real = os.replace
 
     def replace(source: str | Path, target: str | Path) -> None:

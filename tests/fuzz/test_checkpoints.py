@@ -47,12 +47,50 @@ def odd_values() -> list[Any]:
         warnings.simplefilter("ignore")  # of torch, about quantised tensors
         quantised = torch.quantize_per_tensor(torch.ones(3), 0.1, 0, torch.quint8)
     return [
-        *(None, True, False, -1, 0, 1, 2, 10**9, 10**12, 10**30, 1e-300, 1e300, float("nan"), float("inf")),
+        *(
+            None,
+            True,
+            False,
+            -1,
+            0,
+            1,
+            2,
+            10**9,
+            10**12,
+            10**30,
+            1e-300,
+            1e300,
+            float("nan"),
+            float("inf"),
+        ),
         *("", "LPS", "XYZ", "\x1b[31mred", "a" * 100_000, "\ud800", b"bytes", 1j),
-        *([], {}, (), [[]], {"a": 1}, {1: 2}, [0, 0, 0], [1e9] * 3, ["a"] * 3, {"": []}, set(), torch.Size([2])),
+        *(
+            [],
+            {},
+            (),
+            [[]],
+            {"a": 1},
+            {1: 2},
+            [0, 0, 0],
+            [1e9] * 3,
+            ["a"] * 3,
+            {"": []},
+            set(),
+            torch.Size([2]),
+        ),
         *(nested(30), nested(200), alias_bomb(), loop()),
-        *(torch.zeros(()), torch.zeros(0), torch.ones(3), torch.ones(1).expand(10**12), torch.full((3,), np.nan)),
-        *(torch.ones(3, 3).to_sparse(), torch.empty(10**9, device="meta"), torch.ones(2, dtype=torch.complex64)),
+        *(
+            torch.zeros(()),
+            torch.zeros(0),
+            torch.ones(3),
+            torch.ones(1).expand(10**12),
+            torch.full((3,), np.nan),
+        ),
+        *(
+            torch.ones(3, 3).to_sparse(),
+            torch.empty(10**9, device="meta"),
+            torch.ones(2, dtype=torch.complex64),
+        ),
         *(quantised, torch.ones(2, dtype=torch.bool), torch.float16, torch.device("cpu")),
         torch.ones(4).as_strided((2, 2), (0, 1)),
     ]
@@ -60,7 +98,13 @@ def odd_values() -> list[Any]:
 
 def places_in(values: Any, where: Path_ = ()) -> Iterator[Path_]:
     """Where something can be changed: every key and index, those of containers too."""
-    items = values.items() if isinstance(values, dict) else enumerate(values) if isinstance(values, list) else ()
+    items = (
+        values.items()
+        if isinstance(values, dict)
+        else enumerate(values)
+        if isinstance(values, list)
+        else ()
+    )
     for key, item in items:
         yield (*where, key)
         yield from places_in(item, (*where, key))
@@ -76,7 +120,9 @@ def change_tensor(tensor: torch.Tensor, rng: np.random.Generator) -> Any:
     """The same tensor of another shape or type, or with other values."""
     changed = tensor.clone(memory_format=torch.contiguous_format)
     if changed.is_floating_point() and changed.numel() and rng.random() < 0.4:
-        changed.view(-1)[int(rng.integers(changed.numel()))] = float(rng.choice([np.nan, np.inf, -np.inf]))
+        changed.view(-1)[int(rng.integers(changed.numel()))] = float(
+            rng.choice([np.nan, np.inf, -np.inf])
+        )
         return changed
     choices: list[Callable[[], Any]] = [
         lambda: changed.double(),
@@ -174,13 +220,19 @@ def answer(call_lunet: Call, require_calm: Any, tmp_path: Path, scan: Path) -> C
 
 def require_finite(path: Path) -> None:
     weights = torch.load(path, weights_only=True)["weights"]
-    assert all(bool(torch.isfinite(tensor).all()) for tensor in weights.values()), "a result of what is not a number"
+    assert all(bool(torch.isfinite(tensor).all()) for tensor in weights.values()), (
+        "a result of what is not a number"
+    )
 
 
 @pytest.fixture
 def run_copy(trained_run: Path, tmp_path: Path) -> Path:
     """The run without its evaluation and with the seeds of ITK's threads left alone."""
-    return Path(shutil.copytree(trained_run, tmp_path / "run", ignore=shutil.ignore_patterns("eval", "*.png")))
+    return Path(
+        shutil.copytree(
+            trained_run, tmp_path / "run", ignore=shutil.ignore_patterns("eval", "*.png")
+        )
+    )
 
 
 def test_manipulated_values(num_attacks: Any, run_copy: Path, answer: Any) -> None:
@@ -227,7 +279,16 @@ def test_manipulated_weights_of_the_authors(num_attacks: Any, run_copy: Path, tm
         torch.save(changed, path)
         shutil.rmtree(tmp_path / "masks", ignore_errors=True)
         start = time.process_time()
-        done = call_lunet("predict", path, scan, "-o", tmp_path / "masks", "--arch", "lunet_small_4f", cwd=tmp_path)
+        done = call_lunet(
+            "predict",
+            path,
+            scan,
+            "-o",
+            tmp_path / "masks",
+            "--arch",
+            "lunet_small_4f",
+            cwd=tmp_path,
+        )
         require_calm(done, seconds=time.process_time() - start, attack=f"{number} {attack}")
 
 

@@ -1,8 +1,8 @@
 """Attacks on configurations: what is wrong is told in a line within a second, and what passes the check starts.
 
-They go through `lunet config check` and `lunet train --dry-run` in this process. Two kinds: values of every field by
-its own JSON schema, with nasty ones among them, and mutations of the text of the shipped files. Both come from fixed
-seeds, so that runs repeat.
+They go through `lunet config check` and `lunet train --dry-run` in this process. Two kinds: values
+of every field by its own JSON schema, with nasty ones among them, and mutations of the text of the
+shipped files. Both come from fixed seeds, so that runs repeat.
 """
 
 from __future__ import annotations
@@ -28,7 +28,10 @@ from hypothesis import strategies as st
 from lunet_cli.config.load import dump_yaml, load_config
 from lunet_cli.config.run import RunConfig
 
-SHIPPED = [path.read_text(encoding="utf-8") for path in sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))]
+SHIPPED = [
+    path.read_text(encoding="utf-8")
+    for path in sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
+]
 SCHEMA = RunConfig.model_json_schema()
 # A dry run of these takes a second; what an attack sets comes on top.
 SMALL = {
@@ -73,7 +76,8 @@ class Answer:
 def ask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Answer]:
     """Run `lunet` in this process, in an empty folder.
 
-    The seconds are those of the processor: what else the machine does must not decide about an attack.
+    The seconds are those of the processor: what else the machine does must not decide about an
+        attack.
     """
     import lunet_cli.engine.training.dry_run  # noqa: F401  # Loading PyTorch is no part of an answer.
     from lunet_cli.cli.app import main
@@ -91,7 +95,9 @@ def ask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Answer
             except SystemExit as ended:
                 code = int(ended.code or 0)
         seconds = time.process_time() - start
-        return Answer(subprocess.CompletedProcess(sys.argv, code, out.getvalue(), err.getvalue()), seconds)
+        return Answer(
+            subprocess.CompletedProcess(sys.argv, code, out.getvalue(), err.getvalue()), seconds
+        )
 
     return call
 
@@ -123,22 +129,29 @@ def values_of(described: dict[str, Any]) -> st.SearchStrategy[Any]:
         near = st.integers(min(low, low + 40), min(high, low + 40))
         return st.one_of(near, near, near, st.sampled_from([low - 1, low, high, high + 1]))
     if kind == "number":
-        return st.one_of(st.floats(low, min(high, low + 10)), st.sampled_from([low, high, low - 1e-9]))
+        return st.one_of(
+            st.floats(low, min(high, low + 10)), st.sampled_from([low, high, low - 1e-9])
+        )
     if kind == "boolean":
         return st.booleans()
     if kind == "array":
         each = values_of(described.get("prefixItems", [described.get("items", {})])[0] or {})
-        return st.lists(each, min_size=described.get("minItems", 0), max_size=described.get("maxItems", 4))
+        return st.lists(
+            each, min_size=described.get("minItems", 0), max_size=described.get("maxItems", 4)
+        )
     if kind == "null":
         return st.none()
-    return st.sampled_from(["runs", "a", "A.b-c", "lunet_small_1f", "unetpp_small_1f", "LPS", "RAI", "^(phantom_.)"])
+    return st.sampled_from(
+        ["runs", "a", "A.b-c", "lunet_small_1f", "unetpp_small_1f", "LPS", "RAI", "^(phantom_.)"]
+    )
 
 
 def values() -> st.SearchStrategy[dict[str, Any]]:
     """A few keys with values, most of them of the right kind."""
     one = st.sampled_from(sorted(KEYS)).flatmap(
         lambda key: st.tuples(
-            st.just(key), st.one_of(values_of(KEYS[key]), values_of(KEYS[key]), st.sampled_from(NASTY))
+            st.just(key),
+            st.one_of(values_of(KEYS[key]), values_of(KEYS[key]), st.sampled_from(NASTY)),
         )
     )
     return st.lists(one, min_size=1, max_size=4).map(dict)
@@ -180,7 +193,8 @@ def is_small(flat: dict[str, Any]) -> bool:
         voxels *= edge
     return (
         workers <= 2
-        # Built-in volumes only: the check does not look into a folder, or says that one is still to be named.
+        # Built-in volumes only: the check does not look into a folder, or says that one is still to
+        # be named.
         and not {"data.root", "data.train_dir", "data.source", "data.split.file"} & flat.keys()
         and size <= 24
         and cases <= 8
@@ -189,7 +203,9 @@ def is_small(flat: dict[str, Any]) -> bool:
         and flat.get("training.compile", False) is False
         and flat.get("training.learning_rate", 1) <= 1  # Beyond, the second step may diverge.
         and flat.get("training.num_threads") in (None, 1, 2)
-        and flat.get("model.architecture", "lunet_small_1f").startswith(("lunet_small_1f", "unetpp_small_1f"))
+        and flat.get("model.architecture", "lunet_small_1f").startswith(
+            ("lunet_small_1f", "unetpp_small_1f")
+        )
     )
 
 
@@ -198,7 +214,9 @@ def memory_mib() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def test_values_of_every_field_are_refused_in_a_line_or_start(ask, require_calm, num_attacks, tmp_path: Path) -> None:
+def test_values_of_every_field_are_refused_in_a_line_or_start(
+    ask, require_calm, num_attacks, tmp_path: Path
+) -> None:
     """The property of the issue: what passes the check starts, for all that the check can know."""
     path, written, before = tmp_path / "run.yaml", tmp_path / "written.yaml", memory_mib()
     most_starts = num_attacks(4, 60)
@@ -214,7 +232,11 @@ def test_values_of_every_field_are_refused_in_a_line_or_start(ask, require_calm,
         except ValueError:  # 10**400 has no decimal form in Python.
             return
         path.write_text(text, encoding="utf-8", errors="surrogateescape")
-        overrides = [f"--set={key}={_as_yaml(value)}" for key, value in changed.items()] if way == "set" else []
+        overrides = (
+            [f"--set={key}={_as_yaml(value)}" for key, value in changed.items()]
+            if way == "set"
+            else []
+        )
         checked = ask("config", "check", path, *overrides)
         require_calm(checked.process, seconds=checked.seconds, attack=(changed, way))
         assert checked.seconds < SECONDS_OF_A_CHECK, (changed, way)
@@ -274,7 +296,9 @@ def _mutated(rng: random.Random) -> bytes:
             rng.shuffle(lines)
             text = "\n".join(lines)
         elif change == 4:
-            lines = [line for line in text.splitlines() if ": " in line and not line.startswith("#")]
+            lines = [
+                line for line in text.splitlines() if ": " in line and not line.startswith("#")
+            ]
             line = rng.choice(lines or ["a: 1"])
             text = text.replace(line, f"{line.partition(':')[0]}: {rng.choice(PIECES)}")
         else:
@@ -300,8 +324,11 @@ def _mutated(rng: random.Random) -> bytes:
         ("training.batch_size=60000", "training.batch_size"),
         ("data.phantom.num_cases=9999", None),
         ("model.architecture=unet_large_9999f", "parameters; they need more than"),
-        ("model.architecture=lunet_small_" + "9" * 3000 + "f", "is no preset"),
-        ("benchmark={enabled: true, input_size: [4096, 1, 4096, 4096, 4096]}", "benchmark.input_size"),
+        ("model.architecture=lunet_small_" + "9" * 3000 + "f", "is not a preset"),
+        (
+            "benchmark={enabled: true, input_size: [4096, 1, 4096, 4096, 4096]}",
+            "benchmark.input_size",
+        ),
         ("data.split.file=/dev/zero", "/dev/zero: is not a file"),
         ("data.split.file=fifo", "fifo: is not a file"),
         ("data.split.file=deep.json", "nested too deep"),
@@ -315,7 +342,9 @@ def _mutated(rng: random.Random) -> bytes:
     ],
     ids=lambda value: str(value)[:40],
 )
-def test_what_cannot_start_is_refused_by_the_check(ask, require_calm, tmp_path: Path, override, words) -> None:
+def test_what_cannot_start_is_refused_by_the_check(
+    ask, require_calm, tmp_path: Path, override, words
+) -> None:
     os.mkfifo(tmp_path / "fifo")
     (tmp_path / "deep.json").write_text("[" * 200_000, encoding="utf-8")
     with (tmp_path / "large.json").open("wb") as file:
@@ -330,8 +359,12 @@ def test_what_cannot_start_is_refused_by_the_check(ask, require_calm, tmp_path: 
         assert words in line
 
 
-@pytest.mark.parametrize("kind", ["folder", "fifo", "device", "empty", "five MB", "binary", "loop", "nul", "name"])
-def test_a_configuration_that_is_not_a_file_is_refused(ask, require_calm, tmp_path: Path, kind: str) -> None:
+@pytest.mark.parametrize(
+    "kind", ["folder", "fifo", "device", "empty", "five MB", "binary", "loop", "nul", "name"]
+)
+def test_a_configuration_that_is_not_a_file_is_refused(
+    ask, require_calm, tmp_path: Path, kind: str
+) -> None:
     path = tmp_path / "run.yaml"
     makers: dict[str, Callable[[], object]] = {
         "folder": path.mkdir,

@@ -18,15 +18,35 @@ import SimpleITK as sitk  # noqa: N813
 import torch
 
 from lunet_cli.config.network import NetworkSpec
-from lunet_cli.engine.checkpoints.exported import read_metadata
+from lunet_cli.engine.checkpoints.exported_files import read_metadata
 from lunet_cli.records.export import ExportMetadata, TensorDescription
 from lunet_cli.records.network_card import Execution, KeptConfig
 from lunet_cli.records.record import compact_json
 
 Call = Callable[..., "subprocess.CompletedProcess[str]"]
-FORMATS = {"onnx": ".onnx", "openvino": ".xml", "torch-export": ".pt2", "safetensors": ".safetensors"}
+FORMATS = {
+    "onnx": ".onnx",
+    "openvino": ".xml",
+    "torch-export": ".pt2",
+    "safetensors": ".safetensors",
+}
 ODD_VALUES = [
-    *(None, True, -1, 0, 1, 10**9, 10**40, 1e300, float("nan"), float("inf"), "", "fp8", "\x1b[31m", "a" * 100_000),
+    *(
+        None,
+        True,
+        -1,
+        0,
+        1,
+        10**9,
+        10**40,
+        1e300,
+        float("nan"),
+        float("inf"),
+        "",
+        "fp8",
+        "\x1b[31m",
+        "a" * 100_000,
+    ),
     *([], {}, [[]], [0, 0, 0], [10**9] * 3, {"a": 1}, {"a": []}, [None] * 3, [1e-300] * 3),
 ]
 
@@ -44,7 +64,9 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
     spec = NetworkSpec("lunet", (1, 1), convs_per_block=1)  # whose graph has few nodes
     scheme = LabelScheme((("liver", (1,)),), "sigmoid")
-    card = ModelCard(spec, scheme, Preprocessing("LPS", None, Normalization("none", 40.0, 400.0)), (16, 16, 16))
+    card = ModelCard(
+        spec, scheme, Preprocessing("LPS", None, Normalization("none", 40.0, 400.0)), (16, 16, 16)
+    )
     folder = tmp_path_factory.mktemp("exported")
     torch.manual_seed(0)
     network = build_network(spec).eval()
@@ -56,7 +78,9 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 def describe(card: Any, name: str) -> ExportMetadata:
-    image = TensorDescription(name="image", axes=("batch", "channel", "z", "y", "x"), dtype="float32")
+    image = TensorDescription(
+        name="image", axes=("batch", "channel", "z", "y", "x"), dtype="float32"
+    )
     return ExportMetadata(
         architecture="lunet_small_1f",
         format=name,
@@ -88,7 +112,11 @@ def answer(call_lunet: Call, require_calm: Any, tmp_path: Path, scan: Path) -> C
     def run(path: Path, attack: str, command: str = "predict") -> str:
         masks = tmp_path / "masks"
         shutil.rmtree(masks, ignore_errors=True)
-        arguments = ["predict", path, scan, "-o", masks] if command == "predict" else ["viz", "network", path]
+        arguments = (
+            ["predict", path, scan, "-o", masks]
+            if command == "predict"
+            else ["viz", "network", path]
+        )
         # Seconds of work: those on the wall tell more about what else the machine does.
         start = time.process_time()
         try:
@@ -96,7 +124,9 @@ def answer(call_lunet: Call, require_calm: Any, tmp_path: Path, scan: Path) -> C
         except BaseException as error:
             raise AssertionError(f"{command} after {attack}") from error
         require_calm(done, seconds=time.process_time() - start, attack=f"{command} after {attack}")
-        assert sum(line.startswith("error: ") for line in done.stderr.splitlines()) <= 1, done.stderr
+        assert sum(line.startswith("error: ") for line in done.stderr.splitlines()) <= 1, (
+            done.stderr
+        )
         assert "\x1b" not in done.stderr
         return f"{done.returncode} {done.stderr}"
 
@@ -104,7 +134,13 @@ def answer(call_lunet: Call, require_calm: Any, tmp_path: Path, scan: Path) -> C
 
 
 def places_in(values: Any, where: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    items = values.items() if isinstance(values, dict) else enumerate(values) if isinstance(values, list) else ()
+    items = (
+        values.items()
+        if isinstance(values, dict)
+        else enumerate(values)
+        if isinstance(values, list)
+        else ()
+    )
     for key, item in items:
         yield (*where, key)
         yield from places_in(item, (*where, key))
@@ -153,7 +189,9 @@ def repack(source: Path, target: Path, parts: dict[str, bytes]) -> None:
     """The same archive with other parts, by the ends of their names."""
     with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w") as new:
         for name in old.namelist():
-            content = next((part for end, part in parts.items() if name.endswith(f"/{end}")), old.read(name))
+            content = next(
+                (part for end, part in parts.items() if name.endswith(f"/{end}")), old.read(name)
+            )
             new.writestr(name, content)
 
 
@@ -184,7 +222,9 @@ def copy_of(source: Path, folder: Path) -> Path:
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_damaged_bytes(name: str, num_attacks: Any, files: dict[str, Path], tmp_path: Path, answer: Any) -> None:
+def test_damaged_bytes(
+    name: str, num_attacks: Any, files: dict[str, Path], tmp_path: Path, answer: Any
+) -> None:
     rng = np.random.default_rng(7)
     for number in range(num_attacks(4, 60)):
         path = copy_of(files[name], tmp_path / "copy")
@@ -192,7 +232,9 @@ def test_damaged_bytes(name: str, num_attacks: Any, files: dict[str, Path], tmp_
         answer(path, f"{number} damaged bytes of {name}")
 
 
-def test_damaged_weights_of_openvino(num_attacks: Any, files: dict[str, Path], tmp_path: Path, answer: Any) -> None:
+def test_damaged_weights_of_openvino(
+    num_attacks: Any, files: dict[str, Path], tmp_path: Path, answer: Any
+) -> None:
     rng = np.random.default_rng(8)
     for number in range(num_attacks(2, 20)):
         path = copy_of(files["openvino"], tmp_path / "copy")
@@ -211,7 +253,16 @@ def test_a_description_that_lies(
     rng = np.random.default_rng(9)
     truth = json.loads(compact_json(read_metadata(files[name])))
     path = tmp_path / files[name].name
-    texts = ["", "{", "[]", "null", "[" * 100_000, '{"lunet_export_version": 2}', "a\x1b[31m", "1" * 5000]
+    texts = [
+        "",
+        "{",
+        "[]",
+        "null",
+        "[" * 100_000,
+        '{"lunet_export_version": 2}',
+        "a\x1b[31m",
+        "1" * 5000,
+    ]
     for number in range(num_attacks(4, 60)):
         changed, attack = change(truth, rng)
         text = texts[number % len(texts)] if number % 6 == 5 else json.dumps(changed)
@@ -220,7 +271,9 @@ def test_a_description_that_lies(
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_files_of_other_kinds(name: str, files: dict[str, Path], tmp_path: Path, answer: Any) -> None:
+def test_files_of_other_kinds(
+    name: str, files: dict[str, Path], tmp_path: Path, answer: Any
+) -> None:
     """Each format under the name of each other, empty, text, and a folder of that name."""
     path = tmp_path / f"other{FORMATS[name]}"
     contents = [files[other].read_bytes() for other in FORMATS if other != name]
@@ -233,7 +286,9 @@ def test_files_of_other_kinds(name: str, files: dict[str, Path], tmp_path: Path,
     assert answer(path, "a folder").startswith("1 error: ")
 
 
-def test_onnx_does_not_look_outside_of_its_file(files: dict[str, Path], tmp_path: Path, answer: Any) -> None:
+def test_onnx_does_not_look_outside_of_its_file(
+    files: dict[str, Path], tmp_path: Path, answer: Any
+) -> None:
     import onnx
 
     for location in ("/etc/passwd", "../weights", "weights"):
@@ -247,7 +302,9 @@ def test_onnx_does_not_look_outside_of_its_file(files: dict[str, Path], tmp_path
         assert "a tensor lies outside of the file" in answer(path, location)
 
 
-def test_onnx_with_tensors_of_sizes_that_are_not_there(files: dict[str, Path], tmp_path: Path, answer: Any) -> None:
+def test_onnx_with_tensors_of_sizes_that_are_not_there(
+    files: dict[str, Path], tmp_path: Path, answer: Any
+) -> None:
     import onnx
 
     for dims in ([10**12], [10**6] * 3, [-1], [2**62, 4]):
@@ -267,9 +324,21 @@ def test_onnx_with_tensors_of_sizes_that_are_not_there(files: dict[str, Path], t
             "a size is not",
         ),
         (b'"expr_str": "Symbol(', b'"expr_str": "exec(chr(49)) or Symbol(', "a size is not"),
-        (b'"torch.ops.aten.conv3d.default"', b'"torch.serialization.os.system"', "an operation is not one on tensors"),
-        (b'"torch.ops.aten.conv3d.default"', b'"math.factorial"', "an operation is not one on tensors"),
-        (b'"guards_code": []', b"\"guards_code\": [\"__import__('os').system('touch owned')\"]", "a guard is not"),
+        (
+            b'"torch.ops.aten.conv3d.default"',
+            b'"torch.serialization.os.system"',
+            "an operation is not one on tensors",
+        ),
+        (
+            b'"torch.ops.aten.conv3d.default"',
+            b'"math.factorial"',
+            "an operation is not one on tensors",
+        ),
+        (
+            b'"guards_code": []',
+            b"\"guards_code\": [\"__import__('os').system('touch owned')\"]",
+            "a guard is not",
+        ),
     ],
     ids=["size", "size without quotes", "operation", "operation of another module", "guard"],
 )
@@ -281,12 +350,18 @@ def test_python_in_a_program_is_not_run(
         name = next(name for name in archive.namelist() if name.endswith("/models/model.json"))
         graph = json.dumps(json.loads(archive.read(name))).encode()
     assert find in graph
-    repack(files["torch-export"], tmp_path / "model.pt2", {"models/model.json": graph.replace(find, put)})
+    repack(
+        files["torch-export"],
+        tmp_path / "model.pt2",
+        {"models/model.json": graph.replace(find, put)},
+    )
     assert what in answer(tmp_path / "model.pt2", put.decode())
     assert not (tmp_path / "owned").exists()
 
 
-@pytest.mark.parametrize("part", ["data/aotinductor/model/code.so", "data/constants/custom_obj_0", "extra/run.py"])
+@pytest.mark.parametrize(
+    "part", ["data/aotinductor/model/code.so", "data/constants/custom_obj_0", "extra/run.py"]
+)
 def test_a_program_with_parts_of_other_kinds_is_refused(
     part: str, files: dict[str, Path], tmp_path: Path, answer: Any
 ) -> None:

@@ -43,7 +43,9 @@ SETTINGS = {
     "visualization.plot_slices": True,
     "visualization.num_samples": 1,
 }
-KILL, TERM, INT, HUP = (int(number) for number in (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP))
+KILL, TERM, INT, HUP = (
+    int(number) for number in (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+)
 OURS = {0, -KILL, -TERM, -INT, -HUP, 128 + TERM, 128 + INT, 128 + HUP}
 
 
@@ -55,7 +57,12 @@ class Stage:
         environment = os.environ | {"OMP_NUM_THREADS": "1", "NO_COLOR": "1"}
         command = [sys.executable, str(Path(__file__).with_name("stage.py"))]
         self._process = subprocess.Popen(
-            command, cwd=folder, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, encoding="utf-8"
+            command,
+            cwd=folder,
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            encoding="utf-8",
         )
         self._num_logs = 0
         assert self._read() == "ready\n"
@@ -102,7 +109,9 @@ def undisturbed(stage: Stage, tmp_path_factory: pytest.TempPathFactory) -> tuple
 
 def history_without_times(run: Path) -> list[dict[str, str]]:
     with (run / "history.csv").open() as file:
-        return [{k: v for k, v in row.items() if k != "epoch_seconds"} for row in csv.DictReader(file)]
+        return [
+            {k: v for k, v in row.items() if k != "epoch_seconds"} for row in csv.DictReader(file)
+        ]
 
 
 def require_whole_files(run: Path) -> None:
@@ -112,7 +121,9 @@ def require_whole_files(run: Path) -> None:
     for path in run.glob("*.json"):
         json.loads(path.read_text())
     if (run / "history.csv").exists():
-        assert all(None not in row and None not in row.values() for row in history_without_times(run))
+        assert all(
+            None not in row and None not in row.values() for row in history_without_times(run)
+        )
 
 
 def require_nothing_left(folder: Path) -> None:
@@ -125,14 +136,18 @@ def require_same_run(run: Path, expected: Path) -> None:
     for path in expected.glob("*.pt"):
         ours, theirs = load_checkpoint(run / path.name), load_checkpoint(path)
         assert ours.epoch == theirs.epoch
-        assert all(torch.equal(tensor, theirs.weights[name]) for name, tensor in ours.weights.items())
+        assert all(
+            torch.equal(tensor, theirs.weights[name]) for name, tensor in ours.weights.items()
+        )
     ours, theirs = (json.loads((folder / "summary.json").read_text()) for folder in (run, expected))
     for summary in (ours, theirs):
         del summary["best"]["epoch_seconds"]
     assert ours == theirs
 
 
-def kill_and_go_on(stage: Stage, folder: Path, plans: list[Plan], expected: Path, **more: str) -> None:
+def kill_and_go_on(
+    stage: Stage, folder: Path, plans: list[Plan], expected: Path, **more: str
+) -> None:
     """Train, be killed as planned, each time going on with the same command; then go on to the end."""
     arguments = [*train_arguments(folder, **more), "--resume", "auto"]
     for plan in plans:
@@ -152,11 +167,15 @@ MOMENTS = [
     *(("call lunet_cli.engine.training.loop:dice", count) for count in (1, 4)),
     ("call lunet_cli.engine.data.store:prepare_case", 3),
     ("call lunet_cli.engine.training.train:assess", 1),
-    ("call lunet_cli.engine.training.closing:score_label", 2),
+    ("call lunet_cli.engine.training.assessment:score_label", 2),
     ("call lunet_cli.engine.training.train:write_summary", 1),
     *((f"{phase} config.yaml", 1) for phase in ("torn", "after")),
     *((f"{phase} manifest.json", 1) for phase in ("before", "after")),
-    *((f"{phase} history.csv", count) for phase in ("torn", "before", "after") for count in (1, 2, 5)),
+    *(
+        (f"{phase} history.csv", count)
+        for phase in ("torn", "before", "after")
+        for count in (1, 2, 5)
+    ),
     *((f"{phase} last.pt", count) for phase in ("torn", "before", "after") for count in (1, 2, 5)),
     *((f"{phase} best_model.pt", 1) for phase in ("torn", "before", "after")),
     *((f"{phase} checkpoint_epoch004.pt", 1) for phase in ("torn", "before", "after")),
@@ -169,11 +188,17 @@ def test_a_training_killed_at_a_chosen_moment_ends_as_if_it_had_not_been(
     stage: Stage, undisturbed: tuple[Path, float], tmp_path: Path, num_attacks: NumAttacks
 ) -> None:
     rng = np.random.default_rng(0)
-    chosen = MOMENTS if num_attacks(0, 1) else [MOMENTS[i] for i in rng.permutation(len(MOMENTS))[:4]]
+    chosen = (
+        MOMENTS if num_attacks(0, 1) else [MOMENTS[i] for i in rng.permutation(len(MOMENTS))[:4]]
+    )
     for number, (moment, count) in enumerate(chosen):
         # Halves of files are left by SIGKILL only; what can be caught ends in order.
         caught = [KILL, TERM, INT, HUP][rng.integers(4)]
-        plan = {"signal": KILL if moment.startswith("torn") else caught, "moment": moment, "count": count}
+        plan = {
+            "signal": KILL if moment.startswith("torn") else caught,
+            "moment": moment,
+            "count": count,
+        }
         kill_and_go_on(stage, tmp_path / str(number), [plan], undisturbed[0])
     require_nothing_left(tmp_path)
 
@@ -185,7 +210,10 @@ def test_a_training_killed_again_and_again_at_random_ends_as_if_it_had_not_been(
     expected, seconds = undisturbed
     for number in range(num_attacks(1, 8)):
         plans = [
-            {"signal": [KILL, TERM, INT, HUP][rng.integers(4)], "after": float(rng.uniform(0, 1.2 * seconds))}
+            {
+                "signal": [KILL, TERM, INT, HUP][rng.integers(4)],
+                "after": float(rng.uniform(0, 1.2 * seconds)),
+            }
             for _ in range(3)
         ]
         kill_and_go_on(stage, tmp_path / str(number), plans, expected)
@@ -196,8 +224,14 @@ def test_a_cache_that_was_killed_half_written_is_no_harm(
     stage: Stage, undisturbed: tuple[Path, float], tmp_path: Path, num_attacks: NumAttacks
 ) -> None:
     for number, count in enumerate(range(1, num_attacks(1, 4) + 1)):
-        plan = {"signal": KILL, "moment": f"{'before' if count % 2 else 'after'} image.npy", "count": count}
-        kill_and_go_on(stage, tmp_path / str(number), [plan], undisturbed[0], **{"data.cache": "disk"})
+        plan = {
+            "signal": KILL,
+            "moment": f"{'before' if count % 2 else 'after'} image.npy",
+            "count": count,
+        }
+        kill_and_go_on(
+            stage, tmp_path / str(number), [plan], undisturbed[0], **{"data.cache": "disk"}
+        )
 
 
 @pytest.fixture(scope="module")
@@ -211,21 +245,46 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
 
 
 def test_a_prediction_killed_at_any_moment_is_completed(
-    stage: Stage, undisturbed: tuple[Path, float], images: Path, tmp_path: Path, num_attacks: NumAttacks
+    stage: Stage,
+    undisturbed: tuple[Path, float],
+    images: Path,
+    tmp_path: Path,
+    num_attacks: NumAttacks,
 ) -> None:
     rng = np.random.default_rng(2)
-    common = ["predict", undisturbed[0], images, "--precision", "fp32", "--runtime", "torch", "--threads", "1"]
+    common = [
+        "predict",
+        undisturbed[0],
+        images,
+        "--precision",
+        "fp32",
+        "--runtime",
+        "torch",
+        "--threads",
+        "1",
+    ]
     status, seconds, said = stage.run(*common, "-o", tmp_path / "expected")
     assert status == 0, said
     for number in range(num_attacks(2, 12)):
         output = tmp_path / str(number)
-        plan: Plan = {"signal": [KILL, TERM, INT][number % 3], "after": float(rng.uniform(0, seconds))}
+        plan: Plan = {
+            "signal": [KILL, TERM, INT][number % 3],
+            "after": float(rng.uniform(0, seconds)),
+        }
         if number % 2:
-            plan = {"signal": KILL, "moment": f"{'before' if number % 4 == 1 else 'after'} case1.nii.gz", "count": 1}
+            plan = {
+                "signal": KILL,
+                "moment": f"{'before' if number % 4 == 1 else 'after'} case1.nii.gz",
+                "count": 1,
+            }
         status, _, said = stage.run(*common, "-o", output, "--resume", kill=plan)
         assert status in OURS, (plan, said)
         assert TRACEBACK not in said
@@ -245,13 +304,22 @@ def test_an_evaluation_killed_at_any_moment_is_repeated(
     assert status == 0, said
     for number in range(num_attacks(1, 6)):
         output = tmp_path / str(number)
-        plan: Plan = {"signal": [KILL, TERM, INT][number % 3], "after": float(rng.uniform(0, seconds))}
+        plan: Plan = {
+            "signal": [KILL, TERM, INT][number % 3],
+            "after": float(rng.uniform(0, seconds)),
+        }
         if number % 2:
-            plan = {"signal": KILL, "moment": f"{['torn', 'before', 'after'][number // 2]} summary.json", "count": 1}
+            plan = {
+                "signal": KILL,
+                "moment": f"{['torn', 'before', 'after'][number // 2]} summary.json",
+                "count": 1,
+            }
         status, _, said = stage.run(*common, "-o", output, kill=plan)
         assert status in OURS, (plan, said)
         assert TRACEBACK not in said
         status, _, said = stage.run(*common, "-o", output)
         assert status == 0, (plan, said)
-        assert (output / "metrics.csv").read_bytes() == (tmp_path / "expected" / "metrics.csv").read_bytes()
+        assert (output / "metrics.csv").read_bytes() == (
+            tmp_path / "expected" / "metrics.csv"
+        ).read_bytes()
     require_whole_files(tmp_path / "run")

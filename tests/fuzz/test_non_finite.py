@@ -36,7 +36,11 @@ def require_refusal(answer: Any, out: Path, message: str, told: object) -> None:
 
 
 def test_weights_that_are_not_finite_are_refused(
-    call_lunet: Call, num_attacks: Callable[[int, int], int], make_threshold_model: Call, require_calm, tmp_path: Path
+    call_lunet: Call,
+    num_attacks: Callable[[int, int], int],
+    make_threshold_model: Call,
+    require_calm,
+    tmp_path: Path,
 ) -> None:
     """Each attack spoils one number anywhere in the weights of a checkpoint."""
     values = torch.load(make_threshold_model(tmp_path / "good.pt"), weights_only=True)
@@ -51,9 +55,16 @@ def test_weights_that_are_not_finite_are_refused(
         flat[int(rng.integers(len(flat)))] = bad
         torch.save({**values, "weights": weights}, tmp_path / "bad.pt")
         start = time.monotonic()
-        answer = call_lunet("predict", "bad.pt", "in.nii.gz", "-o", "out", "--device", "cpu", cwd=tmp_path)
+        answer = call_lunet(
+            "predict", "bad.pt", "in.nii.gz", "-o", "out", "--device", "cpu", cwd=tmp_path
+        )
         require_calm(answer, seconds=time.monotonic() - start, attack=(name, bad))
-        require_refusal(answer, tmp_path / "out", f"bad.pt: {name} holds values that are not finite", (name, bad))
+        require_refusal(
+            answer,
+            tmp_path / "out",
+            f"bad.pt: {name} holds values that are not finite",
+            (name, bad),
+        )
 
 
 @pytest.mark.parametrize(
@@ -66,7 +77,12 @@ def test_weights_that_are_not_finite_are_refused(
     ],
 )
 def test_exported_weights_that_are_not_finite_are_refused(
-    format_name: Any, file: str, package: str, call_lunet: Call, make_threshold_model: Call, tmp_path: Path
+    format_name: Any,
+    file: str,
+    package: str,
+    call_lunet: Call,
+    make_threshold_model: Call,
+    tmp_path: Path,
 ) -> None:
     """OpenVINO turns NaN into 0 at the next ReLU, so that its logits look sound."""
     pytest.importorskip(package)
@@ -104,10 +120,14 @@ def test_extreme_intensities_give_a_sound_mask_or_one_line(
         write_image(tmp_path / "in/good.nii.gz", rng.normal(size=(8, 8, 8)).astype(np.float32))
         out = tmp_path / f"out{number}"
         start = time.monotonic()
-        answer = call_lunet("predict", "model.pt", "in", "-o", out, "--precision", "fp32", cwd=tmp_path)
+        answer = call_lunet(
+            "predict", "model.pt", "in", "-o", out, "--precision", "fp32", cwd=tmp_path
+        )
         require_calm(answer, seconds=time.monotonic() - start, attack=(normalization, scale))
         assert (out / "good.nii.gz").is_file()
-        refused = (normalization != "ct_window" and scale == largest) or (normalization == "none" and scale == 1e30)
+        refused = (normalization != "ct_window" and scale == largest) or (
+            normalization == "none" and scale == 1e30
+        )
         assert (answer.returncode == 1) == refused, (normalization, scale, answer.stderr)
         assert (out / "bad.nii.gz").is_file() != refused
         assert ("in/bad.nii.gz: its intensities" in answer.stderr) == refused
@@ -118,12 +138,17 @@ def test_overflow_inside_of_the_network_is_one_line(
 ) -> None:
     values = torch.load(make_threshold_model(tmp_path / "model.pt"), weights_only=True)
     values["weights"] = {
-        name: tensor * 1e15 if name.endswith("conv.weight") else tensor for name, tensor in values["weights"].items()
+        name: tensor * 1e15 if name.endswith("conv.weight") else tensor
+        for name, tensor in values["weights"].items()
     }
     torch.save(values, tmp_path / "model.pt")
     write_image(tmp_path / "in.nii.gz", np.full((8, 8, 8), 200, np.int16))
-    answer = call_lunet("predict", "model.pt", "in.nii.gz", "-o", "out", "--precision", "fp32", cwd=tmp_path)
-    require_refusal(answer, tmp_path / "out", "in.nii.gz: the network gives numbers that are not finite", 1e15)
+    answer = call_lunet(
+        "predict", "model.pt", "in.nii.gz", "-o", "out", "--precision", "fp32", cwd=tmp_path
+    )
+    require_refusal(
+        answer, tmp_path / "out", "in.nii.gz: the network gives numbers that are not finite", 1e15
+    )
     assert "its input reaches 200" in answer.stderr
 
 

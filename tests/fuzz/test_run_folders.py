@@ -35,11 +35,37 @@ ODD_VALUES = [
     *([], {}, [[]], [1, 2], {"a": 1}, "nan", "../../etc", "\ud800", [None] * 3, {"": {}}),
 ]
 ODD_FIELDS = [
-    *("", "nan", "inf", "-inf", "1e300", "-1", "1_0", "9" * 5000, "x", "a" * 131_073, '"', "\0", "\x1b[31m", "0x10"),
+    *(
+        "",
+        "nan",
+        "inf",
+        "-inf",
+        "1e300",
+        "-1",
+        "1_0",
+        "9" * 5000,
+        "x",
+        "a" * 131_073,
+        '"',
+        "\0",
+        "\x1b[31m",
+        "0x10",
+    ),
     *("1,2", "\n", "\r", "é", "1e-320", "True", " ", "=1+1"),
 ]
 ODD_FILES: list[bytes] = [
-    *(b"", b"\0", b"{", b"[]", b"null", b"\xff\xfe\0", b"a", b",,,\n,,,\n", b"\xef\xbb\xbf{}", b"1" * 5000),
+    *(
+        b"",
+        b"\0",
+        b"{",
+        b"[]",
+        b"null",
+        b"\xff\xfe\0",
+        b"a",
+        b",,,\n,,,\n",
+        b"\xef\xbb\xbf{}",
+        b"1" * 5000,
+    ),
     *(
         DEEP.encode(),
         b'{"a":' * 100_000,
@@ -125,7 +151,7 @@ def pair(trained_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     from lunet_cli.engine.evaluation.compare import compare
     from lunet_cli.records.bench import BenchRecord
     from lunet_cli.records.comparison import ComparisonRecord
-    from lunet_cli.results.benchmarking import BenchResult, BenchRow, Ceiling, Latency
+    from lunet_cli.results.benchmarking import BenchResult, BenchRow, Latency, Roofline
 
     folder = tmp_path_factory.mktemp("pair")
     runs = [Path(shutil.copytree(trained_run, folder / name)) for name in ("one", "two")]
@@ -135,14 +161,22 @@ def pair(trained_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
                  1, 9929, 10, 20, 12, 80_000, 39.6, Latency(5.0 + i, 0.1, 6.0), 10, 10.0, 1.0, 0.1, 0.1, 300.0, None)
         for i, run in enumerate(runs)
     )  # fmt: skip
-    ceiling = Ceiling("cpu", 1, "fp32", 10.0, 10.0)
-    BenchRecord.of(BenchResult(rows, (), (ceiling,), "a machine", {"lunet": "test"}, "")).write(folder / "bench.json")
-    (runs[0] / "channels.csv").write_text("step,first,second\n0,4,8\n1,4,7\n2,3,7\n", encoding="utf-8")
+    roofline = Roofline("cpu", 1, "fp32", 10.0, 10.0)
+    BenchRecord.of(BenchResult(rows, (), (roofline,), "a machine", {"lunet": "test"}, "")).write(
+        folder / "bench.json"
+    )
+    (runs[0] / "channels.csv").write_text(
+        "step,first,second\n0,4,8\n1,4,7\n2,3,7\n", encoding="utf-8"
+    )
     return folder
 
 
 COMMANDS: dict[str, list[list[str]]] = {
-    "one/history.csv": [["viz", "curves", "one", "two"], ["viz", "curves", "one", "-o", "a.png"], ["report", "one"]],
+    "one/history.csv": [
+        ["viz", "curves", "one", "two"],
+        ["viz", "curves", "one", "-o", "a.png"],
+        ["report", "one"],
+    ],
     "one/manifest.json": [
         ["eval", "one", "--metric", "dice"],
         ["report", "one"],
@@ -151,9 +185,20 @@ COMMANDS: dict[str, list[list[str]]] = {
     "one/summary.json": [["viz", "curves", "one", "two"], ["report", "one"]],
     "one/config.yaml": [["report", "one"]],
     "one/channels.csv": [["viz", "channels", "one"], ["viz", "channels", "one", "-o", "a.png"]],
-    "one/eval/val/metrics.csv": [["compare", "one", "two"], ["viz", "pareto", "one", "two"], ["report", "one"]],
-    "one/eval/val/summary.json": [["compare", "one", "two"], ["viz", "pareto", "one", "two"], ["report", "one"]],
-    "compare.json": [["viz", "pareto", "compare.json"], ["viz", "pareto", "compare.json", "-o", "a.png"]],
+    "one/eval/val/metrics.csv": [
+        ["compare", "one", "two"],
+        ["viz", "pareto", "one", "two"],
+        ["report", "one"],
+    ],
+    "one/eval/val/summary.json": [
+        ["compare", "one", "two"],
+        ["viz", "pareto", "one", "two"],
+        ["report", "one"],
+    ],
+    "compare.json": [
+        ["viz", "pareto", "compare.json"],
+        ["viz", "pareto", "compare.json", "-o", "a.png"],
+    ],
     "bench.json": [
         ["viz", "pareto", "one", "two", "bench.json", "--cost", "latency"],
         ["viz", "pareto", "one", "two", "bench.json", "--cost", "latency", "-o", "a.png"],
@@ -163,7 +208,9 @@ COMMANDS: dict[str, list[list[str]]] = {
 SLOW_SHARE = 0.15
 
 
-def test_manipulated_files(num_attacks: Any, pair: Path, tmp_path: Path, call_lunet: Call, require_calm: Any) -> None:
+def test_manipulated_files(
+    num_attacks: Any, pair: Path, tmp_path: Path, call_lunet: Call, require_calm: Any
+) -> None:
     rng = np.random.default_rng(5)
     names = list(COMMANDS)
     for number in range(num_attacks(60, 450)):
@@ -172,7 +219,11 @@ def test_manipulated_files(num_attacks: Any, pair: Path, tmp_path: Path, call_lu
         shutil.rmtree(folder, ignore_errors=True)
         shutil.copytree(pair, folder)
         attack = f"{number} {manipulate(folder / name, rng)}"
-        fast = [command for command in COMMANDS[name] if command[0] in ("viz", "compare") and command[1] != "slices"]
+        fast = [
+            command
+            for command in COMMANDS[name]
+            if command[0] in ("viz", "compare") and command[1] != "slices"
+        ]
         commands = fast if fast and rng.random() > SLOW_SHARE else COMMANDS[name]
         command = commands[int(rng.integers(len(commands)))]
         start = time.process_time()
@@ -181,7 +232,9 @@ def test_manipulated_files(num_attacks: Any, pair: Path, tmp_path: Path, call_lu
         except BaseException as error:
             raise AssertionError(f"{command} after {attack}") from error
         require_calm(done, seconds=time.process_time() - start, attack=f"{command} after {attack}")
-        assert sum(line.startswith("error: ") for line in done.stderr.splitlines()) <= 1, done.stderr
+        assert sum(line.startswith("error: ") for line in done.stderr.splitlines()) <= 1, (
+            done.stderr
+        )
 
 
 def test_a_damaged_measurement_is_refused_before_anything_is_measured(

@@ -63,7 +63,11 @@ def names(number: int) -> list[str]:
     found = [f"a{fragment}b" for fragment in FRAGMENTS]
     while len(found) < number:
         found.append("".join(rng.choice(FRAGMENTS, 3)))
-    return found[:number] if number >= len(FRAGMENTS) else [found[i] for i in rng.permutation(len(found))[:number]]
+    return (
+        found[:number]
+        if number >= len(FRAGMENTS)
+        else [found[i] for i in rng.permutation(len(found))[:number]]
+    )
 
 
 def require_harmless(text: str, attack: object, *, colors: bool = False) -> None:
@@ -71,9 +75,15 @@ def require_harmless(text: str, attack: object, *, colors: bool = False) -> None
     rest = SGR.sub("", text) if colors else text
     for character in set(rest) - {"\n"}:
         is_harmful = unicodedata.category(character) in ("Cc", "Zl", "Zp", "Cs")
-        is_harmful = is_harmful or unicodedata.bidirectional(character) in BIDI or character in "\u200e\u200f\ufeff"
+        is_harmful = (
+            is_harmful
+            or unicodedata.bidirectional(character) in BIDI
+            or character in "\u200e\u200f\ufeff"
+        )
         assert not is_harmful, f"{attack!r}: {character!r} in {text!r}"
-    assert not [line for line in rest.split("\n") if line.strip(" │").startswith(FORGED)], f"{attack!r}: {text!r}"
+    assert not [line for line in rest.split("\n") if line.strip(" │").startswith(FORGED)], (
+        f"{attack!r}: {text!r}"
+    )
 
 
 def require_harmless_answer(done: subprocess.CompletedProcess[str], attack: object) -> None:
@@ -122,19 +132,25 @@ def test_names_of_volumes(folder: Path, call_lunet: CallLunet, num_attacks: NumA
         write(folder / f"in/{number}{as_file_name(name)}.nii.gz", image)
         write(folder / f"labels/{number}{as_file_name(name)}.nii.gz", (image > 90).astype(np.uint8))
     (folder / f"in/broken{as_file_name(names(1)[0])}.nii.gz").write_text("no image")
-    predicted = call_lunet("predict", "model.pt", "in", "-o", "out", "--precision", "fp32", cwd=folder)
+    predicted = call_lunet(
+        "predict", "model.pt", "in", "-o", "out", "--precision", "fp32", cwd=folder
+    )
     require_harmless_answer(predicted, "predict")
     assert f"{len(hostile)} segmented, 1 failed" in predicted.stdout
     for path in (folder / "out").iterdir():
         require_harmless(path.name, "a file of ours")
-    evaluated = call_lunet("eval", "--predictions", "out", "--labels", "labels", "--metric", "dice", cwd=folder)
+    evaluated = call_lunet(
+        "eval", "--predictions", "out", "--labels", "labels", "--metric", "dice", cwd=folder
+    )
     require_harmless_answer(evaluated, "eval")
     assert f": {len(hostile)} cases" in evaluated.stdout
     with (folder / "out/metrics.csv").open(encoding="utf-8") as file:
         assert len(list(csv.DictReader(file))) == len(hostile)
     for name in os.listdir(folder / "in")[:3]:
         for arguments in (["--no-color"], ["-o", "picture.svg"]):
-            require_harmless_answer(call_lunet("viz", "volume", f"in/{name}", *arguments, cwd=folder), name)
+            require_harmless_answer(
+                call_lunet("viz", "volume", f"in/{name}", *arguments, cwd=folder), name
+            )
 
 
 def make_run(path: Path, label: str, case: str) -> Path:
@@ -154,17 +170,23 @@ def make_run(path: Path, label: str, case: str) -> Path:
     (path / "channels.csv").write_text(text.getvalue(), encoding="utf-8", newline="")
     text = io.StringIO()
     scores = [[name, label, 0.5, 1, 1] for name in (case, "c")]
-    csv.writer(text).writerows([["case", "label", "dice", "prediction_ml", "reference_ml"], *scores])
+    csv.writer(text).writerows(
+        [["case", "label", "dice", "prediction_ml", "reference_ml"], *scores]
+    )
     (path / "eval/val").mkdir(parents=True)
     (path / "eval/val/metrics.csv").write_text(text.getvalue(), encoding="utf-8", newline="")
     facts = {"model": {"architecture": case, "parameters": 5, "conv_flops_at_64": 9}}
     (path / "eval/val/summary.json").write_text(json.dumps(facts), encoding="utf-8")
-    (path / "manifest.json").write_text(json.dumps({"architecture": label, "versions": {case: label}}))
+    (path / "manifest.json").write_text(
+        json.dumps({"architecture": label, "versions": {case: label}})
+    )
     (path / "config.yaml").write_text(json.dumps({"experiment": {"name": case}}))
     return path
 
 
-def test_names_in_the_files_of_runs(tmp_path: Path, call_lunet: CallLunet, num_attacks: NumAttacks) -> None:
+def test_names_in_the_files_of_runs(
+    tmp_path: Path, call_lunet: CallLunet, num_attacks: NumAttacks
+) -> None:
     for number, name in enumerate(names(num_attacks(2, len(FRAGMENTS) + 20))):
         run = make_run(tmp_path / f"{number}" / as_file_name(name), name, name)
         other = make_run(tmp_path / f"{number}" / "other", name, name)
@@ -187,7 +209,9 @@ def test_names_in_the_files_of_runs(tmp_path: Path, call_lunet: CallLunet, num_a
 def require_harmless_page(page: str, attack: object) -> None:
     require_harmless(page, attack)
     assert page.count("</script>") == 2, f"{attack!r}: a name has ended a script"
-    (data,) = re.findall(r'<script id="data" type="application/json">(.*?)</script>', page, re.DOTALL)
+    (data,) = re.findall(
+        r'<script id="data" type="application/json">(.*?)</script>', page, re.DOTALL
+    )
     for text in texts_of(json.loads(data)):
         require_harmless(text, attack)
 
@@ -213,11 +237,15 @@ def test_visible_text_is_harmless_and_stays_so(text: str) -> None:
 
 
 @settings(derandomize=True, deadline=None, max_examples=30)
-@given(st.lists(st.one_of(st.text(max_size=12), st.sampled_from(FRAGMENTS)), min_size=2, max_size=2))
+@given(
+    st.lists(st.one_of(st.text(max_size=12), st.sampled_from(FRAGMENTS)), min_size=2, max_size=2)
+)
 def test_consoles_obey_no_name(cells: list[str]) -> None:
     for color in (None, "truecolor"):
         file = io.StringIO()
-        console = PlainConsole(file=file, width=60, force_terminal=color is not None, color_system=color, _environ={})
+        console = PlainConsole(
+            file=file, width=60, force_terminal=color is not None, color_system=color, _environ={}
+        )
         table = Table(box=None)
         table.add_column(cells[0], style="bold red")
         table.add_row(cells[1])
@@ -231,7 +259,9 @@ def test_texts_of_ours_keep_their_lines_and_names_do_not_begin_one() -> None:
     assert file.getvalue() == "one\ntwo three\\nfour [bold]\n"
 
 
-@pytest.mark.parametrize("labels", [(), ("a\x1b[31m\nb", "[red]"), tuple(f"organ {i}\x07" for i in range(66))])
+@pytest.mark.parametrize(
+    "labels", [(), ("a\x1b[31m\nb", "[red]"), tuple(f"organ {i}\x07" for i in range(66))]
+)
 def test_rows_of_epochs_fit_the_terminal(labels: tuple[str, ...]) -> None:
     record = EpochRecord(9999, 1.5, 1.25, 0.5, dict.fromkeys(labels, 0.25), 0.01, 12.0)
     event = EpochDone(record, 10000, is_best=True, seconds_left=40000.0)
@@ -295,7 +325,9 @@ def test_streams_that_are_closed_full_or_left(
     ]
     for command in commands[: num_attacks(1, len(commands))]:
         line = f"{LUNET} {command} {redirection}"
-        done = subprocess.run(["bash", "-c", line], capture_output=True, encoding="utf-8", timeout=120)
+        done = subprocess.run(
+            ["bash", "-c", line], capture_output=True, encoding="utf-8", timeout=120
+        )
         assert done.returncode == code, (line, done.stderr)
         assert "Traceback" not in done.stderr
         assert "Exception ignored" not in done.stderr
@@ -311,7 +343,9 @@ def test_a_reader_that_has_left_ends_the_command_as_a_signal_does() -> None:
 
 def test_results_stay_where_they_cannot_be_told(folder: Path) -> None:
     line = f"{LUNET} predict model.pt volume.nii.gz -o out --precision fp32 --threads 1 >/dev/full"
-    done = subprocess.run(["bash", "-c", line], capture_output=True, encoding="utf-8", timeout=120, cwd=folder)
+    done = subprocess.run(
+        ["bash", "-c", line], capture_output=True, encoding="utf-8", timeout=120, cwd=folder
+    )
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1].startswith("error: standard output: cannot be written")
     assert (folder / "out/volume.nii.gz").is_file()

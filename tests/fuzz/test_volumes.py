@@ -29,7 +29,8 @@ SHAPE = (5, 6, 7)
 ARRAY = np.random.default_rng(1).integers(0, 200, SHAPE).astype(np.int16)
 LABEL = (ARRAY > 100).astype(np.uint8)
 MEMORY_MIB = 1024
-# refused: must not be read. told: refused, or read with a remark. calm: may be read, for what it says is possible.
+# refused: must not be read. told: refused, or read with a remark. calm: may be read, for what it
+# says is possible.
 Expectation = Literal["refused", "told", "calm"]
 ONLY_READ = """
 import json, sys, time
@@ -94,18 +95,28 @@ def _stored(folder: Path, suffix: str, array: np.ndarray[Any, Any] = ARRAY) -> d
     return {path.name[1:]: path.read_bytes() for path in folder.iterdir()}
 
 
-# --- NIfTI -----------------------------------------------------------------------------------------------------------
+# --- NIfTI
+# -----------------------------------------------------------------------------------------------------------
 
 NAN, INF = float("nan"), float("inf")
 NIFTI_FIELDS: list[tuple[str, str, int, list[float], Expectation]] = [
     ("dim[0]", "<h", 40, [0, 1, 2, 8, 100, -1, 32767], "refused"),
-    *((f"dim[{axis}]", "<h", 40 + 2 * axis, [0, -1, -32768, 1, 4, 8, 32767], "refused") for axis in (1, 2, 3)),
+    *(
+        (f"dim[{axis}]", "<h", 40 + 2 * axis, [0, -1, -32768, 1, 4, 8, 32767], "refused")
+        for axis in (1, 2, 3)
+    ),
     ("datatype", "<h", 70, [0, 1, 2, 8, 32, 128, 1536, 1792, 9999, -4], "refused"),
     ("bitpix", "<h", 72, [0, 1, 7, 8, 32, -16], "refused"),
-    *((f"pixdim[{a}]", "<f", 76 + 4 * a, [NAN, INF, 0, -1, 1e-30, 1e30, 2], "told") for a in (1, 2, 3)),
+    *(
+        (f"pixdim[{a}]", "<f", 76 + 4 * a, [NAN, INF, 0, -1, 1e-30, 1e30, 2], "told")
+        for a in (1, 2, 3)
+    ),
     ("vox_offset", "<f", 108, [NAN, INF, -1, 0, 348, 380, 1e9, -1e30], "refused"),
     ("sform_code", "<h", 254, [0, -1], "calm"),
-    *((f"srow[{i}]", "<f", 280 + 4 * i, [NAN, INF, -INF, 1e30, 0.5], "told") for i in (0, 1, 4, 5, 9, 10)),
+    *(
+        (f"srow[{i}]", "<f", 280 + 4 * i, [NAN, INF, -INF, 1e30, 0.5], "told")
+        for i in (0, 1, 4, 5, 9, 10)
+    ),
     *((f"srow offset[{i}]", "<f", 280 + 4 * i, [NAN, INF, 1e30, 5.0], "told") for i in (3, 7, 11)),
     *((f"quatern[{i}]", "<f", 256 + 4 * i, [NAN, INF, 5.0, 0.5], "told") for i in (0, 1)),
     ("intent_code", "<h", 68, [1005, 1006, 1007, 2003, -1], "calm"),
@@ -126,38 +137,95 @@ def nifti_attacks(folder: Path) -> Iterator[Attack]:
                 content = bytearray(plain)
                 number = value if kind[-1] == "f" else int(value)
                 struct.pack_into(kind, content, start, number)
-                yield Attack(f"{suffix} {field}={value}", f"v{suffix}", {f"v{suffix}": pack(content)}, expectation)
+                yield Attack(
+                    f"{suffix} {field}={value}",
+                    f"v{suffix}",
+                    {f"v{suffix}": pack(content)},
+                    expectation,
+                )
         for axes in ((0, 0, 0), (32767, 32767, 32767), (7, 6, 32767)):
             content = bytearray(plain)
             struct.pack_into("<3h", content, 42, *axes)
-            yield Attack(f"{suffix} dim={axes}", f"v{suffix}", {f"v{suffix}": pack(content)}, "refused")
-        yield Attack(f"{suffix} surplus", f"v{suffix}", {f"v{suffix}": pack(plain + b"x" * 100)}, "refused")
+            yield Attack(
+                f"{suffix} dim={axes}", f"v{suffix}", {f"v{suffix}": pack(content)}, "refused"
+            )
+        yield Attack(
+            f"{suffix} surplus", f"v{suffix}", {f"v{suffix}": pack(plain + b"x" * 100)}, "refused"
+        )
     for size in (2**16, 2**28):
         zeros = zlib.compressobj(1, zlib.DEFLATED, 31)
-        bomb = b"".join([zeros.compress(plain), *(zeros.compress(bytes(2**20)) for _ in range(size >> 20 or 1))])
+        bomb = b"".join(
+            [zeros.compress(plain), *(zeros.compress(bytes(2**20)) for _ in range(size >> 20 or 1))]
+        )
         yield Attack(f"bomb of {size}", "v.nii.gz", {"v.nii.gz": bomb + zeros.flush()}, "refused")
     content = bytearray(plain)
     struct.pack_into("<3h", content, 42, 1000, 1000, 1000)
-    yield Attack("too little for its sizes", "v.nii.gz", {"v.nii.gz": gzip.compress(bytes(content))}, "refused")
+    yield Attack(
+        "too little for its sizes",
+        "v.nii.gz",
+        {"v.nii.gz": gzip.compress(bytes(content))},
+        "refused",
+    )
     two = gzip.compress(plain[:400]) + gzip.compress(plain[400:])
     yield Attack("two gzip members", "v.nii.gz", {"v.nii.gz": two})
 
 
-# --- NRRD and MetaImage ----------------------------------------------------------------------------------------------
+# --- NRRD and MetaImage
+# ----------------------------------------------------------------------------------------------
 
-WRONG_EVERYWHERE = ["", "-1", "abc", "99999999999999999999999", "%s%n%x", "x" * 5000, "nan", "\x1b[31m", "1e400"]
-WRONG_VECTORS = ["0 0 0", "1 1", "1 1 1 1 1", "nan nan nan", "inf 1 1", "1e-300 1 1", "1e300 1 1", "-1 1 1", "1,1"]
+WRONG_EVERYWHERE = [
+    "",
+    "-1",
+    "abc",
+    "99999999999999999999999",
+    "%s%n%x",
+    "x" * 5000,
+    "nan",
+    "\x1b[31m",
+    "1e400",
+]
+WRONG_VECTORS = [
+    "0 0 0",
+    "1 1",
+    "1 1 1 1 1",
+    "nan nan nan",
+    "inf 1 1",
+    "1e-300 1 1",
+    "1e300 1 1",
+    "-1 1 1",
+    "1,1",
+]
 WRONG_DIRECTIONS = [
-    *("0 0 0 0 0 0 0 0 0", "1 0 0 1 0 0 0 0 1", "1 0.5 0 0 1 0 0 0 1", "2 0 0 0 1 0 0 0 1", "1 0 0 0 1 0 0 0 nan"),
+    *(
+        "0 0 0 0 0 0 0 0 0",
+        "1 0 0 1 0 0 0 0 1",
+        "1 0.5 0 0 1 0 0 0 1",
+        "2 0 0 0 1 0 0 0 1",
+        "1 0 0 0 1 0 0 0 nan",
+    ),
     *("1 0 0 0 1 0", "1e300 0 0 0 1 0 0 0 1"),
 ]
 META_FIELDS: dict[str, list[str]] = {
     "NDims": [*WRONG_EVERYWHERE, "0", "1", "2", "4", "100", "2147483648"],
-    "DimSize": [*WRONG_EVERYWHERE, *WRONG_VECTORS, "7 6 4", "7 6 6", "-7 -6 5", "2147483647 2147483647 2147483647"],
+    "DimSize": [
+        *WRONG_EVERYWHERE,
+        *WRONG_VECTORS,
+        "7 6 4",
+        "7 6 6",
+        "-7 -6 5",
+        "2147483647 2147483647 2147483647",
+    ],
     "ElementSpacing": [*WRONG_EVERYWHERE, *WRONG_VECTORS],
     "Offset": [*WRONG_EVERYWHERE, *("1 1", "nan nan nan", "inf 1 1", "1e300 1 1")],
     "TransformMatrix": [*WRONG_EVERYWHERE, *WRONG_DIRECTIONS],
-    "ElementType": [*WRONG_EVERYWHERE, "MET_NONE", "MET_FLOAT", "MET_STRING", "MET_OTHER", "MET_UCHAR"],
+    "ElementType": [
+        *WRONG_EVERYWHERE,
+        "MET_NONE",
+        "MET_FLOAT",
+        "MET_STRING",
+        "MET_OTHER",
+        "MET_UCHAR",
+    ],
     "ElementDataFile": [
         *WRONG_EVERYWHERE,
         *("LIST", "LIST 2", "LIST 9", "%d.raw 1 9 1", "/dev/zero", "../../v.raw", "."),
@@ -170,21 +238,47 @@ META_FIELDS: dict[str, list[str]] = {
 }
 NRRD_FIELDS: dict[str, list[str]] = {
     "dimension": [*WRONG_EVERYWHERE, "0", "1", "2", "4", "16", "100"],
-    "sizes": [*WRONG_EVERYWHERE, *WRONG_VECTORS, "7 6 4", "7 6 6", "2147483647 2147483647 2147483647"],
+    "sizes": [
+        *WRONG_EVERYWHERE,
+        *WRONG_VECTORS,
+        "7 6 4",
+        "7 6 6",
+        "2147483647 2147483647 2147483647",
+    ],
     "type": [*WRONG_EVERYWHERE, "block", "double", "uchar", "complex"],
     "encoding": [*WRONG_EVERYWHERE, "gzip", "bzip2", "text", "hex"],
     "endian": ["", "middle"],
     "space directions": [
         *WRONG_EVERYWHERE,
-        *("(0,0,0) (0,1,0) (0,0,1)", "(1,0,0) (1,0,0) (0,0,1)", "(nan,0,0) (0,1,0) (0,0,1)", "none none none"),
-        *("(1,0,0) (0.5,1,0) (0,0,1)", "(1e-300,0,0) (0,1,0) (0,0,1)", "(1,0) (0,1) (1,1)", "(((", "(1,0,0)"),
+        *(
+            "(0,0,0) (0,1,0) (0,0,1)",
+            "(1,0,0) (1,0,0) (0,0,1)",
+            "(nan,0,0) (0,1,0) (0,0,1)",
+            "none none none",
+        ),
+        *(
+            "(1,0,0) (0.5,1,0) (0,0,1)",
+            "(1e-300,0,0) (0,1,0) (0,0,1)",
+            "(1,0) (0,1) (1,1)",
+            "(((",
+            "(1,0,0)",
+        ),
         *("(inf,0,0) (0,1,0) (0,0,1)", "(1e9,0,0) (0,1,0) (0,0,1)"),
     ],
     "space origin": [*WRONG_EVERYWHERE, "(nan,0,0)", "(1,2)", "(inf,0,0)", "none", "(1e300,0,0)"],
     "space": ["scanner-xyz", "3D-left-handed", "abc"],
     "byte skip": ["-2", "5", "999999", "abc"],
     "line skip": ["-1", "5", "abc"],
-    "data file": ["/dev/zero", "LIST", "LIST 9", "v%d.raw 1 9 1", "v%s.raw 1 3 1", "missing.raw", ".", "x" * 300],
+    "data file": [
+        "/dev/zero",
+        "LIST",
+        "LIST 9",
+        "v%d.raw 1 9 1",
+        "v%s.raw 1 3 1",
+        "missing.raw",
+        ".",
+        "x" * 300,
+    ],
 }
 
 
@@ -222,9 +316,16 @@ def text_attacks(folder: Path) -> Iterator[Attack]:
             for value in values:
                 changed = _replace(content[:end], separator, field, value) + content[end:]
                 name = f"{suffix} {field}={value[:30]!r}"
-                yield Attack(name, f"v{suffix}", {f"v{suffix}": changed, **others}, _of_text(suffix, field, value))
+                yield Attack(
+                    name,
+                    f"v{suffix}",
+                    {f"v{suffix}": changed, **others},
+                    _of_text(suffix, field, value),
+                )
         yield Attack(f"{suffix} size 0", f"v{suffix}", {f"v{suffix}": b"", **others}, "refused")
-        surplus = {name: stored + bytes(50) for name, stored in ({f"v{suffix}": content, **others}).items()}
+        surplus = {
+            name: stored + bytes(50) for name, stored in ({f"v{suffix}": content, **others}).items()
+        }
         yield Attack(f"{suffix} surplus", f"v{suffix}", surplus, "calm" if others else "refused")
 
 
@@ -247,12 +348,17 @@ def list_attacks(folder: Path) -> Iterator[Attack]:
     short = {**slices, "s2.raw": slices["s2.raw"][:10]}
     text = f"{head}ElementDataFile = LIST\n" + "\n".join(names)
     yield Attack("LIST of a short file", "v.mhd", {"v.mhd": text.encode(), **short}, "refused")
-    for pattern, expected in (("s%d.raw 0 4 1", "calm"), ("s%d.raw 0 3 1", "refused"), ("s%d.raw 0 4 0", "refused")):
+    for pattern, expected in (
+        ("s%d.raw 0 4 1", "calm"),
+        ("s%d.raw 0 3 1", "refused"),
+        ("s%d.raw 0 4 0", "refused"),
+    ):
         text = f"{head}ElementDataFile = {pattern}\n"
         yield Attack(f"pattern {pattern}", "v.mhd", {"v.mhd": text.encode(), **slices}, expected)  # type: ignore[arg-type]
 
 
-# --- DICOM -----------------------------------------------------------------------------------------------------------
+# --- DICOM
+# -----------------------------------------------------------------------------------------------------------
 
 
 def _dicom(index: int | None) -> Dataset:
@@ -260,18 +366,28 @@ def _dicom(index: int | None) -> Dataset:
     dataset = Dataset()
     dataset.file_meta = FileMetaDataset()
     dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    dataset.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.2" + (".1" if index is None else "")
+    dataset.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.2" + (
+        ".1" if index is None else ""
+    )
     dataset.file_meta.MediaStorageSOPInstanceUID = f"1.2.3.{index or 0}"
     dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID
     dataset.SOPInstanceUID, dataset.SeriesInstanceUID = f"1.2.3.{index or 0}", "1.2.3"
     dataset.Modality, dataset.SeriesNumber = "CT", 1
     dataset.Rows, dataset.Columns = SHAPE[1:]
     dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, "MONOCHROME2"
-    dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit, dataset.PixelRepresentation = 16, 16, 15, 1
+    dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit, dataset.PixelRepresentation = (
+        16,
+        16,
+        15,
+        1,
+    )
     turn, measures = [1, 0, 0, 0, 1, 0], [0.75, 0.75]
     if index is not None:
         dataset.InstanceNumber = index + 1
-        dataset.ImagePositionPatient, dataset.ImageOrientationPatient = [-10, 20, 30 + 2.5 * index], turn
+        dataset.ImagePositionPatient, dataset.ImageOrientationPatient = (
+            [-10, 20, 30 + 2.5 * index],
+            turn,
+        )
         dataset.PixelSpacing, dataset.SliceThickness = measures, 2.5
         dataset.RescaleSlope, dataset.RescaleIntercept = 1, 0
         dataset.PixelData = ARRAY[index].tobytes()
@@ -336,7 +452,8 @@ def _elements(series: dict[str, bytes], enhanced: bytes) -> Iterator[Attack]:
                     continue
                 changed = content[: start + 8] + value + content[start + 8 + len(value) :]
                 files = {**series, name: changed} if name != "e.dcm" else {name: changed}
-                # A slope of text is refused; a count of bits or a position may happen to be possible.
+                # A slope of text is refused; a count of bits or a position may happen to be
+                # possible.
                 yield Attack(f"DICOM {name} {what}={value!r}", name.split("/")[0], files)
             if (start := enhanced.find(tag)) >= 0:
                 length = enhanced[: start + 6] + struct.pack("<H", 65535) + enhanced[start + 8 :]
@@ -350,15 +467,24 @@ def _incomplete(series: dict[str, bytes], enhanced: bytes) -> Iterator[Attack]:
             cut = {**series, f"s/{number}.dcm": content[: int(part * len(content))]}
             yield Attack(f"DICOM slice {number} cut to {part}", "s", cut, "refused")
     for part in (0.1, 0.4, 0.8, 0.99):
-        yield Attack(f"enhanced cut to {part}", "e.dcm", {"e.dcm": enhanced[: int(part * len(enhanced))]}, "refused")
+        yield Attack(
+            f"enhanced cut to {part}",
+            "e.dcm",
+            {"e.dcm": enhanced[: int(part * len(enhanced))]},
+            "refused",
+        )
     for gone in (1, 2, 3):
         left = {name: content for name, content in series.items() if name != f"s/{gone}.dcm"}
         yield Attack(f"slice {gone} is missing", "s", left, "refused")
-    yield Attack("first slices are missing", "s", {name: series[name] for name in [*series][2:]}, "told")
+    yield Attack(
+        "first slices are missing", "s", {name: series[name] for name in [*series][2:]}, "told"
+    )
 
 
 def _misplaced(series: dict[str, bytes]) -> Iterator[Attack]:
-    yield Attack("a slice is there twice", "s", {**series, "s/copy.dcm": series["s/1.dcm"]}, "refused")
+    yield Attack(
+        "a slice is there twice", "s", {**series, "s/copy.dcm": series["s/1.dcm"]}, "refused"
+    )
     tilted = {}
     for index in range(len(ARRAY)):
         dataset = _dicom(index)
@@ -375,7 +501,8 @@ def _misplaced(series: dict[str, bytes]) -> Iterator[Attack]:
     yield Attack("deeply nested", "s", {**series, "s/0.dcm": _bytes(deep)})
 
 
-# --- all formats -----------------------------------------------------------------------------------------------------
+# --- all formats
+# -----------------------------------------------------------------------------------------------------
 
 
 def cut_and_flipped(folder: Path, num: int) -> Iterator[Attack]:
@@ -386,12 +513,16 @@ def cut_and_flipped(folder: Path, num: int) -> Iterator[Attack]:
         data = max(files, key=lambda name: len(files[name]) if name != suffix else 1)
         for _ in range(num):
             length = int(rng.integers(0, len(files[data]) - 1))
-            cut = {f"v{name}": content for name, content in files.items()} | {f"v{data}": files[data][:length]}
+            cut = {f"v{name}": content for name, content in files.items()} | {
+                f"v{data}": files[data][:length]
+            }
             yield Attack(f"{suffix} cut to {length}", f"v{suffix}", cut, "refused")
             content = bytearray(files[suffix])
             bit = int(rng.integers(0, 8 * min(len(content), 400)))
             content[bit // 8] ^= 1 << bit % 8
-            flipped = {f"v{name}": stored for name, stored in files.items()} | {f"v{suffix}": bytes(content)}
+            flipped = {f"v{name}": stored for name, stored in files.items()} | {
+                f"v{suffix}": bytes(content)
+            }
             yield Attack(f"{suffix} bit {bit}", f"v{suffix}", flipped)
 
 
@@ -400,7 +531,10 @@ def attacks_on_itk(folder: Path, num: int) -> Iterator[Attack]:
     rng = np.random.default_rng(4)
     packed = _dicom(None)
     packed.compress(JPEGLSLossless, generate_instance_uid=False)
-    files = {".vtk": _stored(folder / "vtk", ".vtk")[".vtk"], ".gipl": _stored(folder / "gipl", ".gipl")[".gipl"]}
+    files = {
+        ".vtk": _stored(folder / "vtk", ".vtk")[".vtk"],
+        ".gipl": _stored(folder / "gipl", ".gipl")[".gipl"],
+    }
     files[".dcm"] = _bytes(packed)
     for suffix, stored in files.items():
         yield Attack(f"{suffix} as it is", f"v{suffix}", {f"v{suffix}": stored})
@@ -410,7 +544,9 @@ def attacks_on_itk(folder: Path, num: int) -> Iterator[Attack]:
             for index in rng.integers(start, min(len(stored), start + 400), 3):
                 content[index] = int(rng.integers(256))
             yield Attack(f"{suffix} bytes turned", f"v{suffix}", {f"v{suffix}": bytes(content)})
-        yield Attack(f"{suffix} cut", f"v{suffix}", {f"v{suffix}": stored[: len(stored) * 3 // 4]}, "refused")
+        yield Attack(
+            f"{suffix} cut", f"v{suffix}", {f"v{suffix}": stored[: len(stored) * 3 // 4]}, "refused"
+        )
 
 
 def all_attacks(folder: Path, num_random: int) -> list[Attack]:
@@ -432,13 +568,17 @@ def _chosen(attacks: list[Attack], num: int) -> list[Attack]:
 
 
 @pytest.fixture(scope="module")
-def attacks(tmp_path_factory: pytest.TempPathFactory, num_attacks: Callable[[int, int], int]) -> list[Attack]:
+def attacks(
+    tmp_path_factory: pytest.TempPathFactory, num_attacks: Callable[[int, int], int]
+) -> list[Attack]:
     """The attacks of this run; all of them are 900 and more."""
     found = all_attacks(tmp_path_factory.mktemp("good"), num_random=num_attacks(4, 15))
     return _chosen(found, num_attacks(150, 10_000))
 
 
-def test_no_volume_ends_the_reader_or_is_read_wrong_in_silence(attacks: list[Attack], tmp_path: Path) -> None:
+def test_no_volume_ends_the_reader_or_is_read_wrong_in_silence(
+    attacks: list[Attack], tmp_path: Path
+) -> None:
     paths = [attack.write(tmp_path / str(index)) for index, attack in enumerate(attacks)]
     lines = "".join(json.dumps(str(path)) + "\n" for path in paths)
     done = subprocess.run(
@@ -451,7 +591,9 @@ def test_no_volume_ends_the_reader_or_is_read_wrong_in_silence(attacks: list[Att
     answers = [json.loads(line) for line in done.stdout.splitlines()]
     assert done.returncode == 0, f"{attacks[len(answers)].name}\n{done.stderr[-2000:]}"
     wrong = []
-    for attack, path, (error, remarks, seconds, peak_mib) in zip(attacks, paths, answers, strict=True):
+    for attack, path, (error, remarks, seconds, peak_mib) in zip(
+        attacks, paths, answers, strict=True
+    ):
         is_told = error is not None or (remarks and attack.expectation == "told")
         if attack.expectation != "calm" and not is_told:
             wrong.append(f"{attack.name}: read in silence")
@@ -473,7 +615,16 @@ def _odd_paths(folder: Path) -> tuple[list[str], list[str]]:
         server.bind(os.path.relpath(folder / "socket.nii"))
     (folder / "empty.nrrd").touch()
     (folder / "text.mha").write_text("no image")
-    names = ["größe", "患者", "two words", "x" * 200, os.fsdecode(b"\xff\xfe"), "a\nb", "%s%n", "-o"]
+    names = [
+        "größe",
+        "患者",
+        "two words",
+        "x" * 200,
+        os.fsdecode(b"\xff\xfe"),
+        "a\nb",
+        "%s%n",
+        "-o",
+    ]
     for name in names:
         (folder / f"{name}.nii.gz").write_bytes(good)
     return ["pipe", "gone", "round", "device", "socket", "empty", "text"], names
@@ -486,7 +637,12 @@ def model(tmp_path_factory: pytest.TempPathFactory, make_threshold_model: Any) -
 
 
 def test_a_batch_goes_on_whatever_lies_in_it(
-    attacks: list[Attack], num_attacks: Any, model: Path, tmp_path: Path, call_lunet: Any, require_calm: Any
+    attacks: list[Attack],
+    num_attacks: Any,
+    model: Path,
+    tmp_path: Path,
+    call_lunet: Any,
+    require_calm: Any,
 ) -> None:
     folder = tmp_path / "in"
     single = [attack for attack in attacks if len(attack.files) == 1 and "." in attack.main]
@@ -503,7 +659,9 @@ def test_a_batch_goes_on_whatever_lies_in_it(
         *("predict", model, folder, *unlisted, "-o", tmp_path / "out", "--precision", "fp32"),
         cwd=tmp_path,
     )
-    require_calm(answer, seconds=(time.perf_counter() - start) / len(single), attack="a batch of attacks")
+    require_calm(
+        answer, seconds=(time.perf_counter() - start) / len(single), attack="a batch of attacks"
+    )
     assert answer.returncode == 1
     for name in ("good1", "good2", "zgood"):
         found = sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / f"out/{name}.nii.gz")))
@@ -520,14 +678,20 @@ def test_a_batch_of_series_goes_on(
     num_attacks: Any, model: Path, tmp_path: Path, call_lunet: Any, require_calm: Any
 ) -> None:
     folder = tmp_path / "in"
-    attacks = _chosen([attack for attack in dicom_attacks() if attack.main == "s"], num_attacks(15, 10_000))
+    attacks = _chosen(
+        [attack for attack in dicom_attacks() if attack.main == "s"], num_attacks(15, 10_000)
+    )
     good, *bad = attacks
     for index, attack in enumerate(bad):
         attack.write(folder / f"attack{index:04d}")
     good.write(folder / "good")
     start = time.perf_counter()
-    answer = call_lunet("predict", model, folder, "-o", tmp_path / "out", "--precision", "fp32", cwd=tmp_path)
-    require_calm(answer, seconds=(time.perf_counter() - start) / len(attacks), attack="a batch of series")
+    answer = call_lunet(
+        "predict", model, folder, "-o", tmp_path / "out", "--precision", "fp32", cwd=tmp_path
+    )
+    require_calm(
+        answer, seconds=(time.perf_counter() - start) / len(attacks), attack="a batch of series"
+    )
     assert answer.returncode == 1
     found = sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / "out/good.nii.gz")))
     np.testing.assert_array_equal(found, ARRAY > 100.5)
@@ -535,7 +699,9 @@ def test_a_batch_of_series_goes_on(
     segmented = {path.name.split(".")[0] for path in (tmp_path / "out").iterdir()}
     for index, attack in enumerate(bad):
         is_refused = any(f"attack{index:04d}" in line for line in lines)
-        assert is_refused != (f"attack{index:04d}" in segmented), f"{attack.name}\n{answer.stderr[-3000:]}"
+        assert is_refused != (f"attack{index:04d}" in segmented), (
+            f"{attack.name}\n{answer.stderr[-3000:]}"
+        )
 
 
 @pytest.mark.parametrize("locale", [{"LC_ALL": "C", "PYTHONUTF8": "0"}, {"LC_ALL": "C"}, {}])
@@ -547,19 +713,37 @@ def test_odd_paths_in_a_batch(
     folder = tmp_path / "in"
     folder.mkdir()
     bad, good = _odd_paths(folder)
-    environment = {key: value for key, value in os.environ.items() if key not in ("LANG", "LC_ALL", "PYTHONUTF8")}
-    program = [str(Path(sys.executable).with_name("lunet")), "predict", str(model), str(folder), "-o", "out"]
+    environment = {
+        key: value
+        for key, value in os.environ.items()
+        if key not in ("LANG", "LC_ALL", "PYTHONUTF8")
+    }
+    program = [
+        str(Path(sys.executable).with_name("lunet")),
+        "predict",
+        str(model),
+        str(folder),
+        "-o",
+        "out",
+    ]
     answer = subprocess.run(
-        program, cwd=tmp_path, env=environment | locale | {"NO_COLOR": "1"}, capture_output=True, timeout=120
+        program,
+        cwd=tmp_path,
+        env=environment | locale | {"NO_COLOR": "1"},
+        capture_output=True,
+        timeout=120,
     )
     stderr = answer.stderr.decode("utf-8", "replace")
     encoding = "ascii" if "PYTHONUTF8" in locale else "utf-8"
     assert answer.returncode == 1, stderr[-2000:]
     assert "Traceback" not in stderr
     for name in bad:
-        assert any(line.startswith("error: ") and f"{name}." in line for line in stderr.splitlines()), (name, stderr)
+        assert any(
+            line.startswith("error: ") and f"{name}." in line for line in stderr.splitlines()
+        ), (name, stderr)
     assert {path.name.removesuffix(".nii.gz") for path in (tmp_path / "out").glob("*.nii.gz")} == {
-        visible(name.encode("utf-8", "surrogateescape").decode(encoding, "surrogateescape")) for name in good
+        visible(name.encode("utf-8", "surrogateescape").decode(encoding, "surrogateescape"))
+        for name in good
     }
 
 
@@ -577,7 +761,12 @@ def test_damaged_predictions_do_not_end_an_evaluation(
         content = bytearray(plain)
         bit = int(rng.integers(0, 8 * 348))
         content[bit // 8] ^= 1 << bit % 8
-        kinds = [gzip.compress(bytes(content)), good[: int(rng.integers(0, len(good)))], good, bytes(content)]
+        kinds = [
+            gzip.compress(bytes(content)),
+            good[: int(rng.integers(0, len(good)))],
+            good,
+            bytes(content),
+        ]
         (tmp_path / f"predictions/c{index:03d}.nii.gz").write_bytes(kinds[index % 4])
     (tmp_path / "predictions/c001.nii.gz").unlink()
     os.mkfifo(tmp_path / "predictions/c001.nii.gz")
@@ -585,7 +774,9 @@ def test_damaged_predictions_do_not_end_an_evaluation(
         for folder in ("predictions", "references"):
             (tmp_path / folder / f"{name}.nii.gz").write_bytes(good)
     start = time.perf_counter()
-    answer = call_lunet("eval", "--predictions", "predictions", "--labels", "references", cwd=tmp_path)
+    answer = call_lunet(
+        "eval", "--predictions", "predictions", "--labels", "references", cwd=tmp_path
+    )
     require_calm(answer, seconds=time.perf_counter() - start, attack="predictions")
     assert answer.returncode == 1
     assert f"{Path('predictions/c001.nii.gz')}: is a pipe, not a file" in answer.stderr

@@ -8,7 +8,12 @@ from pathlib import Path
 import pytest
 
 from lunet_cli.errors import DataError, OutputError
-from lunet_cli.records.evaluation import read_evaluation, read_scores, read_summary, write_evaluation
+from lunet_cli.records.evaluation import (
+    read_evaluation,
+    read_scores,
+    read_summary,
+    write_evaluation,
+)
 from lunet_cli.results.evaluation import (
     Bootstrap,
     CaseScore,
@@ -33,9 +38,18 @@ def result_in(folder: Path) -> EvalResult:
         bootstrap=Bootstrap(1000, 0, "95 % percentile, over cases"),
         versions={"lunet": "test"},
     )
-    summary = MetricSummary("liver", "dice", 0.5, math.nan, 0.5, (math.nan, math.nan), 1, 0, (("c1", 0.5),))
+    summary = MetricSummary(
+        "liver", "dice", 0.5, math.nan, 0.5, (math.nan, math.nan), 1, 0, (("c1", 0.5),)
+    )
     scores = (CaseScore("c1", "liver", {"dice": 0.5, "assd": math.nan}, 1.25, 0.0),)
-    return EvalResult("a against b", scores, (summary,), (CaseFailed("c2", "is damaged", "mend it"),), facts, folder)
+    return EvalResult(
+        "a against b",
+        scores,
+        (summary,),
+        (CaseFailed("c2", "is damaged", "mend it"),),
+        facts,
+        folder,
+    )
 
 
 def test_what_was_written_is_read_back(tmp_path: Path) -> None:
@@ -43,7 +57,11 @@ def test_what_was_written_is_read_back(tmp_path: Path) -> None:
     write_evaluation(written, ("dice", "assd"))
     assert (tmp_path / "eval/metrics.csv").read_text() == HEADER + "c1,liver,0.5,nan,1.25,0\n"
     found = read_evaluation(tmp_path / "eval")
-    assert (found.facts, found.failures, found.title) == (written.facts, written.failures, written.title)
+    assert (found.facts, found.failures, found.title) == (
+        written.facts,
+        written.failures,
+        written.title,
+    )
     assert str(found.scores) == str(written.scores)
     assert str(found.summaries) == str(written.summaries)
 

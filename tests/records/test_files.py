@@ -13,7 +13,13 @@ import pytest
 
 from lunet_cli.errors import CheckpointError, DataError, OutputError
 from lunet_cli.records import files
-from lunet_cli.records.files import read_bytes, read_text, require_file, require_stored_archive, write_atomically
+from lunet_cli.records.files import (
+    read_bytes,
+    read_text,
+    require_file,
+    require_stored_archive,
+    write_atomically,
+)
 
 
 def test_writing_leaves_nothing_but_the_file(tmp_path: Path) -> None:
@@ -25,7 +31,9 @@ def test_writing_leaves_nothing_but_the_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
-def test_a_writer_that_raises_leaves_the_old_file(error: type[BaseException], tmp_path: Path) -> None:
+def test_a_writer_that_raises_leaves_the_old_file(
+    error: type[BaseException], tmp_path: Path
+) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"old")
 
@@ -98,7 +106,8 @@ def test_no_more_than_the_bound_is_read(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize(
-    ("content", "message"), [(b"a\xff", "is not UTF-8 text .byte 1"), (b"a\0b", "is not text .it holds null")]
+    ("content", "message"),
+    [(b"a\xff", "is not UTF-8 text .byte 1"), (b"a\0b", "is not text .it holds null")],
 )
 def test_what_is_not_text(tmp_path: Path, content: bytes, message: str) -> None:
     (tmp_path / "file").write_bytes(content)

@@ -11,7 +11,9 @@ from lunet_cli.errors import DataError
 from lunet_cli.records.history import history_columns, history_text, read_history
 from lunet_cli.results.training import EpochRecord
 
-RECORDS = [EpochRecord(i, 1 / 3, 2.5, 0.1 * i, {"a": 0.2 * i, "b_c": 0.0}, 0.01, 3.25) for i in (1, 2, 3)]
+RECORDS = [
+    EpochRecord(i, 1 / 3, 2.5, 0.1 * i, {"a": 0.2 * i, "b_c": 0.0}, 0.01, 3.25) for i in (1, 2, 3)
+]
 HEADER = "epoch,train_loss,val_loss,val_dice,val_dice_a,learning_rate,epoch_seconds\n"
 
 
@@ -23,7 +25,9 @@ def write(path: Path, text: str | bytes) -> Path:
 def test_what_was_written_is_read_back_to_the_last_digit(tmp_path: Path) -> None:
     assert read_history(write(tmp_path / "history.csv", history_text(RECORDS))) == RECORDS
     assert history_text(RECORDS).splitlines()[1] == f"1,{1 / 3},2.5,0.1,0.2,0.0,0.01,3.250"
-    assert history_text(RECORDS[:1]) + history_text(RECORDS[1:], with_header=False) == history_text(RECORDS)
+    assert history_text(RECORDS[:1]) + history_text(RECORDS[1:], with_header=False) == history_text(
+        RECORDS
+    )
     assert history_text([]) == ""
 
 

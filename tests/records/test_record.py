@@ -12,7 +12,14 @@ import pytest
 from pydantic import FailFast
 
 from lunet_cli.errors import CheckpointError, DataError
-from lunet_cli.records.record import Record, compact_json, is_marked_as, json_text, parse_record, parse_values
+from lunet_cli.records.record import (
+    Record,
+    compact_json,
+    is_marked_as,
+    json_text,
+    parse_record,
+    parse_values,
+)
 from lunet_cli.results.numbers import Undefinable
 
 
@@ -35,7 +42,9 @@ class MarkedSample(Sample):
     is_always_marked: ClassVar[bool] = True
 
 
-SAMPLE = Sample(name="caf\u00e9", share=0.1, inner=(Inner(count=1, value=math.nan), Inner(count=2, value=0.5)))
+SAMPLE = Sample(
+    name="caf\u00e9", share=0.1, inner=(Inner(count=1, value=math.nan), Inner(count=2, value=0.5))
+)
 VALUES = {"name": "a", "share": 0.5, "inner": [{"count": 1, "value": 2}]}
 
 
@@ -50,7 +59,10 @@ def test_what_was_written_is_read_back(tmp_path: Path) -> None:
     assert math.isnan(found.inner[0].value)
     assert found.model_dump(exclude={"inner"}) == SAMPLE.model_dump(exclude={"inner"})
     assert found.inner[1] == SAMPLE.inner[1]
-    assert json.loads((tmp_path / "file").read_text(encoding="ascii"))["inner"][0] == {"count": 1, "value": None}
+    assert json.loads((tmp_path / "file").read_text(encoding="ascii"))["inner"][0] == {
+        "count": 1,
+        "value": None,
+    }
 
 
 def test_a_number_that_is_not_finite_is_null_wherever_it_stands() -> None:
@@ -59,8 +71,14 @@ def test_a_number_that_is_not_finite_is_null_wherever_it_stands() -> None:
         path: Path
         values: tuple[float, ...]
 
-    plain = {"a": Plain(Path("x/y"), (math.nan, math.inf, -math.inf, 1.0)), "b": [None, True, {"c": math.nan}]}
-    expected = {"a": {"path": "x/y", "values": [None, None, None, 1.0]}, "b": [None, True, {"c": None}]}
+    plain = {
+        "a": Plain(Path("x/y"), (math.nan, math.inf, -math.inf, 1.0)),
+        "b": [None, True, {"c": math.nan}],
+    }
+    expected = {
+        "a": {"path": "x/y", "values": [None, None, None, 1.0]},
+        "b": [None, True, {"c": None}],
+    }
     assert json.loads(json_text(plain)) == json.loads(compact_json(plain)) == expected
     with pytest.raises(TypeError, match="a set is not a value of JSON"):
         json_text({1, 2})
@@ -76,7 +94,9 @@ def test_keys_that_are_not_known_are_passed_over() -> None:
 
 
 def test_numbers_of_nan_are_read_from_older_files() -> None:
-    assert math.isnan(parse('{"name": "a", "share": 1, "inner": [{"count": 1, "value": NaN}]}').inner[0].value)
+    assert math.isnan(
+        parse('{"name": "a", "share": 1, "inner": [{"count": 1, "value": NaN}]}').inner[0].value
+    )
 
 
 @pytest.mark.parametrize(
@@ -95,10 +115,19 @@ def test_numbers_of_nan_are_read_from_older_files() -> None:
         (VALUES | {"share": math.nan}, "share: input should be a finite number"),
         (VALUES | {"share": None}, "share: input should be a valid number"),
         (VALUES | {"inner": {}}, "inner: input should be a valid array .found keys and values"),
-        (VALUES | {"inner": [{"count": 1.5, "value": 0}]}, "inner.0.count: input should be a valid integer"),
+        (
+            VALUES | {"inner": [{"count": 1.5, "value": 0}]},
+            "inner.0.count: input should be a valid integer",
+        ),
         (VALUES | {"inner": [{"count": 1}]}, "inner.0.value is missing"),
-        (VALUES | {"name": ["\x1b[31m" * 100]}, "name: input should be a valid string .found a list"),
-        (VALUES | {"format": "lunet sample 4"}, "a sample has format 4 there, this lunet reads format 3"),
+        (
+            VALUES | {"name": ["\x1b[31m" * 100]},
+            "name: input should be a valid string .found a list",
+        ),
+        (
+            VALUES | {"format": "lunet sample 4"},
+            "a sample has format 4 there, this lunet reads format 3",
+        ),
         (VALUES | {"format": "lunet bench 3"}, "is not a sample"),
         (VALUES | {"format": 3}, "is not a sample"),
         (VALUES | {"format": None}, "is not a sample"),
@@ -149,7 +178,10 @@ LOOP.append(LOOP)
         ({"inner": LOOP}, "holds too many values in each other"),
         ({"inner": {1: 2}}, "inner: has the key 1, which is not text"),
         ({"name": b"bytes"}, "name: is a bytes, not a plain value"),
-        ({"inner": [{"count": 1 << 64, "value": 0.0}]}, "inner.0.count: is a number of more than 64 bits"),
+        (
+            {"inner": [{"count": 1 << 64, "value": 0.0}]},
+            "inner.0.count: is a number of more than 64 bits",
+        ),
     ],
     ids=["bomb", "loop", "key", "bytes", "long"],
 )

@@ -5,15 +5,23 @@ from __future__ import annotations
 import numpy as np
 
 from lunet_cli.render.curves import CurveOptions, curve_panels, thin_out
-from lunet_cli.results.training import EpochRecord, TrainingCourse
+from lunet_cli.results.training import EpochRecord, TrainingHistory
 
 
-def course(name: str, dice: list[float], labels: tuple[str, ...] = ("a", "b")) -> TrainingCourse:
+def course(name: str, dice: list[float], labels: tuple[str, ...] = ("a", "b")) -> TrainingHistory:
     records = [
-        EpochRecord(index + 1, 1 / (index + 1), 2 / (index + 1), value, dict.fromkeys(labels, value), 0.01, 1.5)
+        EpochRecord(
+            index + 1,
+            1 / (index + 1),
+            2 / (index + 1),
+            value,
+            dict.fromkeys(labels, value),
+            0.01,
+            1.5,
+        )
         for index, value in enumerate(dice)
     ]
-    return TrainingCourse(name, tuple(records), is_finished=True)
+    return TrainingHistory(name, tuple(records), is_finished=True)
 
 
 def test_one_run_has_its_labels_as_lines() -> None:
@@ -36,26 +44,35 @@ def test_several_runs_are_lines_and_each_label_has_a_panel() -> None:
         "Validation Dice, a",
         "Validation Dice, b",
     ]
-    assert [[line.name for line in panel.lines] for panel in panels[1:]] == [["one", "two"], ["one", "two"], ["one"]]
+    assert [[line.name for line in panel.lines] for panel in panels[1:]] == [
+        ["one", "two"],
+        ["one", "two"],
+        ["one"],
+    ]
     assert [line.best for line in panels[1].lines] == [1, 0]
     assert {line.color for line in panels[0].lines if line.name.startswith("two")} == {1}
 
 
 def test_seconds_add_up() -> None:
-    (panel,) = curve_panels([course("run", [0.1, 0.2])], CurveOptions(x_axis="seconds", quantities=("lr",)))
+    (panel,) = curve_panels(
+        [course("run", [0.1, 0.2])], CurveOptions(x_axis="seconds", quantities=("lr",))
+    )
     assert panel.lines[0].x.tolist() == [1.5, 3.0]
     assert panel.x_label == "training time in s"
 
 
 def test_smoothing_is_an_average_that_starts_at_the_first_value() -> None:
-    (panel,) = curve_panels([course("run", [1.0, 0.0, 0.0], ("a",))], CurveOptions(smoothing=0.5, quantities=("dice",)))
+    (panel,) = curve_panels(
+        [course("run", [1.0, 0.0, 0.0], ("a",))], CurveOptions(smoothing=0.5, quantities=("dice",))
+    )
     np.testing.assert_allclose(panel.lines[0].y, [1, 1 / 3, 1 / 7])
     assert panel.lines[0].raw.tolist() == [1, 0, 0]
 
 
 def test_smoothing_passes_over_what_is_not_finite() -> None:
     (panel,) = curve_panels(
-        [course("run", [np.nan, 1.0, np.nan, 1.0], ("a",))], CurveOptions(smoothing=0.9, quantities=("dice",))
+        [course("run", [np.nan, 1.0, np.nan, 1.0], ("a",))],
+        CurveOptions(smoothing=0.9, quantities=("dice",)),
     )
     np.testing.assert_allclose(panel.lines[0].y, [np.nan, 1, 1, 1])
 

@@ -16,7 +16,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from lunet_cli.config.presets import parse_preset
-from lunet_cli.engine.viewing.courses import read_course
+from lunet_cli.engine.viewing.histories import read_history
 from lunet_cli.engine.viewing.volumes import read_volume
 from lunet_cli.render.curves import CurveOptions, curve_panels
 from lunet_cli.render.figures.channels import channels_figure
@@ -28,18 +28,25 @@ from lunet_cli.render.figures.style import FULL_WIDTH, write_figure
 from lunet_cli.render.figures.volume import volume_figure
 from lunet_cli.render.networks import draw_levels
 from lunet_cli.render.palette import ERRORS, label_colors
-from lunet_cli.results.training import EpochRecord, TrainingCourse
-from lunet_cli.results.views import INVENTED, MISSED, ChannelCourse, LabeledVolume, Pareto, ParetoPoint
+from lunet_cli.results.training import EpochRecord, TrainingHistory
+from lunet_cli.results.views import (
+    FALSE_NEGATIVE,
+    FALSE_POSITIVE,
+    ChannelHistory,
+    LabeledVolume,
+    Pareto,
+    ParetoPoint,
+)
 
 Make = Callable[[Path, LabeledVolume], Figure]
 
 
 def curves(run: Path, case: LabeledVolume) -> Figure:
-    return curves_figure(curve_panels([read_course(run)], CurveOptions(smoothing=0.6)))
+    return curves_figure(curve_panels([read_history(run)], CurveOptions(smoothing=0.6)))
 
 
 def runs(run: Path, case: LabeledVolume) -> Figure:
-    return curves_figure(curve_panels([read_course(run)] * 2, CurveOptions("seconds", log=True)))
+    return curves_figure(curve_panels([read_history(run)] * 2, CurveOptions("seconds", log=True)))
 
 
 def slices(run: Path, case: LabeledVolume) -> Figure:
@@ -52,7 +59,10 @@ def montage(run: Path, case: LabeledVolume) -> Figure:
 
 def networks(run: Path, case: LabeledVolume) -> Figure:
     return networks_figure(
-        [draw_levels(name, parse_preset(name).spec) for name in ("unetpp_small_4f", "lunet_small_4f")]
+        [
+            draw_levels(name, parse_preset(name).spec)
+            for name in ("unetpp_small_4f", "lunet_small_4f")
+        ]
     )
 
 
@@ -62,17 +72,42 @@ def pareto(run: Path, case: LabeledVolume) -> Figure:
 
 
 def channels(run: Path, case: LabeledVolume) -> Figure:
-    return channels_figure(ChannelCourse("pruned", (0, 1, 2), {"first": (4, 4, 3), "second": (64, 32, 8)}))
+    return channels_figure(
+        ChannelHistory("pruned", (0, 1, 2), {"first": (4, 4, 3), "second": (64, 32, 8)})
+    )
 
 
 FIGURES: dict[str, tuple[Make, set[str]]] = {
     "curves": (curves, {"epoch", "loss", "Dice", "learning rate", "best epoch", "anterior"}),
     "runs": (runs, {"training time in s", "short validation"}),
-    "slices": (slices, {"mm", "image", "reference", "prediction", "error", "anterior", "missed", "invented", "A", "R"}),
-    "montage": (montage, {"coronal slices", "slice", "anterior", "reference", "prediction", "10 mm"}),
-    "networks": (networks, {"parameters per level", "channels", "voxels", "64³", "of the parameters"}),
+    "slices": (
+        slices,
+        {
+            "mm",
+            "image",
+            "reference",
+            "prediction",
+            "error",
+            "anterior",
+            "false negative",
+            "false positive",
+            "A",
+            "R",
+        },
+    ),
+    "montage": (
+        montage,
+        {"coronal slices", "slice", "anterior", "reference", "prediction", "10 mm"},
+    ),
+    "networks": (
+        networks,
+        {"parameters per level", "channels", "voxels", "64³", "of the parameters"},
+    ),
     "pareto": (pareto, {"parameters", "mean Dice", "lean", "large"}),
-    "channels": (channels, {"step of pruning", "layer (channels at the end)", "channels", "second (8)"}),
+    "channels": (
+        channels,
+        {"step of pruning", "layer (channels at the end)", "channels", "second (8)"},
+    ),
 }
 
 
@@ -89,7 +124,9 @@ def texts(figure: Figure) -> str:
 
 
 @pytest.mark.parametrize("name", FIGURES)
-def test_every_view_is_a_picture_with_its_words(name: str, trained_run: Path, case: LabeledVolume) -> None:
+def test_every_view_is_a_picture_with_its_words(
+    name: str, trained_run: Path, case: LabeledVolume
+) -> None:
     make, words = FIGURES[name]
     found = texts(make(trained_run, case))
     assert [word for word in words if word not in found] == []
@@ -115,12 +152,16 @@ def test_thick_slices_keep_their_true_proportions() -> None:
     assert box.height / box.width == pytest.approx(100 / 40, rel=0.01)
 
 
-@pytest.mark.parametrize("names", [("lunetpp_small_4f",), ("unet_small_4f", "lunetpp_small_4f"), ("mednext_l",)])
+@pytest.mark.parametrize(
+    "names", [("lunetpp_small_4f",), ("unet_small_4f", "lunetpp_small_4f"), ("mednext_l",)]
+)
 def test_blocks_stand_side_by_side(names: tuple[str, ...]) -> None:
     figure = networks_figure([draw_levels(name, parse_preset(name).spec) for name in names])
     for axes in figure.axes[::3]:
         for level in {patch.get_y() for patch in axes.patches}:
-            blocks = sorted((p.get_x(), p.get_x() + p.get_width()) for p in axes.patches if p.get_y() == level)
+            blocks = sorted(
+                (p.get_x(), p.get_x() + p.get_width()) for p in axes.patches if p.get_y() == level
+            )
             assert blocks[0][0] + 1e-9 >= 0
             assert blocks[-1][1] <= 1 + 1e-9
             assert all(before[1] + 0.05 < after[0] for before, after in pairwise(blocks))
@@ -129,7 +170,8 @@ def test_blocks_stand_side_by_side(names: tuple[str, ...]) -> None:
 def test_names_of_networks_do_not_cover_each_other() -> None:
     costs = (39_052, 40_000, 102_740, 300_000, 353_964)
     points = tuple(
-        ParetoPoint(f"network_number_{i}", 0.9 - 0.01 * (i % 2), cost, False) for i, cost in enumerate(costs)
+        ParetoPoint(f"network_number_{i}", 0.9 - 0.01 * (i % 2), cost, False)
+        for i, cost in enumerate(costs)
     )
     figure = pareto_figure(Pareto("mean Dice", "parameters", points))
     (axes,) = figure.axes
@@ -146,8 +188,10 @@ def test_errors_have_their_colors(case: LabeledVolume) -> None:
     prediction[0, 5:7, 5:7] = 1
     cut = LabeledVolume("c", image, (1, 1, 1), ("a",), reference, prediction).cut(0, 0)
     pixels = matplotlib.image.imread(io.BytesIO(written(slices_figure([cut]), "a.png")))
-    pixels = np.round(pixels[: int(0.8 * len(pixels)), int(0.75 * pixels.shape[1]) :, :3] * 255)  # the last panel
-    for color in (ERRORS[MISSED].color, ERRORS[INVENTED].color):
+    pixels = np.round(
+        pixels[: int(0.8 * len(pixels)), int(0.75 * pixels.shape[1]) :, :3] * 255
+    )  # the last panel
+    for color in (ERRORS[FALSE_NEGATIVE].color, ERRORS[FALSE_POSITIVE].color):
         drawn = 0.9 * np.array(color) + 0.1 * 127.5  # over the middle grey of a constant image
         assert (np.abs(pixels - drawn).max(axis=-1) < 4).sum() > 100
 
@@ -158,11 +202,18 @@ def test_real_volume(hippocampus: Path) -> None:
     cuts = [volume.cut(axis, volume.best_position(axis)) for axis in range(3)]
     figure = volume_figure(volume, facts, cuts)
     found = texts(figure)
-    for word in ("axial 13", "stored intensity", "voxels", "Anterior: 1.324 ml", "spacing x, y, z: 1 x 1 x 1 mm"):
+    for word in (
+        "axial 13",
+        "stored intensity",
+        "voxels",
+        "Anterior: 1.324 ml",
+        "spacing x, y, z: 1 x 1 x 1 mm",
+    ):
         assert word in found
     figure.draw_without_rendering()
     scales = [
-        axes.get_window_extent().width / cut.extent_mm[1] for axes, cut in zip(figure.axes[:3], cuts, strict=True)
+        axes.get_window_extent().width / cut.extent_mm[1]
+        for axes, cut in zip(figure.axes[:3], cuts, strict=True)
     ]
     assert scales == pytest.approx([scales[0]] * 3, rel=0.02), "the three slices have one scale"
 
@@ -170,7 +221,9 @@ def test_real_volume(hippocampus: Path) -> None:
 def test_twenty_labels_have_a_legend_of_twenty_colors() -> None:
     labels = np.zeros((1, 40, 50), np.uint8)
     for index in range(20):
-        labels[0, 10 * (index // 5) : 10 * (index // 5) + 9, 10 * (index % 5) : 10 * (index % 5) + 9] = index + 1
+        labels[
+            0, 10 * (index // 5) : 10 * (index // 5) + 9, 10 * (index % 5) : 10 * (index % 5) + 9
+        ] = index + 1
     names = tuple(f"organ {index}" for index in range(20))
     cut = LabeledVolume("c", np.zeros((1, 40, 50), np.float32), (1, 1, 1), names, labels).cut(0, 0)
     figure = slices_figure([cut])
@@ -182,7 +235,7 @@ def test_twenty_labels_have_a_legend_of_twenty_colors() -> None:
 
 
 def test_names_that_look_like_formulas_stay_names(trained_run: Path) -> None:
-    course = read_course(trained_run)
+    course = read_history(trained_run)
     courses = [replace(course, name="$x_y$"), replace(course, name="_hidden")]
     found = texts(curves_figure(curve_panels(courses, CurveOptions(log=True))))
     assert "$x_y$ training" in found
@@ -190,8 +243,10 @@ def test_names_that_look_like_formulas_stay_names(trained_run: Path) -> None:
 
 
 def test_the_best_epoch_is_marked_where_it_was_measured(trained_run: Path) -> None:
-    course = read_course(trained_run)
-    figure = curves_figure(curve_panels([course], CurveOptions(smoothing=0.9, quantities=("dice",))))
+    course = read_history(trained_run)
+    figure = curves_figure(
+        curve_panels([course], CurveOptions(smoothing=0.9, quantities=("dice",)))
+    )
     (axes,) = figure.axes
     (diamond,) = [line for line in axes.lines if line.get_marker() == "D"]
     assert diamond.get_ydata() == pytest.approx([course.best.val_dice])
@@ -222,7 +277,10 @@ MANY = tuple(f"abdominal organ number {index}" for index in range(20))
 
 def inside(figure: Figure, boxes: list[Any]) -> bool:
     return all(
-        figure.bbox.x0 <= box.x0 and box.x1 <= figure.bbox.x1 and figure.bbox.y0 <= box.y0 and box.y1 <= figure.bbox.y1
+        figure.bbox.x0 <= box.x0
+        and box.x1 <= figure.bbox.x1
+        and figure.bbox.y0 <= box.y0
+        and box.y1 <= figure.bbox.y1
         for box in boxes
     )
 
@@ -231,16 +289,29 @@ def test_legends_of_many_long_names_stay_in_the_picture(tmp_path: Path) -> None:
     labels = np.zeros((1, 40, 50), np.uint8)
     labels[0, 5, 5:25] = np.arange(1, 21)
     volume = LabeledVolume(
-        "c", np.zeros((1, 40, 50), np.float32), (1, 1, 1), MANY, labels, labels, dict.fromkeys(MANY, 0.5)
+        "c",
+        np.zeros((1, 40, 50), np.float32),
+        (1, 1, 1),
+        MANY,
+        labels,
+        labels,
+        dict.fromkeys(MANY, 0.5),
     )
     for figure in (slices_figure([volume.cut(0, 0)]), montage_figure([volume.cut(0, 0)] * 4)):
         figure.draw_without_rendering()
-        assert inside(figure, [text.get_window_extent() for legend in figure.legends for text in legend.get_texts()])
+        assert inside(
+            figure,
+            [text.get_window_extent() for legend in figure.legends for text in legend.get_texts()],
+        )
 
 
 def test_legends_of_many_lines_stand_below_the_curves() -> None:
-    records = [EpochRecord(i, 1 / i, 2 / i, 0.1, dict.fromkeys(MANY, 0.1 * i), 0.1, 1) for i in range(1, 5)]
-    figure = curves_figure(curve_panels([TrainingCourse("r", tuple(records), is_finished=True)], CurveOptions()))
+    records = [
+        EpochRecord(i, 1 / i, 2 / i, 0.1, dict.fromkeys(MANY, 0.1 * i), 0.1, 1) for i in range(1, 5)
+    ]
+    figure = curves_figure(
+        curve_panels([TrainingHistory("r", tuple(records), is_finished=True)], CurveOptions())
+    )
     figure.draw_without_rendering()
     for axes in figure.axes:
         legend = axes.get_legend()
@@ -248,7 +319,9 @@ def test_legends_of_many_lines_stand_below_the_curves() -> None:
         assert inside(figure, [text.get_window_extent() for text in legend.get_texts()])
         if len(legend.get_texts()) > 5:
             assert not legend.get_window_extent().overlaps(axes.get_window_extent())
-            assert axes.get_window_extent().height > 1.0 * figure.get_dpi(), "and leave room for these"
+            assert axes.get_window_extent().height > 1.0 * figure.get_dpi(), (
+                "and leave room for these"
+            )
 
 
 def test_headings_are_folded(case: LabeledVolume) -> None:

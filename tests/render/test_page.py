@@ -39,7 +39,10 @@ def report(trained_run: Path) -> RunReport:
     found = gather_report(trained_run)
     assert found.evaluation is not None
     scores = tuple(
-        replace(score, values=score.values | {"hausdorff95": math.nan if index < UNDEFINED else 1.0 + index})
+        replace(
+            score,
+            values=score.values | {"hausdorff95": math.nan if index < UNDEFINED else 1.0 + index},
+        )
         for index, score in enumerate(found.evaluation.scores)
     )
     return replace(found, evaluation=replace(found.evaluation, scores=scores))
@@ -59,7 +62,9 @@ def data_of(page: str) -> dict[str, Any]:
 
 def test_the_page_asks_no_host_for_anything(page: str) -> None:
     addresses = set(re.findall(r"(?:https?:)?//[\w.-]+\.\w{2,}[^\s\"'<]*", page))
-    assert addresses <= {"http://www.w3.org/2000/svg"}, "only the name of SVG, which is never fetched"
+    assert addresses <= {"http://www.w3.org/2000/svg"}, (
+        "only the name of SVG, which is never fetched"
+    )
     assert "default-src 'none'" in page
 
 
@@ -84,8 +89,12 @@ def test_the_page_holds_every_value(page: str, report: RunReport) -> None:
 def test_names_of_cases_are_text_and_never_markup(report: RunReport) -> None:
     assert report.evaluation is not None
     scores = tuple(replace(score, case=RED_CASE) for score in report.evaluation.scores)
-    cases = tuple(replace(case, volume=replace(case.volume, name=RED_CASE)) for case in report.cases)
-    page = render_page(replace(report, evaluation=replace(report.evaluation, scores=scores), cases=cases))
+    cases = tuple(
+        replace(case, volume=replace(case.volume, name=RED_CASE)) for case in report.cases
+    )
+    page = render_page(
+        replace(report, evaluation=replace(report.evaluation, scores=scores), cases=cases)
+    )
     assert RED_CASE not in page
     assert data_of(page)["rows"][0]["case"] == RED_CASE
 
@@ -97,23 +106,32 @@ def test_epochs_that_went_wrong_are_left_out_of_the_curves(report: RunReport) ->
     assert data_of(page)["curves"][0]["lines"][1]["best"] is None
 
 
-def test_values_under_the_pointer_are_of_one_epoch_however_long_the_training(report: RunReport) -> None:
+def test_values_under_the_pointer_are_of_one_epoch_however_long_the_training(
+    report: RunReport,
+) -> None:
     first = report.course.records[0]
     noise = np.random.default_rng(0).normal(size=(5000, 2))
     records = tuple(
-        replace(first, epoch=index + 1, train_loss=float(a), val_loss=float(b)) for index, (a, b) in enumerate(noise)
+        replace(first, epoch=index + 1, train_loss=float(a), val_loss=float(b))
+        for index, (a, b) in enumerate(noise)
     )
-    loss, *_ = data_of(render_page(replace(report, course=replace(report.course, records=records))))["curves"]
+    loss, *_ = data_of(
+        render_page(replace(report, course=replace(report.course, records=records)))
+    )["curves"]
     assert len(loss["x"]) < 5000
     assert all(len(line["y"]) == len(loss["x"]) for line in loss["lines"])
     for place, epoch in enumerate(loss["x"]):
-        assert [line["y"][place] for line in loss["lines"]] == pytest.approx(noise[int(epoch) - 1], rel=1e-5)
+        assert [line["y"][place] for line in loss["lines"]] == pytest.approx(
+            noise[int(epoch) - 1], rel=1e-5
+        )
     kept = noise[np.array(loss["x"], dtype=int) - 1]
     assert kept.max(axis=0).tolist() == noise.max(axis=0).tolist(), "no peak is lost"
 
 
 def test_what_is_missing_is_told(report: RunReport) -> None:
-    page = render_page(replace(report, evaluation=None, cases=(), cautions=("the data have moved",)))
+    page = render_page(
+        replace(report, evaluation=None, cases=(), warnings=("the data have moved",))
+    )
     assert "the data have moved" in page
     assert "No case was evaluated." in page
     assert data_of(page)["rows"] == []
@@ -122,7 +140,9 @@ def test_what_is_missing_is_told(report: RunReport) -> None:
 def wait_until_ready(driver: Any) -> None:
     from selenium.webdriver.support.ui import WebDriverWait
 
-    WebDriverWait(driver, 30).until(lambda d: d.execute_script("return 'ready' in document.body.dataset"))
+    WebDriverWait(driver, 30).until(
+        lambda d: d.execute_script("return 'ready' in document.body.dataset")
+    )
 
 
 @pytest.fixture(scope="module")
@@ -180,17 +200,21 @@ def choose(browser: Any, selector: str, value: int) -> None:
 
 
 def column(browser: Any, number: int) -> list[str]:
-    script = (
-        'return [...document.querySelectorAll("#table tbody tr")].map((row) => row.cells[arguments[0]].textContent)'
-    )
+    script = 'return [...document.querySelectorAll("#table tbody tr")].map((row) => row.cells[arguments[0]].textContent)'
     found: list[str] = browser.execute_script(script, number)
     return found
 
 
 def test_no_error_and_no_request(browser: Any) -> None:
-    assert [entry for entry in browser.get_log("browser") if entry["level"] in ("SEVERE", "WARNING")] == []
+    assert [
+        entry for entry in browser.get_log("browser") if entry["level"] in ("SEVERE", "WARNING")
+    ] == []
     messages = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
-    sent = [m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"]
+    sent = [
+        m["params"]["request"]["url"]
+        for m in messages
+        if m["method"] == "Network.requestWillBeSent"
+    ]
     # The browser's own first page is chrome's.
     assert [url for url in sent if not url.startswith(("file:", "data:", "chrome"))] == []
     assert sum(url.startswith("file:") for url in sent) == 1
@@ -203,7 +227,10 @@ def test_the_table_starts_with_the_worst_and_sorts(browser: Any) -> None:
     assert [float(value) for value in column(browser, 2)] == sorted(dice, reverse=True)
     press(browser, "#table thead th:nth-child(1) button", keys().SPACE)
     assert column(browser, 0) == sorted(column(browser, 0))
-    assert browser.find_element("css selector", "#table th:nth-child(1)").get_attribute("aria-sort") == "ascending"
+    assert (
+        browser.find_element("css selector", "#table th:nth-child(1)").get_attribute("aria-sort")
+        == "ascending"
+    )
 
 
 def test_undefined_values_are_the_worst(browser: Any, report: RunReport) -> None:
@@ -222,7 +249,10 @@ def test_the_table_filters(browser: Any) -> None:
     number = len(column(browser, 0))
     press(browser, "#filter", "VENTRICLE")
     assert set(column(browser, 1)) == {"ventricle"}
-    assert browser.find_element("id", "count").text == f'{number // 3} of {number} rows, only those with "ventricle"'
+    assert (
+        browser.find_element("id", "count").text
+        == f'{number // 3} of {number} rows, only those with "ventricle"'
+    )
     press(browser, "#filter", keys().BACKSPACE * 9)
     press(browser, "#label", "ant")
     assert set(column(browser, 1)) == {"anterior"}
@@ -254,7 +284,9 @@ def test_sliders_move_the_picture(browser: Any) -> None:
 
 
 @pytest.mark.parametrize("axis", [0, 1, 2])
-def test_the_page_shows_the_slices_that_it_says(browser: Any, report: RunReport, trained_run: Path, axis: int) -> None:
+def test_the_page_shows_the_slices_that_it_says(
+    browser: Any, report: RunReport, trained_run: Path, axis: int
+) -> None:
     shown = report.cases[1]
     choose(browser, "#case-1 .axis", axis)
     press(browser, "#case-1 .slice", keys().ARROW_LEFT * 2)
@@ -314,7 +346,9 @@ def test_surfaces_turn_in_three_dimensions(browser: Any, report: RunReport) -> N
     ActionChains(browser).click_and_hold(canvas).move_by_offset(0, 40).release().perform()
     assert pixels(browser) not in (first, turned, tilted)
     choose(browser, "#case-0 .axis", 0)
-    assert browser.find_elements("css selector", "#case-0 output")[1].text == opacity, "it is as it was"
+    assert browser.find_elements("css selector", "#case-0 output")[1].text == opacity, (
+        "it is as it was"
+    )
     assert [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"] == []
 
 
@@ -323,7 +357,9 @@ def test_narrow_pages_have_two_pictures_in_a_row(browser: Any) -> None:
 
     def shape() -> tuple[int, int]:
         return tuple(
-            browser.execute_script("const c = document.querySelector('.case canvas'); return [c.width, c.height]")
+            browser.execute_script(
+                "const c = document.querySelector('.case canvas'); return [c.width, c.height]"
+            )
         )
 
     wide, size = shape(), browser.get_window_size()
@@ -332,7 +368,9 @@ def test_narrow_pages_have_two_pictures_in_a_row(browser: Any) -> None:
     narrow = shape()
     browser.set_window_size(size["width"], size["height"])
     WebDriverWait(browser, 30).until(lambda _: shape() == wide)
-    assert narrow == (wide[0] / 2 - 3, 2 * wide[1]), "four in a row, with gaps of 6 pixels, become two by two"
+    assert narrow == (wide[0] / 2 - 3, 2 * wide[1]), (
+        "four in a row, with gaps of 6 pixels, become two by two"
+    )
 
 
 def test_charts_tell_their_values_to_keys_and_pointer(browser: Any, report: RunReport) -> None:
@@ -345,7 +383,9 @@ def test_charts_tell_their_values_to_keys_and_pointer(browser: Any, report: RunR
     assert f"{report.course.records[0].train_loss:.3g}"[:4] in reading.text
     press(browser, chart, keys().ARROW_RIGHT)
     assert reading.text.startswith("epoch 2: ")
-    browser.execute_script("document.querySelector('#curves svg').scrollIntoView({block: 'center'})")
+    browser.execute_script(
+        "document.querySelector('#curves svg').scrollIntoView({block: 'center'})"
+    )
     ActionChains(browser).move_to_element(browser.find_element("css selector", chart)).perform()
     assert re.match(r"epoch [34]: ", reading.text)
 
@@ -354,7 +394,9 @@ def test_the_distribution_shows_the_chosen_metric(browser: Any) -> None:
     drawn = browser.find_element("id", "distribution").get_attribute("innerHTML")
     assert drawn.count("<circle") == len(column(browser, 0))
     press(browser, "#metric", "IoU")
-    assert "IoU of every case" in browser.find_element("id", "distribution").get_attribute("innerHTML")
+    assert "IoU of every case" in browser.find_element("id", "distribution").get_attribute(
+        "innerHTML"
+    )
 
 
 def test_the_distribution_goes_from_case_to_case_by_keys(browser: Any) -> None:
@@ -377,7 +419,9 @@ def test_one_epoch_is_a_point_and_equal_values_lie_in_the_middle(
     drawn = browser.find_element("id", "curves").get_attribute("innerHTML")
     assert drawn.count("<circle") == 2 + 4 + 1
     assert "<polyline" not in drawn
-    rate = browser.execute_script("const t = document.querySelectorAll('#curves svg')[2]; return t.textContent")
+    rate = browser.execute_script(
+        "const t = document.querySelectorAll('#curves svg')[2]; return t.textContent"
+    )
     assert re.search(r"0\.0\d", rate), "the axis of a constant value has numbers"
     browser.get(before)
     wait_until_ready(browser)
@@ -405,5 +449,7 @@ def test_the_page_prints(browser: Any, report: RunReport) -> None:
     pdf = base64.b64decode(browser.execute_cdp_cmd("Page.printToPDF", {})["data"])
     assert len(re.findall(rb"/Type\s*/Page\b", pdf)) >= 2
     assert pdf.count(b"/Subtype /Image") >= len(report.cases), "the pictures are there"
-    assert browser.execute_script("return [...document.querySelectorAll('details')].every((item) => item.open)")
+    assert browser.execute_script(
+        "return [...document.querySelectorAll('details')].every((item) => item.open)"
+    )
     assert [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"] == []

@@ -7,12 +7,21 @@ import pytest
 
 from lunet_cli.render.palette import ERRORS, label_colors, to_hex, to_oklab
 
-# Linear RGB as people without one kind of cone see it: Machado, Oliveira and Fernandes (2009), severity 1.
+# Linear RGB as people without one kind of cone see it: Machado, Oliveira and Fernandes (2009),
+# severity 1.
 DEUTERANOPIA = np.array(
-    [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]]
+    [
+        [0.367322, 0.860646, -0.227968],
+        [0.280085, 0.672501, 0.047413],
+        [-0.011820, 0.042940, 0.968881],
+    ]
 )
 PROTANOPIA = np.array(
-    [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]]
+    [
+        [0.152286, 1.052583, -0.204868],
+        [0.114503, 0.786281, 0.099216],
+        [-0.003882, -0.048116, 1.051998],
+    ]
 )
 
 
@@ -31,7 +40,9 @@ def as_seen(colors: np.ndarray, matrix: np.ndarray) -> np.ndarray:
 def test_oklab_of_known_colors() -> None:
     # White and red as Ottosson (2020) gives them.
     np.testing.assert_allclose(to_oklab(np.array([[255.0, 255, 255]])), [[1, 0, 0]], atol=1e-3)
-    np.testing.assert_allclose(to_oklab(np.array([[255.0, 0, 0]])), [[0.628, 0.225, 0.126]], atol=1e-3)
+    np.testing.assert_allclose(
+        to_oklab(np.array([[255.0, 0, 0]])), [[0.628, 0.225, 0.126]], atol=1e-3
+    )
 
 
 def test_twenty_labels_are_told_apart_from_each_other_and_from_greys() -> None:

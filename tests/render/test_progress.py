@@ -32,7 +32,9 @@ STARTED = TrainingStarted(
 
 def epoch(number: int, dice: float, *, is_best: bool) -> EpochDone:
     per_label = {"anterior": dice, "posterior": 0.25, "ventricle": 0.125}
-    return EpochDone(EpochRecord(number, 1.5, 1.25, dice, per_label, 0.01, 2.0), 20, is_best, 3725.0)
+    return EpochDone(
+        EpochRecord(number, 1.5, 1.25, dice, per_label, 0.01, 2.0), 20, is_best, 3725.0
+    )
 
 
 TRAINING: list[Event] = [
@@ -52,22 +54,40 @@ def plain_lines(events: list[Event], capsys: pytest.CaptureFixture[str]) -> list
     return capsys.readouterr().err.splitlines()
 
 
-def test_plain_logs_have_a_line_per_epoch_that_says_which_loss_is_which(capsys: pytest.CaptureFixture[str]) -> None:
+def test_plain_logs_have_a_line_per_epoch_that_says_which_loss_is_which(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     started, train, val, *table = plain_lines(TRAINING, capsys)
     assert "32 training and 1 validation case, labels" in started
     assert "epochs 1 to 20 of 1 step, in runs/a" in started
     assert train == "train loss: mean over the steps of the epoch, with augmentation and dropout"
-    assert val.startswith("val loss and Dice: over the validation cases, with the averaged weights (EMA);")
+    assert val.startswith(
+        "val loss and Dice: over the validation cases, with the averaged weights (EMA);"
+    )
     assert [line.split() for line in table] == [
         ["loss", "val", "Dice"],
         ["epoch", "train", "val", "mean", "left", "anterior", "posterior", "ventricle"],
-        ["1/20", "1.5000", "1.2500", "0.5000*", "1", "h", "02", "min", "0.5000", "0.2500", "0.1250"],
+        [
+            "1/20",
+            "1.5000",
+            "1.2500",
+            "0.5000*",
+            "1",
+            "h",
+            "02",
+            "min",
+            "0.5000",
+            "0.2500",
+            "0.1250",
+        ],
         ["2/20", "1.5000", "1.2500", "0.2500", "1", "h", "02", "min", "0.2500", "0.2500", "0.1250"],
     ]
     assert max(map(len, table)) <= 80
 
 
-def test_long_epochs_give_signs_of_life(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_long_epochs_give_signs_of_life(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     steps: list[Event] = [StepDone(1, step, 9, 1.5, 0.01) for step in range(1, 10)]
     assert plain_lines(steps, capsys) == []
     now = iter(range(0, 1000, 20))
@@ -77,15 +97,23 @@ def test_long_epochs_give_signs_of_life(capsys: pytest.CaptureFixture[str], monk
     assert told[0].startswith("epoch 1 step ")
 
 
-def test_cases_are_told_by_the_table_unless_they_are_empty(capsys: pytest.CaptureFixture[str]) -> None:
-    full, empty = (CasePredicted("a", Path("out/a.nii"), {"x": ml}, 1.0, 1, 2, 3.0) for ml in (0.5, 0.0))
+def test_cases_are_told_by_the_table_unless_they_are_empty(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    full, empty = (
+        CasePredicted("a", Path("out/a.nii"), {"x": ml}, 1.0, 1, 2, 3.0) for ml in (0.5, 0.0)
+    )
     assert plain_lines([full], capsys) == []
-    assert plain_lines([empty], capsys) == ["1/2 out/a.nii: empty: no voxel of any label, 1.0 s, 3 s left"]
+    assert plain_lines([empty], capsys) == [
+        "1/2 out/a.nii: empty: no voxel of any label, 1.0 s, 3 s left"
+    ]
 
 
 def test_bars_fit_a_narrow_terminal() -> None:
     file = io.StringIO()
-    console = PlainConsole(file=file, width=80, height=24, force_terminal=True, color_system=None, _environ={})
+    console = PlainConsole(
+        file=file, width=80, height=24, force_terminal=True, color_system=None, _environ={}
+    )
     with report_progress(console) as on_event:
         for event in TRAINING:
             on_event(event)

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.text import Text
 
 from lunet_cli.config.presets import parse_preset
-from lunet_cli.engine.viewing.courses import read_course
+from lunet_cli.engine.viewing.histories import read_history
 from lunet_cli.engine.viewing.volumes import read_volume
 from lunet_cli.errors import ConfigError
 from lunet_cli.render.curves import CurveOptions, curve_panels
@@ -33,10 +33,16 @@ from lunet_cli.render.terminal.charts import (
 from lunet_cli.render.terminal.network import draw_networks
 from lunet_cli.render.terminal.pareto import draw_pareto
 from lunet_cli.render.terminal.screen import Overlay, Screen, flow, picture, size_of
-from lunet_cli.render.terminal.slices import case_heading, draw_montage, draw_slice, legend, overlay_of
+from lunet_cli.render.terminal.slices import (
+    case_heading,
+    draw_montage,
+    draw_slice,
+    legend,
+    overlay_of,
+)
 from lunet_cli.render.terminal.volume import draw_orthogonal, draw_volume
-from lunet_cli.results.training import EpochRecord, TrainingCourse
-from lunet_cli.results.views import ChannelCourse, LabeledVolume, Pareto, ParetoPoint
+from lunet_cli.results.training import EpochRecord, TrainingHistory
+from lunet_cli.results.views import ChannelHistory, LabeledVolume, Pareto, ParetoPoint
 
 Show = Callable[..., tuple[list[str], Screen]]
 COLORS = Screen(80, 24, colors=True)
@@ -44,7 +50,7 @@ PLAIN = Screen(80, 24, colors=False)
 
 
 def test_curves(show: Show, trained_run: Path) -> None:
-    course = read_course(trained_run)
+    course = read_history(trained_run)
     lines, _ = show(lambda screen: draw_panels(curve_panels([course], CurveOptions()), screen))
     text = "\n".join(lines)
     for word in (
@@ -64,7 +70,7 @@ def test_curves(show: Show, trained_run: Path) -> None:
 
 
 def test_curves_of_several_runs_on_logarithmic_axes(show: Show, trained_run: Path) -> None:
-    courses = [read_course(trained_run)] * 2
+    courses = [read_history(trained_run)] * 2
     options = CurveOptions("seconds", smoothing=0.5, log=True)
     lines, _ = show(lambda screen: draw_panels(curve_panels(courses, options), screen))
     assert "training time in s" in "\n".join(lines)
@@ -73,12 +79,19 @@ def test_curves_of_several_runs_on_logarithmic_axes(show: Show, trained_run: Pat
 def test_three_slices_fit_whatever_their_titles(tmp_path: Path) -> None:
     import SimpleITK as sitk  # noqa: N813
 
-    image = sitk.GetImageFromArray(np.random.default_rng(0).integers(0, 99, (35, 51, 35)).astype(np.int16))
+    image = sitk.GetImageFromArray(
+        np.random.default_rng(0).integers(0, 99, (35, 51, 35)).astype(np.int16)
+    )
     sitk.WriteImage(image, str(tmp_path / "image.nii.gz"))
     volume, _ = read_volume(tmp_path / "image.nii.gz")
     cuts = [volume.cut(axis, 17) for axis in range(3)]
     console = Console(
-        file=io.StringIO(), width=80, height=24, force_terminal=True, color_system="truecolor", _environ={}
+        file=io.StringIO(),
+        width=80,
+        height=24,
+        force_terminal=True,
+        color_system="truecolor",
+        _environ={},
     )
     with console.capture() as captured:
         console.print(draw_orthogonal(cuts, Screen.of(console)))
@@ -91,7 +104,7 @@ def test_three_slices_fit_whatever_their_titles(tmp_path: Path) -> None:
 
 
 def test_a_followed_training_fits_the_screen(show: Show, trained_run: Path) -> None:
-    course = read_course(trained_run)
+    course = read_history(trained_run)
     panels = curve_panels([course], CurveOptions())
     lines, screen = show(lambda screen: draw_followed(panels, [course], ["waiting: other"], screen))
     assert len(lines) <= screen.height - 1
@@ -104,7 +117,7 @@ def test_a_followed_training_fits_the_screen(show: Show, trained_run: Path) -> N
 
 
 def test_dice_is_followed_where_only_one_panel_finds_room(trained_run: Path) -> None:
-    course = read_course(trained_run)
+    course = read_history(trained_run)
     console = Console(file=io.StringIO(), width=60, _environ={})
     with console.capture() as captured:
         panels = curve_panels([course], CurveOptions())
@@ -123,7 +136,9 @@ def test_dice_is_followed_where_only_one_panel_finds_room(trained_run: Path) -> 
         (-0.3, 0.3, 6, 0, [-0.3, -0.2, -0.1, 0, 0.1, 0.2, 0.3]),
     ],
 )
-def test_ticks_are_round(low: float, high: float, number: int, least_step: float, expected: list[float]) -> None:
+def test_ticks_are_round(
+    low: float, high: float, number: int, least_step: float, expected: list[float]
+) -> None:
     assert round_ticks(low, high, number, least_step=least_step) == pytest.approx(expected)
 
 
@@ -137,7 +152,9 @@ def test_ticks_are_round(low: float, high: float, number: int, least_step: float
         (15, 35, 9, [20, 30]),
     ],
 )
-def test_logarithmic_ticks_are_round(low: float, high: float, number: int, expected: list[float]) -> None:
+def test_logarithmic_ticks_are_round(
+    low: float, high: float, number: int, expected: list[float]
+) -> None:
     assert log_ticks(low, high, number) == pytest.approx(expected)
 
 
@@ -163,9 +180,10 @@ def test_entries_of_legends_are_not_broken() -> None:
 
 def test_a_broken_epoch_leaves_the_rest_of_a_curve_in_place() -> None:
     records = [
-        EpochRecord(i, 1 / i, math.nan if i == 3 else 2 / i, 0.1 * i, {"a": 0.1 * i}, 0.1, 1) for i in range(1, 9)
+        EpochRecord(i, 1 / i, math.nan if i == 3 else 2 / i, 0.1 * i, {"a": 0.1 * i}, 0.1, 1)
+        for i in range(1, 9)
     ]
-    course = TrainingCourse("r", tuple(records), is_finished=True)
+    course = TrainingHistory("r", tuple(records), is_finished=True)
     (panel,) = curve_panels([course], CurveOptions(quantities=("loss",)))
     console = Console(file=io.StringIO(), width=60, _environ={})
     with console.capture() as captured:
@@ -173,7 +191,9 @@ def test_a_broken_epoch_leaves_the_rest_of_a_curve_in_place() -> None:
     lines = captured.get().splitlines()
     assert lines[-2].split() == list("12345678")
     (top,) = [line for line in lines if "x" in line and line.startswith("2.0┤")]
-    assert top.index("x") == top.index("┤") + 1, "the highest loss, of the first epoch, is in the upper left corner"
+    assert top.index("x") == top.index("┤") + 1, (
+        "the highest loss, of the first epoch, is in the upper left corner"
+    )
 
 
 def test_slices(show: Show, case: LabeledVolume) -> None:
@@ -188,9 +208,14 @@ def test_slices(show: Show, case: LabeledVolume) -> None:
         assert "1" in text
         assert set(text) & set("MIX") - set("image")
     words = " ".join(show(lambda screen: legend(cut.labels, screen, with_errors=True))[0])
-    assert all(name in words for name in (*case.labels, "missed", "invented", "other label"))
+    assert all(
+        name in words for name in (*case.labels, "false negative", "false positive", "wrong label")
+    )
     heading = " ".join(show(lambda screen: case_heading([cut]))[0])
-    assert f"{case.name}, axial slice {cut.position} (0 to 31); R left, A top; Dice anterior" in heading
+    assert (
+        f"{case.name}, axial slice {cut.position} (0 to 31); R left, A top; Dice anterior"
+        in heading
+    )
 
 
 def test_slices_fit_rows_where_they_are_given(show: Show, case: LabeledVolume) -> None:
@@ -208,8 +233,13 @@ def test_montage(show: Show, case: LabeledVolume) -> None:
 
 
 def test_a_montage_shows_labels_and_errors() -> None:
-    reference, prediction = np.array([[[1, 1, 0, 2]]], np.uint8), np.array([[[1, 0, 2, 1]]], np.uint8)
-    cut = LabeledVolume("c", np.zeros((1, 1, 4)), (1, 1, 1), ("a", "b"), reference, prediction).cut(0, 0)
+    reference, prediction = (
+        np.array([[[1, 1, 0, 2]]], np.uint8),
+        np.array([[[1, 0, 2, 1]]], np.uint8),
+    )
+    cut = LabeledVolume("c", np.zeros((1, 1, 4)), (1, 1, 1), ("a", "b"), reference, prediction).cut(
+        0, 0
+    )
     assert picture(cut.image, overlay_of(cut, "montage"), PLAIN, (1, 4)).plain == "1MIX"
 
 
@@ -217,8 +247,12 @@ def test_errors_are_those_of_every_voxel_however_small_the_picture() -> None:
     reference, prediction = np.zeros((1, 60, 60), np.uint8), np.zeros((1, 60, 60), np.uint8)
     reference[0, 10:50, 10:50] = 1
     prediction[0, 10:50, 10:50] = 1
-    prediction[0, 10:50, 30] = 2  # Beside a label 1 in the same cell, which alone would hide or spread it.
-    cut = LabeledVolume("c", np.zeros((1, 60, 60)), (1, 1, 1), ("a", "b"), reference, prediction).cut(0, 0)
+    prediction[0, 10:50, 30] = (
+        2  # Beside a label 1 in the same cell, which alone would hide or spread it.
+    )
+    cut = LabeledVolume(
+        "c", np.zeros((1, 60, 60)), (1, 1, 1), ("a", "b"), reference, prediction
+    ).cut(0, 0)
     drawn = picture(cut.image, overlay_of(cut, "error"), PLAIN, (10, 20)).plain
     assert drawn.count("X") == sum(line.count("X") > 0 for line in drawn.split("\n"))
     assert 6 <= drawn.count("X") <= 8
@@ -253,13 +287,19 @@ def test_planes_of_a_volume_have_one_scale() -> None:
     volume = LabeledVolume("c", np.zeros((35, 60, 50), np.float32), (6.0, 0.5, 0.7))
     console = Console(file=io.StringIO(), width=100, _environ={})
     with console.capture() as captured:
-        console.print(draw_orthogonal([volume.cut(axis, 0) for axis in range(3)], Screen(100, 40, colors=False)))
+        console.print(
+            draw_orthogonal(
+                [volume.cut(axis, 0) for axis in range(3)], Screen(100, 40, colors=False)
+            )
+        )
     last = captured.get().splitlines()[-1]
     # Coronal and sagittal planes are both 210 mm high.
     assert len(last.split()) == 2
 
 
-@pytest.mark.parametrize("names", [("unet_small_4f", "lunet_small_4f"), ("unetpp_large_6f", "mednext_small")])
+@pytest.mark.parametrize(
+    "names", [("unet_small_4f", "lunet_small_4f"), ("unetpp_large_6f", "mednext_small")]
+)
 def test_networks(show: Show, names: tuple[str, str]) -> None:
     drawings = [draw_levels(name, parse_preset(name).spec) for name in names]
     lines, _ = show(lambda screen: draw_networks(drawings, screen))
@@ -285,13 +325,16 @@ def test_every_network_alone_finds_room(preset_facts, width: int) -> None:
 
 
 def test_lean_networks_look_lean() -> None:
-    drawings = [draw_levels(name, parse_preset(name).spec) for name in ("unet_small_4f", "lunet_small_4f")]
+    drawings = [
+        draw_levels(name, parse_preset(name).spec) for name in ("unet_small_4f", "lunet_small_4f")
+    ]
     console = Console(file=io.StringIO(), width=120, _environ={})
     with console.capture() as captured:
         console.print(draw_networks(drawings, Screen(120, 40, colors=False)))
     lines = captured.get().splitlines()
     deepest = [line for line in lines if line.strip().startswith("4^3")]
-    # The bottleneck of 64 channels is drawn nine blocks wide, that of 4 as one; its bar of parameters is a sliver.
+    # The bottleneck of 64 channels is drawn nine blocks wide, that of 4 as one; its bar of
+    # parameters is a sliver.
     assert deepest[0].count("█") > 30
     assert deepest[1].count("█") == 1
     assert "1/35.6 of the parameters" in captured.get()
@@ -303,13 +346,17 @@ def test_pareto(show: Show) -> None:
     text = "\n".join(lines)
     assert "9,929" in text
     worse_above = Pareto("mean HD95 in mm", "parameters", points, higher_is_better=False)
-    assert "mean HD95 in mm (lower is better)" in "\n".join(show(lambda screen: draw_pareto(worse_above, screen))[0])
+    assert "mean HD95 in mm (lower is better)" in "\n".join(
+        show(lambda screen: draw_pareto(worse_above, screen))[0]
+    )
     (front,) = [line for line in lines if "lean" in line]
     assert front.endswith("*")
 
 
 def test_channels(show: Show) -> None:
-    course = ChannelCourse("pruned", (0, 1, 2), {"encoders.0.0": (4, 4, 3), "encoders.4.1": (64, 32, 8)})
+    course = ChannelHistory(
+        "pruned", (0, 1, 2), {"encoders.0.0": (4, 4, 3), "encoders.4.1": (64, 32, 8)}
+    )
     lines, _ = show(lambda screen: draw_channels(course, screen))
     assert lines[0] == "pruned: 68 channels in 2 layers, 11 at the end"
     (row,) = [line for line in lines if line.startswith("encoders.4.1")]
@@ -331,7 +378,9 @@ def test_labels_cover_the_image_in_their_colors() -> None:
     drawn = picture(np.ones((8, 8), np.float32), Overlay(values, label_colors(1)), COLORS, (4, 8))
     styles = {str(span.style) for span in drawn.spans}
     assert any("#e69f00" in style for style in styles), "the contour is opaque"
-    assert any("#f3d38c" in style or "#f3d4" in style for style in styles), "the area lets the image through"
+    assert any("#f3d38c" in style or "#f3d4" in style for style in styles), (
+        "the area lets the image through"
+    )
     assert any(style == "#ffffff on #ffffff" for style in styles)
 
 
@@ -343,12 +392,18 @@ def test_an_empty_label_map_is_drawn_without_colors_too() -> None:
 
 def test_a_training_without_any_dice_marks_no_epoch() -> None:
     records = [EpochRecord(i, 1 / i, 2 / i, math.nan, {"a": math.nan}, 0.1, 1) for i in (1, 2, 3)]
-    course = TrainingCourse("r", tuple(records), is_finished=True)
+    course = TrainingHistory("r", tuple(records), is_finished=True)
     assert best_lines([course]).plain == "r: no validation Dice in 3 epochs"
-    assert all(line.best is None for panel in curve_panels([course], CurveOptions()) for line in panel.lines)
+    assert all(
+        line.best is None
+        for panel in curve_panels([course], CurveOptions())
+        for line in panel.lines
+    )
     console = Console(file=io.StringIO(), width=60, _environ={})
     with console.capture() as captured:
-        console.print(draw_panels(curve_panels([course], CurveOptions()), Screen(60, 24, colors=False)))
+        console.print(
+            draw_panels(curve_panels([course], CurveOptions()), Screen(60, 24, colors=False))
+        )
     assert "◆" not in captured.get()
 
 
@@ -361,14 +416,21 @@ def test_nothing_is_left_out_where_nothing_has_begun() -> None:
 
 def test_characters_stand_for_labels_without_colors() -> None:
     values = np.array([[0, 1], [2, 0]], np.uint8)
-    drawn = picture(np.array([[0.0, 0.0], [0.0, 1.0]], np.float32), Overlay(values, label_colors(2)), PLAIN, (2, 2))
+    drawn = picture(
+        np.array([[0.0, 0.0], [0.0, 1.0]], np.float32),
+        Overlay(values, label_colors(2)),
+        PLAIN,
+        (2, 2),
+    )
     assert drawn.plain == " 1\n2█"
 
 
 def test_small_labels_survive_shrinking() -> None:
     reference = np.zeros((1, 200, 200), np.uint8)
     reference[0, 101, 57] = 1
-    cut = LabeledVolume("c", np.zeros((1, 200, 200), np.float32), (1, 1, 1), ("lesion",), reference).cut(0, 0)
+    cut = LabeledVolume(
+        "c", np.zeros((1, 200, 200), np.float32), (1, 1, 1), ("lesion",), reference
+    ).cut(0, 0)
     assert picture(cut.image, overlay_of(cut, "reference"), PLAIN, (10, 20)).plain.count("1") == 1
 
 
@@ -389,14 +451,18 @@ def test_twenty_labels_have_a_legend_of_twenty_colors() -> None:
 def test_a_prediction_of_one_sigmoid_channel_shows_its_foreground(case: LabeledVolume) -> None:
     prediction = np.zeros((4, 6, 6), np.uint8)
     prediction[2, 2:4, 2:4] = 1
-    cut = LabeledVolume("c", np.zeros((4, 6, 6)), (1, 1, 1), ("foreground",), None, prediction).cut(0, 2)
+    cut = LabeledVolume("c", np.zeros((4, 6, 6)), (1, 1, 1), ("foreground",), None, prediction).cut(
+        0, 2
+    )
     assert cut.panels == ("image", "prediction")
     assert "#e69f00" in str(picture(cut.image, overlay_of(cut, "prediction"), COLORS, (3, 6)).spans)
 
 
 @pytest.mark.parametrize(("width", "height"), [(39, 24), (80, 11), (10, 5)])
 def test_terminals_that_are_too_small_are_refused(width: int, height: int) -> None:
-    console = Console(file=io.StringIO(), width=width, height=height, force_terminal=True, _environ={})
+    console = Console(
+        file=io.StringIO(), width=width, height=height, force_terminal=True, _environ={}
+    )
     with pytest.raises(ConfigError, match=f"{width} x {height} characters, too few") as caught:
         Screen.of(console)
     assert "-o picture.png" in caught.value.hint

@@ -22,7 +22,10 @@ def viewer() -> Viewer:
     reference = np.zeros((30, 40, 50), np.uint8)
     reference[12, 20, 25] = 1
     image = np.tile(np.linspace(0, 100, 50, dtype=np.float32), (30, 40, 1))
-    volumes = [LabeledVolume(name, image + shift, (1, 1, 1), ("a",), reference) for name, shift in (("x", 0), ("y", 9))]
+    volumes = [
+        LabeledVolume(name, image + shift, (1, 1, 1), ("a",), reference)
+        for name, shift in (("x", 0), ("y", 9))
+    ]
     viewer = Viewer(["x", "y"], lambda index: volumes[index])
     viewer.open()
     return viewer
@@ -130,7 +133,9 @@ def test_many_labels_leave_room_for_the_picture() -> None:
     reference[2, 5:9, 5:9] = 77
     names = tuple(f"structure number {index}" for index in range(104))
     dice = dict.fromkeys(names, 0.5) | {"structure number 3": 0.1}
-    volume = LabeledVolume("c", np.zeros((4, 30, 30), np.float32), (1, 1, 1), names, reference, reference, dice)
+    volume = LabeledVolume(
+        "c", np.zeros((4, 30, 30), np.float32), (1, 1, 1), names, reference, reference, dice
+    )
     viewer = Viewer(["c"], lambda _: volume)
     viewer.open()
     console = Console(file=io.StringIO(), width=80, _environ={})
@@ -144,7 +149,9 @@ def test_many_labels_leave_room_for_the_picture() -> None:
     assert "worst structure number 3 0.1000" in " ".join(captured.get().split())
 
 
-@pytest.mark.parametrize(("where", "position"), [("best", 12), ("middle", 15), ("7", 7), ("99", 29)])
+@pytest.mark.parametrize(
+    ("where", "position"), [("best", 12), ("middle", 15), ("7", 7), ("99", 29)]
+)
 def test_where_it_begins(where: str, position: int) -> None:
     reference = np.zeros((30, 4, 5), np.uint8)
     reference[12, 2, 2] = 1

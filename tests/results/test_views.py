@@ -5,7 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lunet_cli.results.views import CONFUSED, INVENTED, MISSED, LabeledVolume, paint_masks
+from lunet_cli.results.views import (
+    FALSE_NEGATIVE,
+    FALSE_POSITIVE,
+    WRONG_LABEL,
+    LabeledVolume,
+    paint_masks,
+)
 
 
 @pytest.fixture
@@ -26,14 +32,22 @@ def test_axial_slices_have_the_front_on_top_and_others_the_head(volume: LabeledV
 
 
 def test_pixels_keep_their_size_in_the_patient(volume: LabeledVolume) -> None:
-    assert [volume.cut(axis, 0).pixel_mm for axis in range(3)] == [(1.0, 2.0), (5.0, 2.0), (5.0, 1.0)]
+    assert [volume.cut(axis, 0).pixel_mm for axis in range(3)] == [
+        (1.0, 2.0),
+        (5.0, 2.0),
+        (5.0, 1.0),
+    ]
     assert volume.cut(1, 0).extent_mm == (15.0, 10.0)
 
 
-def test_best_slice_has_the_most_reference_or_else_prediction_or_is_the_middle(volume: LabeledVolume) -> None:
+def test_best_slice_has_the_most_reference_or_else_prediction_or_is_the_middle(
+    volume: LabeledVolume,
+) -> None:
     assert [volume.best_position(axis) for axis in range(3)] == [2, 0, 1]
     reference = volume.reference
-    predicted = LabeledVolume("c", volume.image, (1, 1, 1), ("liver",), np.zeros((3, 4, 5), np.uint8), reference)
+    predicted = LabeledVolume(
+        "c", volume.image, (1, 1, 1), ("liver",), np.zeros((3, 4, 5), np.uint8), reference
+    )
     assert predicted.best_position(0) == 2
     assert LabeledVolume("c", volume.image, (1, 1, 1)).best_position(2) == 2
 
@@ -43,14 +57,14 @@ def test_montage_covers_the_labels(volume: LabeledVolume) -> None:
     assert LabeledVolume("c", volume.image, (1, 1, 1)).montage_positions(0, 2) == [0, 2]
 
 
-def test_errors_are_missed_invented_or_another_label() -> None:
+def test_errors_are_false_negative_false_positive_or_wrong_label() -> None:
     image = np.zeros((1, 1, 5), np.float32)
     reference = np.array([[[0, 1, 1, 2, 0]]], np.uint8)
     prediction = np.array([[[0, 1, 0, 1, 2]]], np.uint8)
     cut = LabeledVolume("c", image, (1, 1, 1), ("a", "b"), reference, prediction).cut(0, 0)
     errors = cut.errors()
     assert errors is not None
-    assert errors.tolist() == [[0, 0, MISSED, CONFUSED, INVENTED]]
+    assert errors.tolist() == [[0, 0, FALSE_NEGATIVE, WRONG_LABEL, FALSE_POSITIVE]]
     assert LabeledVolume("c", image, (1, 1, 1), ("a",), reference).cut(0, 0).errors() is None
 
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from lunet_cli.cli.viz.showing import NoColor, Output, open_screen, require_output, save
+from lunet_cli.cli.viz.display import NoColor, Output, open_screen, require_output, save
 
 
 def channels(
@@ -17,7 +17,7 @@ def channels(
 ) -> None:
     """Draw the channels of each layer over the steps of a pruning."""
     require_output(output, no_color=no_color)
-    from lunet_cli.engine.viewing.courses import read_channels
+    from lunet_cli.engine.viewing.histories import read_channels
 
     course = read_channels(run)
     if output is not None:

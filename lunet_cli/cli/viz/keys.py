@@ -14,7 +14,9 @@ from collections.abc import Callable, Iterator
 import typer
 
 _MOMENT = 0.3  # seconds, after which a window of another size is noticed
-_ESCAPE_DELAY = 0.1  # seconds in which the rest of an arrow follows its Escape, also over a slow line
+_ESCAPE_DELAY = (
+    0.1  # seconds in which the rest of an arrow follows its Escape, also over a slow line
+)
 # An arrow or the like, a key together with Alt, or one character.
 _KEY = re.compile(r"\x1b(?:\[[0-9;]*[A-Za-z~]|O[A-Z])|\x1b[^\x1b\[O]|[^\x1b]", re.DOTALL)
 _BEGUN = re.compile(r"\x1b(?:\[[0-9;]*|O)?")
@@ -65,7 +67,9 @@ def listening() -> Iterator[Callable[[], list[str]]]:
     splitter, decoder = KeySplitter(), codecs.getincrementaldecoder("utf-8")("ignore")
 
     def wait() -> list[str]:
-        if not select.select([keyboard], [], [], _ESCAPE_DELAY if splitter.has_begun else _MOMENT)[0]:
+        if not select.select([keyboard], [], [], _ESCAPE_DELAY if splitter.has_begun else _MOMENT)[
+            0
+        ]:
             return splitter.flush()
         pressed = os.read(keyboard, 1024)
         if not pressed:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lunet_cli.cli.viz.showing import NoColor, Output, open_screen, require_output, save
+from lunet_cli.cli.viz.display import NoColor, Output, open_screen, require_output, save
 from lunet_cli.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -15,9 +15,13 @@ if TYPE_CHECKING:
 
 
 def network(
-    name: Annotated[str, typer.Argument(metavar="NAME|CHECKPOINT", help="A preset, a checkpoint or a run folder.")],
+    name: Annotated[
+        str,
+        typer.Argument(metavar="NAME|CHECKPOINT", help="A preset, a checkpoint or a run folder."),
+    ],
     against: Annotated[
-        str | None, typer.Option(metavar="NAME|CHECKPOINT", help="Another one, drawn at the same scale.")
+        str | None,
+        typer.Option(metavar="NAME|CHECKPOINT", help="Another one, drawn at the same scale."),
     ] = None,
     output: Output = None,
     no_color: NoColor = False,
@@ -45,7 +49,10 @@ def _find(text: str) -> tuple[str, NetworkSpec]:
     path = Path(text)
     if not path.exists():
         if len(path.parts) > 1 or path.suffix:
-            raise ConfigError(f"{text}: there is no such file", hint="Name a checkpoint, a run folder, or a preset.")
+            raise ConfigError(
+                f"{text}: there is no such file",
+                hint="Name a checkpoint, a run folder, or a preset.",
+            )
         preset = parse_preset(text)
         return preset.name, preset.spec
     from lunet_cli.engine.checkpoints.models import load_model

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from lunet_cli.cli.evaluate import parse_metrics
-from lunet_cli.cli.viz.showing import NoColor, Output, open_screen, require_output, save
+from lunet_cli.cli.viz.display import NoColor, Output, open_screen, require_output, save
 from lunet_cli.results.words import visible
 
 
@@ -21,14 +21,21 @@ def pareto(
         ),
     ],
     cost: Annotated[
-        Literal["parameters", "flops", "latency"], typer.Option(help="What quality is drawn against.")
+        Literal["parameters", "flops", "latency"],
+        typer.Option(help="What quality is drawn against."),
     ] = "parameters",
     metric: Annotated[
-        str | None, typer.Option(metavar="NAME", help="What quality is; that of the files, or dice, if not given.")
+        str | None,
+        typer.Option(
+            metavar="NAME", help="What quality is; that of the files, or dice, if not given."
+        ),
     ] = None,
     split: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="Which evaluation of the runs: a folder in RUN/eval; val if not given."),
+        typer.Option(
+            metavar="NAME",
+            help="Which evaluation of the runs: a folder in RUN/eval; val if not given.",
+        ),
     ] = None,
     output: Output = None,
     no_color: NoColor = False,

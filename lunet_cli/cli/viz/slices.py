@@ -9,7 +9,7 @@ import typer
 
 from lunet_cli.cli.failure import try_each
 from lunet_cli.cli.options import Architecture, Data, Device, Split, Threads
-from lunet_cli.cli.viz.showing import (
+from lunet_cli.cli.viz.display import (
     Axis,
     Interactive,
     Level,
@@ -24,6 +24,7 @@ from lunet_cli.cli.viz.showing import (
     require_output,
     save,
 )
+from lunet_cli.cli.wording import show_progress
 from lunet_cli.errors import EXIT_FAILURE, ConfigError
 
 if TYPE_CHECKING:
@@ -38,9 +39,14 @@ _NUM_IN_MONTAGE = 12
 def slices(
     target: Annotated[Path, typer.Argument(metavar="RUN|CHECKPOINT", help="What predicts.")],
     cases: Annotated[
-        list[str] | None, typer.Option("--case", metavar="ID", help="Which case; repeatable. The first if not given.")
+        list[str] | None,
+        typer.Option(
+            "--case", metavar="ID", help="Which case; repeatable. The first if not given."
+        ),
     ] = None,
-    axis: Annotated[Axis, typer.Option(help="Which slices; by number: across the axis z, y or x.")] = "axial",
+    axis: Annotated[
+        Axis, typer.Option(help="Which slices; by number: across the axis z, y or x.")
+    ] = "axial",
     where: Annotated[
         str,
         typer.Option(
@@ -60,17 +66,18 @@ def slices(
     output: Output = None,
     no_color: NoColor = False,
 ) -> None:
-    """Draw cases: the image, the reference, the prediction, and what was missed and invented."""
+    """Draw cases: the image, the reference, the prediction, and false negatives and false positives."""
     number, window = axis_number(axis), intensity_window(level, width)
     _check(where, output, no_color=no_color, interactive=interactive)
     drawing = open_screen(no_color=no_color) if output is None else None
     from lunet_cli.engine.inference.predictor import PredictionOptions, Predictor, set_up_process
     from lunet_cli.engine.viewing.cases import CaseViews
     from lunet_cli.render.console import make_status_console
-    from lunet_cli.render.progress import report_progress
 
     set_up_process(threads)
-    predictor = Predictor.load([target], architecture=architecture, options=PredictionOptions(device=device))
+    predictor = Predictor.load(
+        [target], architecture=architecture, options=PredictionOptions(device=device)
+    )
     views = CaseViews(predictor, data=data, split=split)
     for name in cases or ():
         views.require(name)
@@ -78,15 +85,19 @@ def slices(
         from lunet_cli.render.terminal.viewer import Viewer
 
         shown = cases or views.names
-        viewer = Viewer(shown, lambda i: views.load(shown[i]), axis=number, where=where, window=window)
+        viewer = Viewer(
+            shown, lambda i: views.load(shown[i]), axis=number, where=where, window=window
+        )
         leaf(viewer, no_color=no_color)
         return
     cuts: list[list[Slice]] = []
-    with report_progress(make_status_console()) as on_event:
+    with show_progress(make_status_console()) as on_event:
 
         def cut(name: str) -> None:
             volume = views.load(name, on_event)
-            cuts.append([volume.cut(number, place, window) for place in _places(volume, number, where)])
+            cuts.append(
+                [volume.cut(number, place, window) for place in _places(volume, number, where)]
+            )
 
         all_cut = try_each(cases or views.names[:1], cut)
     if cuts:
@@ -97,7 +108,9 @@ def slices(
 
 def _check(where: str, output: Path | None, *, no_color: bool, interactive: bool) -> None:
     if where not in ("best", "middle", "montage") and not where.isdecimal():
-        raise ConfigError(f"--slice {where}: is no slice", hint="Write a number, best, middle or montage.")
+        raise ConfigError(
+            f"--slice {where}: is not a slice", hint="Write a number, best, middle or montage."
+        )
     require_output(output, no_color=no_color)
     if interactive:
         require_keys(output)
@@ -106,7 +119,11 @@ def _check(where: str, output: Path | None, *, no_color: bool, interactive: bool
 
 
 def _show(
-    cuts: list[list[Slice]], output: Path | None, drawing: tuple[Console, Screen] | None, *, is_montage: bool
+    cuts: list[list[Slice]],
+    output: Path | None,
+    drawing: tuple[Console, Screen] | None,
+    *,
+    is_montage: bool,
 ) -> None:
     if output is not None:
         from lunet_cli.render.figures.slices import montage_figure, slices_figure
@@ -120,7 +137,9 @@ def _show(
     console, screen = drawing
     for of_case in cuts:
         console.print(case_heading(of_case))
-        console.print(draw_montage(of_case, screen) if is_montage else draw_slice(of_case[0], screen))
+        console.print(
+            draw_montage(of_case, screen) if is_montage else draw_slice(of_case[0], screen)
+        )
     console.print(legend(cuts[0][0].labels, screen, with_errors=cuts[0][0].errors() is not None))
 
 
@@ -133,5 +152,7 @@ def _places(volume: LabeledVolume, axis: int, where: str) -> list[int]:
     if where in ("best", "middle"):
         return [volume.best_position(axis) if where == "best" else number // 2]
     if int(where) >= number:
-        raise ConfigError(f"--slice {where}: {volume.name} has the {AXES[axis]} slices 0 to {number - 1}")
+        raise ConfigError(
+            f"--slice {where}: {volume.name} has the {AXES[axis]} slices 0 to {number - 1}"
+        )
     return [int(where)]

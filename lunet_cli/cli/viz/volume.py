@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lunet_cli.cli.failure import try_each
-from lunet_cli.cli.viz.showing import (
+from lunet_cli.cli.viz.display import (
     Axis,
     Interactive,
     Level,
@@ -23,6 +23,7 @@ from lunet_cli.cli.viz.showing import (
     require_output,
     save,
 )
+from lunet_cli.cli.wording import show_progress
 from lunet_cli.errors import EXIT_FAILURE, ConfigError
 from lunet_cli.results.words import plural
 
@@ -32,16 +33,22 @@ if TYPE_CHECKING:
 
 def volume(
     files: Annotated[
-        list[Path], typer.Argument(metavar="FILE", help="Any volume that SimpleITK reads; a DICOM series by folder.")
+        list[Path],
+        typer.Argument(
+            metavar="FILE", help="Any volume that SimpleITK reads; a DICOM series by folder."
+        ),
     ],
     labels: Annotated[
-        list[Path] | None, typer.Option("--label", metavar="FILE", help="Label map of each FILE, in their order.")
+        list[Path] | None,
+        typer.Option("--label", metavar="FILE", help="Label map of each FILE, in their order."),
     ] = None,
     channel: Annotated[int, typer.Option(metavar="N", min=0, help="Which channel is shown.")] = 0,
     level: Level = None,
     width: Width = None,
     interactive: Interactive = False,
-    axis: Annotated[Axis | None, typer.Option(help="Which slices to begin with, with --interactive.")] = None,
+    axis: Annotated[
+        Axis | None, typer.Option(help="Which slices to begin with, with --interactive.")
+    ] = None,
     output: Output = None,
     no_color: NoColor = False,
 ) -> None:
@@ -55,7 +62,6 @@ def volume(
     drawing = open_screen(no_color=no_color) if output is None else None
     from lunet_cli.engine.viewing.volumes import read_volume
     from lunet_cli.render.console import make_status_console
-    from lunet_cli.render.progress import report_progress
 
     beside: list[Path | None] = [*labels] if labels else [None] * len(files)
     pairs = list(zip(files, beside, strict=True))
@@ -66,13 +72,18 @@ def volume(
             return read_volume(*pairs[index], channel=channel)[0]
 
         leaf(
-            Viewer([str(path) for path in files], load, axis=axis_number(axis or "axial"), window=window),
+            Viewer(
+                [str(path) for path in files],
+                load,
+                axis=axis_number(axis or "axial"),
+                window=window,
+            ),
             no_color=no_color,
         )
         return
 
     def show(pair: tuple[Path, Path | None]) -> None:
-        with report_progress(make_status_console()) as on_event:
+        with show_progress(make_status_console()) as on_event:
             found, facts = read_volume(*pair, channel=channel, on_event=on_event)
         cuts = [found.cut(number, found.best_position(number), window) for number in range(3)]
         if output is not None:
@@ -91,7 +102,8 @@ def volume(
 def _check(files: list[Path], labels: list[Path], output: Path | None, *, no_color: bool) -> None:
     if labels and len(labels) != len(files):
         raise ConfigError(
-            f"--label: {len(labels)} for {plural(len(files), 'volume')}", hint="Give one per FILE, in their order."
+            f"--label: {len(labels)} for {plural(len(files), 'volume')}",
+            hint="Give one per FILE, in their order.",
         )
     if output is not None and len(files) > 1:
         raise ConfigError(f"-o {output}: takes one volume, and these are {len(files)}")

@@ -5,34 +5,43 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from lunet_cli.engine.benchmarking.ceilings import Probe, prepare_probe
 from lunet_cli.engine.benchmarking.comparison import require_baseline, with_ratios
 from lunet_cli.engine.benchmarking.complexity import saved_bytes
 from lunet_cli.engine.benchmarking.latency import summarize_times
 from lunet_cli.engine.benchmarking.load import busy_cores
 from lunet_cli.engine.benchmarking.measuring import prepare_selection
 from lunet_cli.engine.benchmarking.memory import BYTES, activation_mib
-from lunet_cli.engine.benchmarking.plan import BenchOptions, PlannedRow, group_rows, plan_rows, weigh
+from lunet_cli.engine.benchmarking.plan import (
+    BenchOptions,
+    PlannedRow,
+    group_rows,
+    plan_rows,
+    weigh,
+)
+from lunet_cli.engine.benchmarking.roofline import Probe, prepare_probe
+from lunet_cli.engine.benchmarking.round_robin import Timings, measure_round_robin, report_failure
 from lunet_cli.engine.benchmarking.rows import AUTO, RowPlan
 from lunet_cli.engine.benchmarking.subjects import Subject
-from lunet_cli.engine.benchmarking.turns import Timings, measure_in_turns, report_failure
 from lunet_cli.engine.benchmarking.workers import Worker
 from lunet_cli.engine.networks.execution import machine_name
 from lunet_cli.engine.provenance import versions
 from lunet_cli.engine.runtimes.runtime import RuntimePlan
 from lunet_cli.errors import LunetError
-from lunet_cli.results.benchmarking import BenchResult, BenchRow, BenchStarted, Ceiling
-from lunet_cli.results.events import CaseFailed, Caution, Event, Notice
+from lunet_cli.results.benchmarking import BenchResult, BenchRow, BenchStarted, Roofline
+from lunet_cli.results.events import CaseFailed, Event, Notice, WarningIssued
 
 OnEvent = Callable[[Event], None]
 
-_BUSY_CORES = 0.3  # Threads that wait for each other suffer from one busy core far more than by its share.
+_BUSY_CORES = (
+    0.3  # Threads that wait for each other suffer from one busy core far more than by its share.
+)
 
 
 def benchmark(options: BenchOptions, on_event: OnEvent = lambda event: None) -> BenchResult:
     """Measure networks.
 
-    Every row is computed in a process of its own. A script that calls this needs `if __name__ == "__main__":`.
+    Every row is computed in a process of its own. A script that calls this needs `if __name__ ==
+    "__main__":`.
 
     Args:
         options: What to measure.
@@ -41,44 +50,66 @@ def benchmark(options: BenchOptions, on_event: OnEvent = lambda event: None) -> 
     Raises:
         LunetError: Something cannot be measured as asked; nothing has been measured then.
     """
-    rows, cautions = plan_rows(options)
+    rows, warnings = plan_rows(options)
     require_baseline(options.baseline, [row.plan for row in rows])
-    for caution in [*cautions, *_disagreements(rows), *_disturbances()]:
-        on_event(caution)
+    for warning in [*warnings, *_disagreements(rows), *_disturbances()]:
+        on_event(warning)
     rows, failures = _settle_runtimes(rows, on_event)
     groups = group_rows(rows)
     on_event(BenchStarted(len(rows), len(groups)))
-    ceilings = _measure_ceilings([row.plan for row in rows])
+    rooflines = _measure_rooflines([row.plan for row in rows])
     timings: dict[RowPlan, Timings | CaseFailed] = {}
     for group in groups:
         plans = [row.plan for row in group]
-        timings |= measure_in_turns(plans, on_event, num_before=len(timings), num_rows=len(rows))
+        timings |= measure_round_robin(plans, on_event, num_before=len(timings), num_rows=len(rows))
     measured = []
     for row in rows:
         timing = timings[row.plan]
         if isinstance(timing, CaseFailed):
             failures.append(timing)
         else:
-            measured.append(_result_of(row, timing, ceilings[_probe_of(row.plan)]))
+            measured.append(_result_of(row, timing, rooflines[_probe_of(row.plan)]))
     compared, baseline = with_ratios(measured, options.baseline)
     if measured and not baseline:
-        on_event(Caution(f"--baseline {options.baseline}: no row that was measured is that, so there are no ratios"))
-    return BenchResult(tuple(compared), tuple(failures), tuple(ceilings.values()), machine_name(), versions(), baseline)
+        on_event(
+            WarningIssued(
+                f"--baseline {options.baseline}: no row that was measured is that, so there are no ratios"
+            )
+        )
+    return BenchResult(
+        tuple(compared),
+        tuple(failures),
+        tuple(rooflines.values()),
+        machine_name(),
+        versions(),
+        baseline,
+    )
 
 
-def _disagreements(rows: Sequence[PlannedRow]) -> list[Caution]:
-    doubtful = dict.fromkeys(row.plan.subject.arch for row in rows if not row.complexity.is_confirmed)
-    return [Caution(f"{name}: torch and ptflops count different numbers of multiply-accumulates") for name in doubtful]
+def _disagreements(rows: Sequence[PlannedRow]) -> list[WarningIssued]:
+    doubtful = dict.fromkeys(
+        row.plan.subject.arch for row in rows if not row.complexity.is_confirmed
+    )
+    return [
+        WarningIssued(f"{name}: torch and ptflops count different numbers of multiply-accumulates")
+        for name in doubtful
+    ]
 
 
-def _disturbances() -> list[Caution]:
+def _disturbances() -> list[WarningIssued]:
     busy = busy_cores()
     if busy is None or busy < _BUSY_CORES:
         return []
-    return [Caution(f"other processes keep {busy:.1f} CPU cores busy; times will be longer, and not comparable")]
+    return [
+        WarningIssued(
+            f"other processes keep {busy:.1f} CPU cores busy; times will be longer, and not comparable"
+        )
+    ]
 
 
-def _settle_runtimes(rows: Sequence[PlannedRow], on_event: OnEvent) -> tuple[list[PlannedRow], list[CaseFailed]]:
+def _settle_runtimes(
+    rows: Sequence[PlannedRow], on_event: OnEvent
+) -> tuple[list[PlannedRow], list[CaseFailed]]:
     """Replace the runtime `auto` by what `predict` takes for a long job."""
     settled: dict[RowPlan, PlannedRow] = {}
     failures = []
@@ -105,15 +136,15 @@ def _probe_of(plan: RowPlan) -> Probe:
     return Probe(plan.device, plan.num_threads, plan.worst_precision)
 
 
-def _measure_ceilings(plans: Sequence[RowPlan]) -> dict[Probe, Ceiling]:
-    ceilings = {}
+def _measure_rooflines(plans: Sequence[RowPlan]) -> dict[Probe, Roofline]:
+    rooflines = {}
     for probe in dict.fromkeys(map(_probe_of, plans)):
         with Worker(str(probe), prepare_probe, probe, num_threads=probe.num_threads) as worker:
-            ceilings[probe] = worker.ask(None)
-    return ceilings
+            rooflines[probe] = worker.ask(None)
+    return rooflines
 
 
-def _result_of(row: PlannedRow, timings: Timings, ceiling: Ceiling) -> BenchRow:
+def _result_of(row: PlannedRow, timings: Timings, roofline: Roofline) -> BenchRow:
     plan, complexity = row.plan, row.complexity
     subject, precision = plan.subject, plan.worst_precision
     latency = summarize_times(timings.times_ms)
@@ -139,8 +170,8 @@ def _result_of(row: PlannedRow, timings: Timings, ceiling: Ceiling) -> BenchRow:
         num_runs=len(timings.times_ms),
         throughput_per_s=1000 * plan.shape[0] / latency.median,
         gflop_per_s=gflop_per_s,
-        peak_share=gflop_per_s / ceiling.gflop_per_s,
-        bandwidth_share=traffic_gb_per_s / ceiling.copy_gb_per_s,
+        peak_share=gflop_per_s / roofline.gflop_per_s,
+        bandwidth_share=traffic_gb_per_s / roofline.copy_gb_per_s,
         peak_memory_mib=timings.peak_mib,
         energy_j=timings.energy_j,
     )

@@ -11,7 +11,16 @@ from lunet_cli.errors import ConfigError
 from lunet_cli.records.bench import BenchRecord
 from lunet_cli.results.benchmarking import BenchResult, BenchRow
 
-_SAME = ("arch", "input_shape", "out_channels", "runtime", "precision", "device", "num_threads", "mode")
+_SAME = (
+    "arch",
+    "input_shape",
+    "out_channels",
+    "runtime",
+    "precision",
+    "device",
+    "num_threads",
+    "mode",
+)
 
 
 @dataclass(frozen=True)
@@ -49,10 +58,13 @@ def require_baseline(baseline: str | None, plans: Sequence[RowPlan]) -> None:
     words = _words(baseline)
     if not any(words <= _names(plan.subject.arch, plan) for plan in plans):
         known = dict.fromkeys(
-            name for plan in plans for name in (plan.subject.arch, plan.runtime, plan.precision, plan.device)
+            name
+            for plan in plans
+            for name in (plan.subject.arch, plan.runtime, plan.precision, plan.device)
         )
         raise ConfigError(
-            f"--baseline {baseline}: no row is that", hint=f"Name some of these, joined by '/': {', '.join(known)}"
+            f"--baseline {baseline}: no row is that",
+            hint=f"Name some of these, joined by '/': {', '.join(known)}",
         )
 
 
@@ -61,8 +73,8 @@ def with_ratios(rows: Sequence[BenchRow], baseline: str | None) -> tuple[list[Be
 
     Args:
         rows: The rows.
-        baseline: Which rows are the baseline; of several, each row takes the one that it shares most with. None takes
-            the first row.
+        baseline: Which rows are the baseline; of several, each row takes the one that it shares
+            most with. None takes the first row.
 
     Returns:
         The rows, and the baseline in words; empty if no row is what it names.
@@ -70,12 +82,20 @@ def with_ratios(rows: Sequence[BenchRow], baseline: str | None) -> tuple[list[Be
     if not rows:
         return [], ""
     if baseline is None:
-        candidates, words = rows[:1], " ".join(dict.fromkeys([rows[0].name, rows[0].runtime, rows[0].precision]))
+        candidates, words = (
+            rows[:1],
+            " ".join(dict.fromkeys([rows[0].name, rows[0].runtime, rows[0].precision])),
+        )
     else:
-        candidates, words = [row for row in rows if _words(baseline) <= _names(row.arch, row)], baseline
+        candidates, words = (
+            [row for row in rows if _words(baseline) <= _names(row.arch, row)],
+            baseline,
+        )
     if not candidates:
         return list(rows), ""
-    return [_with_ratio(row, max(candidates, key=lambda other: _kinship(row, other))) for row in rows], words
+    return [
+        _with_ratio(row, max(candidates, key=lambda other: _kinship(row, other))) for row in rows
+    ], words
 
 
 def save_result(result: BenchResult, path: Path) -> None:
@@ -103,7 +123,9 @@ def beside(rows: Iterable[BenchRow], saved: Saved) -> list[BenchRow]:
 
 
 def _beside(row: BenchRow, saved: Saved) -> BenchRow:
-    same = [old for old in saved.rows if all(getattr(row, name) == getattr(old, name) for name in _SAME)]
+    same = [
+        old for old in saved.rows if all(getattr(row, name) == getattr(old, name) for name in _SAME)
+    ]
     if not same:
         return row
     before = max(same, key=lambda old: old.source == row.source).latency_ms.median
@@ -124,4 +146,6 @@ def _with_ratio(row: BenchRow, baseline: BenchRow) -> BenchRow:
 
 def _kinship(row: BenchRow, other: BenchRow) -> tuple[bool, int]:
     """How much two rows have in common: the network above all."""
-    return row.name == other.name, sum(other.settings[name] == value for name, value in row.settings.items())
+    return row.name == other.name, sum(
+        other.settings[name] == value for name, value in row.settings.items()
+    )

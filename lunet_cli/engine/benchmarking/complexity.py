@@ -22,7 +22,8 @@ from lunet_cli.engine.networks.mednext import ChannelNorm
 from lunet_cli.engine.networks.normalization import BatchNormDropout
 
 _CONVOLUTIONS = (nn.Conv3d, nn.ConvTranspose3d)
-# ptflops looks at the exact type of a module, and would pass over normalisations that are not torch's own.
+# ptflops looks at the exact type of a module, and would pass over normalisations that are not
+# torch's own.
 _PTFLOPS_HOOKS = {BatchNormDropout: bn_flops_counter_hook, ChannelNorm: bn_flops_counter_hook}
 
 
@@ -33,13 +34,15 @@ class Complexity:
     Args:
         parameters: Trainable parameters.
         flops: Twice the multiply-accumulates of all convolutions, as torch counts them.
-        ptflops_macs: Multiply-accumulates of a forward pass as ptflops counts them, with bias, normalisation,
-            activation and pooling.
+        ptflops_macs: Multiply-accumulates of a forward pass as ptflops counts them, with bias,
+            normalisation, activation and pooling.
         ptflops_conv_macs: Those of the convolutions alone, without bias.
         forward_flops: `flops` of a forward pass alone.
-        traffic_values: Numbers that move at least: each convolution and pooling reads its input and writes its output
-            once; its backward pass reads the input and the gradient of the output, and writes that of the input.
-        saved_values: Numbers that a training step keeps for its backward pass; 0 for a forward pass.
+        traffic_values: Numbers that move at least: each convolution and pooling reads its input and
+            writes its output once; its backward pass reads the input and the gradient of the
+            output, and writes that of the input.
+        saved_values: Numbers that a training step keeps for its backward pass; 0 for a forward
+            pass.
     """
 
     parameters: int
@@ -111,9 +114,13 @@ def _watch_layers(network: SegmentationNetwork, image: Tensor) -> tuple[int, int
     def watch(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         counts[0] += inputs[0].numel()
         counts[1] += output.numel()
-        counts[2] += output.numel() if isinstance(module, _CONVOLUTIONS) and module.bias is not None else 0
+        counts[2] += (
+            output.numel() if isinstance(module, _CONVOLUTIONS) and module.bias is not None else 0
+        )
 
-    layers = [module for module in network.modules() if isinstance(module, (*_CONVOLUTIONS, nn.MaxPool3d))]
+    layers = [
+        module for module in network.modules() if isinstance(module, (*_CONVOLUTIONS, nn.MaxPool3d))
+    ]
     handles = [layer.register_forward_hook(watch) for layer in layers]
     with torch.inference_mode():
         network.eval()(image)
@@ -142,9 +149,10 @@ def _count_training(network: SegmentationNetwork, image: Tensor) -> tuple[int, i
 def _ptflops(network: SegmentationNetwork, shape: Shape) -> tuple[int, int]:
     """Multiply-accumulates of everything and of the convolutions with their bias.
 
-    Functions are not counted, only modules: an activation would count twice, as a module and as the function that it
-    calls. While ptflops counts, torch's functions are wrapped, and parts of torch that load only now would trip over
-    that; `torch._dynamo` is one, and tensors without values need it.
+    Functions are not counted, only modules: an activation would count twice, as a module and as the
+        function that it
+    calls. While ptflops counts, torch's functions are wrapped, and parts of torch that load only
+    now would trip over that; `torch._dynamo` is one, and tensors without values need it.
     """
     others = [type(module) for module in network.modules() if not isinstance(module, _CONVOLUTIONS)]
     counts = []

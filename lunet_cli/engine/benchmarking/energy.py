@@ -17,7 +17,9 @@ class EnergyMeter:
     def __init__(self, folder: Path = _FOLDER) -> None:
         # Packages only (intel-rapl:0): their parts (intel-rapl:0:1) are counted in them.
         self._counters = [
-            zone / "energy_uj" for zone in sorted(folder.glob("intel-rapl:*")) if zone.name.count(":") == 1
+            zone / "energy_uj"
+            for zone in sorted(folder.glob("intel-rapl:*"))
+            if zone.name.count(":") == 1
         ]
         self._start = self._read()
 

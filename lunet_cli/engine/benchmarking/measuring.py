@@ -100,7 +100,9 @@ def _forward_pass(plan: RowPlan) -> Callable[[], object]:
     assert plan.precision != AUTO
     torch.manual_seed(_SEED)
     image = _image(plan)
-    forward = load_runtime(RuntimePlan(plan.runtime, plan.device, plan.precision), plan.subject.load())
+    forward = load_runtime(
+        RuntimePlan(plan.runtime, plan.device, plan.precision), plan.subject.load()
+    )
     return lambda: forward(image)
 
 
@@ -109,8 +111,12 @@ def _training_step(plan: RowPlan) -> Callable[[], object]:
     network = plan.subject.load()
     assert isinstance(network, SegmentationNetwork)
     assert plan.precision != AUTO
-    channels_last = plan.runtime != "eager" and prefers_channels_last(network.spec, plan.device, plan.precision)
-    execution = ExecutionPlan(plan.device, plan.precision, channels_last, compile=plan.runtime == "torch-compile")
+    channels_last = plan.runtime != "eager" and prefers_channels_last(
+        network.spec, plan.device, plan.precision
+    )
+    execution = ExecutionPlan(
+        plan.device, plan.precision, channels_last, compile=plan.runtime == "torch-compile"
+    )
     torch.manual_seed(_SEED)
     network = execution.place(network.train())
     forward = execution.callable_of(network)

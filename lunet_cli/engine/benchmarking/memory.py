@@ -31,7 +31,9 @@ class Need:
     device: float
 
 
-def activation_mib(spec: NetworkSpec, shape: Shape, precision: Precision, complexity: Complexity) -> float:
+def activation_mib(
+    spec: NetworkSpec, shape: Shape, precision: Precision, complexity: Complexity
+) -> float:
     """Estimate the peak of live activations of a pass: see `activation_channels`; in training, what is kept as well."""
     batch, _, *size = shape
     stride = spec.total_stride
@@ -41,7 +43,12 @@ def activation_mib(spec: NetworkSpec, shape: Shape, precision: Precision, comple
 
 
 def estimate_need(
-    spec: NetworkSpec, shape: Shape, device: str, runtime: str, precision: Precision, complexity: Complexity
+    spec: NetworkSpec,
+    shape: Shape,
+    device: str,
+    runtime: str,
+    precision: Precision,
+    complexity: Complexity,
 ) -> Need:
     """Estimate the peak of the process that measures a row."""
     network = activation_mib(spec, shape, precision, complexity)

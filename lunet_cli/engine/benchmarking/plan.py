@@ -13,7 +13,12 @@ import torch
 from lunet_cli.engine.benchmarking.complexity import Complexity, count_complexity
 from lunet_cli.engine.benchmarking.memory import Need, available, estimate_need
 from lunet_cli.engine.benchmarking.rows import AUTO, RowPlan
-from lunet_cli.engine.benchmarking.subjects import Subject, default_shape, find_subjects, with_channels
+from lunet_cli.engine.benchmarking.subjects import (
+    Subject,
+    default_shape,
+    find_subjects,
+    with_channels,
+)
 from lunet_cli.engine.networks.execution import Precision
 from lunet_cli.engine.runtimes.runtime import (
     RUNTIMES,
@@ -24,7 +29,7 @@ from lunet_cli.engine.runtimes.runtime import (
     require_installed,
 )
 from lunet_cli.errors import ConfigError, DataError, DeviceError, LunetError
-from lunet_cli.results.events import Caution
+from lunet_cli.results.events import WarningIssued
 
 DeviceName = Literal["auto", "cpu", "cuda", "mps"]
 
@@ -49,7 +54,8 @@ class BenchOptions:
         warmup_runs: Passes before the timed ones.
         timed_runs: Timed passes.
         training: Measure training steps instead of forward passes.
-        baseline: Names of a preset, runtime, precision or device, joined by `/`; the first row if None.
+        baseline: Names of a preset, runtime, precision or device, joined by `/`; the first row if
+            None.
     """
 
     targets: tuple[Path, ...] = ()
@@ -79,19 +85,24 @@ class PlannedRow:
     need: Need
 
 
-def plan_rows(options: BenchOptions) -> tuple[list[PlannedRow], list[Caution]]:
+def plan_rows(options: BenchOptions) -> tuple[list[PlannedRow], list[WarningIssued]]:
     """Make the grid.
 
     Returns:
-        The rows, and a remark about each combination that this machine or a runtime does not have while others remain.
+        The rows, and a remark about each combination that this machine or a runtime does not have
+        while others remain.
 
     Raises:
-        LunetError: A name, file, size or channel is wrong, nothing remains, or memory cannot hold a row.
+        LunetError: A name, file, size or channel is wrong, nothing remains, or memory cannot hold a
+            row.
     """
     plans = [
         plan
         for subject in find_subjects(
-            options.targets, options.architectures, options.families, all_presets=options.all_presets
+            options.targets,
+            options.architectures,
+            options.families,
+            all_presets=options.all_presets,
         )
         for plan in _plans_of(subject, options)
     ]
@@ -105,7 +116,7 @@ def plan_rows(options: BenchOptions) -> tuple[list[PlannedRow], list[Caution]]:
     if not possible:
         raise obstacles[0]
     reasons = dict.fromkeys(obstacle.message for obstacle in obstacles)
-    return _weigh(possible), [Caution(f"left out: {reason}") for reason in reasons]
+    return _weigh(possible), [WarningIssued(f"left out: {reason}") for reason in reasons]
 
 
 def _plans_of(subject: Subject, options: BenchOptions) -> Iterator[RowPlan]:
@@ -148,7 +159,9 @@ def _require_size(subject: Subject, stride: int, size: tuple[int, int, int]) -> 
         )
 
 
-def _require_statistics(subject: Subject, stride: int, size: tuple[int, int, int], batch: int) -> None:
+def _require_statistics(
+    subject: Subject, stride: int, size: tuple[int, int, int], batch: int
+) -> None:
     if batch == 1 and max(size) == stride and subject.spec.topology != "mednext":
         raise ConfigError(
             f"--train with size {'x'.join(map(str, size))}: one voxel is left at the deepest level of {subject.arch}, "
@@ -171,7 +184,8 @@ def _require_possible(plan: RowPlan) -> None:
         _require_trainable(plan)
     if plan.precision != AUTO and not has_precision(plan.device, plan.precision):
         raise DeviceError(
-            f"precision {plan.precision}: is not available on this {plan.device}", hint="fp32 is available everywhere."
+            f"precision {plan.precision}: is not available on this {plan.device}",
+            hint="fp32 is available everywhere.",
         )
     if plan.runtime == AUTO:
         return
@@ -192,7 +206,9 @@ def _require_arithmetic(plan: RowPlan) -> None:
     if obstacle:
         raise DeviceError(f"runtime {plan.runtime}: {obstacle}")
     if plan.subject.is_graph and plan.runtime == "torch" and plan.precision != "fp32":
-        raise ConfigError(f"{plan.subject.path}: its precision is fixed", hint="Leave out --precision.")
+        raise ConfigError(
+            f"{plan.subject.path}: its precision is fixed", hint="Leave out --precision."
+        )
 
 
 def _require_trainable(plan: RowPlan) -> None:
@@ -225,13 +241,20 @@ def weigh(plan: RowPlan, complexity: Complexity) -> PlannedRow:
     """A row with the memory that it takes."""
     precision = plan.worst_precision
     return PlannedRow(
-        plan, complexity, estimate_need(plan.subject.spec, plan.shape, plan.device, plan.runtime, precision, complexity)
+        plan,
+        complexity,
+        estimate_need(
+            plan.subject.spec, plan.shape, plan.device, plan.runtime, precision, complexity
+        ),
     )
 
 
 def _require_memory(row: PlannedRow) -> None:
     have = available(row.plan.device)
-    places = [("this machine has", row.need.host, have.host), ("the device has", row.need.device, have.device)]
+    places = [
+        ("this machine has", row.need.host, have.host),
+        ("the device has", row.need.device, have.device),
+    ]
     for place, needed, there in places:
         if needed > there:
             raise DataError(
@@ -252,7 +275,11 @@ def group_rows(rows: list[PlannedRow], share: float = 0.6) -> list[list[PlannedR
     for row in rows:
         have = available(row.plan.device)
         host, device = host + row.need.host, device + row.need.device
-        if not groups or host > share * have.host or (row.need.device and device > share * have.device):
+        if (
+            not groups
+            or host > share * have.host
+            or (row.need.device and device > share * have.device)
+        ):
             groups.append([])
             host, device = row.need.host, row.need.device
         groups[-1].append(row)

@@ -12,7 +12,7 @@ from lunet_cli.config.network import FAMILIES, NetworkSpec
 from lunet_cli.config.presets import Preset, closest, named_presets, parse_preset
 from lunet_cli.engine.checkpoints.models import Model, load_model
 from lunet_cli.engine.networks import build_network
-from lunet_cli.engine.runtimes.exported import ExportedGraph
+from lunet_cli.engine.runtimes.exported_graph import ExportedGraph
 from lunet_cli.engine.runtimes.runtime import Network, RuntimeName, runtimes_of
 from lunet_cli.errors import CheckpointError, ConfigError
 from lunet_cli.results.words import plural
@@ -55,14 +55,18 @@ class Subject:
 
 
 def find_subjects(
-    targets: Iterable[Path], architectures: Sequence[str], families: Iterable[str], *, all_presets: bool
+    targets: Iterable[Path],
+    architectures: Sequence[str],
+    families: Iterable[str],
+    *,
+    all_presets: bool,
 ) -> list[Subject]:
     """The networks that a command line names, each once.
 
     Args:
         targets: Configurations, checkpoints, run folders, exported files.
-        architectures: Names of presets. One that a checkpoint of the authors of Lean Unet fits names the network of
-            that, and is no row of its own.
+        architectures: Names of presets. One that a checkpoint of the authors of Lean Unet fits
+            names the network of that, and is not a row of its own.
         families: Families of named presets.
         all_presets: Whether all named presets are meant.
 
@@ -83,16 +87,26 @@ def find_subjects(
     return list(dict.fromkeys(subjects))
 
 
-def with_channels(subject: Subject, in_channels: int | None, out_channels: int | None) -> NetworkSpec:
+def with_channels(
+    subject: Subject, in_channels: int | None, out_channels: int | None
+) -> NetworkSpec:
     """The network with as many channels; None leaves them as they are.
 
     Raises:
         ConfigError: It comes from a file, which has another number.
     """
     own = subject.spec
-    wanted = replace(own, in_channels=in_channels or own.in_channels, out_channels=out_channels or own.out_channels)
+    wanted = replace(
+        own,
+        in_channels=in_channels or own.in_channels,
+        out_channels=out_channels or own.out_channels,
+    )
     if subject.path is not None and wanted != own:
-        option = f"--channels {in_channels}" if wanted.in_channels != own.in_channels else f"--classes {out_channels}"
+        option = (
+            f"--channels {in_channels}"
+            if wanted.in_channels != own.in_channels
+            else f"--classes {out_channels}"
+        )
         raise ConfigError(
             f"{option}: {subject.path} has {own.in_channels} image and {own.out_channels} output channels",
             hint="The channels of a trained network are fixed: leave --channels and --classes out.",
@@ -125,7 +139,13 @@ def _from_file(path: Path, names: Sequence[str]) -> Subject:
     is_graph = isinstance(model.network, ExportedGraph)
     runtimes = runtimes_of(model.network)
     return Subject(
-        model.architecture, model.card.network, model.path, is_graph, runtimes, BenchmarkConfig(), needs_arch
+        model.architecture,
+        model.card.network,
+        model.path,
+        is_graph,
+        runtimes,
+        BenchmarkConfig(),
+        needs_arch,
     )
 
 
@@ -150,7 +170,9 @@ def _from_config(path: Path) -> Subject:
 
 
 def _fresh(name: str, spec: NetworkSpec, benchmark: BenchmarkConfig) -> Subject:
-    return Subject(name, spec, None, False, ("torch", "eager", "torch-compile", "onnx", "openvino"), benchmark)
+    return Subject(
+        name, spec, None, False, ("torch", "eager", "torch-compile", "onnx", "openvino"), benchmark
+    )
 
 
 def _load(path: Path, names: Sequence[str]) -> tuple[Model, bool]:

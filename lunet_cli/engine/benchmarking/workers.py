@@ -1,7 +1,8 @@
 """Processes of their own for what is measured, which answer when they are asked.
 
-Thread pools of different runtimes within one process spin and disturb each other, and the peak memory of a process is
-that of all it has ever done. So every row has a process, and waits on a pipe while it is not its turn.
+Thread pools of different runtimes within one process spin and disturb each other, and the peak
+memory of a process is that of all it has ever done. So every row has a process, and waits on a pipe
+while it is not its turn.
 """
 
 from __future__ import annotations
@@ -26,13 +27,14 @@ Prepare = Callable[[Task], Callable[[Question], Answer]]
 _PATIENCE_SECONDS = 5.0
 _MEMORY_HINT = "Choose a smaller --size or --batch."
 # Loaded once in a process that every worker is forked from.
-_PRELOADED = ["lunet_cli.engine.benchmarking.measuring", "lunet_cli.engine.benchmarking.ceilings"]
+_PRELOADED = ["lunet_cli.engine.benchmarking.measuring", "lunet_cli.engine.benchmarking.roofline"]
 
 
 class Worker(Generic[Task, Question, Answer]):
     """A process that prepares a task, then answers questions about it, one at a time.
 
-    As with any use of `multiprocessing`, a script that calls this needs `if __name__ == "__main__":`.
+    As with any use of `multiprocessing`, a script that calls this needs `if __name__ ==
+    "__main__":`.
 
     Args:
         name: What it works on, for error messages.
@@ -44,14 +46,20 @@ class Worker(Generic[Task, Question, Answer]):
         LunetError: The preparation failed, or the process died.
     """
 
-    def __init__(self, name: str, prepare: Prepare[Task, Question, Answer], task: Task, *, num_threads: int) -> None:
+    def __init__(
+        self, name: str, prepare: Prepare[Task, Question, Answer], task: Task, *, num_threads: int
+    ) -> None:
         self._name = name
-        method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
+        method = (
+            "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
+        )
         context = multiprocessing.get_context(method)
         context.set_forkserver_preload(_PRELOADED)
         self._pipe, theirs = context.Pipe()
+        arguments = (theirs, prepare, task, num_threads)
         # mypy knows only that contexts have processes of some kind.
-        self._process = context.Process(target=_serve, args=(theirs, prepare, task, num_threads), daemon=True)  # type: ignore[attr-defined]
+        new_process = context.Process  # type: ignore[attr-defined]
+        self._process = new_process(target=_serve, args=arguments, daemon=True)
         try:
             self._process.start()
             theirs.close()
@@ -86,7 +94,9 @@ class Worker(Generic[Task, Question, Answer]):
         """Close at the end of the block."""
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
+    ) -> None:
         """See `close`."""
         self.close()
 
@@ -104,14 +114,24 @@ class Worker(Generic[Task, Question, Answer]):
         self._process.join(_PATIENCE_SECONDS)
         code = self._process.exitcode
         if code == -signal.SIGKILL:
-            return LunetError(f"{self._name}: the process was killed, probably for want of memory", _MEMORY_HINT)
-        cause = f"by {signal.Signals(-code).name}" if code is not None and code < 0 else f"with exit code {code}"
+            return LunetError(
+                f"{self._name}: the process was killed, probably for want of memory", _MEMORY_HINT
+            )
+        cause = (
+            f"by {signal.Signals(-code).name}"
+            if code is not None and code < 0
+            else f"with exit code {code}"
+        )
         return LunetError(f"{self._name}: the process ended {cause}")
 
 
-def _serve(pipe: Connection, prepare: Prepare[Task, Question, Answer], task: Task, num_threads: int) -> None:
+def _serve(
+    pipe: Connection, prepare: Prepare[Task, Question, Answer], task: Task, num_threads: int
+) -> None:
     """Answer until the pipe is closed."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent too, which ends its workers.
+    signal.signal(
+        signal.SIGINT, signal.SIG_IGN
+    )  # Ctrl-C reaches the parent too, which ends its workers.
     os.dup2(2, 1)  # Whatever libraries print, standard output is for results.
     torch.set_num_threads(num_threads)
     try:
@@ -132,6 +152,10 @@ def _serve(pipe: Connection, prepare: Prepare[Task, Question, Answer], task: Tas
 def _as_lunet_error(error: Exception) -> LunetError:
     if isinstance(error, LunetError):
         return error
-    reason = next((line.strip() for line in str(error).splitlines() if line.strip()), "no reason given")
-    is_memory = isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in reason
+    reason = next(
+        (line.strip() for line in str(error).splitlines() if line.strip()), "no reason given"
+    )
+    is_memory = (
+        isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in reason
+    )
     return LunetError(f"{type(error).__name__}: {reason}", _MEMORY_HINT if is_memory else "")

@@ -12,14 +12,23 @@ from lunet_cli.config.network import NetworkSpec
 from lunet_cli.engine.checkpoints.tensors import plain_tensors, require_finite, require_fitting
 from lunet_cli.engine.networks.blocks import SegmentationNetwork
 
-# Each pattern gives the block of ours, and through `index` the place of a unit in it: their numbers are ranked, so
-# that it does not matter whether they count from 0 or from 1.
+# Each pattern gives the block of ours, and through `index` the place of a unit in it: their numbers
+# are ranked, so that it does not matter whether they count from 0 or from 1.
 _UNITS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
     (re.compile(pattern), block)
     for pattern, block in (
-        (r"encoders\.(?P<a>\d+)\.enc\d+_(?P<part>conv|bn)(?P<index>\d+)\.(?P<leaf>\w+)", "encoders.{a}"),
-        (r"bottleneck\.bottleneck_(?P<part>conv|bn)(?P<index>\d+)\.(?P<leaf>\w+)", "encoders.{deepest}"),
-        (r"decoders\.(?P<a>\d+)\.dec(?:\d+|_final)_(?P<part>conv|bn)(?P<index>\d+)\.(?P<leaf>\w+)", "decoders.{a}"),
+        (
+            r"encoders\.(?P<a>\d+)\.enc\d+_(?P<part>conv|bn)(?P<index>\d+)\.(?P<leaf>\w+)",
+            "encoders.{a}",
+        ),
+        (
+            r"bottleneck\.bottleneck_(?P<part>conv|bn)(?P<index>\d+)\.(?P<leaf>\w+)",
+            "encoders.{deepest}",
+        ),
+        (
+            r"decoders\.(?P<a>\d+)\.dec(?:\d+|_final)_(?P<part>conv|bn)(?P<index>\d+)\.(?P<leaf>\w+)",
+            "decoders.{a}",
+        ),
         (
             r"nested_blocks\.(?P<a>\d+_\d+)\.node_\d+_\d+_(?P<part>conv|bn)(?P<index>\d+)\.(?P<leaf>\w+)",
             "nested.{a}",
@@ -38,7 +47,9 @@ _MEDNEXT = (
 def is_authors_checkpoint(values: dict[str, Any]) -> bool:
     """Whether a loaded file has the keys of the authors' checkpoints."""
     weights = values.get("model_state_dict")
-    return isinstance(weights, dict) and all(isinstance(value, Tensor) for value in weights.values())
+    return isinstance(weights, dict) and all(
+        isinstance(value, Tensor) for value in weights.values()
+    )
 
 
 def authors_weights(values: dict[str, Any], path: Path) -> dict[str, Tensor]:

@@ -72,12 +72,14 @@ class Checkpoint:
 
     Args:
         card: What the network is and how it is used.
-        weights: Its state dictionary; of the averaged weights where an average is kept and this is a best model.
+        weights: Its state dictionary; of the averaged weights where an average is kept and this is
+            a best model.
         epoch: Epochs that the weights have seen.
         config: The configuration of the run.
         versions: Versions of lunet, Python and the libraries that wrote it.
         execution: How it was computed while it trained and validated.
-        training: State of the training (see `TrainState.to_dict`); None in a model that is for use only.
+        training: State of the training (see `TrainState.to_dict`); None in a model that is for use
+            only.
     """
 
     card: ModelCard
@@ -127,13 +129,17 @@ def load_checkpoint(path: Path, values: dict[str, Any] | None = None) -> Checkpo
     header = parse_values(CheckpointHeader, plain, str(path), error=CheckpointError)
     missing = next((name for name in _TENSORS if name not in values), None)
     if missing is not None:
-        raise CheckpointError(f"{path}: is not a checkpoint of lunet: {missing} is missing", hint=_HINT)
+        raise CheckpointError(
+            f"{path}: is not a checkpoint of lunet: {missing} is missing", hint=_HINT
+        )
     weights = plain_tensors(values["weights"], "weights", path)
     training = values["training"]
     if training is not None:
         training = require_training_state(training, weights, header.epoch, path)
     card = ModelCard.of(header)
-    return Checkpoint(card, weights, header.epoch, header.config, header.versions, header.execution, training)
+    return Checkpoint(
+        card, weights, header.epoch, header.config, header.versions, header.execution, training
+    )
 
 
 def load_values(path: Path) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from lunet_cli.engine.runtimes.exported import ExportedGraph
+from lunet_cli.engine.runtimes.exported_graph import ExportedGraph
 from lunet_cli.errors import CheckpointError
 
 Array = npt.NDArray[Any]

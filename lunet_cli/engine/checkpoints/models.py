@@ -10,9 +10,13 @@ from torch import Tensor
 
 from lunet_cli.config.network import NetworkSpec, count_parameters
 from lunet_cli.config.presets import parse_preset
-from lunet_cli.engine.checkpoints.authors import authors_weights, is_authors_checkpoint, load_authors_weights
+from lunet_cli.engine.checkpoints.authors import (
+    authors_weights,
+    is_authors_checkpoint,
+    load_authors_weights,
+)
 from lunet_cli.engine.checkpoints.checkpoint import ModelCard, load_checkpoint, load_values
-from lunet_cli.engine.checkpoints.exported import is_exported, read_metadata, read_weights
+from lunet_cli.engine.checkpoints.exported_files import is_exported, read_metadata, read_weights
 from lunet_cli.engine.checkpoints.finite import require_finite_graph
 from lunet_cli.engine.checkpoints.tensors import require_finite, require_fitting
 from lunet_cli.engine.data.labels import LabelScheme
@@ -20,7 +24,7 @@ from lunet_cli.engine.data.preprocessing import Normalization, Preprocessing
 from lunet_cli.engine.networks import build_network
 from lunet_cli.engine.networks.blocks import SegmentationNetwork
 from lunet_cli.engine.run_folder import RunFolder
-from lunet_cli.engine.runtimes.exported import ExportedGraph, format_of
+from lunet_cli.engine.runtimes.exported_graph import ExportedGraph, format_of
 from lunet_cli.errors import CheckpointError
 from lunet_cli.records.network_card import Execution, KeptConfig
 
@@ -62,7 +66,9 @@ def find_checkpoint(source: Path) -> Path:
     folder = RunFolder(source)
     found = next((path for path in (folder.best, folder.last) if path.is_file()), None)
     if found is None:
-        raise CheckpointError(f"{source}: holds no checkpoint", hint="A run folder has best_model.pt after an epoch.")
+        raise CheckpointError(
+            f"{source}: holds no checkpoint", hint="A run folder has best_model.pt after an epoch."
+        )
     return found
 
 
@@ -70,12 +76,13 @@ def load_model(source: Path, *, architecture: str | None = None) -> Model:
     """Load a trained network.
 
     Args:
-        source: A checkpoint, a run folder, a checkpoint of the authors' release of Lean Unet, or an exported file.
+        source: A checkpoint, a run folder, a checkpoint of the authors' release of Lean Unet, or an
+            exported file.
         architecture: Preset name; needed for, and only for, a checkpoint of the authors.
 
     Raises:
-        CheckpointError: The file is missing, damaged, of a newer format, does not fit `architecture`, or its weights
-            are not finite.
+        CheckpointError: The file is missing, damaged, of a newer format, does not fit
+            `architecture`, or its weights are not finite.
         ConfigError: There is no such preset.
         MissingDependencyError: Reading this kind of file needs a package that is not installed.
     """
@@ -152,7 +159,11 @@ def _load_authors_model(path: Path, values: dict[str, Any], architecture: str | 
     _require_enough(spec, weights, path)
     network = build_network(spec).eval()
     load_authors_weights(values, network, path)
-    names = ["foreground"] if out_channels == 1 else [f"channel_{index + 1}" for index in range(out_channels)]
+    names = (
+        ["foreground"]
+        if out_channels == 1
+        else [f"channel_{index + 1}" for index in range(out_channels)]
+    )
     scheme = LabelScheme(tuple((name, (index + 1,)) for index, name in enumerate(names)), "sigmoid")
     stride = spec.total_stride
     card = ModelCard(spec, scheme, _AUTHORS_PREPROCESSING, (stride, stride, stride))
@@ -161,7 +172,14 @@ def _load_authors_model(path: Path, values: dict[str, Any], architecture: str | 
 
 def _channels(weights: dict[str, Tensor]) -> tuple[int, int]:
     """Image channels, from the first convolution, and output channels, from the last; 1 where there is none."""
-    kernels = {name: tensor for name, tensor in weights.items() if tensor.ndim == 5 and tensor.numel()}
-    first = next((kernel for name, kernel in kernels.items() if name.startswith(("encoders.0.", "stem."))), None)
+    kernels = {
+        name: tensor for name, tensor in weights.items() if tensor.ndim == 5 and tensor.numel()
+    }
+    first = next(
+        (kernel for name, kernel in kernels.items() if name.startswith(("encoders.0.", "stem."))),
+        None,
+    )
     last = kernels.get("out_conv.weight")
-    return (1 if first is None else int(first.shape[1])), (1 if last is None else int(last.shape[0]))
+    return (1 if first is None else int(first.shape[1])), (
+        1 if last is None else int(last.shape[0])
+    )

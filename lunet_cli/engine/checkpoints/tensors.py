@@ -29,7 +29,9 @@ def plain_tensors(values: object, what: str, path: Path) -> dict[str, Tensor]:
         CheckpointError: A name is not text, or a value is not a tensor that can be computed with.
     """
     if not isinstance(values, Mapping):
-        raise CheckpointError(f"{path}: {what} are a {type(values).__name__}, not tensors by their names")
+        raise CheckpointError(
+            f"{path}: {what} are a {type(values).__name__}, not tensors by their names"
+        )
     for name, value in values.items():
         if not isinstance(name, str) or len(name) > _MOST_NAME:
             raise CheckpointError(f"{path}: {what} have a tensor whose name is not a short text")
@@ -47,8 +49,8 @@ def is_plain(value: object) -> TypeGuard[Tensor]:
 def tensor_problem(value: object) -> str:
     """Why a value is not a tensor that can be computed with, in words; empty if it is.
 
-    A file may describe a tensor that is larger than the file, by strides of 0 or without any values; it would become
-    as large as it says with the first operation.
+    A file may describe a tensor that is larger than the file, by strides of 0 or without any
+    values; it would become as large as it says with the first operation.
     """
     if type(value) not in (Tensor, torch.nn.Parameter):
         return f"is a {type(value).__name__}, not a plain tensor"
@@ -77,7 +79,9 @@ def require_fitting(weights: dict[str, Tensor], network: SegmentationNetwork, pa
         if name not in expected:
             continue
         if tensor.shape != expected[name].shape:
-            problems.append(f"{name} has shape {tuple(tensor.shape)}, expected {tuple(expected[name].shape)}")
+            problems.append(
+                f"{name} has shape {tuple(tensor.shape)}, expected {tuple(expected[name].shape)}"
+            )
         elif tensor.is_floating_point() != expected[name].is_floating_point():
             kinds = [str(one.dtype).removeprefix("torch.") for one in (tensor, expected[name])]
             problems.append(f"{name} has the type {kinds[0]}, expected {kinds[1]}")

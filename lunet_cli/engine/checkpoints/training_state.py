@@ -22,7 +22,9 @@ _HEADER = ("step", "loss_sum", "seconds", "scaler")
 _TENSORS = ("optimizer", "average", "history", "rng", "rng_cuda")
 
 
-def require_training_state(values: object, weights: dict[str, Tensor], epoch: int, path: Path) -> dict[str, Any]:
+def require_training_state(
+    values: object, weights: dict[str, Tensor], epoch: int, path: Path
+) -> dict[str, Any]:
     """The state of a training, of the right types and sizes.
 
     Args:
@@ -35,11 +37,15 @@ def require_training_state(values: object, weights: dict[str, Tensor], epoch: in
         CheckpointError: A part is missing, or is not what it should be.
     """
     if not isinstance(values, dict):
-        raise CheckpointError(f"{path}: training is a {type(values).__name__}, not the state of a training")
+        raise CheckpointError(
+            f"{path}: training is a {type(values).__name__}, not the state of a training"
+        )
     missing = next((name for name in (*_HEADER, *_TENSORS) if name not in values), None)
     if missing is not None:
         raise CheckpointError(f"{path}: training.{missing} is missing")
-    parse_values(TrainingHeader, {name: values[name] for name in _HEADER}, str(path), error=CheckpointError)
+    parse_values(
+        TrainingHeader, {name: values[name] for name in _HEADER}, str(path), error=CheckpointError
+    )
     _require_history(values["history"], epoch, path)
     _require_generator(values["rng"], "rng", torch.get_rng_state().numel(), path)
     if values["rng_cuda"] is not None:
@@ -53,7 +59,9 @@ def require_training_state(values: object, weights: dict[str, Tensor], epoch: in
     return values
 
 
-def require_fitting_optimizer(values: dict[str, Any], optimizer: Optimizer, path: Path | None) -> None:
+def require_fitting_optimizer(
+    values: dict[str, Any], optimizer: Optimizer, path: Path | None
+) -> None:
     """Raise if the state of an optimiser in a checkpoint is not one of `optimizer`.
 
     Args:
@@ -62,7 +70,8 @@ def require_fitting_optimizer(values: dict[str, Any], optimizer: Optimizer, path
         path: Where the file lies, for messages.
 
     Raises:
-        CheckpointError: It is of another optimiser, or its tensors have other shapes than the parameters.
+        CheckpointError: It is of another optimiser, or its tensors have other shapes than the
+            parameters.
     """
     fresh = optimizer.state_dict()["param_groups"]
     groups = values["param_groups"]
@@ -73,10 +82,16 @@ def require_fitting_optimizer(values: dict[str, Any], optimizer: Optimizer, path
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     names = _state_names(optimizer)
     for index, state in values["state"].items():
-        if type(index) is not int or not 0 <= index < len(parameters) or not isinstance(state, dict):
+        if (
+            type(index) is not int
+            or not 0 <= index < len(parameters)
+            or not isinstance(state, dict)
+        ):
             raise _unlike(path, "it holds values of a parameter that is not there")
         if set(state) != names:
-            raise _unlike(path, f"it holds {_listed(state)} of each parameter, not {_listed(names)}")
+            raise _unlike(
+                path, f"it holds {_listed(state)} of each parameter, not {_listed(names)}"
+            )
         for name, value in state.items():
             _require_moment(name, value, parameters[index], path)
 
@@ -92,7 +107,9 @@ def _require_group(group: object, expected: dict[str, Any], path: Path | None) -
         if isinstance(value, float):
             is_alike = type(found) in (int, float) and math.isfinite(found) and found >= 0
         elif isinstance(value, tuple):
-            is_alike = isinstance(found, tuple | list) and [type(item) for item in found] == [*map(type, value)]
+            is_alike = isinstance(found, tuple | list) and [type(item) for item in found] == [
+                *map(type, value)
+            ]
         else:
             is_alike = type(found) is type(value)
         if not is_alike:
@@ -118,11 +135,18 @@ def _state_names(optimizer: Optimizer) -> set[str]:
 def _require_history(history: object, epoch: int, path: Path) -> None:
     labels = history.get("labels") if isinstance(history, dict) else None
     rows = history.get("rows") if isinstance(history, dict) else None
-    if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels) or not is_plain(rows):
+    if (
+        not isinstance(labels, list)
+        or not all(isinstance(label, str) for label in labels)
+        or not is_plain(rows)
+    ):
         raise CheckpointError(f"{path}: training.history is not the history of a training")
     if rows.numel() == 0 and epoch == 0:
         return
-    if rows.dtype != torch.float64 or tuple(rows.shape) != (epoch, _COLUMNS_BEFORE_LABELS + len(labels)):
+    if rows.dtype != torch.float64 or tuple(rows.shape) != (
+        epoch,
+        _COLUMNS_BEFORE_LABELS + len(labels),
+    ):
         raise CheckpointError(
             f"{path}: training.history has the shape {tuple(rows.shape)}, which is not that of {epoch} epochs with "
             f"{len(labels)} labels"
@@ -136,13 +160,17 @@ def _require_generator(state: object, name: str, num_bytes: int | None, path: Pa
     if not is_state or not is_plain(state) or state.numel() > _MOST_GENERATOR_BYTES:
         raise CheckpointError(f"{path}: training.{name} is not the state of a random generator")
     if num_bytes is not None and state.numel() != num_bytes:
-        raise CheckpointError(f"{path}: training.{name} has {state.numel()} bytes instead of {num_bytes}")
+        raise CheckpointError(
+            f"{path}: training.{name} has {state.numel()} bytes instead of {num_bytes}"
+        )
 
 
 def _require_average(average: dict[str, Tensor], weights: dict[str, Tensor], path: Path) -> None:
     for name, weight in weights.items():
         if name not in average or average[name].shape != weight.shape:
-            raise CheckpointError(f"{path}: training.average has no {name} of the shape {tuple(weight.shape)}")
+            raise CheckpointError(
+                f"{path}: training.average has no {name} of the shape {tuple(weight.shape)}"
+            )
     if len(average) > len(weights):
         raise CheckpointError(f"{path}: training.average has tensors that are not in the network")
 

@@ -57,7 +57,9 @@ def _affine(
     theta = F.pad(matrix * edges[None, :] / edges[:, None], (0, 1))[None]
     grid = F.affine_grid(theta, [1, 1, depth, height, width], align_corners=False)
     moved = F.grid_sample(image[None], grid, mode="bilinear", align_corners=False)[0]
-    moved_label = F.grid_sample(label[None, None].float(), grid, mode="nearest", align_corners=False)[0, 0]
+    moved_label = F.grid_sample(
+        label[None, None].float(), grid, mode="nearest", align_corners=False
+    )[0, 0]
     return moved, moved_label.to(label.dtype)
 
 

@@ -30,7 +30,9 @@ class Case:
 class CaseReader(Protocol):
     """Reads the image channels and the label map of a case."""
 
-    def __call__(self, case: Case, on_remark: OnRemark = ...) -> tuple[list[sitk.Image], sitk.Image]:
+    def __call__(
+        self, case: Case, on_remark: OnRemark = ...
+    ) -> tuple[list[sitk.Image], sitk.Image]:
         """Return three-dimensional channels and a uint16 label map; call `on_remark` with what is odd about them."""
 
 
@@ -53,7 +55,9 @@ class CaseSet:
     root: Path | None
 
 
-def read_case_files(case: Case, on_remark: OnRemark = ignore_remark) -> tuple[list[sitk.Image], sitk.Image]:
+def read_case_files(
+    case: Case, on_remark: OnRemark = ignore_remark
+) -> tuple[list[sitk.Image], sitk.Image]:
     """Read a case from its files; see `CaseReader`."""
     if case.label is None:
         raise DataError(f"case {case.case_id} has no label map")

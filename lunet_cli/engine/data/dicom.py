@@ -9,7 +9,13 @@ from pathlib import Path
 from pydicom.uid import UID, MediaStorageDirectoryStorage
 
 from lunet_cli.engine.data.dicom_pixels import number_of, read_pixels
-from lunet_cli.engine.data.dicom_planes import Plane, PlanesOfFile, is_dicom, read_dataset, read_planes
+from lunet_cli.engine.data.dicom_planes import (
+    Plane,
+    PlanesOfFile,
+    is_dicom,
+    read_dataset,
+    read_planes,
+)
 from lunet_cli.engine.data.dicom_stack import stack
 from lunet_cli.engine.data.disk import is_file, list_folder
 from lunet_cli.engine.data.volume import has_volume_suffix
@@ -19,7 +25,14 @@ from lunet_cli.results.words import plural
 
 SUFFIXES = (".dcm", ".ima")
 _CONCATENATION = "InConcatenationTotalNumber"
-_TAGS = ("SeriesInstanceUID", "SeriesNumber", "SeriesDescription", "Modality", "SOPClassUID", "Rows")
+_TAGS = (
+    "SeriesInstanceUID",
+    "SeriesNumber",
+    "SeriesDescription",
+    "Modality",
+    "SOPClassUID",
+    "Rows",
+)
 
 
 @dataclass(frozen=True)
@@ -33,7 +46,8 @@ class DicomSeries:
         description: Series Description, likewise.
         modality: Modality, likewise.
         files: Its files, ordered by their names.
-        damaged: What is wrong with DICOM files of the folder that do not say which series they belong to.
+        damaged: What is wrong with DICOM files of the folder that do not say which series they
+            belong to.
     """
 
     folder: Path
@@ -57,12 +71,19 @@ class DicomSeries:
         words = [f"'{self.description}'"] if self.description else []
         words += [self.modality] if self.modality else []
         number = f"number {self.number}" if self.number else "no number"
-        return f"{number}: {', '.join([*words, plural(len(self.files), 'file'), f'UID {self.uid}'])}"
+        return (
+            f"{number}: {', '.join([*words, plural(len(self.files), 'file'), f'UID {self.uid}'])}"
+        )
 
     def matches(self, wanted: str) -> bool:
         """Whether `wanted` is its number, description, or UID or the end of it."""
         described = self.description and wanted.lower() == self.description.lower()
-        return bool(described) or wanted == self.number or self.uid == wanted or self.uid.endswith(f".{wanted}")
+        return (
+            bool(described)
+            or wanted == self.number
+            or self.uid == wanted
+            or self.uid.endswith(f".{wanted}")
+        )
 
 
 def find_series(folder: Path) -> list[DicomSeries]:
@@ -84,13 +105,17 @@ def find_series(folder: Path) -> list[DicomSeries]:
         except DataError as error:
             problems.append(error.message)
     if problems and not found:
-        raise DataError(problems[0], hint=f"All {len(problems)} DICOM files of {folder} are damaged.")
+        raise DataError(
+            problems[0], hint=f"All {len(problems)} DICOM files of {folder} are damaged."
+        )
     series = []
     for uid, files in found.items():
         _, number, words, modality = files[0][1]
         paths = tuple(path for path, _ in files)
         series.append(DicomSeries(folder, uid, number, words, modality, paths, tuple(problems)))
-    return sorted(series, key=lambda one: (int(one.number) if one.number.isdecimal() else 0, one.uid))
+    return sorted(
+        series, key=lambda one: (int(one.number) if one.number.isdecimal() else 0, one.uid)
+    )
 
 
 def series_of_file(path: Path) -> DicomSeries:
@@ -114,7 +139,9 @@ def choose_series(folder: Path, wanted: str | None = None) -> DicomSeries:
     """
     series = find_series(folder)
     if not series:
-        raise DataError(f"{folder}: holds no DICOM series", hint="Name a file in it, or the folder of a series.")
+        raise DataError(
+            f"{folder}: holds no DICOM series", hint="Name a file in it, or the folder of a series."
+        )
     return choose_among(series, folder, wanted)
 
 
@@ -143,8 +170,12 @@ def open_series(series: DicomSeries) -> VolumeFile:
         DataError: A file is damaged, or they are not one volume; see `stack`.
     """
     if series.damaged:
-        more = f" ({len(series.damaged) - 1} more files are, too)" if len(series.damaged) > 1 else ""
-        raise DataError(f"{series.damaged[0]}{more}", hint="A slice may be missing; copy the series anew.")
+        more = (
+            f" ({len(series.damaged) - 1} more files are, too)" if len(series.damaged) > 1 else ""
+        )
+        raise DataError(
+            f"{series.damaged[0]}{more}", hint="A slice may be missing; copy the series anew."
+        )
     files = [read_planes(path) for path in series.files]
     planes, geometry, remarks = stack(series, [plane for file in files for plane in file.planes])
     remarks += _remarks_on_count(series, files, planes)
@@ -166,21 +197,29 @@ def _describe(path: Path) -> tuple[str, ...] | None:
     return tuple(words) if rows else None
 
 
-def _remarks_on_count(series: DicomSeries, files: Sequence[PlanesOfFile], planes: Sequence[Plane]) -> list[str]:
+def _remarks_on_count(
+    series: DicomSeries, files: Sequence[PlanesOfFile], planes: Sequence[Plane]
+) -> list[str]:
     """What says that slices may be missing, which the distances cannot show at an end of the stack."""
     doubts = []
-    expected = max(count for file in files for name, count in file.counts.items() if name != _CONCATENATION)
+    expected = max(
+        count for file in files for name, count in file.counts.items() if name != _CONCATENATION
+    )
     is_single = all(plane.number is not None for plane in planes)
     if is_single and expected > len(planes):
         doubts.append(f"its headers tell of {expected} images, and {len(planes)} are here")
     num_files = max(file.counts[_CONCATENATION] for file in files)
     if num_files > len(files):
         doubts.append(f"its headers tell of {num_files} files, and {len(files)} are here")
-    numbers = sorted({plane.number for plane in planes if plane.number is not None and plane.number >= 0})
+    numbers = sorted(
+        {plane.number for plane in planes if plane.number is not None and plane.number >= 0}
+    )
     if len(numbers) == len(planes) > 1:
         if numbers[0] > 1:
             doubts.append(f"its instance numbers begin at {numbers[0]}")
         num_missing = numbers[-1] - numbers[0] + 1 - len(numbers)
         if num_missing:
-            doubts.append(f"of its instance numbers {numbers[0]} to {numbers[-1]}, {num_missing} are not here")
+            doubts.append(
+                f"of its instance numbers {numbers[0]} to {numbers[-1]}, {num_missing} are not here"
+            )
     return [f"{series}: may be incomplete: {'; '.join(doubts)}"] if doubts else []

@@ -20,7 +20,15 @@ from lunet_cli.engine.data.volume_file import Voxels, damaged
 
 _SINGLE_PICTURE, _PICTURES = "1.2.840.10008.5.1.4.1.1.7", "1.2.840.10008.5.1.4.1.1.7.3"
 _PIXEL_FIELDS = (
-    *("SamplesPerPixel", "PhotometricInterpretation", "Rows", "Columns", "BitsAllocated", "BitsStored", "HighBit"),
+    *(
+        "SamplesPerPixel",
+        "PhotometricInterpretation",
+        "Rows",
+        "Columns",
+        "BitsAllocated",
+        "BitsStored",
+        "HighBit",
+    ),
     *("PixelRepresentation", "NumberOfFrames", "PixelData"),
 )
 _FILES_AT_ONCE = 64  # of compressed ones, which one process decompresses
@@ -57,7 +65,9 @@ def read_pixels(planes: Sequence[Plane]) -> Voxels:
         for index in wanted[path]:
             plane = planes[index]
             if frames.shape[1:] != plane.size or plane.frame >= len(frames):
-                raise damaged(path, f"its pixels have the shape {' x '.join(map(str, frames.shape))}")
+                raise damaged(
+                    path, f"its pixels have the shape {' x '.join(map(str, frames.shape))}"
+                )
             _rescale(frames[plane.frame], plane, volume[index])
     return volume[None]
 
@@ -91,7 +101,9 @@ def _frames_of(paths: Sequence[Path]) -> Iterator[tuple[Path, npt.NDArray[Any]]]
                 warnings.simplefilter("ignore")
                 array = dataset.pixel_array
         except Exception as error:  # A damaged file leads pydicom into errors of every kind.
-            raise damaged(path, f"its pixels are damaged or incomplete ({str(error).splitlines()[0][:120]})") from None
+            raise damaged(
+                path, f"its pixels are damaged or incomplete ({str(error).splitlines()[0][:120]})"
+            ) from None
         yield path, array.reshape(-1, *array.shape[-2:])
     yield from _decompress(packed)
 

@@ -16,10 +16,15 @@ from lunet_cli.engine.data.disk import open_file, reason_of
 from lunet_cli.engine.data.volume_file import damaged
 from lunet_cli.errors import DataError
 
-# Real files break rules of value representations everywhere; what matters here is checked by hand below.
+# Real files break rules of value representations everywhere; what matters here is checked by hand
+# below.
 pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
-logging.getLogger("pydicom").setLevel(logging.CRITICAL)  # It would print its doubts on every damaged file.
-warnings.filterwarnings("ignore", module=r"pydicom\.")  # Texts are decoded, and doubted, when they are looked at.
+logging.getLogger("pydicom").setLevel(
+    logging.CRITICAL
+)  # It would print its doubts on every damaged file.
+warnings.filterwarnings(
+    "ignore", module=r"pydicom\."
+)  # Texts are decoded, and doubted, when they are looked at.
 
 _DEFLATED = b"1.2.840.10008.1.2.1.99"
 _SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
@@ -28,9 +33,23 @@ _COUNTS = ("ImagesInAcquisition", "NumberOfSlices", "NumberOfSeriesRelatedInstan
 _MOST_FRAMES = 2**20
 _LARGEST = 1e12  # of all numbers that are read here: a position in nanometres, a scale of counts
 _TAGS = [
-    *("SOPClassUID", "Modality", "InstanceNumber", "NumberOfFrames", "Rows", "Columns", "SamplesPerPixel"),
+    *(
+        "SOPClassUID",
+        "Modality",
+        "InstanceNumber",
+        "NumberOfFrames",
+        "Rows",
+        "Columns",
+        "SamplesPerPixel",
+    ),
     *("BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "ImagePositionPatient"),
-    *("ImageOrientationPatient", "PixelSpacing", "SliceThickness", "RescaleSlope", "RescaleIntercept"),
+    *(
+        "ImageOrientationPatient",
+        "PixelSpacing",
+        "SliceThickness",
+        "RescaleSlope",
+        "RescaleIntercept",
+    ),
     *("ModalityLUTSequence", "InConcatenationTotalNumber", _PER_FRAME, _SHARED, *_COUNTS),
 ]
 
@@ -74,7 +93,8 @@ class PlanesOfFile:
 
     Args:
         planes: In the order of the file.
-        counts: What its header says of the number of images and files around it, by the name of the field.
+        counts: What its header says of the number of images and files around it, by the name of the
+            field.
     """
 
     planes: list[Plane]
@@ -93,10 +113,14 @@ def is_dicom(path: Path) -> bool:
         except OSError as error:
             raise damaged(path, reason_of(error)) from None
     # Without a preamble, the first tag is one of the groups 0002 and 0008.
-    return head[128:] == b"DICM" or (head[:2] in (b"\x02\0", b"\x08\0") and head[3:4] == b"\0" and len(head) == 132)
+    return head[128:] == b"DICM" or (
+        head[:2] in (b"\x02\0", b"\x08\0") and head[3:4] == b"\0" and len(head) == 132
+    )
 
 
-def read_dataset(path: Path, tags: Sequence[str] | None = None, *, with_pixels: bool = False) -> Dataset:
+def read_dataset(
+    path: Path, tags: Sequence[str] | None = None, *, with_pixels: bool = False
+) -> Dataset:
     """Read a DICOM file.
 
     Args:
@@ -111,7 +135,8 @@ def read_dataset(path: Path, tags: Sequence[str] | None = None, *, with_pixels: 
         try:
             if _DEFLATED in file.read(4096):
                 raise DataError(
-                    f"{path}: cannot be read: its data set is deflated", hint="Convert it, for instance with dcmconv."
+                    f"{path}: cannot be read: its data set is deflated",
+                    hint="Convert it, for instance with dcmconv.",
                 )
             file.seek(0)
             with warnings.catch_warnings():
@@ -132,7 +157,8 @@ def read_planes(path: Path) -> PlanesOfFile:
     """The planes of a file, each with a place of its own.
 
     Raises:
-        DataError: It is damaged, holds no image in space, or something else stands where a number should.
+        DataError: It is damaged, holds no image in space, or something else stands where a number
+            should.
     """
     dataset = read_dataset(path, _TAGS)
     _require_image(path, dataset)
@@ -143,11 +169,17 @@ def read_planes(path: Path) -> PlanesOfFile:
             f"{path}: has {num_frames} frames without a position of their own",
             hint="Enhanced multi-frame images and series of single slices can be read.",
         )
-    if groups is not None and not (isinstance(groups, pydicom.Sequence) and 0 < len(groups) <= _MOST_FRAMES):
+    if groups is not None and not (
+        isinstance(groups, pydicom.Sequence) and 0 < len(groups) <= _MOST_FRAMES
+    ):
         raise damaged(path, "its functional groups are not a sequence")
     if groups is not None and len(groups) != num_frames:
         raise damaged(path, f"it has {num_frames} frames, and {len(groups)} functional groups")
-    frames = [_Frame(path, dataset, None)] if groups is None else [_Frame(path, dataset, group) for group in groups]
+    frames = (
+        [_Frame(path, dataset, None)]
+        if groups is None
+        else [_Frame(path, dataset, group) for group in groups]
+    )
     counts = {name: _whole(path, dataset, name, 0) for name in _COUNTS}
     counts["InConcatenationTotalNumber"] = _whole(path, dataset, "InConcatenationTotalNumber", 0)
     return PlanesOfFile([_plane(frame, index) for index, frame in enumerate(frames)], counts)
@@ -161,7 +193,9 @@ class _Frame:
     dataset: Dataset
     group: Dataset | None
 
-    def numbers(self, macro: str, keyword: str, count: int, default: list[float] | None = None) -> list[float]:
+    def numbers(
+        self, macro: str, keyword: str, count: int, default: list[float] | None = None
+    ) -> list[float]:
         """Finite numbers; `default` where there are none.
 
         Raises:
@@ -170,7 +204,9 @@ class _Frame:
         value = _value(self.path, self._place(macro, keyword), keyword)
         if value is None or value == "":
             if default is None:
-                raise DataError(f"{self.path}: has no {_words(keyword)}, so its place in the patient is unknown")
+                raise DataError(
+                    f"{self.path}: has no {_words(keyword)}, so its place in the patient is unknown"
+                )
             return default
         try:
             numbers = [float(part) for part in ([value] if count == 1 else value)]
@@ -178,7 +214,9 @@ class _Frame:
             numbers = []
         # What is not finite fails the comparison, too.
         if len(numbers) != count or not all(abs(number) < _LARGEST for number in numbers):
-            raise damaged(self.path, f"its {_words(keyword)} is '{str(value)[:60]}', not {_count(count)}")
+            raise damaged(
+                self.path, f"its {_words(keyword)} is '{str(value)[:60]}', not {_count(count)}"
+            )
         return numbers
 
     def _place(self, macro: str, keyword: str) -> Dataset:
@@ -218,12 +256,17 @@ def _require_image(path: Path, dataset: Dataset) -> None:
     if kind == _SECONDARY_CAPTURE or kind.startswith(f"{_SECONDARY_CAPTURE}."):
         raise DataError(f"{path}: is a secondary capture, a picture without a place in the patient")
     if modality == "SEG":
-        raise DataError(f"{path}: is a DICOM segmentation", hint="Convert it to NIfTI, for instance with highdicom.")
+        raise DataError(
+            f"{path}: is a DICOM segmentation",
+            hint="Convert it to NIfTI, for instance with highdicom.",
+        )
     samples = _whole(path, dataset, "SamplesPerPixel", 1)
     if samples != 1:
         raise DataError(f"{path}: has {samples} values per pixel, so it is a picture in colour")
     if _value(path, dataset, "ModalityLUTSequence") is not None:
-        raise DataError(f"{path}: scales its values by a table (Modality LUT Sequence), which is not supported")
+        raise DataError(
+            f"{path}: scales its values by a table (Modality LUT Sequence), which is not supported"
+        )
     allocated, stored = (_whole(path, dataset, name, 0) for name in ("BitsAllocated", "BitsStored"))
     if allocated not in (8, 16, 32) or not 0 < stored <= allocated:
         raise damaged(path, f"it stores {stored} of {allocated} bits per pixel")
@@ -238,9 +281,13 @@ def _whole(path: Path, dataset: Dataset, keyword: str, default: int) -> int:
     try:
         number = int(value)
     except (TypeError, ValueError, OverflowError):
-        raise damaged(path, f"its {_words(keyword)} is '{str(value)[:60]}', not a whole number") from None
+        raise damaged(
+            path, f"its {_words(keyword)} is '{str(value)[:60]}', not a whole number"
+        ) from None
     if not 0 <= number < 2**31:
-        return default if keyword in ("InstanceNumber", *_COUNTS) else _refuse(path, keyword, number)
+        return (
+            default if keyword in ("InstanceNumber", *_COUNTS) else _refuse(path, keyword, number)
+        )
     return number
 
 
@@ -255,7 +302,9 @@ def _value(path: Path, dataset: Dataset, keyword: str) -> Any:
             warnings.simplefilter("ignore")
             return dataset.get(keyword)
     except Exception as error:
-        raise damaged(path, f"its {_words(keyword)} cannot be understood ({_one_line(error)})") from None
+        raise damaged(
+            path, f"its {_words(keyword)} cannot be understood ({_one_line(error)})"
+        ) from None
 
 
 def _first(sequence: Any) -> Dataset | None:

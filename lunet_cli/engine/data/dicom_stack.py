@@ -36,8 +36,8 @@ def stack(source: object, planes: Sequence[Plane]) -> tuple[list[Plane], Geometr
         The planes in order, the grid, and remarks.
 
     Raises:
-        DataError: They differ in size, spacing or orientation; lie at one place or at unequal distances; or are
-            shifted against each other, as those of a tilted gantry are.
+        DataError: They differ in size, spacing or orientation; lie at one place or at unequal
+            distances; or are shifted against each other, as those of a tilted gantry are.
     """
     _require_equal(source, planes)
     across, down = np.array(planes[0].orientation[:3]), np.array(planes[0].orientation[3:])
@@ -84,7 +84,10 @@ def _require_equal(source: object, planes: Sequence[Plane]) -> None:
     across, down = axes[0, :3], axes[0, 3:]
     lengths = np.array([across @ across, down @ down])
     if not np.allclose(lengths, 1, rtol=0, atol=_SAME_COSINE) or abs(across @ down) > _SAME_COSINE:
-        raise damaged(source, f"its Image Orientation Patient is not two axes at right angles ({_numbers(axes[0])})")
+        raise damaged(
+            source,
+            f"its Image Orientation Patient is not two axes at right angles ({_numbers(axes[0])})",
+        )
 
 
 def _even_distance(source: object, planes: Sequence[Plane], places: _Floats) -> float:
@@ -104,7 +107,9 @@ def _even_distance(source: object, planes: Sequence[Plane], places: _Floats) -> 
     return float(places[-1] - places[0]) / (len(planes) - 1)
 
 
-def _at_one_place(source: object, planes: Sequence[Plane], places: _Floats, index: int) -> DataError:
+def _at_one_place(
+    source: object, planes: Sequence[Plane], places: _Floats, index: int
+) -> DataError:
     num_places = len(set(np.round(places, 3).tolist()))
     if num_places > 1 and len(planes) % num_places == 0:
         return DataError(
@@ -118,7 +123,9 @@ def _at_one_place(source: object, planes: Sequence[Plane], places: _Floats, inde
     )
 
 
-def _require_straight(source: object, planes: Sequence[Plane], step: _Floats, *, pixel: float) -> None:
+def _require_straight(
+    source: object, planes: Sequence[Plane], step: _Floats, *, pixel: float
+) -> None:
     """Refuse a sheared stack: a grid with right angles would tear what is above from what is below."""
     positions = np.array([plane.position for plane in planes])
     sideways = positions - positions[0] - np.arange(len(planes))[:, None] * step
@@ -127,7 +134,9 @@ def _require_straight(source: object, planes: Sequence[Plane], step: _Floats, *,
     if shifts.max() <= _SHIFT_PIXELS * pixel:
         return
     per_slice = float(shifts[-1]) / (len(planes) - 1)
-    is_even = np.allclose(sideways, np.outer(np.arange(len(planes)), sideways[-1] / (len(planes) - 1)), atol=pixel)
+    is_even = np.allclose(
+        sideways, np.outer(np.arange(len(planes)), sideways[-1] / (len(planes) - 1)), atol=pixel
+    )
     if is_even and per_slice > 0:
         angle = math.degrees(math.atan2(per_slice, float(np.linalg.norm(step))))
         raise DataError(
@@ -143,7 +152,11 @@ def _require_straight(source: object, planes: Sequence[Plane], step: _Floats, *,
 
 
 def _name(plane: Plane) -> str:
-    return plane.file.name if plane.number is not None else f"frame {plane.frame + 1} of {plane.file.name}"
+    return (
+        plane.file.name
+        if plane.number is not None
+        else f"frame {plane.frame + 1} of {plane.file.name}"
+    )
 
 
 def _numbers(values: _Floats) -> str:

@@ -66,7 +66,9 @@ def open_file(path: Path) -> BinaryIO:
     try:
         return path.open("rb")
     except OSError as error:
-        raise DataError(f"{path}: cannot be read: {reason_of(error)}", hint=_access_hint(error)) from None
+        raise DataError(
+            f"{path}: cannot be read: {reason_of(error)}", hint=_access_hint(error)
+        ) from None
 
 
 def list_folder(folder: Path) -> list[Path]:
@@ -78,7 +80,9 @@ def list_folder(folder: Path) -> list[Path]:
     try:
         return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
     except OSError as error:
-        raise DataError(f"{folder}: cannot be listed: {reason_of(error)}", hint=_access_hint(error)) from None
+        raise DataError(
+            f"{folder}: cannot be listed: {reason_of(error)}", hint=_access_hint(error)
+        ) from None
 
 
 def reason_of(error: OSError) -> str:
@@ -93,7 +97,9 @@ def _status(path: Path) -> os.stat_result:
     except FileNotFoundError:
         if path.is_symlink():
             target = os.readlink(path)
-            raise DataError(f"{path}: is a link to {target}, and there is no such file or folder") from None
+            raise DataError(
+                f"{path}: is a link to {target}, and there is no such file or folder"
+            ) from None
         raise DataError(f"{path}: there is no such file or folder") from None
     except (OSError, ValueError) as error:  # A zero byte in a name is a ValueError.
         reason = reason_of(error) if isinstance(error, OSError) else str(error)

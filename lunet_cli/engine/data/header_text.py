@@ -77,12 +77,20 @@ def data_files(path: Path, field: str, words: list[str], names: list[str]) -> li
 
 def _expand(path: Path, field: str, words: list[str]) -> list[str]:
     numbers = words[1:]
-    if not (_PATTERN.fullmatch(words[0]) and 2 <= len(numbers) <= 4 and all(map(str.isdecimal, numbers))):
-        raise damaged(path, f"'{field}' is '{_short(' '.join(words))}', not a pattern with first, last and step")
+    if not (
+        _PATTERN.fullmatch(words[0]) and 2 <= len(numbers) <= 4 and all(map(str.isdecimal, numbers))
+    ):
+        raise damaged(
+            path,
+            f"'{field}' is '{_short(' '.join(words))}', not a pattern with first, last and step",
+        )
     first, last = int(numbers[0]), int(numbers[1])
     step = int(numbers[2]) if len(numbers) > 2 else 1
     if step < 1 or not 0 <= last - first < _MOST_FILES * step:
-        raise damaged(path, f"'{field}' is '{_short(' '.join(words))}', which names no sensible number of files")
+        raise damaged(
+            path,
+            f"'{field}' is '{_short(' '.join(words))}', which names no sensible number of files",
+        )
     return [words[0] % number for number in range(first, last + 1, step)]
 
 

@@ -1,6 +1,7 @@
 """ITK and GDCM in a process of its own: damaged bytes can end it, and then only it (docs/adr/0017).
 
-Run as `python -m lunet_cli.engine.data.itk_process JOB.json`; the job names what to read and where the answer goes.
+Run as `python -m lunet_cli.engine.data.itk_process JOB.json`; the job names what to read and where
+the answer goes.
 """
 
 from __future__ import annotations
@@ -30,7 +31,9 @@ class ItkError(Exception):
     """ITK could not read a file, or its process has ended; the text says which."""
 
 
-def read_with_itk(path: Path, *, with_voxels: bool, limit_mib: int) -> tuple[dict[str, Any], npt.NDArray[Any] | None]:
+def read_with_itk(
+    path: Path, *, with_voxels: bool, limit_mib: int
+) -> tuple[dict[str, Any], npt.NDArray[Any] | None]:
     """Read a file of any format that ITK knows.
 
     Args:
@@ -39,8 +42,8 @@ def read_with_itk(path: Path, *, with_voxels: bool, limit_mib: int) -> tuple[dic
         limit_mib: Memory that may be taken for them.
 
     Returns:
-        `size`, `spacing`, `origin`, `direction` and `components` as ITK gives them, with `number`, the type as numpy
-        spells it; and the voxels, the components last.
+        `size`, `spacing`, `origin`, `direction` and `components` as ITK gives them, with `number`,
+        the type as numpy spells it; and the voxels, the components last.
 
     Raises:
         ItkError: It cannot be read.
@@ -98,7 +101,11 @@ def _serve(job_file: Path) -> int:
     _limit_memory(job["limit_mib"])
     sitk.ProcessObject.SetGlobalWarningDisplay(False)
     try:
-        answer = _read_volume(job, job_file.parent) if job["kind"] == "volume" else _read_dicom(job, job_file.parent)
+        answer = (
+            _read_volume(job, job_file.parent)
+            if job["kind"] == "volume"
+            else _read_dicom(job, job_file.parent)
+        )
     except (RuntimeError, MemoryError) as error:
         answer_file.write_text(_reason(str(error)), encoding="utf-8")
         return _EXIT_UNREADABLE
@@ -145,7 +152,14 @@ def _scalar_of(pixel_id: int) -> int:
 
     name = sitk.GetPixelIDValueAsString(pixel_id)
     known = (
-        *(sitk.sitkUInt8, sitk.sitkInt8, sitk.sitkUInt16, sitk.sitkInt16, sitk.sitkUInt32, sitk.sitkInt32),
+        *(
+            sitk.sitkUInt8,
+            sitk.sitkInt8,
+            sitk.sitkUInt16,
+            sitk.sitkInt16,
+            sitk.sitkUInt32,
+            sitk.sitkInt32,
+        ),
         *(sitk.sitkUInt64, sitk.sitkInt64, sitk.sitkFloat32, sitk.sitkFloat64),
     )
     for one in known:
@@ -166,7 +180,7 @@ def _read_dicom(job: dict[str, Any], scratch: Path) -> dict[str, Any]:
 def _reason(text: str) -> str:
     """Say in words why ITK could not read a file."""
     reasons = {
-        "Unable to determine ImageIO": "it is no image, or its format is unknown",
+        "Unable to determine ImageIO": "it is not an image, or its format is unknown",
         "orthonormal": "its axes are not at right angles, which ITK refuses",
         "nondecreasing": "its axes are not at right angles, which ITK refuses",
     }

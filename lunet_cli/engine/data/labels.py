@@ -23,8 +23,8 @@ class LabelScheme:
 
     Args:
         regions: Name and label values of each region, in channel order.
-        activation: `sigmoid`: a channel per region, which may overlap; `softmax`: exclusive classes, with a
-            background channel in front.
+        activation: `sigmoid`: a channel per region, which may overlap; `softmax`: exclusive
+            classes, with a background channel in front.
     """
 
     regions: tuple[tuple[str, tuple[int, ...]], ...]
@@ -33,7 +33,10 @@ class LabelScheme:
     def __post_init__(self) -> None:
         for name in self.names:
             if visible(name) != name:
-                raise ConfigError(f"labels: {name}: has a control character", hint="Name it with letters and digits.")
+                raise ConfigError(
+                    f"labels: {name}: has a control character",
+                    hint="Name it with letters and digits.",
+                )
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -60,13 +63,20 @@ class LabelScheme:
     @property
     def code_type(self) -> torch.dtype:
         """Number type that holds the values of `codes`."""
-        highest = len(self.regions) if self.activation == "softmax" else (1 << len(self.regions)) - 1
-        return next(t for t in (torch.uint8, torch.int16, torch.int32, torch.int64) if highest <= torch.iinfo(t).max)
+        highest = (
+            len(self.regions) if self.activation == "softmax" else (1 << len(self.regions)) - 1
+        )
+        return next(
+            t
+            for t in (torch.uint8, torch.int16, torch.int32, torch.int64)
+            if highest <= torch.iinfo(t).max
+        )
 
     def codes(self, logits: Tensor) -> Tensor:
         """Turn logits (B, C, D, H, W) into one number per voxel (B, D, H, W) that tells the regions it belongs to.
 
-        With softmax, 0 is background and `i + 1` region `i`; with sigmoid, bit `i` is set in region `i`.
+        With softmax, 0 is background and `i + 1` region `i`; with sigmoid, bit `i` is set in region
+        `i`.
         """
         codes = torch.zeros_like(logits[:, 0], dtype=self.code_type)
         if self.activation == "sigmoid":
@@ -96,29 +106,36 @@ class LabelScheme:
     def painted_values(self, order: Sequence[str] | None = None) -> dict[str, int]:
         """The label value that stands for each region in a label map, in the order in which regions are painted.
 
-        Later regions cover earlier ones, so each gets the first of its values that no later region has. With
-        `whole: [1, 2]` and then `anterior: 1`, whole is painted as 2 and anterior over it as 1. A region whose values
-        all belong to later ones gets the smallest number that no region has.
+        Later regions cover earlier ones, so each gets the first of its values that no later region
+        has. With `whole: [1, 2]` and then `anterior: 1`, whole is painted as 2 and anterior over it
+        as 1. A region whose values all belong to later ones gets the smallest number that no region
+        has.
 
         Args:
             order: All region names; None takes them as they are configured.
 
         Raises:
-            ConfigError: `order` is no reordering of the regions.
+            ConfigError: `order` is not a reordering of the regions.
         """
         regions = dict(self.regions)
         names = list(regions) if order is None else list(order)
         if sorted(names) != sorted(regions):
             raise ConfigError(
-                f"--order {','.join(names)}: is no order of the labels {', '.join(regions)}",
+                f"--order {','.join(names)}: is not an order of the labels {', '.join(regions)}",
                 hint="Name each label once; later ones cover earlier ones.",
             )
         values: dict[str, int] = {}
         for index, name in enumerate(names):
             later = {value for other in names[index + 1 :] for value in regions[other]}
-            own = (value for value in regions[name] if value not in later and value not in values.values())
+            own = (
+                value
+                for value in regions[name]
+                if value not in later and value not in values.values()
+            )
             values[name] = next(own, None) or next(
-                value for value in range(1, 65536) if value not in self.values and value not in values.values()
+                value
+                for value in range(1, 65536)
+                if value not in self.values and value not in values.values()
             )
         return values
 
@@ -132,7 +149,10 @@ class LabelScheme:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for a checkpoint."""
-        return {"regions": {name: list(values) for name, values in self.regions}, "activation": self.activation}
+        return {
+            "regions": {name: list(values) for name, values in self.regions},
+            "activation": self.activation,
+        }
 
 
 def _is_one_of(label: Tensor, values: tuple[int, ...]) -> Tensor:
@@ -154,5 +174,7 @@ def resolve_labels(
     Raises:
         ConfigError: The three do not fit together.
     """
-    regions, chosen = resolve_regions(configured, known, activation=activation, out_channels=out_channels)
+    regions, chosen = resolve_regions(
+        configured, known, activation=activation, out_channels=out_channels
+    )
     return LabelScheme(tuple(regions.items()), chosen)

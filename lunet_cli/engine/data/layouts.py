@@ -30,10 +30,12 @@ def find_cases(folder: Path, layout: str, mistakes: Mistakes | None = None) -> C
     Args:
         folder: The data set.
         layout: `harp`, `paired`, `msd`, `nnunet`, or `auto` to tell from what the folder holds.
-        mistakes: Gathers what is wrong with single cases, which are then left out; None raises all of it.
+        mistakes: Gathers what is wrong with single cases, which are then left out; None raises all
+            of it.
 
     Raises:
-        DataError: The folder is missing, is not of the layout, holds no case, or images lack their labels.
+        DataError: The folder is missing, is not of the layout, holds no case, or images lack their
+            labels.
     """
     require_folder(folder)
     found = Mistakes() if mistakes is None else mistakes
@@ -41,7 +43,9 @@ def find_cases(folder: Path, layout: str, mistakes: Mistakes | None = None) -> C
         name = detect_layout(folder) if layout == "auto" else layout
         cases, labels = LAYOUTS[name](folder, found)
     except OSError as error:  # A folder that may not be looked into.
-        raise DataError(f"{error.filename or folder}: cannot be read ({error.strerror or error})") from None
+        raise DataError(
+            f"{error.filename or folder}: cannot be read ({error.strerror or error})"
+        ) from None
     if mistakes is None or not cases:
         found.require_none()
     if not cases:
@@ -54,7 +58,10 @@ def _require_unique(cases: list[Case]) -> None:
     seen: set[str] = set()
     for case in cases:
         if case.case_id in seen:
-            raise DataError(f"two cases are called '{case.case_id}'", hint="Case ids are file names without ending.")
+            raise DataError(
+                f"two cases are called '{case.case_id}'",
+                hint="Case ids are file names without ending.",
+            )
         seen.add(case.case_id)
 
 
@@ -62,7 +69,9 @@ def find_labels(*places: Path) -> Labels | None:
     """Labels of the first `dataset.json` in one of these folders or in the folder above; None if there is none."""
     for place in places:
         for folder in (place, place.parent):
-            if (folder / "dataset.json").is_file() and (labels := _read_labels(_read_dataset_json(folder), folder)):
+            if (folder / "dataset.json").is_file() and (
+                labels := _read_labels(_read_dataset_json(folder), folder)
+            ):
                 return labels
     return None
 
@@ -86,11 +95,15 @@ def detect_layout(folder: Path) -> str:
     if any(_HARP_IMAGE.fullmatch(stem(path)) for path in _entries(folder, Mistakes())):
         return "harp"
     if (folder / "imagesTr").is_dir():
-        raise DataError(f"{folder}: has a folder imagesTr, but no dataset.json", hint=EXPECTATIONS["nnunet"])
+        raise DataError(
+            f"{folder}: has a folder imagesTr, but no dataset.json", hint=EXPECTATIONS["nnunet"]
+        )
     below = ", ".join(map(str, _data_sets_below(folder)))
     if below:
         raise DataError(f"{folder}: is not a data set itself", hint=f"Did you mean {below}?")
-    raise DataError(f"{folder}: looks like none of the known layouts", hint=" ".join(EXPECTATIONS.values()))
+    raise DataError(
+        f"{folder}: looks like none of the known layouts", hint=" ".join(EXPECTATIONS.values())
+    )
 
 
 def _is_foreign(folder: Path) -> bool:
@@ -102,7 +115,9 @@ def _is_foreign(folder: Path) -> bool:
 
 def _data_sets_below(folder: Path) -> list[Path]:
     """Up to three sub-folders that are data sets, as the one that an archive unpacks to."""
-    folders = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    folders = sorted(
+        path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")
+    )
     found = []
     for path in folders[:_MOST_LOOKED_AT]:
         if (path / "dataset.json").is_file() or (path / "images").is_dir():
@@ -127,7 +142,9 @@ def _find_harp(folder: Path, mistakes: Mistakes) -> tuple[list[Case], Labels | N
         if match is None:
             continue
         with mistakes.gathering():
-            label = _require_label(entries.get(f"label_{match['id']}"), path, folder / f"label_{match['id']}.*")
+            label = _require_label(
+                entries.get(f"label_{match['id']}"), path, folder / f"label_{match['id']}.*"
+            )
             cases.append(Case(match["id"], (path,), label))
     return cases, None
 
@@ -150,7 +167,9 @@ def _find_msd(folder: Path, mistakes: Mistakes) -> tuple[list[Case], Labels | No
     description = _read_dataset_json(folder)
     entries = description.get("training")
     if not isinstance(entries, list):
-        raise DataError(f"{folder / 'dataset.json'}: has no list 'training'", hint=EXPECTATIONS["msd"])
+        raise DataError(
+            f"{folder / 'dataset.json'}: has no list 'training'", hint=EXPECTATIONS["msd"]
+        )
     cases = []
     for number, entry in enumerate(entries):
         with mistakes.gathering():
@@ -162,16 +181,23 @@ def _msd_case(folder: Path, number: int, entry: object) -> Case:
     """The case that one entry of the list `training` names."""
     named = entry if isinstance(entry, dict) else {}
     if not (isinstance(named.get("image"), str) and isinstance(named.get("label"), str)):
-        raise DataError(f"{folder / 'dataset.json'}: training[{number}] needs an 'image' and a 'label'")
+        raise DataError(
+            f"{folder / 'dataset.json'}: training[{number}] needs an 'image' and a 'label'"
+        )
     image, label = folder / named["image"], folder / named["label"]
     if not image.exists():
         raise DataError(f"{image}: named in dataset.json, but there is no such file")
-    return Case(stem(image), (image,), _require_label(label if label.exists() else None, image, label))
+    return Case(
+        stem(image), (image,), _require_label(label if label.exists() else None, image, label)
+    )
 
 
 def find_test_folders(folder: Path) -> CaseSet | None:
     """The cases of `imagesTs` and `labelsTs`; None where one of them is missing."""
-    if not ((folder / "dataset.json").is_file() and all((folder / name).is_dir() for name in ("imagesTs", "labelsTs"))):
+    if not (
+        (folder / "dataset.json").is_file()
+        and all((folder / name).is_dir() for name in ("imagesTs", "labelsTs"))
+    ):
         return None
     mistakes = Mistakes()
     cases, labels = _find_nnunet(folder, mistakes, "Ts")
@@ -179,7 +205,9 @@ def find_test_folders(folder: Path) -> CaseSet | None:
     return CaseSet(tuple(cases), read_case_files, labels, "nnunet", folder)
 
 
-def _find_nnunet(folder: Path, mistakes: Mistakes, side: str = "Tr") -> tuple[list[Case], Labels | None]:
+def _find_nnunet(
+    folder: Path, mistakes: Mistakes, side: str = "Tr"
+) -> tuple[list[Case], Labels | None]:
     description = _read_dataset_json(folder)
     images_name, labels_name = f"images{side}", f"labels{side}"
     for name in (images_name, labels_name):
@@ -198,7 +226,9 @@ def _find_nnunet(folder: Path, mistakes: Mistakes, side: str = "Tr") -> tuple[li
                     f"{plural(len(channels), 'channel')}",
                     hint="Each case needs one file per channel: NAME_0000, NAME_0001, ...",
                 )
-            label = _require_label(labels.get(name), paths[0], folder / labels_name / f"{name}{ending}")
+            label = _require_label(
+                labels.get(name), paths[0], folder / labels_name / f"{name}{ending}"
+            )
             cases.append(Case(name, tuple(paths), label))
     return cases, _read_labels(description, folder)
 
@@ -260,7 +290,9 @@ def _entries(folder: Path, mistakes: Mistakes) -> list[Path]:
     for path in found:
         other = by_name.setdefault(stem(path), path)
         if other is not path:
-            mistakes.add(DataError(f"{path}: {other.name} beside it has the same name; keep one of them"))
+            mistakes.add(
+                DataError(f"{path}: {other.name} beside it has the same name; keep one of them")
+            )
     return list(by_name.values())
 
 
@@ -276,7 +308,9 @@ def _group_channels(paths: list[Path], label_names: set[str]) -> dict[str, list[
 
 def _require_label(label: Path | None, image: Path, expected: Path) -> Path:
     if label is None:
-        raise DataError(f"{image}: this image has no label map, expected {expected}", hint=_SAME_NAME)
+        raise DataError(
+            f"{image}: this image has no label map, expected {expected}", hint=_SAME_NAME
+        )
     return label
 
 

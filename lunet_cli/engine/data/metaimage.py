@@ -73,7 +73,9 @@ class _Header:
 
     def first(self, names: tuple[str, ...]) -> tuple[str, str | None]:
         """Name and text of the first of several fields that is there."""
-        return next(((name, self.fields[name]) for name in names if name in self.fields), (names[0], None))
+        return next(
+            ((name, self.fields[name]) for name in names if name in self.fields), (names[0], None)
+        )
 
     def reals(self, names: tuple[str, ...], default: list[float]) -> list[float]:
         """As many finite numbers as `default` has."""
@@ -89,7 +91,9 @@ class _Header:
         return text.lower() in ("true", "1")
 
     def whole(self, name: str, default: int) -> int:
-        return one_whole_number(self.path, name, self.fields[name]) if name in self.fields else default
+        return (
+            one_whole_number(self.path, name, self.fields[name]) if name in self.fields else default
+        )
 
 
 def open_metaimage(path: Path) -> VolumeFile:
@@ -113,14 +117,18 @@ def open_metaimage(path: Path) -> VolumeFile:
     number = _number(header)
     spacing = header.reals(_SPACING, [1.0] * num_axes)
     origin = header.reals(_ORIGIN, [0.0] * num_axes)
-    matrix = np.array(header.reals(_DIRECTION, np.eye(num_axes).ravel().tolist())).reshape(num_axes, num_axes)
+    matrix = np.array(header.reals(_DIRECTION, np.eye(num_axes).ravel().tolist())).reshape(
+        num_axes, num_axes
+    )
     # MetaIO writes an axis as a row, ITK as a column.
     geometry = checked_geometry(path, sizes[:3], spacing[:3], origin[:3], matrix[:3, :3].T)
     num_stacked = math.prod(sizes[3:])
     parts = _parts(header, sizes, components * number.itemsize)
     packing = "gzip" if header.is_true(("CompressedData",), default=False) else "raw"
     if packing == "gzip" and len(parts) > 1:
-        raise damaged(path, "its voxels are compressed and in several files, which MetaImage does not know")
+        raise damaged(
+            path, "its voxels are compressed and in several files, which MetaImage does not know"
+        )
 
     def read() -> Voxels:
         flat = read_parts(path, parts, packing, number)  # type: ignore[arg-type]
@@ -137,7 +145,9 @@ def _remarks(header: _Header) -> tuple[str, ...]:
     absent = [words for words, names in fields.items() if header.first(names)[1] is None]
     if not absent:
         return ()
-    return (f"{header.path}: does not say its {' and its '.join(absent)}; taken as 1 mm, from 0, along the patient",)
+    return (
+        f"{header.path}: does not say its {' and its '.join(absent)}; taken as 1 mm, from 0, along the patient",
+    )
 
 
 def _parse(path: Path) -> _Header:
@@ -152,7 +162,9 @@ def _parse(path: Path) -> _Header:
         line_end = content.find(b"\n", position)
         if line_end < 0:
             break
-        key, is_field, value = content[position:line_end].decode("utf-8", "surrogateescape").partition("=")
+        key, is_field, value = (
+            content[position:line_end].decode("utf-8", "surrogateescape").partition("=")
+        )
         if not is_field:
             break
         fields[key.strip()] = value.strip()
@@ -170,7 +182,9 @@ def _number(header: _Header) -> np.dtype[Any]:
     name = header.fields.get("ElementType", "")
     code = _NUMBERS.get(name.removesuffix("_ARRAY"))
     if code is None:
-        raise damaged(header.path, f"its ElementType '{name[:60]}' is not one of whole or real numbers")
+        raise damaged(
+            header.path, f"its ElementType '{name[:60]}' is not one of whole or real numbers"
+        )
     if not header.is_true(("BinaryData",), default=True):
         raise DataError(
             f"{header.path}: cannot be read: its voxels are written as text",
@@ -193,7 +207,9 @@ def _parts(header: _Header, sizes: tuple[int, ...], bytes_per_voxel: int) -> lis
         num_axes = _axes_per_file(header, words, len(sizes))
         expected = math.prod(sizes[num_axes:])
         if len(files) != expected:
-            raise damaged(header.path, f"'{_DATA}' names {len(files)} files, and its sizes ask for {expected}")
+            raise damaged(
+                header.path, f"'{_DATA}' names {len(files)} files, and its sizes ask for {expected}"
+            )
         num_bytes //= expected
     return [Part(file, start, num_bytes) for file in files]
 

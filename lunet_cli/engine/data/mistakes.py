@@ -38,8 +38,9 @@ class Mistakes:
         """Raise if there are any.
 
         Raises:
-            DataError: With a line for each case, those together that are mended in one way, and how. Of many alike
-                some are told and the others counted, so that they do not hide another kind.
+            DataError: With a line for each case, those together that are mended in one way, and
+                how. Of many alike some are told and the others counted, so that they do not hide
+                another kind.
         """
         if not self._found:
             return

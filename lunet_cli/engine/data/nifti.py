@@ -1,7 +1,9 @@
 """NIfTI: what its header says, and its voxels.
 
-Geometry follows the standard (https://nifti.nimh.nih.gov/nifti-1): the sform is a whole matrix, of which `pixdim` takes
-no part; the qform is a rotation with `pixdim` as its spacing. Between the two, this chooses as ITK does.
+Geometry follows the standard (https://nifti.nimh.nih.gov/nifti-1): the sform is a whole matrix, of
+    which `pixdim` takes
+no part; the qform is a rotation with `pixdim` as its spacing. Between the two, this chooses as ITK
+does.
 """
 
 from __future__ import annotations
@@ -164,7 +166,9 @@ def _number(path: Path, header: _Header) -> tuple[np.dtype[Any], int]:
         )
     number = np.dtype(header.order + code)
     if header.bits != 8 * number.itemsize * num_colours:
-        raise damaged(path, f"its header says {header.bits} bits per voxel, and data type {header.datatype}")
+        raise damaged(
+            path, f"its header says {header.bits} bits per voxel, and data type {header.datatype}"
+        )
     return number, num_colours
 
 
@@ -202,11 +206,15 @@ def _matrix(path: Path, header: _Header) -> tuple[_Matrix, tuple[str, ...]]:
         remarks += _remarks_on_spacing(path, header)
     assert chosen is not None
     if not np.isfinite(chosen).all():
-        raise damaged(path, f"its {'sform' if chosen is sform else 'qform'} holds numbers that are not finite")
+        raise damaged(
+            path, f"its {'sform' if chosen is sform else 'qform'} holds numbers that are not finite"
+        )
     return _RAS_TO_LPS @ chosen * scale, tuple(remarks)
 
 
-def _choose(path: Path, header: _Header, sform: _Matrix, qform: _Matrix, remarks: list[str]) -> _Matrix:
+def _choose(
+    path: Path, header: _Header, sform: _Matrix, qform: _Matrix, remarks: list[str]
+) -> _Matrix:
     """Of two matrices, the one that ITK takes."""
     if _are_alike(sform, qform):
         return sform
@@ -244,7 +252,9 @@ def _qform(path: Path, header: _Header) -> _Matrix:
 def _pixdim(path: Path, header: _Header) -> _Matrix:
     spacing = np.array(header.pixdim[1:4], np.float64)
     if not (np.isfinite(spacing).all() and (spacing > 0).all()):
-        raise damaged(path, f"its voxel spacing (pixdim) is {', '.join(f'{value:g}' for value in spacing)}")
+        raise damaged(
+            path, f"its voxel spacing (pixdim) is {', '.join(f'{value:g}' for value in spacing)}"
+        )
     return spacing
 
 
@@ -274,7 +284,10 @@ def _are_alike(one: _Matrix, other: _Matrix) -> bool:
     with np.errstate(all="ignore"):
         scale = np.maximum(np.linalg.norm(other[:, :3], axis=0), 1e-9)
         differences = np.abs(one[:, :3] - other[:, :3]) / scale
-    return bool(np.all(differences < _SAME_COSINE) and np.allclose(one[:, 3], other[:, 3], rtol=0, atol=_SAME_MM))
+    return bool(
+        np.all(differences < _SAME_COSINE)
+        and np.allclose(one[:, 3], other[:, 3], rtol=0, atol=_SAME_MM)
+    )
 
 
 def _is_skewed(matrix: _Matrix) -> bool:
@@ -284,11 +297,18 @@ def _is_skewed(matrix: _Matrix) -> bool:
 
 
 def _read(
-    path: Path, header: _Header, packing: Packing, number: np.dtype[Any], shape: tuple[int, ...], num_colours: int
+    path: Path,
+    header: _Header,
+    packing: Packing,
+    number: np.dtype[Any],
+    shape: tuple[int, ...],
+    num_colours: int,
 ) -> Voxels:
     num_bytes = math.prod(shape) * num_colours * number.itemsize
     start = header.offset
-    part = Part(path, start, num_bytes) if packing == "raw" else Part(path, 0, num_bytes, skip=start)
+    part = (
+        Part(path, start, num_bytes) if packing == "raw" else Part(path, 0, num_bytes, skip=start)
+    )
     flat = read_parts(path, [part], packing, number)
     if num_colours > 1:
         return np.moveaxis(flat.reshape(*shape[1:], num_colours), -1, 0)
@@ -298,7 +318,9 @@ def _read(
 def _rescaled(voxels: Voxels, header: _Header) -> Voxels:
     """Apply slope and intercept; a slope of 0 or of no number stands for none."""
     slope = header.slope if math.isfinite(header.slope) and header.slope != 0 else 1.0
-    intercept = header.intercept if math.isfinite(header.intercept) and math.isfinite(header.slope) else 0.0
+    intercept = (
+        header.intercept if math.isfinite(header.intercept) and math.isfinite(header.slope) else 0.0
+    )
     if slope == 1 and intercept == 0:
         return voxels
     with np.errstate(over="ignore"):

@@ -43,7 +43,15 @@ _NUMBERS = {
     "u2": ("ushort", "unsigned short", "unsigned short int", "uint16", "uint16_t"),
     "i4": ("int", "signed int", "int32", "int32_t"),
     "u4": ("uint", "unsigned int", "uint32", "uint32_t"),
-    "i8": ("longlong", "long long", "long long int", "signed long long", "signed long long int", "int64", "int64_t"),
+    "i8": (
+        "longlong",
+        "long long",
+        "long long int",
+        "signed long long",
+        "signed long long int",
+        "int64",
+        "int64_t",
+    ),
     "u8": ("ulonglong", "unsigned long long", "unsigned long long int", "uint64", "uint64_t"),
     "f4": ("float",),
     "f8": ("double",),
@@ -93,7 +101,11 @@ class _Header:
         found: list[list[float] | None] = []
         for match in _VECTOR.finditer(text):
             inside = match[1]
-            found.append(None if inside is None else real_numbers(self.path, name, inside, inside.count(",") + 1))
+            found.append(
+                None
+                if inside is None
+                else real_numbers(self.path, name, inside, inside.count(",") + 1)
+            )
         return found
 
 
@@ -106,7 +118,10 @@ def open_nrrd(path: Path) -> VolumeFile:
     header = _parse(path)
     sizes = checked_sizes(path, whole_numbers(path, "sizes", header.fields.get("sizes", "")))
     if header.whole("dimension") != len(sizes):
-        raise damaged(path, f"'dimension' is {header.whole('dimension')}, and 'sizes' has {len(sizes)} numbers")
+        raise damaged(
+            path,
+            f"'dimension' is {header.whole('dimension')}, and 'sizes' has {len(sizes)} numbers",
+        )
     channel_axis = _channel_axis(header, sizes)
     domain = [axis for axis in range(len(sizes)) if axis != channel_axis]
     spacing, direction, origin = _grid(header, sizes, domain)
@@ -118,7 +133,11 @@ def open_nrrd(path: Path) -> VolumeFile:
     def read() -> Voxels:
         voxels = read_parts(path, parts, packing, number).reshape(sizes[::-1])
         # Axes run from the fastest to the slowest in the file, and the other way round in an array.
-        return voxels[None] if channel_axis is None else np.moveaxis(voxels, len(sizes) - 1 - channel_axis, 0)
+        return (
+            voxels[None]
+            if channel_axis is None
+            else np.moveaxis(voxels, len(sizes) - 1 - channel_axis, 0)
+        )
 
     return VolumeFile(geometry, num_channels, number, read, _remarks(header))
 
@@ -167,14 +186,20 @@ def _channel_axis(header: _Header, sizes: tuple[int, ...]) -> int | None:
     if len(sizes) != 4:
         raise not_three_dimensional(header.path, sizes)
     kinds = header.fields.get("kinds", "").lower().split()
-    ranges = [axis for axis, kind in enumerate(kinds) if kind not in _DOMAIN_KINDS and kind != "???"]
+    ranges = [
+        axis for axis, kind in enumerate(kinds) if kind not in _DOMAIN_KINDS and kind != "???"
+    ]
     if "space directions" in header.fields:
-        ranges = [axis for axis, vector in enumerate(header.vectors("space directions")) if vector is None] or ranges
+        ranges = [
+            axis for axis, vector in enumerate(header.vectors("space directions")) if vector is None
+        ] or ranges
     if not ranges:
         return 3
     if len(ranges) > 1 or ranges[0] not in (0, 3):
         listed = ", ".join(map(str, ranges))
-        raise damaged(header.path, f"its axes {listed} are not in space; one, at an end, can be read")
+        raise damaged(
+            header.path, f"its axes {listed} are not in space; one, at an end, can be read"
+        )
     return ranges[0]
 
 
@@ -199,7 +224,9 @@ def _grid(
 def _remarks(header: _Header) -> tuple[str, ...]:
     """What the header leaves open."""
     if "space directions" not in header.fields:
-        return (f"{header.path}: does not say how its axes lie in the patient; taken as left, posterior, superior",)
+        return (
+            f"{header.path}: does not say how its axes lie in the patient; taken as left, posterior, superior",
+        )
     if "space origin" not in header.fields:
         return (f"{header.path}: does not say its origin; taken as 0",)
     return ()
@@ -210,7 +237,9 @@ def _grid_in_space(
 ) -> tuple[list[float], npt.NDArray[np.float64], list[float]]:
     vectors = header.vectors("space directions")
     if len(vectors) != len(sizes):
-        raise damaged(header.path, f"'space directions' has {len(vectors)} vectors for {len(sizes)} axes")
+        raise damaged(
+            header.path, f"'space directions' has {len(vectors)} vectors for {len(sizes)} axes"
+        )
     signs = _signs(header)
     columns = [(vectors[axis] or [])[:3] for axis in domain]
     if any(len(column) != 3 for column in columns):
@@ -256,7 +285,9 @@ def _packing(header: _Header) -> Packing:
     return _PACKINGS[encoding]
 
 
-def _parts(header: _Header, sizes: tuple[int, ...], bytes_per_number: int, packing: Packing) -> list[Part]:
+def _parts(
+    header: _Header, sizes: tuple[int, ...], bytes_per_number: int, packing: Packing
+) -> list[Part]:
     path, num_bytes = header.path, math.prod(sizes) * bytes_per_number
     num_lines, skip = header.whole("line skip", "lineskip"), header.whole("byte skip", "byteskip")
     if num_lines < 0 or skip < -1 or (skip == -1 and packing != "raw"):
@@ -267,22 +298,39 @@ def _parts(header: _Header, sizes: tuple[int, ...], bytes_per_number: int, packi
     else:
         words = text.split()
         is_several = words[0] == "LIST" or "%" in text
-        files, bounds = data_files(path, "data file", words if is_several else [text], header.names), 0
+        files, bounds = (
+            data_files(path, "data file", words if is_several else [text], header.names),
+            0,
+        )
         if is_several:
             num_axes = _axes_per_file(header, words, len(sizes))
             expected = math.prod(sizes[num_axes:])
             if len(files) != expected:
-                raise damaged(path, f"'data file' names {len(files)} files, and its sizes ask for {expected}")
+                raise damaged(
+                    path, f"'data file' names {len(files)} files, and its sizes ask for {expected}"
+                )
             num_bytes //= expected
     return [_part(header, file, bounds, num_bytes, num_lines, skip, packing) for file in files]
 
 
-def _part(header: _Header, file: Path, start: int, num_bytes: int, num_lines: int, skip: int, packing: Packing) -> Part:
+def _part(
+    header: _Header,
+    file: Path,
+    start: int,
+    num_bytes: int,
+    num_lines: int,
+    skip: int,
+    packing: Packing,
+) -> Part:
     if skip == -1:
         return Part(file, -1, num_bytes)
     if num_lines:
         start = _skip_lines(header, file, start, num_lines)
-    return Part(file, start + skip, num_bytes) if packing == "raw" else Part(file, start, num_bytes, skip=skip)
+    return (
+        Part(file, start + skip, num_bytes)
+        if packing == "raw"
+        else Part(file, start, num_bytes, skip=skip)
+    )
 
 
 def _skip_lines(header: _Header, file: Path, start: int, num_lines: int) -> int:
@@ -293,7 +341,9 @@ def _skip_lines(header: _Header, file: Path, start: int, num_lines: int) -> int:
     for _ in range(num_lines):
         position = content.find(b"\n", position) + 1
         if position == 0:
-            raise damaged(header.path, f"'line skip' is {num_lines}, and {file.name} has fewer lines")
+            raise damaged(
+                header.path, f"'line skip' is {num_lines}, and {file.name} has fewer lines"
+            )
     return start + position
 
 

@@ -45,7 +45,9 @@ def open_with_itk(path: Path) -> VolumeFile:
     number = np.dtype(header["number"])
     _require_whole(path, head, num_bytes, math.prod(sizes) * components, number)
     direction = np.array(header["direction"]).reshape(num_axes, num_axes)[:3, :3]
-    geometry = checked_geometry(path, sizes[:3], header["spacing"][:3], header["origin"][:3], direction)
+    geometry = checked_geometry(
+        path, sizes[:3], header["spacing"][:3], header["origin"][:3], direction
+    )
 
     def read() -> Voxels:
         try:
@@ -61,7 +63,9 @@ def open_with_itk(path: Path) -> VolumeFile:
     return VolumeFile(geometry, num_channels, number, read)
 
 
-def _require_whole(path: Path, head: bytes, num_bytes: int, num_values: int, number: np.dtype[Any]) -> None:
+def _require_whole(
+    path: Path, head: bytes, num_bytes: int, num_values: int, number: np.dtype[Any]
+) -> None:
     """Refuse files in two formats without compression that end early, which ITK does not notice."""
     suffix = path.suffix.lower()
     if suffix == ".gipl":

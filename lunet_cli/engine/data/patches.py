@@ -41,7 +41,8 @@ class PatchDataset(Dataset[tuple[Tensor, Tensor] | Failure]):
 
     Args:
         store: The training cases.
-        patch_size: Voxels (D, H, W) of a patch; smaller volumes are padded with zeros, larger ones cropped.
+        patch_size: Voxels (D, H, W) of a patch; smaller volumes are padded with zeros, larger ones
+            cropped.
         foreground_fraction: Share of crops that are centred on a labelled voxel.
         augmentation: Random changes.
         seed: Seed of crops and changes.
@@ -70,14 +71,19 @@ class PatchDataset(Dataset[tuple[Tensor, Tensor] | Failure]):
             return Failure(error)
         except Exception:
             case = self._store.cases[key.case_index]
-            told = [f"case {case.case_id}: preparing a patch failed", *traceback.format_exc().splitlines()]
+            told = [
+                f"case {case.case_id}: preparing a patch failed",
+                *traceback.format_exc().splitlines(),
+            ]
             return Failure(DataError(told))
 
     def _sample(self, key: PatchKey) -> tuple[Tensor, Tensor]:
         rng = np.random.default_rng([self._seed, key.epoch, key.position])
         prepared = self._store[key.case_index]
         start = self._draw_start(prepared.label, rng)
-        window = tuple(slice(first, first + edge) for first, edge in zip(start, self._patch_size, strict=True))
+        window = tuple(
+            slice(first, first + edge) for first, edge in zip(start, self._patch_size, strict=True)
+        )
         image = torch.from_numpy(np.array(prepared.image[:, *window], dtype=np.float32))
         label = torch.from_numpy(np.ascontiguousarray(prepared.label[window]))
         label = label.int() if label.dtype == torch.uint16 else label
@@ -88,7 +94,9 @@ class PatchDataset(Dataset[tuple[Tensor, Tensor] | Failure]):
         return image, label
 
     def _draw_start(self, label: np.ndarray, rng: np.random.Generator) -> list[int]:
-        room = [max(0, size - edge) for size, edge in zip(label.shape, self._patch_size, strict=True)]
+        room = [
+            max(0, size - edge) for size, edge in zip(label.shape, self._patch_size, strict=True)
+        ]
         if not any(room):
             return [0, 0, 0]
         start = [int(rng.integers(free + 1)) for free in room]
@@ -122,7 +130,9 @@ class EpochSampler:
         seed: Seed of the order.
     """
 
-    def __init__(self, *, num_cases: int, patches_per_case: int, batch_size: int, seed: int) -> None:
+    def __init__(
+        self, *, num_cases: int, patches_per_case: int, batch_size: int, seed: int
+    ) -> None:
         self.epoch = 0
         self.first_step = 0
         self._num_cases = num_cases
@@ -156,14 +166,20 @@ def collate(samples: list[tuple[Tensor, Tensor] | Failure]) -> Batch | Failure:
 
 
 def make_loader(
-    dataset: PatchDataset, sampler: EpochSampler, *, num_workers: int, pin_memory: bool, persistent_workers: bool
+    dataset: PatchDataset,
+    sampler: EpochSampler,
+    *,
+    num_workers: int,
+    pin_memory: bool,
+    persistent_workers: bool,
 ) -> DataLoader[Batch | Failure]:
     """A loader over the batches of `sampler`."""
     return DataLoader(
         dataset,
         batch_sampler=sampler,
         collate_fn=collate,
-        # A generator of its own: a loader draws a seed each time it is iterated, and would move that of dropout.
+        # A generator of its own: a loader draws a seed each time it is iterated, and would move
+        # that of dropout.
         generator=torch.Generator(),
         num_workers=num_workers,
         pin_memory=pin_memory,

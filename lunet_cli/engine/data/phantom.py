@@ -1,9 +1,10 @@
 """The built-in volumes: a curved two-part structure beside a cavity, among look-alikes.
 
-Each volume is drawn from its seed and index alone. A bent, tapering tube carries the labels `anterior`
-(its thick head) and `posterior` (its tail), as a hippocampus does; a dark, bent ellipsoid lies along it as the
-label `ventricle`. Straight tubes and balls of the same brightness are not labelled, so that intensity does
-not give the answer away. A smooth deformation, a bias field, blur and noise come on top.
+Each volume is drawn from its seed and index alone. A bent, tapering tube carries the labels
+`anterior` (its thick head) and `posterior` (its tail), as a hippocampus does; a dark, bent
+ellipsoid lies along it as the label `ventricle`. Straight tubes and balls of the same brightness
+are not labelled, so that intensity does not give the answer away. A smooth deformation, a bias
+field, blur and noise come on top.
 """
 
 from __future__ import annotations
@@ -38,10 +39,14 @@ class PhantomReader:
     noise: float
     seed: int
 
-    def __call__(self, case: Case, on_remark: OnRemark = ignore_remark) -> tuple[list[sitk.Image], sitk.Image]:
+    def __call__(
+        self, case: Case, on_remark: OnRemark = ignore_remark
+    ) -> tuple[list[sitk.Image], sitk.Image]:
         """Return the image channel (float32) and the label map (uint16) of `case`."""
         index = int(case.case_id.removeprefix("phantom_"))
-        image, label = make_phantom(self.size, noise=self.noise, rng=np.random.default_rng([self.seed, index]))
+        image, label = make_phantom(
+            self.size, noise=self.noise, rng=np.random.default_rng([self.seed, index])
+        )
         return [_to_image(image.astype(np.float32))], _to_image(label)
 
 
@@ -51,7 +56,9 @@ def phantom_case_set(num_cases: int, reader: PhantomReader) -> CaseSet:
     return CaseSet(cases, reader, PHANTOM_LABELS, "phantom", None)
 
 
-def make_phantom(size: int, *, noise: float, rng: np.random.Generator) -> tuple[Floats, npt.NDArray[np.uint16]]:
+def make_phantom(
+    size: int, *, noise: float, rng: np.random.Generator
+) -> tuple[Floats, npt.NDArray[np.uint16]]:
     """Draw one volume.
 
     Args:
@@ -93,7 +100,12 @@ def _rotate(points: Floats, rng: np.random.Generator) -> Floats:
     for axis, angle in enumerate(angles):
         i, j = [k for k in range(3) if k != axis]
         rotation = np.eye(3)
-        rotation[[i, i, j, j], [i, j, i, j]] = [np.cos(angle), -np.sin(angle), np.sin(angle), np.cos(angle)]
+        rotation[[i, i, j, j], [i, j, i, j]] = [
+            np.cos(angle),
+            -np.sin(angle),
+            np.sin(angle),
+            np.cos(angle),
+        ]
         matrix = matrix @ rotation
     return ((points - rng.uniform(-0.12, 0.12, 3)) @ matrix) / rng.uniform(0.85, 1.15)
 
@@ -111,7 +123,12 @@ def _tube(rng: np.random.Generator) -> tuple[Floats, Floats]:
     angle = rng.uniform(1.6, 2.4) * (t - 0.5)
     bend = rng.uniform(0.45, 0.6)
     line = np.stack(
-        [rng.uniform(-0.12, 0.12) * np.sin(np.pi * t), bend * np.sin(angle), bend * np.cos(angle) - 0.4], -1
+        [
+            rng.uniform(-0.12, 0.12) * np.sin(np.pi * t),
+            bend * np.sin(angle),
+            bend * np.cos(angle) - 0.4,
+        ],
+        -1,
     )
     head, tail = rng.uniform(0.22, 0.26), rng.uniform(0.15, 0.18)
     radius = np.where(t < _NECK, head, tail * (1.2 - 0.4 * t))
@@ -143,7 +160,10 @@ def _distractors(points: Floats, rng: np.random.Generator) -> npt.NDArray[np.boo
     """Balls and straight tubes that look like the structure in brightness only."""
     mask = np.zeros(points.shape[:-1], dtype=bool)
     for _ in range(rng.integers(2, 5)):
-        mask |= np.sum((points - rng.uniform(-0.75, 0.75, 3)) ** 2, axis=-1) < rng.uniform(0.06, 0.14) ** 2
+        mask |= (
+            np.sum((points - rng.uniform(-0.75, 0.75, 3)) ** 2, axis=-1)
+            < rng.uniform(0.06, 0.14) ** 2
+        )
     for _ in range(rng.integers(1, 3)):
         centre, axis = rng.uniform(-0.7, 0.7, 3), rng.normal(size=3)
         axis /= np.linalg.norm(axis)
@@ -160,7 +180,9 @@ def _bias_field(points: Floats, rng: np.random.Generator) -> Floats:
 
 
 def _blur(image: Floats, *, sigma: float) -> Floats:
-    blurred: Floats = sitk.GetArrayFromImage(sitk.SmoothingRecursiveGaussian(sitk.GetImageFromArray(image), sigma))
+    blurred: Floats = sitk.GetArrayFromImage(
+        sitk.SmoothingRecursiveGaussian(sitk.GetImageFromArray(image), sigma)
+    )
     return blurred
 
 

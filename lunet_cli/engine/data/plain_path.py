@@ -14,7 +14,8 @@ from lunet_cli.engine.data.volume import SUFFIXES
 def plain_path(path: Path) -> Iterator[Path]:
     """Lend a file, or one to be written, another name in ASCII: the way to it through a link that ends with the block.
 
-    Its ending stays as it is, and where only its folder needs another name, what lies beside it is there, too.
+    Its ending stays as it is, and where only its folder needs another name, what lies beside it is
+    there, too.
     """
     path = path.absolute()
     if str(path).isascii():

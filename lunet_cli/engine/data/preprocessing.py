@@ -108,11 +108,16 @@ class Placement:
     @property
     def is_resampled(self) -> bool:
         """Whether voxels are interpolated, not only reordered."""
-        return (self.grid.size, self.grid.spacing_mm) != (self.oriented_size, self.oriented_spacing_mm)
+        return (self.grid.size, self.grid.spacing_mm) != (
+            self.oriented_size,
+            self.oriented_spacing_mm,
+        )
 
     def orient(self, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """A view of a stored array (D, H, W) in the network's axes; writing to it writes to the array."""
-        return array.transpose(self.axes)[tuple(slice(None, None, -1 if flip else 1) for flip in self.mirrored)]
+        return array.transpose(self.axes)[
+            tuple(slice(None, None, -1 if flip else 1) for flip in self.mirrored)
+        ]
 
 
 class NetworkInput:
@@ -124,7 +129,9 @@ class NetworkInput:
         normalization: What happens to their intensities.
     """
 
-    def __init__(self, images: list[sitk.Image], placement: Placement, normalization: Normalization) -> None:
+    def __init__(
+        self, images: list[sitk.Image], placement: Placement, normalization: Normalization
+    ) -> None:
         self._images = images  # An array view of SimpleITK does not keep its image alive.
         self._channels = [_view(image, placement) for image in images]
         self._scalings = [normalization.fit(channel) for channel in self._channels]
@@ -142,7 +149,10 @@ class NetworkInput:
 
     def crop(self, where: tuple[slice, ...]) -> Floats:
         """Normalised intensities (C, d, h, w) of a box."""
-        parts = [scale(channel[where]) for channel, scale in zip(self._channels, self._scalings, strict=True)]
+        parts = [
+            scale(channel[where])
+            for channel, scale in zip(self._channels, self._scalings, strict=True)
+        ]
         return np.stack(parts)
 
     def whole(self) -> Floats:
@@ -155,7 +165,8 @@ class Preprocessing:
     """Everything that happens to a volume before the network; kept inside the checkpoint.
 
     Args:
-        orientation: Direction in which x, y and z increase, such as `LPS`; None keeps the stored axes.
+        orientation: Direction in which x, y and z increase, such as `LPS`; None keeps the stored
+            axes.
         spacing_mm: Voxel size (z, y, x) to resample to; None keeps the volume's own.
         normalization: What happens to intensities.
     """
@@ -167,7 +178,11 @@ class Preprocessing:
     @classmethod
     def from_config(cls, config: PreprocessingConfig) -> Preprocessing:
         """The value that a configuration asks for."""
-        return cls(config.orientation, config.spacing_mm, Normalization(**config.normalization.model_dump()))
+        return cls(
+            config.orientation,
+            config.spacing_mm,
+            Normalization(**config.normalization.model_dump()),
+        )
 
     def place(self, stored: Geometry) -> Placement:
         """The network's grid for a stored one."""
@@ -180,7 +195,8 @@ class Preprocessing:
         if self.spacing_mm is not None:
             wanted = np.array(self.spacing_mm[::-1], dtype=float)
             size = np.maximum(1, np.round(size * spacing / wanted)).astype(int)
-            # The outer corners stay in place, so the first voxel's centre moves by half the change in spacing.
+            # The outer corners stay in place, so the first voxel's centre moves by half the change
+            # in spacing.
             origin = origin + direction @ ((wanted - spacing) / 2)
             spacing = wanted
         grid = Geometry(
@@ -216,7 +232,9 @@ class Preprocessing:
         return values
 
 
-def _itk_orientation(stored: Geometry, orientation: str | None) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
+def _itk_orientation(
+    stored: Geometry, orientation: str | None
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
     """The stored axis (x, y, z) that becomes each axis, and whether each is then mirrored."""
     if orientation is None:
         return np.arange(3), np.zeros(3, dtype=bool)
@@ -225,7 +243,9 @@ def _itk_orientation(stored: Geometry, orientation: str | None) -> tuple[npt.NDA
     orient = sitk.DICOMOrientImageFilter()
     orient.SetDesiredCoordinateOrientation(orientation)
     orient.Execute(voxel)
-    return np.array(orient.GetPermuteOrder(), dtype=np.int64), np.array(orient.GetFlipAxes(), dtype=bool)
+    return np.array(orient.GetPermuteOrder(), dtype=np.int64), np.array(
+        orient.GetFlipAxes(), dtype=bool
+    )
 
 
 def _resample(image: sitk.Image, placement: Placement, interpolator: int) -> sitk.Image:

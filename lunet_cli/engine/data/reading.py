@@ -1,8 +1,8 @@
 """The one door for volumes that others have written: checked here, and never again behind it.
 
-Each format has a module that reads its header and says where the voxels lie. NIfTI, NRRD, MetaImage and DICOM that is
-not compressed are read without ITK, which aborts on some damaged files; all else is read by ITK in a process of its own
-(docs/adr/0017).
+Each format has a module that reads its header and says where the voxels lie. NIfTI, NRRD, MetaImage
+and DICOM that is not compressed are read without ITK, which aborts on some damaged files; all else
+is read by ITK in a process of its own (docs/adr/0017).
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ from lunet_cli.errors import DataError
 
 Source = Path | DicomSeries
 OnRemark = Callable[[str], None]
-# From microscopes of a tissue to the thickest slices; metres and micrometres that were meant as mm lie outside.
+# From microscopes of a tissue to the thickest slices; metres and micrometres that were meant as mm
+# lie outside.
 _SMALLEST_USUAL_MM, _LARGEST_USUAL_MM = 1e-3, 100.0
 
 
@@ -52,7 +53,9 @@ def open_volume(source: Source, *, on_remark: OnRemark = ignore_remark) -> Volum
     return volume
 
 
-def read_image(sources: Sequence[Source], *, on_remark: OnRemark = ignore_remark) -> list[sitk.Image]:
+def read_image(
+    sources: Sequence[Source], *, on_remark: OnRemark = ignore_remark
+) -> list[sitk.Image]:
     """Read the channels of one case.
 
     Args:
@@ -60,8 +63,8 @@ def read_image(sources: Sequence[Source], *, on_remark: OnRemark = ignore_remark
         on_remark: Called with each line that a person should know about a file.
 
     Returns:
-        One three-dimensional image per channel, all of one geometry: integers of up to 16 bits as stored, float32
-        for all other numbers.
+        One three-dimensional image per channel, all of one geometry: integers of up to 16 bits as
+        stored, float32 for all other numbers.
 
     Raises:
         DataError: A file is missing, damaged, not three-dimensional, or holds NaN or infinity.
@@ -87,11 +90,14 @@ def read_label(path: Path, *, on_remark: OnRemark = ignore_remark) -> sitk.Image
     """Read a label map as a three-dimensional uint16 image.
 
     Raises:
-        DataError: The file is missing, damaged, not three-dimensional, or holds values that are not labels.
+        DataError: The file is missing, damaged, not three-dimensional, or holds values that are not
+            labels.
     """
     volume = open_volume(path, on_remark=on_remark)
     if volume.num_channels != 1:
-        raise DataError(f"{path}: a label map has one value per voxel, this has {volume.num_channels}")
+        raise DataError(
+            f"{path}: a label map has one value per voxel, this has {volume.num_channels}"
+        )
     with _within_memory(path):
         array = volume.read()[0]
         low, high = float(array.min()), float(array.max())
@@ -132,7 +138,8 @@ def _within_memory(source: Source) -> Iterator[None]:
         yield
     except MemoryError:
         raise DataError(
-            f"{source}: is larger than the memory that is free", hint="Crop it, or use a machine with more memory."
+            f"{source}: is larger than the memory that is free",
+            hint="Crop it, or use a machine with more memory.",
         ) from None
 
 

@@ -38,14 +38,17 @@ class Split:
     origin: str
 
 
-def load_cases(data: DataConfig, *, seed: int, mistakes: Mistakes | None = None) -> tuple[CaseSet, Split]:
+def load_cases(
+    data: DataConfig, *, seed: int, mistakes: Mistakes | None = None
+) -> tuple[CaseSet, Split]:
     """Find all cases and divide them.
 
     Args:
         data: The section `data`.
         seed: Seed of a random division.
-        mistakes: Gathers what is wrong with single cases, which are then left out; None raises all of it. Where the
-            others cannot be divided, all of them come back as training cases, to be looked at.
+        mistakes: Gathers what is wrong with single cases, which are then left out; None raises all
+            of it. Where the others cannot be divided, all of them come back as training cases, to
+            be looked at.
 
     Raises:
         DataError: Folders or files are missing or inconsistent.
@@ -54,8 +57,14 @@ def load_cases(data: DataConfig, *, seed: int, mistakes: Mistakes | None = None)
     if data.train_dir is not None and data.val_dir is not None:
         return _from_folders(data, data.train_dir, data.val_dir, mistakes)
     if data.is_missing:
-        raise ConfigError(f"data.root is not set. {data.source}", hint="Then add --set data.root=FOLDER")
-    case_set = find_phantom_cases(data) if data.root is None else find_cases(data.root, data.dataset, mistakes)
+        raise ConfigError(
+            f"data.root is not set. {data.source}", hint="Then add --set data.root=FOLDER"
+        )
+    case_set = (
+        find_phantom_cases(data)
+        if data.root is None
+        else find_cases(data.root, data.dataset, mistakes)
+    )
     try:
         return case_set, divide(case_set, data.split, seed=seed)
     except LunetError:
@@ -106,7 +115,9 @@ def divide(case_set: CaseSet, split: SplitConfig, *, seed: int) -> Split:
     return Split(train, val, origin)
 
 
-def _from_folders(data: DataConfig, train_dir: Path, val_dir: Path, mistakes: Mistakes | None) -> tuple[CaseSet, Split]:
+def _from_folders(
+    data: DataConfig, train_dir: Path, val_dir: Path, mistakes: Mistakes | None
+) -> tuple[CaseSet, Split]:
     train, val = (find_cases(folder, data.dataset, mistakes) for folder in (train_dir, val_dir))
     require_apart(train_dir, val_dir)
     together = CaseSet(train.cases + val.cases, train.reader, train.labels, train.layout, None)
@@ -131,7 +142,9 @@ def _splits_file(split: SplitConfig, root: Path | None) -> Path | None:
     return None
 
 
-def _named_cases(cases: Sequence[Case], path: Path, entry: dict[str, Any], fold: int, side: str) -> tuple[Case, ...]:
+def _named_cases(
+    cases: Sequence[Case], path: Path, entry: dict[str, Any], fold: int, side: str
+) -> tuple[Case, ...]:
     """The cases that the list `side` of one entry of a splits file names."""
     by_id = {case.case_id: case for case in cases}
     names = entry.get(side)
@@ -143,7 +156,9 @@ def _named_cases(cases: Sequence[Case], path: Path, entry: dict[str, Any], fold:
         close = get_close_matches(unknown[0], list(by_id), n=1)
         raise DataError(
             f"{path}: {len(unknown)} case ids of '{side}' are not in the data, such as '{unknown[0]}'",
-            hint=f"Did you mean '{close[0]}'?" if close else "Case ids are file names without their ending.",
+            hint=f"Did you mean '{close[0]}'?"
+            if close
+            else "Case ids are file names without their ending.",
         )
     return tuple(by_id[name] for name in names)
 
@@ -151,10 +166,16 @@ def _named_cases(cases: Sequence[Case], path: Path, entry: dict[str, Any], fold:
 def _read_fold(path: Path, fold: int) -> dict[str, Any]:
     folds = read_description(path)
     folds = [folds] if isinstance(folds, dict) else folds
-    if not isinstance(folds, list) or not folds or not all(isinstance(fold, dict) for fold in folds):
+    if (
+        not isinstance(folds, list)
+        or not folds
+        or not all(isinstance(fold, dict) for fold in folds)
+    ):
         raise DataError(f"{path}: expected a list of objects with 'train' and 'val'")
     if fold >= len(folds):
-        raise ConfigError(f"data.split.fold: {fold} is out of range: {path} has {len(folds)} (0 to {len(folds) - 1})")
+        raise ConfigError(
+            f"data.split.fold: {fold} is out of range: {path} has {len(folds)} (0 to {len(folds) - 1})"
+        )
     entry: dict[str, Any] = folds[fold]
     return entry
 

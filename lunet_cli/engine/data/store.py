@@ -56,7 +56,8 @@ def prepare_case(
     """Read, check and preprocess one case.
 
     Raises:
-        DataError: The files are damaged, image and label do not share a grid, or a label value is not configured.
+        DataError: The files are damaged, image and label do not share a grid, or a label value is
+            not configured.
     """
     channels, label = case_set.reader(case, on_remark)
     _require_room(case, channels, preprocessing)
@@ -83,14 +84,17 @@ def _require_room(case: Case, channels: Sequence[sitk.Image], preprocessing: Pre
         )
 
 
-def require_known_values(name: str, label: sitk.Image, scheme: LabelScheme, *, may_name: bool = False) -> None:
+def require_known_values(
+    name: str, label: sitk.Image, scheme: LabelScheme, *, may_name: bool = False
+) -> None:
     """Raise if a label map holds values that belong to no region.
 
     Args:
         name: Where the label map comes from.
         label: The label map.
         scheme: The labels that may occur.
-        may_name: Whether they are configured still, so that a value can be named; a trained network has its own.
+        may_name: Whether they are configured still, so that a value can be named; a trained network
+            has its own.
 
     Raises:
         DataError: With `name`, where the label map comes from.
@@ -108,8 +112,12 @@ def require_known_values(name: str, label: sitk.Image, scheme: LabelScheme, *, m
 def _naming_hint(unknown: list[int], scheme: LabelScheme) -> str:
     """How the unknown values are named. Named labels replace those of the data set, so all of them are given."""
     if len(unknown) + len(scheme.regions) > _MOST_NAMED:
-        return "Correct the label map, or name all values in the section labels (labels.NAME: VALUE)."
-    named = {name: values[0] if len(values) == 1 else list(values) for name, values in scheme.regions}
+        return (
+            "Correct the label map, or name all values in the section labels (labels.NAME: VALUE)."
+        )
+    named = {
+        name: values[0] if len(values) == 1 else list(values) for name, values in scheme.regions
+    }
     named |= {f"NAME{value}" if len(unknown) > 1 else "NAME": value for value in unknown}
     settings = [shlex.join(["--set", f"labels.{name}={value}"]) for name, value in named.items()]
     return f"Correct the label map, or name the value ({' '.join(settings)})."
@@ -209,11 +217,17 @@ class CaseStore:
         except LunetError:
             raise
         except Exception as error:
-            raise DataError(f"case {case.case_id} ({', '.join(map(str, case.images))}): {error!r}") from error
+            raise DataError(
+                f"case {case.case_id} ({', '.join(map(str, case.images))}): {error!r}"
+            ) from error
 
     def _paths(self, case: Case) -> tuple[Path, Path]:
         files = [*case.images, *([case.label] if case.label else [])]
-        stamp = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in files if path.exists()]
+        stamp = [
+            (str(path), path.stat().st_size, path.stat().st_mtime_ns)
+            for path in files
+            if path.exists()
+        ]
         digest = hashlib.sha256(json.dumps([case.case_id, stamp]).encode()).hexdigest()[:16]
         return self._folder / f"{digest}.image.npy", self._folder / f"{digest}.label.npz"
 
@@ -232,15 +246,23 @@ class CaseStore:
             with tempfile.TemporaryDirectory(dir=self._folder) as scratch:
                 image, label = Path(scratch, "image.npy"), Path(scratch, "label.npz")
                 np.save(image, prepared.image)
-                np.savez_compressed(label, label=prepared.label, spacing_mm=np.array(prepared.spacing_mm))
+                np.savez_compressed(
+                    label, label=prepared.label, spacing_mm=np.array(prepared.spacing_mm)
+                )
                 os.replace(image, image_path)
                 os.replace(label, label_path)
         except OSError as error:
-            raise DataError(f"{self._folder}: cannot keep preprocessed volumes there ({error})") from None
+            raise DataError(
+                f"{self._folder}: cannot keep preprocessed volumes there ({error})"
+            ) from None
 
 
 def choose_cache(
-    cases: Sequence[Case], kind: Literal["auto", "memory", "disk", "none"], *, limit_mib: int, sample: PreparedCase
+    cases: Sequence[Case],
+    kind: Literal["auto", "memory", "disk", "none"],
+    *,
+    limit_mib: int,
+    sample: PreparedCase,
 ) -> CacheKind:
     """Decide where volumes are kept, from the size of one of them.
 

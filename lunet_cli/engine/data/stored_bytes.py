@@ -21,7 +21,8 @@ _GZIP_OR_ZLIB = 47  # for zlib: either header is recognised, and the checksum be
 _GZIP_MAGIC = b"\x1f\x8b"
 # Deflate packs at most 1,032 bytes into one (https://zlib.net/zlib_tech.html).
 _LARGEST_RATIO = {"raw": 1, "gzip": 1040}
-# A line end behind the voxels does no harm. More says that a size or a type in the header is wrong: a row is longer.
+# A line end behind the voxels does no harm. More says that a size or a type in the header is wrong:
+# a row is longer.
 _PADDING = 8
 
 
@@ -62,7 +63,9 @@ def read_head(path: Path, num_bytes: int) -> tuple[bytes, Packing]:
         raise damaged(path, f"it is damaged or incomplete ({error})") from None
 
 
-def read_parts(source: object, parts: Sequence[Part], packing: Packing, number: np.dtype[Any]) -> npt.NDArray[Any]:
+def read_parts(
+    source: object, parts: Sequence[Part], packing: Packing, number: np.dtype[Any]
+) -> npt.NDArray[Any]:
     """Read voxels.
 
     Args:

@@ -25,7 +25,8 @@ class Geometry:
         size: Voxels per array axis (z, y, x).
         spacing_mm: Millimetres between voxels per array axis (z, y, x).
         origin_mm: Centre of the first voxel in patient coordinates (LPS, in x, y, z).
-        direction: The 3x3 direction cosines, row by row, in ITK's convention (columns are the x, y, z axes).
+        direction: The 3x3 direction cosines, row by row, in ITK's convention (columns are the x, y,
+            z axes).
     """
 
     size: tuple[int, int, int]
@@ -38,7 +39,9 @@ class Geometry:
         """The geometry of a three-dimensional image."""
         depth, height, width = reversed(image.GetSize())
         z, y, x = reversed(image.GetSpacing())
-        return cls((depth, height, width), (z, y, x), tuple(image.GetOrigin()), tuple(image.GetDirection()))
+        return cls(
+            (depth, height, width), (z, y, x), tuple(image.GetOrigin()), tuple(image.GetDirection())
+        )
 
     def differences(self, other: Geometry) -> list[str]:
         """Say in words where `other` differs: its spacing by 0.001, its origin by 0.01 voxel, a cosine by 0.001."""

@@ -14,7 +14,8 @@ from lunet_cli.engine.data.volume import Geometry
 from lunet_cli.errors import DataError
 
 Voxels = npt.NDArray[Any]
-# Microscopes reach 1e-4 mm and slice stacks 50 mm. What lies far beyond is a damaged number or another unit.
+# Microscopes reach 1e-4 mm and slice stacks 50 mm. What lies far beyond is a damaged number or
+# another unit.
 _SMALLEST_SPACING_MM, _LARGEST_SPACING_MM = 1e-6, 1e4
 _LARGEST_OFFSET_MM = 1e7
 _LARGEST_EDGE = 2**20
@@ -31,7 +32,8 @@ class VolumeFile:
         geometry: Where its voxels lie.
         num_channels: Values per voxel.
         number: Type of the stored numbers.
-        read: Reads the voxels (C, D, H, W), in the byte order of this machine, rescaled as the file asks.
+        read: Reads the voxels (C, D, H, W), in the byte order of this machine, rescaled as the file
+            asks.
         remarks: What a person should know about the file, a line each.
     """
 
@@ -49,7 +51,7 @@ def damaged(source: object, reason: str) -> DataError:
 
 def not_an_image(source: object) -> DataError:
     """The error of a file that holds something else."""
-    return damaged(source, "it is no image, or its format is unknown")
+    return damaged(source, "it is not an image, or its format is unknown")
 
 
 def not_three_dimensional(source: object, sizes: Sequence[int]) -> DataError:
@@ -89,14 +91,17 @@ def checked_geometry(
         direction: 3x3; its columns are the axes x, y, z.
 
     Raises:
-        DataError: A spacing is not positive, an axis is not of length 1, or the axes are not at right angles.
+        DataError: A spacing is not positive, an axis is not of length 1, or the axes are not at
+            right angles.
     """
     if not all(_SMALLEST_SPACING_MM <= value <= _LARGEST_SPACING_MM for value in spacing_mm):
         raise damaged(source, f"its voxel spacing (x, y, z) is {_words(spacing_mm)} mm")
     if not all(abs(value) <= _LARGEST_OFFSET_MM for value in origin_mm):
         raise damaged(source, f"its origin (x, y, z) is {_words(origin_mm)} mm")
     if not (np.abs(direction) <= 1 + _SKEW).all() or np.linalg.matrix_rank(direction) < 3:
-        raise damaged(source, f"its axes are not three of length 1 (direction {_words(direction.ravel())})")
+        raise damaged(
+            source, f"its axes are not three of length 1 (direction {_words(direction.ravel())})"
+        )
     if not np.allclose(direction.T @ direction, np.eye(3), rtol=0, atol=_SKEW):
         raise DataError(
             f"{source}: cannot be read: its axes are not at right angles (direction {_words(direction.ravel())})",
@@ -105,10 +110,14 @@ def checked_geometry(
     width, height, depth = checked_sizes(source, sizes)
     x, y, z = (float(value) for value in spacing_mm)
     x0, y0, z0 = (float(value) for value in origin_mm)
-    return Geometry((depth, height, width), (z, y, x), (x0, y0, z0), tuple(direction.ravel().tolist()))
+    return Geometry(
+        (depth, height, width), (z, y, x), (x0, y0, z0), tuple(direction.ravel().tolist())
+    )
 
 
-def axes_of(source: object, matrix: npt.NDArray[np.float64]) -> tuple[list[float], npt.NDArray[np.float64]]:
+def axes_of(
+    source: object, matrix: npt.NDArray[np.float64]
+) -> tuple[list[float], npt.NDArray[np.float64]]:
     """Split a 3x3 matrix from voxels to mm into the spacing along x, y, z and the direction.
 
     Raises:

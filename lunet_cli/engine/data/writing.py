@@ -24,8 +24,8 @@ _ATTEMPTS = 1000
 def write_volume(array: npt.NDArray[Any], geometry: Geometry, path: Path) -> None:
     """Write an array (D, H, W) with its place in the patient, compressed where the format can.
 
-    The file is written in the folder `.partial` beside its place, read again, compared and only then moved: ITK does
-    not notice a full disk while it writes NIfTI.
+    The file is written in the folder `.partial` beside its place, read again, compared and only
+    then moved: ITK does not notice a full disk while it writes NIfTI.
 
     Raises:
         DataError: It cannot be written; nothing is left at `path`.

@@ -16,16 +16,25 @@ from lunet_cli.engine.evaluation.summary import MEAN_LABEL, bootstrap_interval, 
 from lunet_cli.engine.run_folder import names_of
 from lunet_cli.errors import ConfigError, DataError
 from lunet_cli.records.evaluation import TABLE, EvaluationSummary, read_scores, read_summary
-from lunet_cli.results.evaluation import CaseScore, ComparedRun, CompareResult, EvaluatedModel, PairedDifference
+from lunet_cli.results.evaluation import (
+    CaseScore,
+    ComparedRun,
+    CompareResult,
+    EvaluatedModel,
+    PairedDifference,
+)
 
 _ByLabel = dict[str, dict[str, float]]
 
 
-def compare(runs: Sequence[Path], *, metric: MetricName = "dice", split: str = "val") -> CompareResult:
+def compare(
+    runs: Sequence[Path], *, metric: MetricName = "dice", split: str = "val"
+) -> CompareResult:
     """Compare evaluated runs.
 
     Args:
-        runs: Run folders, or folders with a `metrics.csv`, at least two; the others are compared with the first.
+        runs: Run folders, or folders with a `metrics.csv`, at least two; the others are compared
+            with the first.
         metric: What they are compared by.
         split: Which evaluation of a run folder is meant.
 
@@ -34,7 +43,9 @@ def compare(runs: Sequence[Path], *, metric: MetricName = "dice", split: str = "
         ConfigError: There are fewer than two runs.
     """
     if len(runs) < 2:
-        raise ConfigError("lunet compare needs at least two runs", hint="lunet compare runs/a runs/b")
+        raise ConfigError(
+            "lunet compare needs at least two runs", hint="lunet compare runs/a runs/b"
+        )
     folders = [_evaluation_folder(run, split) for run in runs]
     names = names_of(runs)
     summaries = [read_summary(folder) for folder in folders]
@@ -91,12 +102,16 @@ def _scores(folder: Path, metric: MetricName) -> list[CaseScore]:
     return scores
 
 
-def _of_shared_labels(runs: list[list[CaseScore]], names: list[str], metric: MetricName) -> list[_ByLabel]:
+def _of_shared_labels(
+    runs: list[list[CaseScore]], names: list[str], metric: MetricName
+) -> list[_ByLabel]:
     """Values of each run by label and case, for the labels that all runs have, and the mean of these."""
     of_runs = [list(dict.fromkeys(score.label for score in scores)) for scores in runs]
     shared = [label for label in of_runs[0] if all(label in labels for labels in of_runs)]
     if not shared:
-        listed = "; ".join(f"{name}: {', '.join(labels)}" for name, labels in zip(names, of_runs, strict=True))
+        listed = "; ".join(
+            f"{name}: {', '.join(labels)}" for name, labels in zip(names, of_runs, strict=True)
+        )
         raise DataError(
             f"the runs have no label in common ({listed})",
             hint="Name the labels of label maps alike: lunet eval --predictions ... --label NAME=VALUE.",
@@ -153,12 +168,22 @@ def _holm(p_values: list[float]) -> list[float]:
 
 
 def _common_means(
-    names: list[str], values: list[_ByLabel], models: list[EvaluatedModel | None], metric: MetricName
+    names: list[str],
+    values: list[_ByLabel],
+    models: list[EvaluatedModel | None],
+    metric: MetricName,
 ) -> tuple[ComparedRun, ...]:
     """Each run with its mean over the cases that are defined in all, its costs, and whether it is on the front."""
     over_labels = [by_label.get(MEAN_LABEL) or next(iter(by_label.values())) for by_label in values]
-    common = [case for case in over_labels[0] if all(not math.isnan(run.get(case, math.nan)) for run in over_labels)]
-    means = [float(np.mean([run[case] for case in common])) if common else math.nan for run in over_labels]
+    common = [
+        case
+        for case in over_labels[0]
+        if all(not math.isnan(run.get(case, math.nan)) for run in over_labels)
+    ]
+    means = [
+        float(np.mean([run[case] for case in common])) if common else math.nan
+        for run in over_labels
+    ]
     parameters = [None if model is None else model.parameters for model in models]
     flops = [None if model is None else model.conv_flops_at_64 for model in models]
     on_parameter_front, on_flop_front = (

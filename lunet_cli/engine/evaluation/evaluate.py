@@ -33,7 +33,7 @@ from lunet_cli.engine.inference.labelled_cases import (
 from lunet_cli.engine.inference.predictor import PredictionOptions, Predictor
 from lunet_cli.engine.provenance import sha256_of, versions
 from lunet_cli.engine.run_folder import BEST
-from lunet_cli.engine.runtimes.exported import ExportedGraph
+from lunet_cli.engine.runtimes.exported_graph import ExportedGraph
 from lunet_cli.errors import DataError, LunetError
 from lunet_cli.records.evaluation import require_own_place, write_evaluation
 from lunet_cli.results.evaluation import (
@@ -46,7 +46,7 @@ from lunet_cli.results.evaluation import (
     EvaluatedModel,
     EvaluationFacts,
 )
-from lunet_cli.results.events import CaseFailed, Caution, Event, Notice, cautions_to
+from lunet_cli.results.events import CaseFailed, Event, Notice, WarningIssued, warnings_to
 from lunet_cli.results.words import plural
 
 OnEvent = Callable[[Event], None]
@@ -60,8 +60,8 @@ class EvaluationOptions:
     Args:
         metrics: The metrics.
         tolerance_mm: Distance that NSD still counts as equal.
-        penalty: Whether undefined distances in mm take the diagonal of the field of view, the largest one possible,
-            instead of being left out of the mean and counted.
+        penalty: Whether undefined distances in mm take the diagonal of the field of view, the
+            largest one possible, instead of being left out of the mean and counted.
     """
 
     metrics: tuple[MetricName, ...] = ALL_METRICS
@@ -93,11 +93,13 @@ def evaluate_model(
     Args:
         predictor: The networks.
         data: A labelled data set; None takes that of the training.
-        split: Which cases: `train` or `val` of the training, `test` as the data set says, or `all`. None takes `val`
-            of the data of the training, and `all` of other data.
-        labels: Names and values that the outputs mean, for a checkpoint of the authors, which does not say.
-        folder: Where `metrics.csv` and `summary.json` go; None takes `eval/<split>` beside the checkpoint, with the
-            names of other data, another checkpoint than the best one, or an ensemble behind.
+        split: Which cases: `train` or `val` of the training, `test` as the data set says, or `all`.
+            None takes `val` of the data of the training, and `all` of other data.
+        labels: Names and values that the outputs mean, for a checkpoint of the authors, which does
+            not say.
+        folder: Where `metrics.csv` and `summary.json` go; None takes `eval/<split>` beside the
+            checkpoint, with the names of other data, another checkpoint than the best one, or an
+            ensemble behind.
         options: What to measure.
         write: Whether the files are written; otherwise, `write_evaluation` does it.
         on_event: Called with what happens.
@@ -116,19 +118,26 @@ def evaluate_model(
     if write:
         _tell_replaced(destination, on_event)
     trained_on = recorded_split(model).get("train", [])
-    seen = [case.case_id for case in cases if case.case_id in set(trained_on)] if chosen != "train" else []
+    seen = (
+        [case.case_id for case in cases if case.case_id in set(trained_on)]
+        if chosen != "train"
+        else []
+    )
     if seen:
         on_event(
-            Caution(
+            WarningIssued(
                 f"{len(seen)} of {plural(len(cases), 'case')} were trained on, such as {seen[0]}; their values flatter"
             )
         )
-    for caution in predictor.cautions():
-        on_event(Caution(caution))
+    for warning in predictor.warnings():
+        on_event(WarningIssued(warning))
     on_event(Notice(f"{plural(len(cases), 'case')}: {origin}; computing in {predictor.ensemble}"))
 
     def pair(case: Case) -> _Pair:
-        return _Pair(case.case_id, lambda: _predict_masks(predictor, scheme, case_set, case, len(cases), on_event))
+        return _Pair(
+            case.case_id,
+            lambda: _predict_masks(predictor, scheme, case_set, case, len(cases), on_event),
+        )
 
     scores, failures = _measure([pair(case) for case in cases], options, on_event)
     root = None if case_set.root is None else str(case_set.root)
@@ -153,10 +162,12 @@ def score_predictions(
 
     Args:
         predictions: A folder of label maps, or one.
-        references: A folder of label maps of the same names, or one. Of the names, `ct_`, `label_` and `_0000` do not
-            count.
-        labels: Names and values; None takes those of a `dataset.json` beside, or else each value as its own label.
-        only_predicted: Whether references without a prediction are left out in silence instead of as a failure.
+        references: A folder of label maps of the same names, or one. Of the names, `ct_`, `label_`
+            and `_0000` do not count.
+        labels: Names and values; None takes those of a `dataset.json` beside, or else each value as
+            its own label.
+        only_predicted: Whether references without a prediction are left out in silence instead of
+            as a failure.
         folder: Where `metrics.csv` and `summary.json` go; None takes that of the predictions.
         options: What to measure.
         on_event: Called with what happens.
@@ -178,21 +189,35 @@ def score_predictions(
     surplus = len([name for name in found if name not in expected])
     if surplus:
         words = "prediction has no reference and is", "predictions have no reference and are"
-        on_event(Caution(f"{plural(surplus, *words)} left out"))
+        on_event(WarningIssued(f"{plural(surplus, *words)} left out"))
     regions = labels or find_labels(references, predictions)
     if regions is None:
-        of_references, of_predictions = _values_in([*expected.values()]), _values_in([*found.values()])
-        invented = sorted(of_predictions - of_references)
-        if invented:
-            on_event(Caution(f"label values {', '.join(map(str, invented))} occur in predictions only"))
+        of_references, of_predictions = (
+            _values_in([*expected.values()]),
+            _values_in([*found.values()]),
+        )
+        unexpected = sorted(of_predictions - of_references)
+        if unexpected:
+            on_event(
+                WarningIssued(
+                    f"label values {', '.join(map(str, unexpected))} occur in predictions only"
+                )
+            )
         regions = {str(value): (value,) for value in sorted(of_references | of_predictions)}
     if not regions:
-        raise DataError(f"{references}: no label map has a label", hint="Name the labels with --label NAME=VALUE.")
+        raise DataError(
+            f"{references}: no label map has a label",
+            hint="Name the labels with --label NAME=VALUE.",
+        )
     scheme = LabelScheme(tuple(regions.items()), "sigmoid")
     failures = []
     if missing and not only_predicted:
         what = f"{len(missing)} of {plural(len(expected), 'reference')} without a prediction, such as {missing[0]}"
-        failures = [CaseFailed(missing[0], f"{predictions}: {what}", "To measure the others only: --only-predicted")]
+        failures = [
+            CaseFailed(
+                missing[0], f"{predictions}: {what}", "To measure the others only: --only-predicted"
+            )
+        ]
         on_event(failures[0])
     pairs = [
         _Pair(name, lambda name=name: _read_masks(scheme, found[name], expected[name], on_event))  # type: ignore[misc]
@@ -254,7 +279,12 @@ def _finish(
 
 
 def _predict_masks(
-    predictor: Predictor, scheme: LabelScheme, case_set: CaseSet, case: Case, num_cases: int, on_event: OnEvent
+    predictor: Predictor,
+    scheme: LabelScheme,
+    case_set: CaseSet,
+    case: Case,
+    num_cases: int,
+    on_event: OnEvent,
 ) -> tuple[Iterator[tuple[str, Mask, Mask]], Geometry]:
     found = segment_case(predictor, scheme, case_set, case, num_cases=num_cases, on_event=on_event)
     reference = sitk.GetArrayFromImage(found.label)
@@ -269,7 +299,7 @@ def _predict_masks(
 def _read_masks(
     scheme: LabelScheme, prediction: Path, reference: Path, on_event: OnEvent
 ) -> tuple[Iterator[tuple[str, Mask, Mask]], Geometry]:
-    maps = [read_label(path, on_remark=cautions_to(on_event)) for path in (prediction, reference)]
+    maps = [read_label(path, on_remark=warnings_to(on_event)) for path in (prediction, reference)]
     geometries = [Geometry.of(label) for label in maps]
     differences = geometries[0].differences(geometries[1])
     if differences:
@@ -294,10 +324,16 @@ def evaluation_folder(predictor: Predictor, data: Path | None, split: SplitName)
     parts: list[str] = [split]
     parts += [] if data is None else [data.resolve().name]
     is_graph = isinstance(model.network, ExportedGraph)
-    parts += [] if model.path.name == BEST else [model.path.name.replace(".", "_") if is_graph else model.path.stem]
+    parts += (
+        []
+        if model.path.name == BEST
+        else [model.path.name.replace(".", "_") if is_graph else model.path.stem]
+    )
     parts += [f"ensemble_of_{len(predictor.models)}"] if len(predictor.models) > 1 else []
     options, usual = predictor.options, PredictionOptions()
-    window = "x".join(map(str, options.window)) if isinstance(options.window, tuple) else options.window
+    window = (
+        "x".join(map(str, options.window)) if isinstance(options.window, tuple) else options.window
+    )
     parts += ["tta"] if options.tta else []
     parts += [f"runtime_{options.runtime}"] if options.runtime is not None else []
     parts += [f"window_{window}"] if window is not None else []
@@ -316,11 +352,16 @@ def _tell_replaced(folder: Path, on_event: OnEvent) -> None:
     """Tell if an earlier evaluation will be replaced, before a long one is begun.
 
     Raises:
-        OutputError: A file of another program has the name of one of ours, such as the `summary.json` of nnU-Net.
+        OutputError: A file of another program has the name of one of ours, such as the
+            `summary.json` of nnU-Net.
     """
     made = require_own_place(folder)
     if made is not None:
-        on_event(Notice(f"replaces the evaluation of {made.isoformat(sep=' ', timespec='minutes')} in {folder}"))
+        on_event(
+            Notice(
+                f"replaces the evaluation of {made.isoformat(sep=' ', timespec='minutes')} in {folder}"
+            )
+        )
 
 
 def _label_maps(path: Path) -> dict[str, Path]:

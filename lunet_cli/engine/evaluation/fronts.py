@@ -8,7 +8,9 @@ from typing import Literal
 
 
 def on_front(
-    values: Sequence[float], costs: Sequence[float | None], better: Literal["higher", "lower", "zero"]
+    values: Sequence[float],
+    costs: Sequence[float | None],
+    better: Literal["higher", "lower", "zero"],
 ) -> list[bool]:
     """Whether no other one is at least as good at no more cost, and better in one of the two.
 

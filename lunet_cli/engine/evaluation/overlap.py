@@ -22,7 +22,9 @@ class Overlap:
     @classmethod
     def of(cls, prediction: Mask, reference: Mask) -> Overlap:
         """Count the voxels of two masks of equal shape."""
-        counts = (np.count_nonzero(mask) for mask in (prediction, reference, prediction & reference))
+        counts = (
+            np.count_nonzero(mask) for mask in (prediction, reference, prediction & reference)
+        )
         return cls(*map(int, counts))
 
     def share_of(self, total: float) -> float:
@@ -80,7 +82,9 @@ def relative_volume_difference(prediction: Mask, reference: Mask) -> float:
     return Overlap.of(prediction, reference).relative_difference
 
 
-def absolute_volume_difference_ml(prediction: Mask, reference: Mask, spacing_mm: tuple[float, float, float]) -> float:
+def absolute_volume_difference_ml(
+    prediction: Mask, reference: Mask, spacing_mm: tuple[float, float, float]
+) -> float:
     """The difference of the two volumes in ml, without its sign.
 
     Args:

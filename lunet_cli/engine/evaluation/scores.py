@@ -42,7 +42,9 @@ def evaluate(
         ValueError: The masks differ in shape.
     """
     if prediction.shape != reference.shape:
-        raise ValueError(f"the prediction has shape {prediction.shape}, the reference {reference.shape}")
+        raise ValueError(
+            f"the prediction has shape {prediction.shape}, the reference {reference.shape}"
+        )
     overlap = Overlap.of(prediction, reference)
     values: dict[MetricName, float] = {
         "dice": overlap.share_of((overlap.prediction + overlap.reference) / 2),
@@ -50,7 +52,9 @@ def evaluate(
         "sensitivity": overlap.share_of(overlap.reference),
         "precision": overlap.share_of(overlap.prediction),
         "relative_volume_difference": overlap.relative_difference,
-        "absolute_volume_difference": abs(overlap.prediction - overlap.reference) * math.prod(spacing_mm) / 1000,
+        "absolute_volume_difference": abs(overlap.prediction - overlap.reference)
+        * math.prod(spacing_mm)
+        / 1000,
     }
     if _OF_SURFACES & set(metrics):
         distances = SurfaceDistances.between(prediction, reference, spacing_mm)
@@ -76,7 +80,9 @@ def score_label(
     """Measure one label of one case; see `evaluate`."""
     values = evaluate(prediction, reference, spacing_mm, metrics=metrics, tolerance_mm=tolerance_mm)
     voxel_ml = math.prod(spacing_mm) / 1000
-    prediction_ml, reference_ml = (int(np.count_nonzero(mask)) * voxel_ml for mask in (prediction, reference))
+    prediction_ml, reference_ml = (
+        int(np.count_nonzero(mask)) * voxel_ml for mask in (prediction, reference)
+    )
     undefined = tuple(str(name) for name, value in values.items() if math.isnan(value))
     plain = {str(name): value for name, value in values.items()}
     depth, height, width = prediction.shape

@@ -19,7 +19,9 @@ MEAN_LABEL = "mean of labels"
 _NUM_WORST = 3
 
 
-def summarize(scores: Sequence[CaseScore], *, metrics: Sequence[MetricName]) -> tuple[MetricSummary, ...]:
+def summarize(
+    scores: Sequence[CaseScore], *, metrics: Sequence[MetricName]
+) -> tuple[MetricSummary, ...]:
     """Summarise each metric per label, and the mean of labels where there are several.
 
     Args:
@@ -39,9 +41,13 @@ def summarize(scores: Sequence[CaseScore], *, metrics: Sequence[MetricName]) -> 
     rows: list[MetricSummary] = []
     for label in by_label:
         for metric in metrics:
-            row = _summarize(label, metric, by_label[label][metric], undefined.get((label, metric), set()))
+            row = _summarize(
+                label, metric, by_label[label][metric], undefined.get((label, metric), set())
+            )
             if metric in DISTANCES:
-                row = replace(row, penalized_mean=float(np.mean(list(penalized[label][metric].values()))))
+                row = replace(
+                    row, penalized_mean=float(np.mean(list(penalized[label][metric].values())))
+                )
             rows.append(row)
     return tuple(rows)
 
@@ -53,11 +59,16 @@ def values_by_label(
     found: dict[str, dict[MetricName, dict[str, float]]] = {}
     for score in scores:
         for metric in metrics:
-            found.setdefault(score.label, {}).setdefault(metric, {})[score.case] = score.values[metric]
+            found.setdefault(score.label, {}).setdefault(metric, {})[score.case] = score.values[
+                metric
+            ]
     if len(found) > 1:
         first = next(iter(found.values()))
         found[MEAN_LABEL] = {
-            metric: {case: float(np.mean([of_label[metric][case] for of_label in found.values()])) for case in cases}
+            metric: {
+                case: float(np.mean([of_label[metric][case] for of_label in found.values()]))
+                for case in cases
+            }
             for metric, cases in first.items()
         }
     return found
@@ -66,7 +77,8 @@ def values_by_label(
 def bootstrap_interval(values: npt.NDArray[np.float64]) -> tuple[float, float]:
     """95 % percentile bootstrap confidence interval of the mean of `values` (N,); NaN for fewer than two.
 
-    Cases are drawn with replacement from a generator of a fixed seed, so that equal values give equal intervals.
+    Cases are drawn with replacement from a generator of a fixed seed, so that equal values give
+    equal intervals.
 
     References:
         Efron and Tibshirani, An Introduction to the Bootstrap (1993), chapter 13.
@@ -74,19 +86,32 @@ def bootstrap_interval(values: npt.NDArray[np.float64]) -> tuple[float, float]:
     if len(values) < 2:
         return math.nan, math.nan
     found = stats.bootstrap(
-        (values,), np.mean, n_resamples=NUM_RESAMPLES, batch=1000, method="percentile", rng=np.random.default_rng(SEED)
+        (values,),
+        np.mean,
+        n_resamples=NUM_RESAMPLES,
+        batch=1000,
+        method="percentile",
+        rng=np.random.default_rng(SEED),
     )
     return float(found.confidence_interval.low), float(found.confidence_interval.high)
 
 
-def _summarize(label: str, metric: MetricName, by_case: dict[str, float], undefined: set[str]) -> MetricSummary:
+def _summarize(
+    label: str, metric: MetricName, by_case: dict[str, float], undefined: set[str]
+) -> MetricSummary:
     defined = np.array([value for value in by_case.values() if not math.isnan(value)])
     num_undefined = len(undefined)
     worst = tuple(
-        sorted(by_case.items(), key=lambda item: (item[0] in undefined, badness(metric, item[1])), reverse=True)
+        sorted(
+            by_case.items(),
+            key=lambda item: (item[0] in undefined, badness(metric, item[1])),
+            reverse=True,
+        )
     )[:_NUM_WORST]
     if len(defined) == 0:
-        return MetricSummary(label, metric, *(math.nan,) * 3, (math.nan, math.nan), 0, num_undefined, worst)
+        return MetricSummary(
+            label, metric, *(math.nan,) * 3, (math.nan, math.nan), 0, num_undefined, worst
+        )
     return MetricSummary(
         label,
         metric,

@@ -1,8 +1,8 @@
 """Distances between the surfaces of two masks, in mm.
 
-The surface of a mask are its voxels with at least one of their six neighbours outside it, or outside the array; a
-distance is that between voxel centres. Each surface is put into a k-d tree, so that time and memory grow with the
-surfaces and not with the volume.
+The surface of a mask are its voxels with at least one of their six neighbours outside it, or
+outside the array; a distance is that between voxel centres. Each surface is put into a k-d tree, so
+that time and memory grow with the surfaces and not with the volume.
 """
 
 from __future__ import annotations
@@ -52,7 +52,9 @@ class SurfaceDistances:
         """Mean over both directions' distances together; 0 or NaN where masks are empty."""
         if self.num_empty:
             return self._where_empty(both=0.0, one=math.nan)
-        return float((self.forth_mm.sum() + self.back_mm.sum()) / (len(self.forth_mm) + len(self.back_mm)))
+        return float(
+            (self.forth_mm.sum() + self.back_mm.sum()) / (len(self.forth_mm) + len(self.back_mm))
+        )
 
     def share_within(self, tolerance_mm: float) -> float:
         """Share of all surface voxels that lie within `tolerance_mm`; 1 or 0 where masks are empty."""
@@ -91,7 +93,9 @@ def assd(prediction: Mask, reference: Mask, spacing_mm: Spacing) -> float:
     return SurfaceDistances.between(prediction, reference, spacing_mm).mean
 
 
-def nsd(prediction: Mask, reference: Mask, spacing_mm: Spacing, *, tolerance_mm: float = 1.0) -> float:
+def nsd(
+    prediction: Mask, reference: Mask, spacing_mm: Spacing, *, tolerance_mm: float = 1.0
+) -> float:
     """Normalised surface Dice: the share of both surfaces that lies within a tolerance of the other one.
 
     Args:
@@ -129,7 +133,9 @@ def _surface_points(mask: Mask, spacing_mm: Spacing) -> npt.NDArray[np.float64]:
     """Centres (N, 3) of the surface voxels in mm."""
     box: list[slice] = []
     for axis in range(3):  # Each axis is looked at within what the ones before have left.
-        hit = np.flatnonzero(mask[tuple(box)].any(axis=tuple(other for other in range(3) if other != axis)))
+        hit = np.flatnonzero(
+            mask[tuple(box)].any(axis=tuple(other for other in range(3) if other != axis))
+        )
         if len(hit) == 0:
             return np.empty((0, 3))
         box.append(slice(int(hit[0]), int(hit[-1]) + 1))
@@ -138,7 +144,9 @@ def _surface_points(mask: Mask, spacing_mm: Spacing) -> npt.NDArray[np.float64]:
     return points
 
 
-def _nearest(points: npt.NDArray[np.float64], others: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def _nearest(
+    points: npt.NDArray[np.float64], others: npt.NDArray[np.float64]
+) -> npt.NDArray[np.float64]:
     """Distance (N,) from each of `points` to the nearest of `others`."""
     if len(points) == 0 or len(others) == 0:
         return np.full(len(points), np.inf)

@@ -17,7 +17,7 @@ from lunet_cli.engine.exporting.plain import segment
 from lunet_cli.engine.exporting.windows import Channels, smaller
 from lunet_cli.engine.inference.predictor import PredictionOptions, Predictor
 from lunet_cli.engine.inference.sliding_window import ArrayInput, Stitcher, predict_logits
-from lunet_cli.engine.runtimes.exported import ExportedGraph
+from lunet_cli.engine.runtimes.exported_graph import ExportedGraph
 from lunet_cli.engine.runtimes.timing import time_passes_ms
 from lunet_cli.errors import ExportError
 from lunet_cli.results.exporting import Agreement
@@ -44,12 +44,16 @@ def compare(
     Raises:
         ExportError: It gives logits of another shape.
     """
-    reference = Predictor([model], PredictionOptions(device="cpu", precision="fp32", runtime="eager"))
+    reference = Predictor(
+        [model], PredictionOptions(device="cpu", precision="fp32", runtime="eager")
+    )
     candidate = Predictor([exported], PredictionOptions(device="cpu", precision="fp32"))
 
     def run(array: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         with torch.inference_mode():
-            logits: npt.NDArray[np.float32] = candidate.ensemble.forward(torch.from_numpy(array)).float().numpy()
+            logits: npt.NDArray[np.float32] = (
+                candidate.ensemble.forward(torch.from_numpy(array)).float().numpy()
+            )
         return logits
 
     worst = _difference_of_bare_volume(reference, candidate, volumes[0])
@@ -73,7 +77,9 @@ def _segment(predictor: Predictor, channels: Channels) -> tuple[npt.NDArray[np.f
     return probabilities, segmentation.label_map()
 
 
-def _difference_of_bare_volume(reference: Predictor, candidate: Predictor, channels: Channels) -> float:
+def _difference_of_bare_volume(
+    reference: Predictor, candidate: Predictor, channels: Channels
+) -> float:
     """Largest difference of a probability where a graph has to bring an odd size into the window itself.
 
     Raises:
@@ -81,16 +87,22 @@ def _difference_of_bare_volume(reference: Predictor, candidate: Predictor, chann
     """
     image, _ = reference.card.preprocessing.apply(channels)
     trained = reference.models[0].window
-    bare = smaller(torch.from_numpy(image.crop(tuple(slice(0, edge) for edge in trained or image.size))))
+    bare = smaller(
+        torch.from_numpy(image.crop(tuple(slice(0, edge) for edge in trained or image.size)))
+    )
     window = (bare.shape[1], bare.shape[2], bare.shape[3])
     if trained is not None and isinstance(candidate.models[0].network, ExportedGraph):
         window = trained
     with torch.inference_mode():
         inputs = [ArrayInput(bare.numpy())]
-        expected = next(predict_logits(reference.ensemble.forward, inputs, window=window, batch_size=1))
+        expected = next(
+            predict_logits(reference.ensemble.forward, inputs, window=window, batch_size=1)
+        )
         found = candidate.ensemble.forward(torch.stack([bare, bare.flip(-1)]))[0]
     if found.shape != expected.shape:
-        raise ExportError(f"gives logits {tuple(found.shape)} where PyTorch gives {tuple(expected.shape)}")
+        raise ExportError(
+            f"gives logits {tuple(found.shape)} where PyTorch gives {tuple(expected.shape)}"
+        )
     activate = reference.card.labels.probabilities
     return _largest((activate(expected[None]) - activate(found[None])).numpy())
 
@@ -107,7 +119,9 @@ def _dice(ours: LabelMap, theirs: LabelMap) -> float:
     return 2 * shared / total if total else 1.0
 
 
-def _times_ms(reference: Predictor, candidate: Predictor, channels: Channels) -> tuple[float, float]:
+def _times_ms(
+    reference: Predictor, candidate: Predictor, channels: Channels
+) -> tuple[float, float]:
     """Median time of one window by each."""
     image, _ = reference.card.preprocessing.apply(channels)
     window = reference.models[0].window or image.size

@@ -12,8 +12,19 @@ from torch import Tensor
 
 from lunet_cli.engine.checkpoints.models import Model, load_model
 from lunet_cli.engine.exporting.comparison import compare
-from lunet_cli.engine.exporting.formats import ExportFormat, Weights, require_possible, suffix_of, write_format
-from lunet_cli.engine.exporting.windows import same_size, volumes_at_hand, volumes_of_files, windows_of_files
+from lunet_cli.engine.exporting.formats import (
+    ExportFormat,
+    Weights,
+    require_possible,
+    suffix_of,
+    write_format,
+)
+from lunet_cli.engine.exporting.windows import (
+    same_size,
+    volumes_at_hand,
+    volumes_of_files,
+    windows_of_files,
+)
 from lunet_cli.engine.networks.blocks import SegmentationNetwork
 from lunet_cli.engine.networks.execution import machine_name
 from lunet_cli.engine.provenance import versions
@@ -27,7 +38,11 @@ OnEvent = Callable[[Event], None]
 _NUM_CHECKED = 4
 _NUM_CALIBRATED = 32
 # Largest difference of a probability, and smallest Dice with the label maps of fp32.
-_LIMITS: dict[Weights, tuple[float, float]] = {"fp32": (1e-3, 0.999), "fp16": (2e-2, 0.99), "int8": (1.0, 0.95)}
+_LIMITS: dict[Weights, tuple[float, float]] = {
+    "fp32": (1e-3, 0.999),
+    "fp16": (2e-2, 0.99),
+    "int8": (1.0, 0.95),
+}
 
 
 @dataclass(frozen=True)
@@ -58,8 +73,9 @@ def export(
 ) -> ExportResult:
     """Write a trained network for use elsewhere.
 
-    The file is written aside, loaded as `lunet predict` would, and compared with PyTorch on whole volumes, by `predict`
-    and in the way docs/export.md shows. It is moved to its place only if both give the label maps of the checkpoint.
+    The file is written aside, loaded as `lunet predict` would, and compared with PyTorch on whole
+    volumes, by `predict` and in the way docs/export.md shows. It is moved to its place only if both
+    give the label maps of the checkpoint.
 
     Args:
         source: A checkpoint or run folder.
@@ -74,15 +90,21 @@ def export(
     require_possible(options.format, options.weights)
     model = load_model(source, architecture=architecture)
     if not isinstance(model.network, SegmentationNetwork):
-        raise CheckpointError(f"{model.path}: is an exported graph already", hint="Export from the checkpoint.")
+        raise CheckpointError(
+            f"{model.path}: is an exported graph already", hint="Export from the checkpoint."
+        )
     path = _target(model, options)
     calibration: list[Tensor] = []
     if options.weights == "int8":
         assert options.calibrate is not None
-        found = windows_of_files(model, options.calibrate, max_windows=_NUM_CALIBRATED, on_event=on_event)
+        found = windows_of_files(
+            model, options.calibrate, max_windows=_NUM_CALIBRATED, on_event=on_event
+        )
         calibration = same_size(found)
     if options.check is not None:
-        volumes = volumes_of_files(model, options.check, max_volumes=_NUM_CHECKED, on_event=on_event)
+        volumes = volumes_of_files(
+            model, options.check, max_volumes=_NUM_CHECKED, on_event=on_event
+        )
         origin = str(options.check)
     else:
         volumes, origin = volumes_at_hand(model, max_volumes=_NUM_CHECKED, on_event=on_event)
@@ -92,17 +114,31 @@ def export(
             partial = Path(folder) / path.name
             metadata = _describe(model, options)
             window = model.window or (1, 1, 1)
-            write_format(options.format, model.network, window, partial, metadata, options.weights, calibration)
+            write_format(
+                options.format,
+                model.network,
+                window,
+                partial,
+                metadata,
+                options.weights,
+                calibration,
+            )
             on_event(Notice(f"comparing it with PyTorch on {origin}"))
-            runtime, agreement = compare(model, load_model(partial), metadata.model_dump(mode="json"), volumes, origin)
+            runtime, agreement = compare(
+                model, load_model(partial), metadata.model_dump(mode="json"), volumes, origin
+            )
             _require_agreement(agreement, options)
-            described = ExportDescription(**dict(metadata), agreement=agreement, machine=machine_name())
+            described = ExportDescription(
+                **dict(metadata), agreement=agreement, machine=machine_name()
+            )
             described.write(_description_of(partial))
             files = _move(Path(folder), path)
     except OSError as error:
         raise OutputError(f"{path}: cannot be written ({error.strerror or error})") from None
     size = sum(file.stat().st_size for file in files if file.suffix != ".json")
-    return ExportResult(model.architecture, options.format, options.weights, runtime, files, size, agreement)
+    return ExportResult(
+        model.architecture, options.format, options.weights, runtime, files, size, agreement
+    )
 
 
 def _target(model: Model, options: ExportOptions) -> Path:
@@ -115,7 +151,9 @@ def _target(model: Model, options: ExportOptions) -> Path:
     quantised = "" if options.weights == "fp32" else f"_{options.weights}"
     path = options.output or model.path.with_name(f"{model.path.stem}{quantised}{suffix}")
     if path.suffix != suffix:
-        raise OutputError(f"{path}: {options.format} files end in {suffix}", hint=f"Name it {path.stem}{suffix}.")
+        raise OutputError(
+            f"{path}: {options.format} files end in {suffix}", hint=f"Name it {path.stem}{suffix}."
+        )
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -123,7 +161,9 @@ def _target(model: Model, options: ExportOptions) -> Path:
     weights = [path.with_suffix(".bin")] if options.format == "openvino" else []
     for taken in (path, *weights, _description_of(path)):
         if taken.exists():
-            raise OutputError(f"{taken}: is there already", hint="Name another file with -o, or remove this one.")
+            raise OutputError(
+                f"{taken}: is there already", hint="Name another file with -o, or remove this one."
+            )
     return path
 
 
@@ -138,8 +178,12 @@ def _describe(model: Model, options: ExportOptions) -> ExportMetadata:
         architecture=model.architecture,
         format=options.format,
         weights=options.weights,
-        input=TensorDescription(name=INPUT, axes=("batch", "channel", "z", "y", "x"), dtype="float32"),
-        output=TensorDescription(name=OUTPUT, axes=("batch", "class", "z", "y", "x"), dtype="float32"),
+        input=TensorDescription(
+            name=INPUT, axes=("batch", "channel", "z", "y", "x"), dtype="float32"
+        ),
+        output=TensorDescription(
+            name=OUTPUT, axes=("batch", "class", "z", "y", "x"), dtype="float32"
+        ),
         activation=labels.activation,
         label_values=labels.painted_values(),
         **dict(model.card.to_record()),
@@ -152,13 +196,18 @@ def _describe(model: Model, options: ExportOptions) -> ExportMetadata:
 
 def _require_agreement(agreement: Agreement, options: ExportOptions) -> None:
     max_difference, min_dice = _LIMITS[options.weights]
-    if agreement.max_difference <= max_difference and min(agreement.dice, agreement.documented_dice) >= min_dice:
+    if (
+        agreement.max_difference <= max_difference
+        and min(agreement.dice, agreement.documented_dice) >= min_dice
+    ):
         return
     raise ExportError(
         f"the {options.format} file was not kept: on {agreement.cases}, probabilities differ by up to "
         f"{agreement.max_difference:.2g} (allowed {max_difference:g}) and label maps agree to a Dice of "
         f"{agreement.dice:.4f}, by the script of docs/export.md {agreement.documented_dice:.4f} (asked {min_dice:g})",
-        hint="With --int8, calibrate on more and more typical volumes." if options.weights == "int8" else "",
+        hint="With --int8, calibrate on more and more typical volumes."
+        if options.weights == "int8"
+        else "",
     )
 
 

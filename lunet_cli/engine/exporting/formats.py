@@ -10,10 +10,10 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from lunet_cli.engine.checkpoints.exported import SAFETENSORS_SUFFIX
+from lunet_cli.engine.checkpoints.exported_files import SAFETENSORS_SUFFIX
 from lunet_cli.engine.exporting.quantization import quantize_onnx, quantize_openvino
 from lunet_cli.engine.networks.blocks import SegmentationNetwork
-from lunet_cli.engine.runtimes.exported import METADATA_KEY, SUFFIXES
+from lunet_cli.engine.runtimes.exported_graph import METADATA_KEY, SUFFIXES
 from lunet_cli.engine.runtimes.runtime import require_packages
 from lunet_cli.engine.runtimes.tracing import Size
 from lunet_cli.errors import ConfigError
@@ -23,7 +23,9 @@ from lunet_cli.records.record import compact_json
 ExportFormat = Literal["onnx", "openvino", "torch-export", "safetensors"]
 FORMATS: tuple[ExportFormat, ...] = get_args(ExportFormat)
 Weights = Literal["fp32", "fp16", "int8"]
-Writer = Callable[[SegmentationNetwork, Size, Path, ExportMetadata, Weights, Sequence[Tensor]], None]
+Writer = Callable[
+    [SegmentationNetwork, Size, Path, ExportMetadata, Weights, Sequence[Tensor]], None
+]
 
 _PACKAGES: dict[ExportFormat, tuple[str, ...]] = {
     "onnx": ("onnx", "onnxscript", "onnxruntime"),
@@ -45,10 +47,13 @@ def require_possible(name: ExportFormat, weights: Weights) -> None:
         MissingDependencyError: A package is not installed.
     """
     if weights == "int8" and name not in ("onnx", "openvino"):
-        raise ConfigError(f"--int8: {name} has no quantised networks here", hint="Take --format onnx or openvino.")
+        raise ConfigError(
+            f"--int8: {name} has no quantised networks here", hint="Take --format onnx or openvino."
+        )
     if weights == "fp16" and name == "torch-export":
         raise ConfigError(
-            "--half: PyTorch has no fp16 convolution on every CPU", hint="Take --format onnx, openvino or safetensors."
+            "--half: PyTorch has no fp16 convolution on every CPU",
+            hint="Take --format onnx, openvino or safetensors.",
         )
     require_packages(name, *_PACKAGES.get(name, ()))
     if weights == "int8" and name == "openvino":
@@ -141,7 +146,8 @@ def _write_program(
     assert not calibration
     program = trace(network, window)
     drop_assertions(program)
-    # The input it was traced with and notes on the Python behind each node weigh far more than a lean network.
+    # The input it was traced with and notes on the Python behind each node weigh far more than a
+    # lean network.
     program.example_inputs = None
     for node in program.graph.nodes:
         for note in ("stack_trace", "nn_module_stack", "source_fn_stack", "torch_fn", "from_node"):
@@ -161,7 +167,11 @@ def _write_safetensors(
     from safetensors.torch import save
 
     assert not calibration
-    tensors = {name: tensor.contiguous() for name, tensor in copy.deepcopy(network).state_dict().items()}
+    tensors = {
+        name: tensor.contiguous() for name, tensor in copy.deepcopy(network).state_dict().items()
+    }
     if weights == "fp16":  # kernels only: a running variance may leave the range of fp16
-        tensors = {name: tensor.half() if tensor.ndim == 5 else tensor for name, tensor in tensors.items()}
+        tensors = {
+            name: tensor.half() if tensor.ndim == 5 else tensor for name, tensor in tensors.items()
+        }
     path.write_bytes(save(tensors, metadata={METADATA_KEY: compact_json(metadata)}))

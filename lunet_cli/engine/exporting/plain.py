@@ -28,12 +28,16 @@ def segment(channels: list[sitk.Image], facts: Facts, run: Run) -> sitk.Image:
     image.SetSpacing(grids[0].GetSpacing())
     image.SetDirection(grids[0].GetDirection())
     image.SetOrigin(grids[0].TransformIndexToPhysicalPoint((-1, -1, -1)))
-    image = sitk.Resample(image, stored, sitk.Transform(), sitk.sitkLinear, 0.0, image.GetPixelID(), True)
+    image = sitk.Resample(
+        image, stored, sitk.Transform(), sitk.sitkLinear, 0.0, image.GetPixelID(), True
+    )
     logits = sitk.GetArrayFromImage(image).reshape(*stored.GetSize()[::-1], -1)
     labels = np.zeros(logits.shape[:3], np.uint16)
     for index, value in enumerate(facts["label_values"].values()):
         is_softmax = facts["activation"] == "softmax"
-        labels[logits.argmax(axis=-1) == index + 1 if is_softmax else logits[..., index] > 0] = value
+        labels[logits.argmax(axis=-1) == index + 1 if is_softmax else logits[..., index] > 0] = (
+            value
+        )
     result = sitk.GetImageFromArray(labels)
     result.CopyInformation(stored)
     return result
@@ -96,4 +100,6 @@ if __name__ == "__main__":
     session = onnxruntime.InferenceSession(model)
     facts = json.loads(session.get_modelmeta().custom_metadata_map["lunet"])
     images = [sitk.ReadImage(source) for source in sources]
-    sitk.WriteImage(segment(images, facts, lambda array: session.run(["logits"], {"image": array})[0]), target)
+    sitk.WriteImage(
+        segment(images, facts, lambda array: session.run(["logits"], {"image": array})[0]), target
+    )

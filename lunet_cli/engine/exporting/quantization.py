@@ -16,7 +16,12 @@ from lunet_cli.engine.runtimes.tracing import INPUT, quiet
 def quantize_onnx(model: Any, windows: Sequence[Tensor]) -> Any:
     """Quantise an `onnx.ModelProto` after training, per channel, with ranges measured on windows (C, D, H, W)."""
     import onnx
-    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+    from onnxruntime.quantization import (
+        CalibrationDataReader,
+        QuantFormat,
+        QuantType,
+        quantize_static,
+    )
 
     class Reader(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime has no types
         def __init__(self) -> None:
@@ -48,5 +53,7 @@ def quantize_openvino(model: Any, windows: Sequence[Tensor]) -> Any:
 
         nncf.set_log_level(logging.ERROR)
         return nncf.quantize(
-            model, nncf.Dataset([window[None].numpy() for window in windows]), subset_size=len(windows)
+            model,
+            nncf.Dataset([window[None].numpy() for window in windows]),
+            subset_size=len(windows),
         )

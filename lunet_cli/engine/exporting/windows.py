@@ -19,14 +19,16 @@ from lunet_cli.engine.inference.inputs import find_inputs
 from lunet_cli.engine.inference.labelled_cases import select_cases
 from lunet_cli.engine.inference.sliding_window import Size, Stitcher
 from lunet_cli.errors import DataError, LunetError
-from lunet_cli.results.events import Caution, Event, cautions_to
+from lunet_cli.results.events import Event, WarningIssued, warnings_to
 from lunet_cli.results.words import plural
 
 Channels = list[sitk.Image]
 _PER_VOLUME = 2
 _OVERLAP = 0.5
 _LARGEST_EDGE = 128  # of a network that sees whole volumes
-_MOST_WINDOWS = 1.5  # edge of a volume to compare on, in windows: two of them along each axis, eight in all
+_MOST_WINDOWS = (
+    1.5  # edge of a volume to compare on, in windows: two of them along each axis, eight in all
+)
 
 
 def volumes_of_files(
@@ -43,13 +45,19 @@ def volumes_of_files(
     return found
 
 
-def volumes_at_hand(model: Model, *, max_volumes: int, on_event: Callable[[Event], None]) -> tuple[list[Channels], str]:
+def volumes_at_hand(
+    model: Model, *, max_volumes: int, on_event: Callable[[Event], None]
+) -> tuple[list[Channels], str]:
     """Validation cases of the training, or phantoms where those are gone; and where they come from, in words."""
     try:
         case_set, cases, origin = select_cases(model, None, "val")
         return [_middle(case_set.reader(case)[0], model) for case in cases[:max_volumes]], origin
     except LunetError as error:
-        on_event(Caution(f"compared on built-in phantom volumes ({error.lines[0]}); name some of yours with --check"))
+        on_event(
+            WarningIssued(
+                f"compared on built-in phantom volumes ({error.lines[0]}); name some of yours with --check"
+            )
+        )
         phantoms = _phantoms(model.card.network.in_channels)
         return [_middle(channels, model) for channels in phantoms], "phantom volumes"
 
@@ -70,12 +78,16 @@ def same_size(windows: Sequence[Tensor]) -> list[Tensor]:
     return [window for window in windows if window.shape == windows[0].shape]
 
 
-def _read_files(model: Model, source: Path, on_event: Callable[[Event], None]) -> Iterator[Channels]:
-    cases, failures = find_inputs([source], num_channels=model.card.network.in_channels, series=None, on_event=on_event)
+def _read_files(
+    model: Model, source: Path, on_event: Callable[[Event], None]
+) -> Iterator[Channels]:
+    cases, failures = find_inputs(
+        [source], num_channels=model.card.network.in_channels, series=None, on_event=on_event
+    )
     if not cases:
         raise DataError(failures[0].message if failures else f"{source}: holds no volume")
     for case in cases:
-        channels = read_image(case.images, on_remark=cautions_to(on_event))
+        channels = read_image(case.images, on_remark=warnings_to(on_event))
         if len(channels) != model.card.network.in_channels:
             wanted, found = model.card.network.in_channels, plural(len(channels), "channel")
             raise DataError(f"{case.images[0]}: has {found}, and the network takes {wanted}")
@@ -110,7 +122,9 @@ def _collect(volumes: Iterator[Channels], model: Model, max_windows: int) -> lis
         image, _ = model.card.preprocessing.apply(channels)
         depth, height, width = (min(size, _LARGEST_EDGE) for size in image.size)
         window: Size = model.window or (depth, height, width)
-        stitcher = Stitcher(image, window=window, overlap=_OVERLAP, on_planes=lambda logits, first: None)
+        stitcher = Stitcher(
+            image, window=window, overlap=_OVERLAP, on_planes=lambda logits, first: None
+        )
         middle = len(stitcher.starts) // 2
         for index in sorted({middle, 0}, reverse=True)[:_PER_VOLUME]:
             found.append(stitcher.read(stitcher.starts[index]))
@@ -121,5 +135,7 @@ def _collect(volumes: Iterator[Channels], model: Model, max_windows: int) -> lis
 
 def smaller(window: Tensor) -> Tensor:
     """The window without its last voxels along each axis, so that no stride divides its size."""
-    depth, height, width = (max(1, size - cut) for size, cut in zip(window.shape[1:], (1, 3, 5), strict=True))
+    depth, height, width = (
+        max(1, size - cut) for size, cut in zip(window.shape[1:], (1, 3, 5), strict=True)
+    )
     return torch.clone(window[:, :depth, :height, :width])

@@ -14,7 +14,7 @@ from torch import Tensor
 from lunet_cli.engine.checkpoints.models import Model
 from lunet_cli.engine.data.labels import LabelScheme
 from lunet_cli.engine.networks.execution import Precision
-from lunet_cli.engine.runtimes.exported import ExportedGraph
+from lunet_cli.engine.runtimes.exported_graph import ExportedGraph
 from lunet_cli.engine.runtimes.runtime import (
     Forward,
     RuntimeName,
@@ -39,7 +39,8 @@ class Ensemble:
         models: At least one, with the same labels.
         device: Where to compute.
         precision: Arithmetic; `auto` takes that of the validation where this device has it.
-        runtime: What computes; `auto` lets `choose` decide, None takes the usual one of a network or exported file.
+        runtime: What computes; `auto` lets `choose` decide, None takes the usual one of a network
+            or exported file.
         tta: Whether to average over the eight mirrorings too.
 
     Raises:
@@ -59,7 +60,9 @@ class Ensemble:
         self._precision = precision
         self._tta = tta
         # A choice holds for all networks, and files of several formats leave little.
-        self.is_open = runtime == "auto" and (len(models) == 1 or not any(_is_graph(model) for model in models))
+        self.is_open = runtime == "auto" and (
+            len(models) == 1 or not any(_is_graph(model) for model in models)
+        )
         self.plan = _usual_plan(models, device, precision, runtime)
         for model in models:
             require_fitting(self.plan, model.network)
@@ -107,7 +110,9 @@ class Ensemble:
         return event
 
     def _load(self) -> None:
-        self._forwards = [self._checked(load_runtime(self.plan, model.network)) for model in self._models]
+        self._forwards = [
+            self._checked(load_runtime(self.plan, model.network)) for model in self._models
+        ]
 
     def _checked(self, forward: Forward) -> Forward:
         """The function, which raises where it gives logits that are not finite."""
@@ -115,7 +120,9 @@ class Ensemble:
         def run(image: Tensor) -> Tensor:
             logits = forward(image)
             # The sum is NaN or infinite where a value is, at a fraction of the time of `isfinite`.
-            if not math.isfinite(float(logits.sum(dtype=torch.float32))) and not bool(logits.isfinite().all()):
+            if not math.isfinite(float(logits.sum(dtype=torch.float32))) and not bool(
+                logits.isfinite().all()
+            ):
                 raise DataError(
                     f"the network gives numbers that are not finite ({self.plan}; its input reaches "
                     f"{float(image.abs().max()):g})",
@@ -134,9 +141,15 @@ def _usual_plan(
 ) -> RuntimePlan:
     """What is taken without trying: the named or most ordinary runtime, in the precision of the validation."""
     model = models[0]
-    possible = [name for name in runtimes_of(model.network) if all(name in runtimes_of(m.network) for m in models)]
+    possible = [
+        name
+        for name in runtimes_of(model.network)
+        if all(name in runtimes_of(m.network) for m in models)
+    ]
     if not possible:
-        raise ConfigError("no runtime computes all of these files", hint="Average networks of one format.")
+        raise ConfigError(
+            "no runtime computes all of these files", hint="Average networks of one format."
+        )
     name = possible[0] if runtime is None or runtime == "auto" else runtime
     device = device_for(name, choice)
     if precision != "auto":
@@ -151,12 +164,17 @@ def _is_graph(model: Model) -> bool:
     return isinstance(model.network, ExportedGraph)
 
 
-def _combine(forwards: Sequence[Forward], labels: LabelScheme, image: Tensor, *, tta: bool) -> Tensor:
+def _combine(
+    forwards: Sequence[Forward], labels: LabelScheme, image: Tensor, *, tta: bool
+) -> Tensor:
     """The logits of one network, or those whose probabilities are the mean over networks and mirrorings."""
     if len(forwards) == 1 and not tta:
         return forwards[0](image)
-    mirrorings = [axes for count in range(4 if tta else 1) for axes in combinations((2, 3, 4), count)]
-    # The logarithms of mean probabilities are logits again, and can be stitched like those of one network.
+    mirrorings = [
+        axes for count in range(4 if tta else 1) for axes in combinations((2, 3, 4), count)
+    ]
+    # The logarithms of mean probabilities are logits again, and can be stitched like those of one
+    # network.
     inside, outside = None, None
     for forward in forwards:
         for axes in mirrorings:

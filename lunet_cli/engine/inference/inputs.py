@@ -10,15 +10,26 @@ from pathlib import Path
 
 from lunet_cli.engine.data.dicom import SUFFIXES as DICOM_SUFFIXES
 from lunet_cli.engine.data.dicom import DicomSeries, choose_among, find_series
-from lunet_cli.engine.data.disk import is_file, is_folder, list_folder, require_file, require_present
+from lunet_cli.engine.data.disk import (
+    is_file,
+    is_folder,
+    list_folder,
+    require_file,
+    require_present,
+)
 from lunet_cli.engine.data.reading import read_header
 from lunet_cli.engine.data.volume import has_volume_suffix, stem
 from lunet_cli.errors import DataError, LunetError
-from lunet_cli.results.events import CaseFailed, Caution, Event
+from lunet_cli.results.events import CaseFailed, Event, WarningIssued
 from lunet_cli.results.words import visible
 
 _CHANNEL = re.compile(r"(?P<id>.+)_(?P<channel>\d{4})")
-_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha")  # Single files; what comes in two files is written as one.
+_SUFFIXES = (
+    ".nii.gz",
+    ".nii",
+    ".nrrd",
+    ".mha",
+)  # Single files; what comes in two files is written as one.
 _ONE_FILE = {".nhdr": ".nrrd", ".mhd": ".mha"}
 _DEFAULT_SUFFIX = ".nii.gz"
 _Source = Path | DicomSeries
@@ -51,8 +62,8 @@ def find_inputs(
 
     Args:
         inputs: Files, folders of files, DICOM series folders, or folders of those.
-        num_channels: Image channels of the network: where it takes several, files NAME_0000, NAME_0001, ... are one
-            case.
+        num_channels: Image channels of the network: where it takes several, files NAME_0000,
+            NAME_0001, ... are one case.
         series: Number, description or UID of the DICOM series to take where a folder has several.
         on_event: Called with what could not be used, and with what was left out.
 
@@ -80,7 +91,9 @@ def find_inputs(
 def _require_more_than_a_slice(path: Path) -> None:
     require_file(path)
     if path.suffix.lower() in DICOM_SUFFIXES and read_header(path)[0].size[0] == 1:
-        raise DataError(f"{path}: is one slice of a DICOM series", hint="Name the folder of the series.")
+        raise DataError(
+            f"{path}: is one slice of a DICOM series", hint="Name the folder of the series."
+        )
 
 
 def output_suffix(path: Path) -> str | None:
@@ -118,9 +131,15 @@ class _Search:
                 self.fail(str(path), error)
         below = f"Volumes lie in its sub-folder{'s' if len(passed_over) > 1 else ''} {', '.join(passed_over[:4])}."
         if not found and len(self.failures) == num_failures:
-            raise DataError(f"{folder}: holds no volume and no DICOM series", hint=below if passed_over else "")
+            raise DataError(
+                f"{folder}: holds no volume and no DICOM series", hint=below if passed_over else ""
+            )
         if passed_over:
-            self._on_event(Caution(f"{folder}: {below} They are left out; to segment them, name them too."))
+            self._on_event(
+                WarningIssued(
+                    f"{folder}: {below} They are left out; to segment them, name them too."
+                )
+            )
         return found
 
     def _files_among(self, entries: list[Path]) -> list[Path]:
@@ -146,7 +165,9 @@ class _Search:
         while folders:
             place = folders.pop(0)
             found += find_series(place)
-            folders += [path for path in list_folder(place) if is_folder(path) and not path.is_symlink()]
+            folders += [
+                path for path in list_folder(place) if is_folder(path) and not path.is_symlink()
+            ]
         return [choose_among(found, folder, self._series)] if found else []
 
 
@@ -154,7 +175,9 @@ def _to_cases(found: list[_Found], num_channels: int, search: _Search) -> list[I
     """Bring channels together, and give each case a name of its own."""
     groups: dict[str, list[_Source]] = {}
     stems = {stem(place) for _, place in found}
-    for source, place in sorted(found, key=lambda item: stem(item[1])) if num_channels > 1 else found:
+    for source, place in (
+        sorted(found, key=lambda item: stem(item[1])) if num_channels > 1 else found
+    ):
         groups.setdefault(_case_path(place, num_channels, stems), []).append(source)
     usable = {}
     for path, sources in groups.items():
@@ -179,9 +202,12 @@ def _case_path(place: Path, num_channels: int, stems: set[str]) -> str:
     path = Path(os.path.abspath(place))
     name = stem(path) if has_volume_suffix(path) or is_folder(path) else path.stem
     match = _CHANNEL.fullmatch(name)
-    # A network of one channel knows nnU-Net's _0000, but not every number of four digits is a channel.
+    # A network of one channel knows nnU-Net's _0000, but not every number of four digits is a
+    # channel.
     alone = match is not None and match["channel"] == "0000" and f"{match['id']}_0001" not in stems
-    return os.path.join(path.parent, match["id"] if match is not None and (num_channels > 1 or alone) else name)
+    return os.path.join(
+        path.parent, match["id"] if match is not None and (num_channels > 1 or alone) else name
+    )
 
 
 def _require_channels(sources: list[_Source]) -> None:
@@ -191,7 +217,9 @@ def _require_channels(sources: list[_Source]) -> None:
     matches = [_CHANNEL.fullmatch(stem(Path(str(source)))) for source in sources]
     numbers = [int(match["channel"]) if match is not None else -1 for match in matches]
     if -1 in numbers:
-        raise DataError(f"{sources[0]}: {sources[1].name} beside it has the same name; keep one of them")
+        raise DataError(
+            f"{sources[0]}: {sources[1].name} beside it has the same name; keep one of them"
+        )
     if numbers != list(range(len(numbers))):
         raise DataError(
             f"{sources[0]}: its case has the channels {', '.join(f'{number:04d}' for number in numbers)}",

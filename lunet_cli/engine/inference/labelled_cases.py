@@ -22,7 +22,7 @@ from lunet_cli.engine.inference.predictor import Predictor, errors_of
 from lunet_cli.engine.inference.segmentation import Segmentation
 from lunet_cli.engine.run_folder import RunFolder
 from lunet_cli.errors import CheckpointError, ConfigError, DataError
-from lunet_cli.results.events import Event, cautions_to
+from lunet_cli.results.events import Event, warnings_to
 from lunet_cli.results.prediction import WindowDone
 from lunet_cli.results.words import plural
 
@@ -66,7 +66,7 @@ def segment_case(
     Raises:
         DataError: The case cannot be used; names its file.
     """
-    channels, label = case_set.reader(case, cautions_to(on_event))
+    channels, label = case_set.reader(case, warnings_to(on_event))
     require_same_grid(case, channels[0], label)
     require_known_values(str(case.label), label, scheme)
     source = case.images[0] if case.images else case.case_id
@@ -86,7 +86,9 @@ def segment_case(
     return SegmentedCase(channels, label, segmentation)
 
 
-def select_cases(model: Model, data: Path | None, split: SplitName) -> tuple[CaseSet, tuple[Case, ...], str]:
+def select_cases(
+    model: Model, data: Path | None, split: SplitName
+) -> tuple[CaseSet, tuple[Case, ...], str]:
     """The labelled cases of a split, and where they come from in words.
 
     Args:
@@ -100,7 +102,8 @@ def select_cases(model: Model, data: Path | None, split: SplitName) -> tuple[Cas
     """
     if model.config is None and data is None:
         raise CheckpointError(
-            f"{model.path}: does not say what it was trained on", hint="Name a labelled data set with --data FOLDER."
+            f"{model.path}: does not say what it was trained on",
+            hint="Name a labelled data set with --data FOLDER.",
         )
     if split == "all" and data is not None:  # whatever the network was trained on
         case_set = find_cases(data, "auto")
@@ -109,7 +112,9 @@ def select_cases(model: Model, data: Path | None, split: SplitName) -> tuple[Cas
     if data is not None:
         config = config.model_copy(update={"data": DataConfig(root=data, split=config.data.split)})
     moved = [
-        path for path in (config.data.root, config.data.train_dir, config.data.val_dir) if path and not path.is_dir()
+        path
+        for path in (config.data.root, config.data.train_dir, config.data.val_dir)
+        if path and not path.is_dir()
     ]
     if data is None and moved:
         raise DataError(
@@ -127,7 +132,11 @@ def select_cases(model: Model, data: Path | None, split: SplitName) -> tuple[Cas
     if split == "all":
         return case_set, case_set.cases, f"all cases of {place}"
     if not recorded:
-        return case_set, computed.train if split == "train" else computed.val, f"{split} cases of {place}"
+        return (
+            case_set,
+            computed.train if split == "train" else computed.val,
+            f"{split} cases of {place}",
+        )
     by_id = {case.case_id: case for case in case_set.cases}
     gone = [name for name in recorded[split] if name not in by_id]
     if gone:

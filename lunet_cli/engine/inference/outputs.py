@@ -12,7 +12,19 @@ from lunet_cli.engine.inference.inputs import InputCase, output_suffix
 from lunet_cli.engine.inference.postprocessing import Step
 from lunet_cli.errors import OutputError
 
-_UNWRITABLE = (".hdr", ".img", ".nhdr", ".mhd", ".dcm", ".png", ".jpg", ".tif", ".tiff", ".npy", ".npz")
+_UNWRITABLE = (
+    ".hdr",
+    ".img",
+    ".nhdr",
+    ".mhd",
+    ".dcm",
+    ".png",
+    ".jpg",
+    ".tif",
+    ".tiff",
+    ".npy",
+    ".npz",
+)
 
 
 @dataclass(frozen=True)
@@ -24,7 +36,8 @@ class OutputOptions:
         suffix: Format such as `.nii.gz`; None takes that of each input.
         probabilities: Whether a map per label is written too, as NAME_prob_LABEL.
         steps: How segmentations are cleaned.
-        order: Order in which regions that overlap are painted; None takes that of the configuration.
+        order: Order in which regions that overlap are painted; None takes that of the
+            configuration.
         resume: Whether label maps that are there are skipped; otherwise they are in the way.
         shard: Which share of the cases is done, counted from 0, and how many shares there are.
         series: Which DICOM series is taken where a folder has several.
@@ -75,15 +88,22 @@ def find_outputs(
         num_inputs: Files and folders that the user has named.
 
     Raises:
-        OutputError: A single file is meant to take several cases, has an unknown format, or is an input too.
+        OutputError: A single file is meant to take several cases, has an unknown format, or is an
+            input too.
     """
     targets = _label_maps(cases, options, num_inputs=num_inputs)
     sources = {Path(str(source)).resolve() for case in cases for source in case.images}
     for target in targets:
         if target.resolve() in sources:
-            raise OutputError(f"{target}: is an input and would be the output too", hint="Write elsewhere: -o FOLDER")
+            raise OutputError(
+                f"{target}: is an input and would be the output too",
+                hint="Write elsewhere: -o FOLDER",
+            )
     endings = _map_endings(labels) if options.probabilities else []
-    return [CaseOutput(target, tuple(_with_ending(target, ending) for ending in endings)) for target in targets]
+    return [
+        CaseOutput(target, tuple(_with_ending(target, ending) for ending in endings))
+        for target in targets
+    ]
 
 
 def require_absent(outputs: Sequence[CaseOutput]) -> None:
@@ -127,10 +147,14 @@ def require_writable(outputs: Sequence[CaseOutput]) -> None:
         except OSError as error:
             raise OutputError(f"{folder}: cannot be made ({error.strerror or error})") from None
         if not os.access(folder, os.W_OK | os.X_OK):
-            raise OutputError(f"{folder}: is not writable for you", hint="Write elsewhere: -o FOLDER")
+            raise OutputError(
+                f"{folder}: is not writable for you", hint="Write elsewhere: -o FOLDER"
+            )
 
 
-def _label_maps(cases: Sequence[InputCase], options: OutputOptions, *, num_inputs: int) -> list[Path]:
+def _label_maps(
+    cases: Sequence[InputCase], options: OutputOptions, *, num_inputs: int
+) -> list[Path]:
     path, suffix = options.path, output_suffix(options.path)
     if not cases:
         return []
@@ -147,7 +171,9 @@ def _label_maps(cases: Sequence[InputCase], options: OutputOptions, *, num_input
             hint="Give a folder: -o FOLDER",
         )
     if path.is_file() or path.suffix.lower() in _UNWRITABLE:
-        raise OutputError(f"{path}: is no format that can be written", hint="Use .nii.gz, .nii, .nrrd or .mha.")
+        raise OutputError(
+            f"{path}: is not a format that can be written", hint="Use .nii.gz, .nii, .nrrd or .mha."
+        )
     return [path / f"{case.name}{options.suffix or case.suffix}" for case in cases]
 
 

@@ -22,8 +22,9 @@ class Step:
     """One cleaning step.
 
     Args:
-        operation: `largest-component` keeps the largest of the components that touch at a face, edge or corner;
-            `fill-holes` fills what the region encloses; `min-volume` drops components that are smaller.
+        operation: `largest-component` keeps the largest of the components that touch at a face,
+            edge or corner; `fill-holes` fills what the region encloses; `min-volume` drops
+            components that are smaller.
         label: The region; None for all.
         volume_ml: The smallest component that `min-volume` keeps, in ml.
     """
@@ -49,18 +50,23 @@ def parse_step(text: str, labels: Sequence[str]) -> Step:
     operation, equals, value = rest.partition("=")
     if operation not in OPERATIONS:
         raise ConfigError(
-            f"--postprocess {text}: unknown operation '{operation}'", hint=f"Known: {', '.join(OPERATIONS)}"
+            f"--postprocess {text}: unknown operation '{operation}'",
+            hint=f"Known: {', '.join(OPERATIONS)}",
         )
     if label and label not in labels:
-        raise ConfigError(f"--postprocess {text}: unknown label '{label}'", hint=f"Known: {', '.join(labels)}")
+        raise ConfigError(
+            f"--postprocess {text}: unknown label '{label}'", hint=f"Known: {', '.join(labels)}"
+        )
     if bool(equals) != (operation == "min-volume"):
-        raise ConfigError(f"--postprocess {text}: only min-volume takes a volume, as in min-volume=0.5 (ml)")
+        raise ConfigError(
+            f"--postprocess {text}: only min-volume takes a volume, as in min-volume=0.5 (ml)"
+        )
     try:
         volume_ml = float(value) if equals else 0.0
     except ValueError:
         volume_ml = math.nan
     if not (math.isfinite(volume_ml) and volume_ml >= 0):
-        raise ConfigError(f"--postprocess {text}: '{value}' is no volume in ml")
+        raise ConfigError(f"--postprocess {text}: '{value}' is not a volume in ml")
     return Step(operation, label or None, volume_ml)
 
 
@@ -92,8 +98,12 @@ def clean(mask: Mask, step: Step, *, voxel_ml: float) -> Mask:
         filled: Mask = sitk.GetArrayFromImage(sitk.BinaryFillhole(image)).astype(bool)
         return filled
     components = sitk.ConnectedComponent(image, True)
-    smallest = 0 if step.operation == "largest-component" else math.ceil(step.volume_ml / voxel_ml - 1e-9)
-    ranked = sitk.GetArrayViewFromImage(by_size := sitk.RelabelComponent(components, minimumObjectSize=smallest))
+    smallest = (
+        0 if step.operation == "largest-component" else math.ceil(step.volume_ml / voxel_ml - 1e-9)
+    )
+    ranked = sitk.GetArrayViewFromImage(
+        by_size := sitk.RelabelComponent(components, minimumObjectSize=smallest)
+    )
     kept: Mask = ranked == 1 if step.operation == "largest-component" else ranked > 0
     del by_size
     return kept

@@ -36,8 +36,14 @@ from lunet_cli.engine.inference.record import (
     write_prediction_record,
 )
 from lunet_cli.errors import DataError, LunetError
-from lunet_cli.results.events import CaseFailed, Caution, Event, Notice, cautions_to
-from lunet_cli.results.prediction import CasePredicted, PlannedCase, PredictionStarted, PredictResult, WindowDone
+from lunet_cli.results.events import CaseFailed, Event, Notice, WarningIssued, warnings_to
+from lunet_cli.results.prediction import (
+    CasePredicted,
+    PlannedCase,
+    PredictionStarted,
+    PredictResult,
+    WindowDone,
+)
 from lunet_cli.results.runtimes import RuntimeChosen
 from lunet_cli.results.words import plural
 
@@ -55,8 +61,8 @@ def predict_files(
 ) -> PredictResult:
     """Segment volumes and write their label maps, each on the grid of its file.
 
-    A case that cannot be used is reported and the others go on. Files appear whole, one after the other, so that a
-    command that was stopped at any moment goes on with `resume`.
+    A case that cannot be used is reported and the others go on. Files appear whole, one after the
+    other, so that a command that was stopped at any moment goes on with `resume`.
 
     Args:
         predictor: The networks.
@@ -71,7 +77,10 @@ def predict_files(
     """
     values = predictor.card.labels.painted_values(output.order)
     cases, failures = find_inputs(
-        inputs, num_channels=predictor.card.network.in_channels, series=output.series, on_event=on_event
+        inputs,
+        num_channels=predictor.card.network.in_channels,
+        series=output.series,
+        on_event=on_event,
     )
     outputs = find_outputs(cases, output, predictor.card.labels.names, num_inputs=len(inputs))
     index, count = output.shard
@@ -82,10 +91,10 @@ def predict_files(
     record = describe_prediction(predictor, output)
     if not dry_run:
         (require_whole if output.resume else require_absent)([files for _, files in mine])
-        for caution in require_same_prediction(output, record, num_present=len(skipped)):
-            on_event(Caution(caution))
-    for caution in predictor.cautions():
-        on_event(Caution(caution))
+        for warning in require_same_prediction(output, record, num_present=len(skipped)):
+            on_event(WarningIssued(warning))
+    for warning in predictor.warnings():
+        on_event(WarningIssued(warning))
     planned: list[_Task] = []
     for case, files in mine:
         if files.label_map in skipped:
@@ -105,7 +114,10 @@ def predict_files(
     )
     if dry_run:
         seconds = _seconds_per_voxel(predictor)
-        timed = [replace(plan, seconds=seconds * plan.num_windows * math.prod(plan.window)) for plan in result.planned]
+        timed = [
+            replace(plan, seconds=seconds * plan.num_windows * math.prod(plan.window))
+            for plan in result.planned
+        ]
         return replace(result, planned=tuple(timed))
     require_writable([task.files for task in planned])
     if planned:
@@ -154,9 +166,15 @@ class _Job:
         num_elsewhere: int,
         on_event: OnEvent,
     ) -> None:
-        self._predictor, self._output, self._tasks, self._on_event = predictor, output, tasks, on_event
+        self._predictor, self._output, self._tasks, self._on_event = (
+            predictor,
+            output,
+            tasks,
+            on_event,
+        )
         self._num_windows = sum(task.plan.num_windows for task in tasks)
-        # What is done already, or by another share, counts as well: the runtime must not depend on that.
+        # What is done already, or by another share, counts as well: the runtime must not depend on
+        # that.
         self._job_windows = self._num_windows + num_elsewhere
         self.failures: list[CaseFailed] = []
         self.choice: RuntimeChosen | None = None
@@ -164,7 +182,9 @@ class _Job:
     def run(self) -> list[CasePredicted]:
         if not self._tasks:
             return []
-        self._on_event(PredictionStarted(len(self._tasks), self._num_windows, str(self._predictor.ensemble)))
+        self._on_event(
+            PredictionStarted(len(self._tasks), self._num_windows, str(self._predictor.ensemble))
+        )
         predicted: list[CasePredicted] = []
         start, num_done = time.perf_counter(), 0
         for number, task in enumerate(self._tasks, start=1):
@@ -179,7 +199,13 @@ class _Job:
             now = time.perf_counter()
             left = (now - start) * (self._num_windows - num_done) / num_done
             event = CasePredicted(
-                task.case.name, task.files.label_map, volumes, now - task_start, number, len(self._tasks), left
+                task.case.name,
+                task.files.label_map,
+                volumes,
+                now - task_start,
+                number,
+                len(self._tasks),
+                left,
             )
             predicted.append(event)
             self._on_event(event)
@@ -211,10 +237,16 @@ class _Job:
                 for path, probability in zip(files.maps, () if maps is None else maps, strict=True):
                     write_volume(probability, segmentation.geometry, path)
                 # The label map comes last: where it is, the case is whole.
-                write_volume(segmentation.label_map(self._output.order), segmentation.geometry, files.label_map)
+                write_volume(
+                    segmentation.label_map(self._output.order),
+                    segmentation.geometry,
+                    files.label_map,
+                )
         voxel_ml = math.prod(segmentation.geometry.spacing_mm) / 1000
         names = segmentation.scheme.names
-        return {name: np.count_nonzero(segmentation.mask(i)) * voxel_ml for i, name in enumerate(names)}
+        return {
+            name: np.count_nonzero(segmentation.mask(i)) * voxel_ml for i, name in enumerate(names)
+        }
 
     def _on_choice(self, choice: RuntimeChosen) -> None:
         self.choice = choice
@@ -233,7 +265,9 @@ def _all_or_none(files: CaseOutput) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _array_on_disk(folder: Path, shape: tuple[int, ...]) -> Iterator[npt.NDArray[np.float32] | None]:
+def _array_on_disk(
+    folder: Path, shape: tuple[int, ...]
+) -> Iterator[npt.NDArray[np.float32] | None]:
     """An array in a nameless file, which takes no memory of its own and is gone with the process; None if empty."""
     if shape[0] == 0:
         yield None
@@ -257,8 +291,10 @@ def _allocate(file: int, size: int) -> None:
         os.truncate(file, size)
 
 
-def _plan(predictor: Predictor, case: InputCase, files: CaseOutput, on_event: OnEvent) -> PlannedCase:
-    headers = [read_header(source, on_remark=cautions_to(on_event)) for source in case.images]
+def _plan(
+    predictor: Predictor, case: InputCase, files: CaseOutput, on_event: OnEvent
+) -> PlannedCase:
+    headers = [read_header(source, on_remark=warnings_to(on_event)) for source in case.images]
     stored = headers[0][0]
     with errors_of(case.images[0]):
         predictor.require_channels(sum(channels for _, channels in headers))
@@ -281,7 +317,9 @@ def _count_windows(predictor: Predictor, cases: Sequence[tuple[InputCase, CaseOu
         return 0
     total = 0
     for case, files in cases:
-        with contextlib.suppress(LunetError):  # A case that cannot be used is told where it is done.
+        with contextlib.suppress(
+            LunetError
+        ):  # A case that cannot be used is told where it is done.
             total += _plan(predictor, case, files, lambda event: None).num_windows
     return total
 

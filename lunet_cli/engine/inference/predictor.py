@@ -36,15 +36,16 @@ class PredictionOptions:
     """How to predict.
 
     Args:
-        window: Voxels (D, H, W) of a window; `whole` takes volumes in one piece, small ones in the window of the
-            training; None does as the network was trained.
+        window: Voxels (D, H, W) of a window; `whole` takes volumes in one piece, small ones in the
+            window of the training; None does as the network was trained.
         overlap: Share of a window that neighbours have in common, 0 to below 1.
         batch_size: Windows per forward pass.
         tta: Whether to average over the eight mirrorings (test-time augmentation).
         device: Where to compute; `auto` takes CUDA, then MPS, then the CPU.
-        precision: Arithmetic; `auto` takes that of the network's own validation where this device has it, and with the
-            runtime `auto` the usually fastest.
-        runtime: What computes; `auto` takes the usually fastest for a long job, None takes the usual one.
+        precision: Arithmetic; `auto` takes that of the network's own validation where this device
+            has it, and with the runtime `auto` the usually fastest.
+        runtime: What computes; `auto` takes the usually fastest for a long job, None takes the
+            usual one.
         max_memory_mib: Memory that may be used; None does not limit it.
     """
 
@@ -65,7 +66,8 @@ class WindowPlan:
     Args:
         window: Voxels (D, H, W) of a window.
         bands: Output rows, first and one after the last, that are worked on one after the other.
-        num_windows: Forward passes of single windows; those at the border of two bands count in both.
+        num_windows: Forward passes of single windows; those at the border of two bands count in
+            both.
         memory: What it takes.
     """
 
@@ -87,12 +89,18 @@ class Predictor:
         DeviceError: The device is not available.
     """
 
-    def __init__(self, models: Sequence[Model], options: PredictionOptions = PredictionOptions()) -> None:
+    def __init__(
+        self, models: Sequence[Model], options: PredictionOptions = PredictionOptions()
+    ) -> None:
         _require_alike(models)
         self.models = tuple(models)
         self.options = options
         self.ensemble = Ensemble(
-            models, device=options.device, precision=options.precision, runtime=options.runtime, tta=options.tta
+            models,
+            device=options.device,
+            precision=options.precision,
+            runtime=options.runtime,
+            tta=options.tta,
         )
 
     @classmethod
@@ -111,7 +119,7 @@ class Predictor:
         """Labels and preprocessing, and the network of the first model."""
         return self.models[0].card
 
-    def cautions(self) -> list[str]:
+    def warnings(self) -> list[str]:
         """What a user should know before trusting the result."""
         found = []
         if self.options.tta and not self._has_seen_mirrored_volumes():
@@ -142,7 +150,9 @@ class Predictor:
         height, limit = placement.oriented_size[1], self.options.max_memory_mib
         num_bands = 1
         while True:
-            plan = self._plan_bands(placement, window, num_bands, with_probabilities=with_probabilities)
+            plan = self._plan_bands(
+                placement, window, num_bands, with_probabilities=with_probabilities
+            )
             if limit is None or plan.memory.total_mib <= limit:
                 return plan
             if 2 * num_bands > height:
@@ -165,9 +175,10 @@ class Predictor:
 
         Args:
             channels: Its channels as `read_image` gives them.
-            probabilities: Array (regions, D, H, W), float32, on the stored grid, that is filled as well.
-            job_windows: Windows of the whole job: only a long one is worth the preparation of another runtime. None
-                takes those of this volume.
+            probabilities: Array (regions, D, H, W), float32, on the stored grid, that is filled as
+                well.
+            job_windows: Windows of the whole job: only a long one is worth the preparation of
+                another runtime. None takes those of this volume.
             on_choice: Called when a runtime has been chosen.
             on_window: Called after each window.
 
@@ -175,26 +186,38 @@ class Predictor:
             The segmentation on the stored grid.
 
         Raises:
-            DataError: The number of channels is not that of the network, or memory does not suffice.
+            DataError: The number of channels is not that of the network, or memory does not
+                suffice.
         """
         self.require_channels(len(channels))
-        plan = self.plan_windows(Geometry.of(channels[0]), with_probabilities=probabilities is not None)
+        plan = self.plan_windows(
+            Geometry.of(channels[0]), with_probabilities=probabilities is not None
+        )
         image, placement = self.card.preprocessing.apply(channels)
         builder = SegmentationBuilder(placement, self.card.labels, probabilities)
         for first, stop in plan.bands:
             band = builder.band(first, stop)
             stitcher = Stitcher(
-                image, window=plan.window, overlap=self.options.overlap, on_planes=band, rows=band.needed
+                image,
+                window=plan.window,
+                overlap=self.options.overlap,
+                on_planes=band,
+                rows=band.needed,
             )
             with torch.inference_mode():
                 self._settle(stitcher, job_windows or plan.num_windows, on_choice)
                 for _ in run_windows(
-                    self.ensemble.forward, [stitcher], batch_size=self.options.batch_size, on_window=on_window
+                    self.ensemble.forward,
+                    [stitcher],
+                    batch_size=self.options.batch_size,
+                    on_window=on_window,
                 ):
                     pass
         return builder.result
 
-    def _settle(self, stitcher: Stitcher, num_windows: int, on_choice: Callable[[RuntimeChosen], None]) -> None:
+    def _settle(
+        self, stitcher: Stitcher, num_windows: int, on_choice: Callable[[RuntimeChosen], None]
+    ) -> None:
         """Let the first windows decide on the runtime, if that is open."""
         if not self.ensemble.is_open:
             return
@@ -221,7 +244,8 @@ class Predictor:
         trained = self.models[0].window
         wanted = self.options.window or trained
         if wanted == "whole":
-            # In one piece, but never in less than the training has shown: it surrounds small volumes by zeros.
+            # In one piece, but never in less than the training has shown: it surrounds small
+            # volumes by zeros.
             depth, height, width = map(max, size, trained or size)
             return depth, height, width
         if wanted is None:
@@ -236,13 +260,16 @@ class Predictor:
         edges = sorted({round(index * height / num_bands) for index in range(num_bands + 1)})
         bands = tuple(pairwise(edges))
         starts = [
-            window_starts(max(size, edge), edge, self.options.overlap) for size, edge in zip(grid, window, strict=True)
+            window_starts(max(size, edge), edge, self.options.overlap)
+            for size, edge in zip(grid, window, strict=True)
         ]
         front = (max(grid[1], window[1]) - grid[1]) // 2
         num_windows, widest = 0, 0
         for first, stop in bands:
             low, high = (front + edge * grid[1] / height for edge in (first, stop))
-            rows = [start for start in starts[1] if start < high + 1 and start + window[1] > low - 1]
+            rows = [
+                start for start in starts[1] if start < high + 1 and start + window[1] > low - 1
+            ]
             num_windows += len(starts[0]) * len(rows) * len(starts[2])
             widest = max(widest, rows[-1] + window[1] - rows[0])
         memory = estimate_memory(
@@ -278,9 +305,14 @@ def errors_of(source: object) -> Iterator[None]:
         yield
     except DataError as error:
         raise DataError(f"{source}: {error.message}", hint=error.hint) from None
-    except (MemoryError, RuntimeError) as error:  # PyTorch raises the latter where memory does not suffice.
+    except (
+        MemoryError,
+        RuntimeError,
+    ) as error:  # PyTorch raises the latter where memory does not suffice.
         reason = (str(error).strip() or "out of memory").splitlines()[0]
-        raise DataError(f"{source}: {reason}", hint="Is it too large? Try --max-memory or --batch-size 1.") from error
+        raise DataError(
+            f"{source}: {reason}", hint="Is it too large? Try --max-memory or --batch-size 1."
+        ) from error
 
 
 def predict(
@@ -294,7 +326,8 @@ def predict(
     """Segment an array.
 
     Args:
-        image: Intensities (C, D, H, W), as they would be stored; x, y and z increase to the left, back and top (LPS).
+        image: Intensities (C, D, H, W), as they would be stored; x, y and z increase to the left,
+            back and top (LPS).
         checkpoint: A checkpoint or run folder of lunet, or a checkpoint of the authors' release.
         spacing_mm: Voxel size (z, y, x).
         architecture: Preset name, for a checkpoint of the authors.
@@ -306,7 +339,9 @@ def predict(
     Raises:
         LunetError: Of the kind that fits.
     """
-    channels = [sitk.GetImageFromArray(np.ascontiguousarray(channel, dtype=np.float32)) for channel in image]
+    channels = [
+        sitk.GetImageFromArray(np.ascontiguousarray(channel, dtype=np.float32)) for channel in image
+    ]
     for channel in channels:
         channel.SetSpacing([float(edge) for edge in reversed(spacing_mm)])
     predictor = Predictor.load([checkpoint], architecture=architecture, options=options)

@@ -28,7 +28,9 @@ def describe_prediction(predictor: Predictor, output: OutputOptions) -> Predicti
     )
 
 
-def require_same_prediction(output: OutputOptions, record: PredictionRecord, *, num_present: int) -> list[str]:
+def require_same_prediction(
+    output: OutputOptions, record: PredictionRecord, *, num_present: int
+) -> list[str]:
     """Compare a prediction with that which made the label maps in its folder.
 
     Args:
@@ -47,7 +49,9 @@ def require_same_prediction(output: OutputOptions, record: PredictionRecord, *, 
         return []
     if not path.exists():
         is_unknown = num_present > 0
-        return [f"{output.path}: does not say which network made the {num_present} label maps there"] * is_unknown
+        return [
+            f"{output.path}: does not say which network made the {num_present} label maps there"
+        ] * is_unknown
     different = PredictionRecord.read(path).differences(record)
     if different:
         raise OutputError(

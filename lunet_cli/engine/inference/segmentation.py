@@ -51,10 +51,14 @@ class Segmentation:
             bit = self.codes.dtype.type(1 << index)
             self.codes[...] = np.where(mask, self.codes | bit, self.codes & ~bit)
 
-    def label_map(self, order: Sequence[str] | None = None) -> npt.NDArray[np.uint8] | npt.NDArray[np.uint16]:
+    def label_map(
+        self, order: Sequence[str] | None = None
+    ) -> npt.NDArray[np.uint8] | npt.NDArray[np.uint16]:
         """Label values (D, H, W), uint8 or uint16; see `LabelScheme.painted_values` for regions that overlap."""
         values = self.scheme.painted_values(order)
-        labels = np.zeros(self.codes.shape, dtype=np.uint8 if max(values.values()) < 256 else np.uint16)
+        labels = np.zeros(
+            self.codes.shape, dtype=np.uint8 if max(values.values()) < 256 else np.uint16
+        )
         for name, value in values.items():
             labels[self.mask(self.scheme.names.index(name))] = value
         return labels
@@ -69,7 +73,9 @@ class _Interpolation:
     share: npt.NDArray[np.float32]
 
     @classmethod
-    def between(cls, size_in: int, spacing_in: float, size_out: int, spacing_out: float) -> _Interpolation:
+    def between(
+        cls, size_in: int, spacing_in: float, size_out: int, spacing_out: float
+    ) -> _Interpolation:
         """Voxels of two grids whose outer corners coincide at the first voxel."""
         place = (np.arange(size_out) + 0.5) * (spacing_out / spacing_in) - 0.5
         place = np.clip(place, 0, size_in - 1)
@@ -78,7 +84,10 @@ class _Interpolation:
 
     def apply(self, logits: Tensor, axis: int, rows: slice, first: int) -> Tensor:
         """Interpolate `rows` of the output from `logits`, which start at voxel `first` of the input."""
-        lower, upper = (torch.from_numpy(index[rows] - first).to(logits.device) for index in (self.lower, self.upper))
+        lower, upper = (
+            torch.from_numpy(index[rows] - first).to(logits.device)
+            for index in (self.lower, self.upper)
+        )
         shape = [1] * logits.ndim
         shape[axis] = -1
         share = torch.from_numpy(self.share[rows]).to(logits.device).reshape(shape)
@@ -88,7 +97,8 @@ class _Interpolation:
 class SegmentationBuilder:
     """Takes final logits on the network's grid plane by plane, and fills a segmentation of the stored grid.
 
-    Between grids of different spacing, logits are interpolated linearly before a voxel's region is decided.
+    Between grids of different spacing, logits are interpolated linearly before a voxel's region is
+    decided.
 
     Args:
         placement: How the two grids lie.
@@ -97,16 +107,25 @@ class SegmentationBuilder:
     """
 
     def __init__(
-        self, placement: Placement, scheme: LabelScheme, probabilities: npt.NDArray[np.float32] | None = None
+        self,
+        placement: Placement,
+        scheme: LabelScheme,
+        probabilities: npt.NDArray[np.float32] | None = None,
     ) -> None:
         self._placement, self._scheme = placement, scheme
         codes = torch.empty(placement.stored.size, dtype=scheme.code_type).numpy()
         self._codes = placement.orient(codes)
-        self._probabilities = [placement.orient(array) for array in probabilities] if probabilities is not None else []
+        self._probabilities = (
+            [placement.orient(array) for array in probabilities]
+            if probabilities is not None
+            else []
+        )
         self.result = Segmentation(codes, scheme, placement.stored, probabilities)
         grid, spacing, size = placement.grid, placement.oriented_spacing_mm, placement.oriented_size
         self._axes = [
-            _Interpolation.between(grid.size[axis], grid.spacing_mm[axis], size[axis], spacing[axis])
+            _Interpolation.between(
+                grid.size[axis], grid.spacing_mm[axis], size[axis], spacing[axis]
+            )
             for axis in range(3)
         ]
 
@@ -155,7 +174,10 @@ class _Band:
         stop = first + logits.shape[1]
         while self._next_plane < len(depth.upper) and depth.upper[self._next_plane] < stop:
             plane = self._next_plane
-            below, above = (self._plane(logits, first, int(index[plane])) for index in (depth.lower, depth.upper))
+            below, above = (
+                self._plane(logits, first, int(index[plane]))
+                for index in (depth.lower, depth.upper)
+            )
             mixed = torch.lerp(below, above, float(depth.share[plane]))
             mixed = height.apply(mixed, 1, self._rows, self.needed[0])
             mixed = width.apply(mixed, 2, slice(None), 0)

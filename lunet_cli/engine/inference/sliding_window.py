@@ -53,16 +53,17 @@ class ArrayInput:
 class Stitcher:
     """A volume, or a band of its rows, whose windows are collected.
 
-    Windows come plane by plane from the first on, so that the planes before the next window are final. They are
-    handed on at once, and only as many planes are kept as a window is deep. An axis that is shorter than the window
-    is surrounded by zeros. Logits of overlapping windows are averaged with Gaussian weights.
+    Windows come plane by plane from the first on, so that the planes before the next window are
+    final. They are handed on at once, and only as many planes are kept as a window is deep. An axis
+    that is shorter than the window is surrounded by zeros. Logits of overlapping windows are
+    averaged with Gaussian weights.
 
     Args:
         image: The volume.
         window: Voxels (D, H, W) that the network sees.
         overlap: Share of the window that neighbours have in common, 0 to below 1.
-        on_planes: Called with final logits (K, n, rows, W), float32, and the index of the first of these n planes. The
-            tensor is valid during the call only.
+        on_planes: Called with final logits (K, n, rows, W), float32, and the index of the first of
+            these n planes. The tensor is valid during the call only.
         rows: First row of the axis H that is wanted, and the one after the last; None wants all.
     """
 
@@ -79,7 +80,9 @@ class Stitcher:
         padded = [max(size, edge) for size, edge in zip(image.size, window, strict=True)]
         self._front = [(have - size) // 2 for have, size in zip(padded, image.size, strict=True)]
         first, stop = (row + self._front[1] for row in rows or (0, image.size[1]))
-        columns = [window_starts(size, edge, overlap) for size, edge in zip(padded, window, strict=True)]
+        columns = [
+            window_starts(size, edge, overlap) for size, edge in zip(padded, window, strict=True)
+        ]
         columns[1] = [start for start in columns[1] if start < stop and start + window[1] > first]
         self.starts: list[Size] = [(z, y, x) for z, y, x in product(*columns)]
         self._rows = (first, stop)
@@ -98,7 +101,9 @@ class Stitcher:
     def read(self, start: Size) -> Tensor:
         """The image (C, *window) of the window at `start`."""
         where, padding = [], []
-        for first, front, edge, size in zip(start, self._front, self._window, self._image.size, strict=True):
+        for first, front, edge, size in zip(
+            start, self._front, self._window, self._image.size, strict=True
+        ):
             low, high = first - front, first - front + edge
             where.append(slice(max(low, 0), min(high, size)))
             padding.append((max(-low, 0), max(high - size, 0)))
@@ -166,8 +171,8 @@ def run_windows(
 ) -> Iterator[Stitcher]:
     """Send the windows of volumes through the network.
 
-    Batches span volumes of up to `batch_size` windows, so that a small volume does not make a small batch. A larger
-    one is finished before the next is taken.
+    Batches span volumes of up to `batch_size` windows, so that a small volume does not make a small
+    batch. A larger one is finished before the next is taken.
 
     Args:
         forward: From images (B, C, *window) to logits (B, K, *window).
@@ -204,7 +209,12 @@ def run_windows(
 
 
 def predict_logits(
-    forward: Forward, images: Iterable[VolumeInput], *, window: Size, batch_size: int, overlap: float = 0.5
+    forward: Forward,
+    images: Iterable[VolumeInput],
+    *,
+    window: Size,
+    batch_size: int,
+    overlap: float = 0.5,
 ) -> Iterator[Tensor]:
     """Compute the whole logits of volumes that are small enough for it.
 
@@ -223,7 +233,10 @@ def predict_logits(
     def collect(image: VolumeInput) -> Stitcher:
         planes: list[Tensor] = []
         stitcher = Stitcher(
-            image, window=window, overlap=overlap, on_planes=lambda logits, _: planes.append(logits.clone())
+            image,
+            window=window,
+            overlap=overlap,
+            on_planes=lambda logits, _: planes.append(logits.clone()),
         )
         collected[id(stitcher)] = planes
         return stitcher

@@ -45,8 +45,9 @@ class SegmentationNetwork(nn.Module, ABC):
 def convolve(convolution: nn.Module, x: Tensor) -> Tensor:
     """Apply a convolution, in float32 where autocast on a CPU would make its weight gradient wrong.
 
-    With torch 2.13, the bf16 kernel for the weight gradient of a 3x3x3 convolution in channels-last reads past
-    inputs that are 1 to 3 voxels deep: the gradient is noise or NaN. Such levels are small, so float32 costs nothing.
+    With torch 2.13, the bf16 kernel for the weight gradient of a 3x3x3 convolution in channels-last
+    reads past inputs that are 1 to 3 voxels deep: the gradient is noise or NaN. Such levels are
+    small, so float32 costs nothing.
     """
     if torch.is_autocast_enabled("cpu") and x.device.type == "cpu" and min(x.shape[2:]) < 4:
         with torch.autocast("cpu", enabled=False):
@@ -78,7 +79,9 @@ class ConvUnit(nn.Module):
 class ConvBlock(nn.Sequential):
     """`num_convs` units in a row, the first of which changes the width."""
 
-    def __init__(self, in_channels: int, out_channels: int, *, num_convs: int, dropout: float) -> None:
+    def __init__(
+        self, in_channels: int, out_channels: int, *, num_convs: int, dropout: float
+    ) -> None:
         widths = [in_channels] + [out_channels] * num_convs
         super().__init__(*(ConvUnit(a, b, dropout=dropout) for a, b in pairwise(widths)))
 
@@ -87,14 +90,17 @@ class Head(nn.Sequential):
     """The segmenter (a unit without dropout) and the 1x1x1 convolution to the logits."""
 
     def __init__(self, width: int, out_channels: int) -> None:
-        super().__init__(ConvUnit(width, width, dropout=0.0), nn.Conv3d(width, out_channels, kernel_size=1))
+        super().__init__(
+            ConvUnit(width, width, dropout=0.0), nn.Conv3d(width, out_channels, kernel_size=1)
+        )
 
 
 def encoder_blocks(spec: NetworkSpec) -> nn.ModuleList:
     """One block per level, the bottleneck last."""
     widths = (spec.in_channels, *spec.channels)
     return nn.ModuleList(
-        ConvBlock(a, b, num_convs=spec.convs_per_block, dropout=spec.dropout) for a, b in pairwise(widths)
+        ConvBlock(a, b, num_convs=spec.convs_per_block, dropout=spec.dropout)
+        for a, b in pairwise(widths)
     )
 
 
@@ -106,4 +112,6 @@ def decoder_block(spec: NetworkSpec, level: int, in_channels: int, *, is_last: b
 
 def upsample(spec: NetworkSpec, level: int) -> nn.ConvTranspose3d:
     """The learned doubling of resolution from `level + 1` to `level`."""
-    return nn.ConvTranspose3d(spec.channels[level + 1], spec.channels[level], kernel_size=2, stride=2)
+    return nn.ConvTranspose3d(
+        spec.channels[level + 1], spec.channels[level], kernel_size=2, stride=2
+    )

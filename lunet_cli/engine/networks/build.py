@@ -18,7 +18,8 @@ def build_network(spec: NetworkSpec) -> SegmentationNetwork:
     """Build the network that `spec` describes, with freshly initialised weights.
 
     Returns:
-        A module from images (B, in_channels, D, H, W) to logits (B, out_channels, D, H, W) for any D, H, W >= 1.
+        A module from images (B, in_channels, D, H, W) to logits (B, out_channels, D, H, W) for any
+        D, H, W >= 1.
     """
     networks: dict[str, Callable[[NetworkSpec], SegmentationNetwork]] = {
         "unet": UNet,

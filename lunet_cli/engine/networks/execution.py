@@ -72,7 +72,11 @@ def resolve_device(name: Literal["auto", "cpu", "cuda", "mps"]) -> str:
     Raises:
         DeviceError: The named device is not available.
     """
-    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    available = {
+        "cpu": True,
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+    }
     if name == "auto":
         return next(device for device in ("cuda", "mps", "cpu") if available[device])
     if not available[name]:
@@ -111,7 +115,9 @@ def usual_precision(spec: NetworkSpec, device: str) -> tuple[Precision, str]:
 
 def prefers_channels_last(spec: NetworkSpec, device: str, precision: Precision) -> bool:
     """Whether the layout is usually faster: not for depthwise convolutions, and on CUDA in half precision only."""
-    return spec.topology != "mednext" and (device == "cpu" or (device == "cuda" and precision != "fp32"))
+    return spec.topology != "mednext" and (
+        device == "cpu" or (device == "cuda" and precision != "fp32")
+    )
 
 
 @contextlib.contextmanager

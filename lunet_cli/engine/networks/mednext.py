@@ -22,7 +22,8 @@ class ChannelNorm(nn.GroupNorm):
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalise (B, C, D, H, W) over D, H, W."""
-        # F.group_norm refuses a single voxel, which the bottleneck of a small volume has; its normal value is 0.
+        # F.group_norm refuses a single voxel, which the bottleneck of a small volume has; its
+        # normal value is 0.
         return torch.group_norm(x, self.num_groups, self.weight, self.bias, self.eps)
 
 
@@ -35,7 +36,8 @@ class MedNeXtBlock(nn.Module):
         ratio: Expansion relative to `in_channels`.
         kernel_size: Edge of the depthwise kernel, odd.
         dropout: Probability of `Dropout3d` before the compression.
-        resample: `down` halves the resolution, `up` doubles it, None keeps it and adds the input itself.
+        resample: `down` halves the resolution, `up` doubles it, None keeps it and adds the input
+            itself.
 
     References:
         arXiv:2303.09975, section 2.
@@ -56,20 +58,28 @@ class MedNeXtBlock(nn.Module):
         convolution = nn.ConvTranspose3d if resample == "up" else nn.Conv3d
         stride = 2 if resample else 1
         self.conv_dw = convolution(
-            in_channels, in_channels, kernel_size, stride=stride, padding=kernel_size // 2, groups=in_channels
+            in_channels,
+            in_channels,
+            kernel_size,
+            stride=stride,
+            padding=kernel_size // 2,
+            groups=in_channels,
         )
         self.norm = ChannelNorm(in_channels)
         self.conv_expand = nn.Conv3d(in_channels, ratio * in_channels, kernel_size=1)
         self.activation = nn.GELU()
         self.dropout = nn.Dropout3d(dropout) if dropout > 0 else nn.Identity()
         self.conv_compress = nn.Conv3d(ratio * in_channels, out_channels, kernel_size=1)
-        self.res_conv = convolution(in_channels, out_channels, 1, stride=2) if resample else nn.Identity()
+        self.res_conv = (
+            convolution(in_channels, out_channels, 1, stride=2) if resample else nn.Identity()
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, in_channels, D, H, W) to (B, out_channels, ...) at the block's resolution."""
         features, residual = convolve(self.conv_dw, x), self.res_conv(x)
         if self.resample == "up":
-            # A stride-2 transposed convolution gives 2n - 1 voxels: one more at the front of each axis.
+            # A stride-2 transposed convolution gives 2n - 1 voxels: one more at the front of each
+            # axis.
             features, residual = (F.pad(t, (1, 0, 1, 0, 1, 0)) for t in (features, residual))
         hidden = self.dropout(self.activation(self.conv_expand(self.norm(features))))
         output: Tensor = self.conv_compress(hidden) + residual
@@ -93,17 +103,24 @@ class MedNeXt(SegmentationNetwork):
         self.stem = nn.Conv3d(spec.in_channels, channels[0], kernel_size=1)
         self.encoders = nn.ModuleList(self._stage(i, level=i) for i in encoder)
         self.downs = nn.ModuleList(
-            self._block(channels[i], channels[i + 1], ratio=ratios[i + 1], resample="down") for i in encoder
+            self._block(channels[i], channels[i + 1], ratio=ratios[i + 1], resample="down")
+            for i in encoder
         )
         self.bottleneck = self._stage(deepest, level=deepest)
         self.ups = nn.ModuleList(
-            self._block(channels[i + 1], channels[i], ratio=ratios[2 * deepest - i], resample="up") for i in encoder
+            self._block(channels[i + 1], channels[i], ratio=ratios[2 * deepest - i], resample="up")
+            for i in encoder
         )
         self.decoders = nn.ModuleList(self._stage(2 * deepest - i, level=i) for i in encoder)
         self.out_conv = nn.Conv3d(channels[0], spec.out_channels, kernel_size=1)
 
     def _block(
-        self, in_channels: int, out_channels: int, *, ratio: int, resample: Literal["down", "up"] | None = None
+        self,
+        in_channels: int,
+        out_channels: int,
+        *,
+        ratio: int,
+        resample: Literal["down", "up"] | None = None,
     ) -> MedNeXtBlock:
         return MedNeXtBlock(
             in_channels,
@@ -117,7 +134,10 @@ class MedNeXt(SegmentationNetwork):
     def _stage(self, stage: int, *, level: int) -> nn.Sequential:
         width, ratio = self.spec.channels[level], self.spec.expansion_ratios[stage]
         return nn.Sequential(
-            *(self._block(width, width, ratio=ratio) for _ in range(self.spec.blocks_per_stage[stage]))
+            *(
+                self._block(width, width, ratio=ratio)
+                for _ in range(self.spec.blocks_per_stage[stage])
+            )
         )
 
     def compute_logits(self, image: Tensor) -> Tensor:

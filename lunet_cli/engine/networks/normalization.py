@@ -1,8 +1,9 @@
 """Batch normalisation that is also fast on a CPU in the channels-last layout.
 
-PyTorch's own kernel walks a channels-last tensor one voxel at a time, with a loop of C steps inside: with
-the 4 channels of a lean network it reaches about 1 GB/s. Here a voxel run of C * k values is one row, so
-that reductions and products are vectorised over whole rows. `benchmarks/training_step.py` measures the gain.
+PyTorch's own kernel walks a channels-last tensor one voxel at a time, with a loop of C steps
+inside: with the 4 channels of a lean network it reaches about 1 GB/s. Here a voxel run of C * k
+values is one row, so that reductions and products are vectorised over whole rows.
+`benchmarks/training_step.py` measures the gain.
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ from torch.autograd.function import once_differentiable
 
 _MOMENTUM = 0.1
 _ROW_LENGTH = 256
-_MIN_VALUES = 1 << 16  # Below this, the few calls of the native kernel cost less than its slow loop.
+_MIN_VALUES = (
+    1 << 16
+)  # Below this, the few calls of the native kernel cost less than its slow loop.
 
 
 class BatchNormDropout(nn.BatchNorm3d):
@@ -81,8 +84,9 @@ def _rows(x: Tensor, channels: int) -> Tensor:
 def _channel_sum(rows: Tensor, channels: int) -> Tensor:
     """Sum rows (N, k * C) to (C,) in float32.
 
-    A half-precision sum accumulates in float32 and rounds its result; asking for a float32 result would copy
-    the whole input first. So up to 64 * k partial sums are rounded per channel, and their errors average out.
+    A half-precision sum accumulates in float32 and rounds its result; asking for a float32 result
+    would copy the whole input first. So up to 64 * k partial sums are rounded per channel, and
+    their errors average out.
     """
     groups = 64
     while rows.shape[0] % groups:
@@ -119,14 +123,21 @@ class _RowBatchNorm(torch.autograd.Function):
         output = torch.empty_like(values)
         for sample, factor in _per_sample(keep, x.shape[0]):
             source, target = _rows(centred[sample], channels), _rows(output[sample], channels)
-            torch.addcmul(_spread(offset * factor, source), source, _spread(scale * factor, source), out=target)
+            torch.addcmul(
+                _spread(offset * factor, source),
+                source,
+                _spread(scale * factor, source),
+                out=target,
+            )
         ctx.save_for_backward(x, weight, keep, mean, inverse_std)
         ctx.mark_non_differentiable(mean, variance)
         return output.permute(0, 4, 1, 2, 3), mean, variance
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor, _mean: Tensor, _variance: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(
+        ctx: Any, grad: Tensor, _mean: Tensor, _variance: Tensor
+    ) -> tuple[Tensor | None, ...]:
         x, weight, keep, mean, inverse_std = ctx.saved_tensors
         channels = x.shape[1]
         grad = grad.contiguous(memory_format=torch.channels_last_3d).permute(0, 2, 3, 4, 1)
@@ -141,7 +152,9 @@ class _RowBatchNorm(torch.autograd.Function):
         residual = mean - shift
         centred = rows - _spread(shift, rows)
         grad_bias = _channel_sum(grad_rows, channels)
-        grad_weight = (_channel_sum(centred * grad_rows, channels) - residual * grad_bias) * inverse_std
+        grad_weight = (
+            _channel_sum(centred * grad_rows, channels) - residual * grad_bias
+        ) * inverse_std
         scale = weight * inverse_std
         slope = -scale * grad_weight * inverse_std / count
         offset = -scale * grad_bias / count - residual * slope

@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from lunet_cli.engine.networks.blocks import Head, SegmentationNetwork, decoder_block, encoder_blocks, upsample
+from lunet_cli.engine.networks.blocks import (
+    Head,
+    SegmentationNetwork,
+    decoder_block,
+    encoder_blocks,
+    upsample,
+)
 
 if TYPE_CHECKING:
     from lunet_cli.config.network import NetworkSpec
@@ -29,7 +35,8 @@ class UNet(SegmentationNetwork):
         self.pool = nn.MaxPool3d(2)
         self.upsamples = nn.ModuleList(upsample(spec, level) for level in levels)
         self.decoders = nn.ModuleList(
-            decoder_block(spec, level, 2 * spec.channels[level], is_last=level == 0) for level in levels
+            decoder_block(spec, level, 2 * spec.channels[level], is_last=level == 0)
+            for level in levels
         )
         self.head = Head(spec.channels[0], spec.out_channels)
 

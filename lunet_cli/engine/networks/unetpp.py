@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from lunet_cli.engine.networks.blocks import Head, SegmentationNetwork, decoder_block, encoder_blocks, upsample
+from lunet_cli.engine.networks.blocks import (
+    Head,
+    SegmentationNetwork,
+    decoder_block,
+    encoder_blocks,
+    upsample,
+)
 
 if TYPE_CHECKING:
     from lunet_cli.config.network import NetworkSpec
@@ -28,15 +34,22 @@ class UNetPlusPlus(SegmentationNetwork):
     def __init__(self, spec: NetworkSpec) -> None:
         super().__init__(spec)
         self.nodes = [
-            (level, column) for column in range(1, spec.num_levels) for level in range(spec.num_levels - column)
+            (level, column)
+            for column in range(1, spec.num_levels)
+            for level in range(spec.num_levels - column)
         ]
         self.encoders = encoder_blocks(spec)
         self.pool = nn.MaxPool3d(2)
-        self.upsamples = nn.ModuleDict({node_name(*node): upsample(spec, node[0]) for node in self.nodes})
+        self.upsamples = nn.ModuleDict(
+            {node_name(*node): upsample(spec, node[0]) for node in self.nodes}
+        )
         self.nested = nn.ModuleDict(
             {
                 node_name(level, column): decoder_block(
-                    spec, level, (column + 1) * spec.channels[level], is_last=column == spec.num_levels - 1
+                    spec,
+                    level,
+                    (column + 1) * spec.channels[level],
+                    is_last=column == spec.num_levels - 1,
                 )
                 for level, column in self.nodes
             }

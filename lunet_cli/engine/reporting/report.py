@@ -13,25 +13,31 @@ import numpy as np
 
 from lunet_cli import __version__
 from lunet_cli.engine.checkpoints.models import Model
-from lunet_cli.engine.evaluation.evaluate import EvaluationOptions, evaluate_model, evaluation_folder
+from lunet_cli.engine.evaluation.evaluate import (
+    EvaluationOptions,
+    evaluate_model,
+    evaluation_folder,
+)
 from lunet_cli.engine.evaluation.summary import badness
 from lunet_cli.engine.inference.labelled_cases import SplitName, recorded_split
 from lunet_cli.engine.inference.predictor import PredictionOptions, Predictor
 from lunet_cli.engine.provenance import sha256_of
 from lunet_cli.engine.run_folder import RunFolder
 from lunet_cli.engine.viewing.cases import CaseViews
-from lunet_cli.engine.viewing.courses import read_course
+from lunet_cli.engine.viewing.histories import read_history
 from lunet_cli.errors import DataError, LunetError, OutputError
 from lunet_cli.records.evaluation import read_evaluation, write_evaluation
 from lunet_cli.records.manifest import Manifest
 from lunet_cli.results.evaluation import CaseScore, EvalResult, EvaluatedCases
-from lunet_cli.results.events import Caution, Event, Notice
+from lunet_cli.results.events import Event, Notice, WarningIssued
 from lunet_cli.results.report import ReportCase, RunOrigin, RunReport
 from lunet_cli.results.views import LabeledVolume
 from lunet_cli.results.words import plural
 
 _MARGIN_MM = 15.0
-_MOST_VOXELS = 600_000  # per case: three of them, each with two label maps, stay below 10 MB in a page
+_MOST_VOXELS = (
+    600_000  # per case: three of them, each with two label maps, stay below 10 MB in a page
+)
 
 
 def gather_report(
@@ -44,8 +50,8 @@ def gather_report(
 ) -> RunReport:
     """Bring together everything about a run.
 
-    Cases are evaluated if `lunet eval` has not done that with this very checkpoint. What cannot be had, for instance
-    because the data have moved, is left out and told.
+    Cases are evaluated if `lunet eval` has not done that with this very checkpoint. What cannot be
+    had, for instance because the data have moved, is left out and told.
 
     Args:
         run: A run folder.
@@ -57,7 +63,7 @@ def gather_report(
     Raises:
         LunetError: The folder holds no training, or `data` was named and cannot be evaluated.
     """
-    course = read_course(run)
+    course = read_history(run)
     gathering = _Gathering(run, data, split or ("val" if data is None else "all"), on_event)
     evaluation, cases = gathering.results(options or PredictionOptions())
     return RunReport(
@@ -68,7 +74,7 @@ def gather_report(
         outcome=gathering.outcome(),
         evaluation=evaluation,
         cases=cases,
-        cautions=tuple(gathering.cautions),
+        warnings=tuple(gathering.warnings),
         commands=_commands(run, data, split),
         made=f"{datetime.datetime.now().astimezone().isoformat(timespec='minutes')}, lunet {__version__}",
     )
@@ -82,9 +88,11 @@ class _Gathering:
     data: Path | None
     split: SplitName
     on_event: Callable[[Event], None]
-    cautions: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
 
-    def results(self, options: PredictionOptions) -> tuple[EvalResult | None, tuple[ReportCase, ...]]:
+    def results(
+        self, options: PredictionOptions
+    ) -> tuple[EvalResult | None, tuple[ReportCase, ...]]:
         """The evaluation and its most telling cases, as far as they can be had."""
         evaluation: EvalResult | None = None
         try:
@@ -93,12 +101,17 @@ class _Gathering:
             flattered = trained_cases(predictor.models[0], evaluation.scores)
             if flattered and self.split != "train":
                 words = plural(len(flattered), "case was", "cases were")
-                self.cautions.append(f"{words} trained on, such as {flattered[0]}: values flatter")
+                self.warnings.append(f"{words} trained on, such as {flattered[0]}: values flatter")
             return evaluation, self._telling_cases(predictor, evaluation)
         except LunetError as error:
             if self.data is not None and evaluation is None:
                 raise
-            self._miss("there are no results of cases" if evaluation is None else "the cases have no pictures", error)
+            self._miss(
+                "there are no results of cases"
+                if evaluation is None
+                else "the cases have no pictures",
+                error,
+            )
             return evaluation, ()
 
     def config(self) -> str:
@@ -128,8 +141,8 @@ class _Gathering:
         return "" if summary is None else summary.outcome
 
     def _miss(self, what: str, error: LunetError) -> None:
-        self.cautions.append(f"{what}: {error.message}")
-        self.on_event(Caution(self.cautions[-1] + (f" ({error.hint})" if error.hint else "")))
+        self.warnings.append(f"{what}: {error.message}")
+        self.on_event(WarningIssued(self.warnings[-1] + (f" ({error.hint})" if error.hint else "")))
 
     def _stored(self, predictor: Predictor) -> EvalResult | None:
         """What `lunet eval` has left, if it was of this checkpoint and these data, is whole, and has Dice."""
@@ -140,7 +153,9 @@ class _Gathering:
         data, model = found.facts.data, found.facts.model
         if model is None or not isinstance(data, EvaluatedCases):
             return None
-        is_same_data = self.data is None or (data.root is not None and Path(data.root).resolve() == self.data.resolve())
+        is_same_data = self.data is None or (
+            data.root is not None and Path(data.root).resolve() == self.data.resolve()
+        )
         is_same_model = model.sha256 == (sha256_of(predictor.models[0].path),)
         if not (is_same_data and is_same_model and "dice" in found.scores[0].values):
             return None
@@ -150,7 +165,12 @@ class _Gathering:
     def _evaluate(self, predictor: Predictor) -> EvalResult:
         options = EvaluationOptions()
         result = evaluate_model(
-            predictor, data=self.data, split=self.split, options=options, write=False, on_event=self.on_event
+            predictor,
+            data=self.data,
+            split=self.split,
+            options=options,
+            write=False,
+            on_event=self.on_event,
         )
         if not result.scores:
             raise DataError("no case could be evaluated")
@@ -160,12 +180,19 @@ class _Gathering:
             self._miss("the results could not be kept for the next time", error)
         return result
 
-    def _telling_cases(self, predictor: Predictor, evaluation: EvalResult) -> tuple[ReportCase, ...]:
+    def _telling_cases(
+        self, predictor: Predictor, evaluation: EvalResult
+    ) -> tuple[ReportCase, ...]:
         views = CaseViews(predictor, data=self.data, split=self.split)
         order = worst_first(evaluation.scores)
-        roles = {len(order) // 2: "median", len(order) - 1: "best", 0: "worst"}  # Of few cases, one has several.
+        roles = {
+            len(order) // 2: "median",
+            len(order) - 1: "best",
+            0: "worst",
+        }  # Of few cases, one has several.
         return tuple(
-            ReportCase(roles[place], *crop(views.load(order[place], self.on_event))) for place in sorted(roles)
+            ReportCase(roles[place], *crop(views.load(order[place], self.on_event)))
+            for place in sorted(roles)
         )
 
 
@@ -173,7 +200,8 @@ def crop(volume: LabeledVolume) -> tuple[LabeledVolume, tuple[int, int, int], tu
     """The part of a volume around its labels, thinned out where it is still large, along its finest axes first.
 
     Returns:
-        The part, the index of its first voxel along z, y and x, and how many voxels of each axis one of it stands for.
+        The part, the index of its first voxel along z, y and x, and how many voxels of each axis
+        one of it stands for.
     """
     found = np.zeros(volume.image.shape, dtype=bool)
     for labels in (volume.reference, volume.prediction):
@@ -190,7 +218,9 @@ def crop(volume: LabeledVolume) -> tuple[LabeledVolume, tuple[int, int, int], tu
     while math.prod(-(-(stop[i] - first[i]) // steps[i]) for i in range(3)) > _MOST_VOXELS:
         long = [axis for axis in range(3) if stop[axis] - first[axis] > steps[axis]]
         steps[min(long, key=lambda axis: volume.spacing_mm[axis] * steps[axis])] += 1
-    where = tuple(slice(low, high, step) for low, high, step in zip(first, stop, steps, strict=True))
+    where = tuple(
+        slice(low, high, step) for low, high, step in zip(first, stop, steps, strict=True)
+    )
     z, y, x = (spacing_mm * step for spacing_mm, step in zip(volume.spacing_mm, steps, strict=True))
     part = replace(
         volume,
@@ -237,10 +267,19 @@ def _origin_of(manifest: Manifest) -> RunOrigin:
 
 def _commands(run: Path, data: Path | None, split: SplitName | None) -> tuple[tuple[str, str], ...]:
     where = [*(["--data", str(data)] if data else []), *(["--split", split] if split else [])]
-    again = ["lunet", "train", str(RunFolder(run).config), "--set", f"experiment.name={run.resolve().name}_again"]
+    again = [
+        "lunet",
+        "train",
+        str(RunFolder(run).config),
+        "--set",
+        f"experiment.name={run.resolve().name}_again",
+    ]
     return (
         ("train it again", shlex.join(again)),
         ("measure it", shlex.join(["lunet", "eval", str(run), *where])),
-        ("look at a case", shlex.join(["lunet", "viz", "slices", str(run), *where, "--interactive"])),
+        (
+            "look at a case",
+            shlex.join(["lunet", "viz", "slices", str(run), *where, "--interactive"]),
+        ),
         ("make this page", shlex.join(["lunet", "report", str(run), *where])),
     )

@@ -1,14 +1,16 @@
 """The same function with fewer operations: batch normalisation folded into the convolutions around it.
 
-Here normalisation comes *after* the ReLU and before a zero-padded convolution, so that it cannot be folded forwards
-alone (the padding would not be zero any more) nor backwards alone (the ReLU is in between). With y = s relu(x) + t:
+Here normalisation comes *after* the ReLU and before a zero-padded convolution, so that it cannot be
+folded forwards alone (the padding would not be zero any more) nor backwards alone (the ReLU is in
+between). With y = s relu(x) + t:
 
 - |s| goes through the ReLU into the convolution before it, the sign of s into the one behind;
-- t goes into the one behind as the weight of one more channel, which is 1 in the volume and 0 in the padding.
+- t goes into the one behind as the weight of one more channel, which is 1 in the volume and 0 in
+the padding.
   The convolution before it makes this channel from zero weights and the bias 1.
 
-Both hold exactly in real numbers. Max-pooling commutes with the scale as long as it is positive, and with t always;
-where some s is negative, the sign is applied before the pooling.
+Both hold exactly in real numbers. Max-pooling commutes with the scale as long as it is positive,
+and with t always; where some s is negative, the sign is applied before the pooling.
 """
 
 from __future__ import annotations
@@ -121,7 +123,11 @@ class _Folding:
             assert isinstance(parts, list)
             return self._fold_concatenation([self._done[part] for part in parts])
         module = self._root.get_submodule(str(node.target)) if node.op == "call_module" else None
-        source = self._done.get(node.args[0]) if node.args and isinstance(node.args[0], fx.Node) else None
+        source = (
+            self._done.get(node.args[0])
+            if node.args and isinstance(node.args[0], fx.Node)
+            else None
+        )
         if module is None or source is None:
             raise ValueError(f"{node.format_node()} cannot be folded")
         if isinstance(module, ConvUnit):
@@ -139,26 +145,47 @@ class _Folding:
         scale, shift = _scale_and_shift(unit.norm)
         weight, bias = weight * scale.abs().view(-1, 1, 1, 1, 1), bias * scale.abs()
         sign = torch.where(scale < 0, -1.0, 1.0).double()
-        targets = [self._root.get_submodule(str(user.target)) for user in node.users if user.op == "call_module"]
+        targets = [
+            self._root.get_submodule(str(user.target))
+            for user in node.users
+            if user.op == "call_module"
+        ]
         # The 1x1x1 head takes the shift into its bias; all others need the channel of ones.
-        has_ones = len(targets) < len(node.users) or not all(type(target) is nn.Conv3d for target in targets)
+        has_ones = len(targets) < len(node.users) or not all(
+            type(target) is nn.Conv3d for target in targets
+        )
         if has_ones:
             weight = torch.cat([weight, torch.zeros_like(weight[:1])])
             bias = torch.cat([bias, torch.ones_like(bias[:1])])
-        convolution = _with_weights(nn.Conv3d(weight.shape[1], weight.shape[0], 3, padding=1), weight, bias)
+        convolution = _with_weights(
+            nn.Conv3d(weight.shape[1], weight.shape[0], 3, padding=1), weight, bias
+        )
         layers: list[nn.Module] = [convolution, nn.ReLU(inplace=True)]
         if not (sign > 0).all() and any(isinstance(target, nn.MaxPool3d) for target in targets):
             layers.append(_ChannelSigns(torch.cat([sign, sign.new_ones(int(has_ones))])))
             sign = torch.ones_like(sign)
-        return _Folded(self._add(node, nn.Sequential(*layers), source), sign, shift, len(sign) if has_ones else None)
+        return _Folded(
+            self._add(node, nn.Sequential(*layers), source),
+            sign,
+            shift,
+            len(sign) if has_ones else None,
+        )
 
-    def _fold_upsampling(self, node: fx.Node, module: nn.ConvTranspose3d, source: _Folded) -> _Folded:
+    def _fold_upsampling(
+        self, node: fx.Node, module: nn.ConvTranspose3d, source: _Folded
+    ) -> _Folded:
         weight, bias = _absorb(module.weight, module.bias, source, axis=0)
         new = nn.ConvTranspose3d(weight.shape[0], weight.shape[1], 2, stride=2)
-        return _Folded(self._add(node, _with_weights(new, weight, bias), source), *_unchanged(len(bias)))
+        return _Folded(
+            self._add(node, _with_weights(new, weight, bias), source), *_unchanged(len(bias))
+        )
 
     def _fold_head(self, node: fx.Node, module: nn.Module, source: _Folded) -> _Folded:
-        if not isinstance(module, nn.Conv3d) or module.kernel_size != (1, 1, 1) or source.ones is not None:
+        if (
+            not isinstance(module, nn.Conv3d)
+            or module.kernel_size != (1, 1, 1)
+            or source.ones is not None
+        ):
             raise ValueError(f"{type(module).__name__} cannot be folded")
         assert module.bias is not None
         bias = module.bias.double() + module.weight.double().flatten(1) @ source.shift
@@ -168,18 +195,24 @@ class _Folding:
 
     def _fold_concatenation(self, parts: list[_Folded]) -> _Folded:
         """Join parts; one channel of ones is enough for all."""
-        keeper = max((index for index, part in enumerate(parts) if part.ones is not None), default=None)
+        keeper = max(
+            (index for index, part in enumerate(parts) if part.ones is not None), default=None
+        )
         nodes, ones, width = [], None, 0
         for index, part in enumerate(parts):
             node = part.node
             if index == keeper:
                 ones = width + len(part.sign)
             elif part.ones is not None:
-                node = self._graph.call_function(getitem, (node, (slice(None), slice(0, len(part.sign)))))
+                node = self._graph.call_function(
+                    getitem, (node, (slice(None), slice(0, len(part.sign))))
+                )
             nodes.append(node)
             width += len(part.sign)
         joined = self._graph.call_function(torch.cat, (nodes,), {"dim": 1})
-        return _Folded(joined, torch.cat([p.sign for p in parts]), torch.cat([p.shift for p in parts]), ones)
+        return _Folded(
+            joined, torch.cat([p.sign for p in parts]), torch.cat([p.shift for p in parts]), ones
+        )
 
     def _add(self, node: fx.Node, module: nn.Module, source: _Folded) -> fx.Node:
         self._modules[node.name] = module
@@ -196,7 +229,9 @@ def _scale_and_shift(norm: BatchNormDropout) -> tuple[Tensor, Tensor]:
     return scale, norm.bias.double() - statistics["running_mean"].double() * scale
 
 
-def _absorb(weight: Tensor, bias: Tensor | None, source: _Folded, *, axis: int) -> tuple[Tensor, Tensor]:
+def _absorb(
+    weight: Tensor, bias: Tensor | None, source: _Folded, *, axis: int
+) -> tuple[Tensor, Tensor]:
     """Weights, in double precision, that take the sign and shift of their input, which is on `axis`."""
     assert bias is not None
     along = [1] * weight.ndim
@@ -210,7 +245,9 @@ def _absorb(weight: Tensor, bias: Tensor | None, source: _Folded, *, axis: int) 
     return torch.cat([before, shift, after], dim=axis), bias.double()
 
 
-def _with_weights(module: nn.Conv3d | nn.ConvTranspose3d, weight: Tensor, bias: Tensor) -> nn.Module:
+def _with_weights(
+    module: nn.Conv3d | nn.ConvTranspose3d, weight: Tensor, bias: Tensor
+) -> nn.Module:
     assert module.bias is not None
     with torch.no_grad():
         module.weight.copy_(weight)

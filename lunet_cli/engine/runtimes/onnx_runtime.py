@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from lunet_cli.engine.networks.blocks import SegmentationNetwork
-from lunet_cli.engine.runtimes.exported import METADATA_KEY, ExportedGraph
+from lunet_cli.engine.runtimes.exported_graph import METADATA_KEY, ExportedGraph
 from lunet_cli.engine.runtimes.tracing import INPUT, OUTPUT, Size, quiet, trace
 from lunet_cli.errors import CheckpointError
 from lunet_cli.records.files import require_file
@@ -46,11 +46,17 @@ def to_onnx(network: SegmentationNetwork, window: Size = (1, 1, 1)) -> Any:
     """The network as an `onnx.ModelProto`, from `image` to `logits`, for all sizes (see `trace`)."""
     with quiet(), torch.no_grad():
         program = torch.onnx.export(
-            trace(network, window), (), dynamo=True, verbose=False, input_names=[INPUT], output_names=[OUTPUT]
+            trace(network, window),
+            (),
+            dynamo=True,
+            verbose=False,
+            input_names=[INPUT],
+            output_names=[OUTPUT],
         )
     assert program is not None
     model = program.model_proto
-    # What the exporter notes about the Python behind each node is several times the weights of a lean network.
+    # What the exporter notes about the Python behind each node is several times the weights of a
+    # lean network.
     for node in model.graph.node:
         del node.metadata_props[:]
         node.doc_string = ""
@@ -89,8 +95,8 @@ def read_graph(path: Path) -> Any:
     """The `onnx.ModelProto` in a file, all tensors of which are within.
 
     Raises:
-        CheckpointError: The file is missing or damaged, a tensor lies in another file, or has fewer values than it
-            says.
+        CheckpointError: The file is missing or damaged, a tensor lies in another file, or has fewer
+            values than it says.
     """
     import onnx
     from google.protobuf.message import DecodeError
@@ -140,7 +146,13 @@ def read_onnx_weights(path: Path) -> Iterator[tuple[str, npt.NDArray[Any]]]:
     import onnx
 
     graph = onnx.load(path).graph
-    constants = [a.t for node in graph.node if node.op_type == "Constant" for a in node.attribute if a.HasField("t")]
+    constants = [
+        a.t
+        for node in graph.node
+        if node.op_type == "Constant"
+        for a in node.attribute
+        if a.HasField("t")
+    ]
     for tensor in (*graph.initializer, *constants):
         yield tensor.name, onnx.numpy_helper.to_array(tensor)
 
@@ -157,4 +169,6 @@ def _make_session(source: str | bytes, path: Path | None = None) -> Any:
         return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime has an exception class of its own for each status
         reason = (str(error).strip() or repr(error)).splitlines()[0]
-        raise CheckpointError(f"{path or 'network'}: is damaged or not an ONNX file ({reason[:200]})") from None
+        raise CheckpointError(
+            f"{path or 'network'}: is damaged or not an ONNX file ({reason[:200]})"
+        ) from None

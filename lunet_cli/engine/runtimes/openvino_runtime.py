@@ -13,7 +13,7 @@ from torch import Tensor
 
 from lunet_cli.engine.networks.blocks import SegmentationNetwork
 from lunet_cli.engine.networks.execution import Precision
-from lunet_cli.engine.runtimes.exported import METADATA_KEY, ExportedGraph
+from lunet_cli.engine.runtimes.exported_graph import METADATA_KEY, ExportedGraph
 from lunet_cli.engine.runtimes.tracing import INPUT, OUTPUT, Size, quiet, trace
 from lunet_cli.errors import CheckpointError
 from lunet_cli.records.files import read_bytes, require_file
@@ -28,7 +28,9 @@ def load_openvino(network: SegmentationNetwork | ExportedGraph, precision: Preci
     """See `load_runtime`. Each new shape is compiled for itself, which is faster than one model for all."""
     import openvino
 
-    model = read_openvino(network.path) if isinstance(network, ExportedGraph) else to_openvino(network)
+    model = (
+        read_openvino(network.path) if isinstance(network, ExportedGraph) else to_openvino(network)
+    )
     settings = {
         "INFERENCE_PRECISION_HINT": {"fp32": "f32", "bf16": "bf16"}[precision],
         "INFERENCE_NUM_THREADS": torch.get_num_threads(),
@@ -69,7 +71,9 @@ def to_openvino(network: SegmentationNetwork, window: Size = (1, 1, 1)) -> Any:
 def read_openvino_metadata(path: Path) -> str:
     """What lunet wrote about the network; empty if the model is not of lunet."""
     model = _read(path)
-    return str(model.get_rt_info(METADATA_KEY).astype(str)) if model.has_rt_info(METADATA_KEY) else ""
+    return (
+        str(model.get_rt_info(METADATA_KEY).astype(str)) if model.has_rt_info(METADATA_KEY) else ""
+    )
 
 
 def read_openvino(path: Path) -> Any:
@@ -104,12 +108,20 @@ def _read(path: Path) -> Any:
         read_graph(path)
     else:
         _require_text(path)
-        require_file(path.with_suffix(".bin"), error=CheckpointError, hint="An .xml file has its weights beside it.")
+        require_file(
+            path.with_suffix(".bin"),
+            error=CheckpointError,
+            hint="An .xml file has its weights beside it.",
+        )
     try:
         return openvino.Core().read_model(path)
     except RuntimeError as error:
-        reason = next((line for line in reversed(str(error).splitlines()) if line.strip()), repr(error))
-        raise CheckpointError(f"{path}: is damaged or not an OpenVINO model ({reason.strip()[:200]})") from None
+        reason = next(
+            (line for line in reversed(str(error).splitlines()) if line.strip()), repr(error)
+        )
+        raise CheckpointError(
+            f"{path}: is damaged or not an OpenVINO model ({reason.strip()[:200]})"
+        ) from None
 
 
 def _require_text(path: Path) -> None:

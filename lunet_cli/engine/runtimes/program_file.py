@@ -25,12 +25,38 @@ _OPERATIONS = re.compile(
     r"torch\.ops\.aten\.(?!from_file)\w+\.\w+"
     r"|_operator\.(?:add|sub|mul|floordiv|mod|neg|eq|ne|lt|le|gt|ge)|torch\.sym_(?:max|min|not)"
 )
-# PyTorch gives sizes to sympify, and guards to exec: both evaluate Python. These words alone compute with sizes only.
+# PyTorch gives sizes to sympify, and guards to exec: both evaluate Python. These words alone
+# compute with sizes only.
 _WORDS = re.compile(r"[A-Za-z_]\w*")
 _SIZE_WORDS = frozenset(
     {
-        *("Symbol", "Integer", "integer", "positive", "nonnegative", "Add", "Mul", "Max", "Min", "Mod", "PythonMod"),
-        *("FloorDiv", "CeilDiv", "CleanDiv", "Eq", "Ne", "Lt", "Le", "Gt", "Ge", "Equality", "Unequality", "LessThan"),
+        *(
+            "Symbol",
+            "Integer",
+            "integer",
+            "positive",
+            "nonnegative",
+            "Add",
+            "Mul",
+            "Max",
+            "Min",
+            "Mod",
+            "PythonMod",
+        ),
+        *(
+            "FloorDiv",
+            "CeilDiv",
+            "CleanDiv",
+            "Eq",
+            "Ne",
+            "Lt",
+            "Le",
+            "Gt",
+            "Ge",
+            "Equality",
+            "Unequality",
+            "LessThan",
+        ),
         *("StrictLessThan", "GreaterThan", "StrictGreaterThan", "And", "Or", "Not"),
     }
 )
@@ -58,7 +84,9 @@ def require_no_code(path: Path) -> None:
             hint="Such a file can run any code when it is opened.",
         ) from None
     except Exception as error:  # zipfile, json and torch.load raise anything on damaged bytes
-        raise CheckpointError(f"{path}: is damaged or not a torch-export file ({str(error)[:200]})") from None
+        raise CheckpointError(
+            f"{path}: is damaged or not a torch-export file ({str(error)[:200]})"
+        ) from None
 
 
 def read_extra_text(path: Path, name: str) -> str:
@@ -72,7 +100,9 @@ def read_extra_text(path: Path, name: str) -> str:
         try:
             return "" if found is None else archive.read(found).decode()
         except UnicodeDecodeError as error:
-            raise CheckpointError(f"{path}: is damaged or not a torch-export file ({error})") from None
+            raise CheckpointError(
+                f"{path}: is damaged or not a torch-export file ({error})"
+            ) from None
 
 
 def _require_harmless(archive: zipfile.ZipFile, part: zipfile.ZipInfo) -> None:
@@ -93,7 +123,9 @@ def _require_harmless_values(values: dict[str, Any]) -> None:
     if values.get("use_pickle"):
         raise pickle.UnpicklingError("its weights are pickled")
     size = values.get("expr_str")
-    if size is not None and not _is_size(size.replace("=True", "") if isinstance(size, str) else size, _SIZE_WORDS):
+    if size is not None and not _is_size(
+        size.replace("=True", "") if isinstance(size, str) else size, _SIZE_WORDS
+    ):
         raise pickle.UnpicklingError("a size is not an expression of sizes")
     for guard in values.get("guards_code") or ():
         comparison = re.sub(r"[<>=!]=", "<", guard) if isinstance(guard, str) else guard

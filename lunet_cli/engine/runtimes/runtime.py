@@ -12,7 +12,7 @@ from torch import Tensor
 
 from lunet_cli.engine.networks.blocks import SegmentationNetwork
 from lunet_cli.engine.networks.execution import Precision, has_native_bf16, resolve_device
-from lunet_cli.engine.runtimes.exported import ExportedGraph
+from lunet_cli.engine.runtimes.exported_graph import ExportedGraph
 from lunet_cli.errors import ConfigError, DeviceError, MissingDependencyError
 
 RuntimeName = Literal["eager", "torch", "torch-compile", "onnx", "openvino"]
@@ -33,7 +33,8 @@ class RuntimePlan:
     """How a trained network is computed.
 
     Args:
-        runtime: `eager` is PyTorch as it comes; `torch` takes what is exact and faster within PyTorch.
+        runtime: `eager` is PyTorch as it comes; `torch` takes what is exact and faster within
+            PyTorch.
         device: `cpu`, `cuda` or `mps`.
         precision: Arithmetic of the convolutions; images and logits are fp32.
     """
@@ -49,7 +50,9 @@ class RuntimePlan:
         """Whether the runtime has this device and precision, and can compute the network."""
         is_fixed = isinstance(network, ExportedGraph) and network.format == "torch-export"
         return (
-            self.runtime in runtimes_of(network) and not self.obstacle() and (self.precision == "fp32" or not is_fixed)
+            self.runtime in runtimes_of(network)
+            and not self.obstacle()
+            and (self.precision == "fp32" or not is_fixed)
         )
 
     def obstacle(self) -> str:
@@ -71,8 +74,8 @@ def load_runtime(plan: RuntimePlan, network: Network) -> Forward:
         network: A network in evaluation mode, or an exported file; it is not changed.
 
     Returns:
-        A function from images (B, C, D, H, W), float32 on the CPU, to logits (B, K, D, H, W) on the device of the
-        plan. It takes any size; some runtimes prepare for each new one.
+        A function from images (B, C, D, H, W), float32 on the CPU, to logits (B, K, D, H, W) on the
+        device of the plan. It takes any size; some runtimes prepare for each new one.
 
     Raises:
         ConfigError: The runtime cannot compute this file, device or precision.
@@ -99,7 +102,9 @@ def runtimes_of(network: Network) -> tuple[RuntimeName, ...]:
     return ("torch", "eager", "torch-compile", "onnx", "openvino")
 
 
-def device_for(runtime: RuntimeName | Literal["auto"], choice: Literal["auto", "cpu", "cuda", "mps"]) -> str:
+def device_for(
+    runtime: RuntimeName | Literal["auto"], choice: Literal["auto", "cpu", "cuda", "mps"]
+) -> str:
     """The device to compute on; `auto` takes the CPU for a runtime that has no other.
 
     Raises:
@@ -145,24 +150,39 @@ def has_precision(device: str, precision: Precision) -> bool:
     return precision == "fp16" or (device == "cuda" and torch.cuda.is_bf16_supported())
 
 
-def candidate_plans(network: Network, device: str, precision: Precision | Literal["auto"]) -> list[RuntimePlan]:
+def candidate_plans(
+    network: Network, device: str, precision: Precision | Literal["auto"]
+) -> list[RuntimePlan]:
     """The ways to compute a network that are worth a try on this machine, the most ordinary first.
 
     Compilation is left out: it takes longer than most predictions.
     """
-    names = [name for name in runtimes_of(network) if name not in ("eager", "torch-compile") and is_installed(name)]
+    names = [
+        name
+        for name in runtimes_of(network)
+        if name not in ("eager", "torch-compile") and is_installed(name)
+    ]
     precisions: list[Precision] = (
         ["fp32", "bf16" if device == "cpu" else "fp16"] if precision == "auto" else [precision]
     )
     if precision == "auto" and device == "cuda" and torch.cuda.is_bf16_supported():
         precisions = ["fp32", "bf16"]
-    plans = [RuntimePlan(name, device, kind) for name in names for kind in precisions if has_precision(device, kind)]
+    plans = [
+        RuntimePlan(name, device, kind)
+        for name in names
+        for kind in precisions
+        if has_precision(device, kind)
+    ]
     return [plan for plan in plans if plan.fits(network)]
 
 
 def _half(device: str) -> Precision:
     """The half precision with the wider range, where the device has it."""
-    return "fp16" if device == "mps" or (device == "cuda" and not torch.cuda.is_bf16_supported()) else "bf16"
+    return (
+        "fp16"
+        if device == "mps" or (device == "cuda" and not torch.cuda.is_bf16_supported())
+        else "bf16"
+    )
 
 
 def require_fitting(plan: RuntimePlan, network: Network) -> None:
@@ -177,12 +197,14 @@ def require_fitting(plan: RuntimePlan, network: Network) -> None:
     if plan.runtime not in possible:
         assert isinstance(network, ExportedGraph)
         raise ConfigError(
-            f"{network.path}: cannot be computed by the runtime {plan.runtime}", hint=f"Possible: {', '.join(possible)}"
+            f"{network.path}: cannot be computed by the runtime {plan.runtime}",
+            hint=f"Possible: {', '.join(possible)}",
         )
     require_installed(plan.runtime)
     if plan.obstacle():
         raise DeviceError(
-            f"runtime {plan.runtime}: {plan.obstacle()}", hint="The runtime torch computes in all of them."
+            f"runtime {plan.runtime}: {plan.obstacle()}",
+            hint="The runtime torch computes in all of them.",
         )
     if not plan.fits(network):
         raise ConfigError(f"{network.path}: its precision is fixed", hint="Leave out --precision.")

@@ -27,12 +27,14 @@ from lunet_cli.engine.runtimes.runtime import (
 from lunet_cli.results.runtimes import RuntimeChosen, RuntimeTrial
 
 TOLERANCE: dict[Precision, float] = {"fp32": 1e-3, "bf16": 2e-2, "fp16": 2e-2}
-# Tracing and compiling for another runtime takes some seconds. So many operations take plain PyTorch
-# about 20 s with a small lean network on two cores; a shorter job would not win the seconds back.
+# Tracing and compiling for another runtime takes some seconds. So many operations take plain
+# PyTorch about 20 s with a small lean network on two cores; a shorter job would not win the seconds
+# back.
 _WORTH_TRYING_FLOPS = 2e12
 _WORTH_TRYING_WINDOWS = 200
-# The fastest first, as measured over the families (docs/speed.md). A fixed order and not a race: who
-# wins a race is decided by what else the machine does, and the same command must give the same masks.
+# The fastest first, as measured over the families (docs/speed.md). A fixed order and not a race:
+# who wins a race is decided by what else the machine does, and the same command must give the same
+# masks.
 _ORDER: tuple[tuple[RuntimeName, Precision], ...] = (
     ("openvino", "bf16"),
     ("torch", "bf16"),
@@ -136,9 +138,13 @@ def _missing(network: Network, tried: Sequence[RuntimePlan]) -> list[RuntimeTria
     """The runtimes that could have been tried if they were installed."""
     names = {plan.runtime for plan in tried}
     missing: list[RuntimeName] = [
-        name for name in RUNTIMES if name in runtimes_of(network) and name not in names and not is_installed(name)
+        name
+        for name in RUNTIMES
+        if name in runtimes_of(network) and name not in names and not is_installed(name)
     ]
-    return [RuntimeTrial(name, None, f'not installed: pip install "lunet[{name}]"') for name in missing]
+    return [
+        RuntimeTrial(name, None, f'not installed: pip install "lunet[{name}]"') for name in missing
+    ]
 
 
 def _outcome(forward: Forward, image: Tensor, probabilities: Callable[[Tensor], Tensor]) -> Tensor:

@@ -8,7 +8,9 @@ from collections.abc import Callable
 import torch
 
 
-def time_passes_ms(run: Callable[[], object], *, device: str, warmup_runs: int, timed_runs: int) -> list[float]:
+def time_passes_ms(
+    run: Callable[[], object], *, device: str, warmup_runs: int, timed_runs: int
+) -> list[float]:
     """Times of single passes.
 
     Args:

@@ -1,9 +1,10 @@
 """PyTorch as a runtime: as it comes, compiled, or with what is exact and faster.
 
-For one window with few channels PyTorch takes a convolution of its own instead of oneDNN's, which is several times
-faster. On a CPU in fp32, `torch` therefore folds the normalisation away and calls oneDNN itself, with weights laid out
-in its order. In half precision PyTorch takes oneDNN by itself, and the network runs as it was validated; so does
-MedNeXt, whose normalisation cannot be folded and whose depthwise convolutions gain nothing from oneDNN.
+For one window with few channels PyTorch takes a convolution of its own instead of oneDNN's, which
+is several times faster. On a CPU in fp32, `torch` therefore folds the normalisation away and calls
+oneDNN itself, with weights laid out in its order. In half precision PyTorch takes oneDNN by itself,
+and the network runs as it was validated; so does MedNeXt, whose normalisation cannot be folded and
+whose depthwise convolutions gain nothing from oneDNN.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from torch.export.passes import move_to_device_pass
 
 from lunet_cli.engine.networks.blocks import SegmentationNetwork
 from lunet_cli.engine.networks.execution import ExecutionPlan, Precision, prefers_channels_last
-from lunet_cli.engine.runtimes.exported import METADATA_KEY, ExportedGraph
+from lunet_cli.engine.runtimes.exported_graph import METADATA_KEY, ExportedGraph
 from lunet_cli.engine.runtimes.folding import FoldedNetwork, can_fold
 from lunet_cli.engine.runtimes.program_file import read_extra_text, require_no_code
 from lunet_cli.engine.runtimes.tracing import quiet
@@ -43,7 +44,8 @@ def load_torch(
     if isinstance(network, ExportedGraph):
         return _load_program(network, device)
     network = copy.deepcopy(network).eval().requires_grad_(False)
-    # A window of one sample and in the plain layout, as a user of PyTorch would write it, is what others compare with.
+    # A window of one sample and in the plain layout, as a user of PyTorch would write it, is what
+    # others compare with.
     layout = name != "eager" and prefers_channels_last(network.spec, device, precision)
     plan = ExecutionPlan(device, precision, layout, compile=name == "torch-compile")
     if name == "torch" and device == "cpu" and precision == "fp32" and can_fold(network):
@@ -63,7 +65,8 @@ class _OneDnnConvolution(nn.Module):
     """A convolution by oneDNN, whatever PyTorch would choose.
 
     References:
-        `use_mkldnn` in PyTorch's aten/src/ATen/native/Convolution.cpp asks for a batch or for many channels and rows.
+        `use_mkldnn` in PyTorch's aten/src/ATen/native/Convolution.cpp asks for a batch or for many
+        channels and rows.
     """
 
     def __init__(self, convolution: nn.Conv3d) -> None:
@@ -71,10 +74,17 @@ class _OneDnnConvolution(nn.Module):
         assert convolution.bias is not None
         self.weight = nn.Buffer(convolution.weight.detach())
         self.bias = nn.Buffer(convolution.bias.detach())
-        self.geometry = (convolution.padding, convolution.stride, convolution.dilation, convolution.groups)
+        self.geometry = (
+            convolution.padding,
+            convolution.stride,
+            convolution.dilation,
+            convolution.groups,
+        )
 
     def forward(self, x: Tensor) -> Tensor:
-        output: Tensor = torch.ops.aten.mkldnn_convolution(x, self.weight, self.bias, *self.geometry)
+        output: Tensor = torch.ops.aten.mkldnn_convolution(
+            x, self.weight, self.bias, *self.geometry
+        )
         return output
 
 
@@ -94,8 +104,12 @@ class _Doubling(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         batch, channels, depth, height, width = x.shape
         rows = x.permute(0, 2, 3, 4, 1).reshape(-1, channels)
-        doubled = torch.addmm(self.bias, rows, self.weight).view(batch, depth, height, width, 2, 2, 2, -1)
-        doubled = doubled.permute(0, 1, 4, 2, 5, 3, 6, 7).reshape(batch, 2 * depth, 2 * height, 2 * width, -1)
+        doubled = torch.addmm(self.bias, rows, self.weight).view(
+            batch, depth, height, width, 2, 2, 2, -1
+        )
+        doubled = doubled.permute(0, 1, 4, 2, 5, 3, 6, 7).reshape(
+            batch, 2 * depth, 2 * height, 2 * width, -1
+        )
         return doubled.permute(0, 4, 1, 2, 3)
 
 
@@ -117,9 +131,15 @@ def _compiled(network: SegmentationNetwork) -> Forward:
 
     def run(image: Tensor) -> Tensor:
         try:
-            # Frozen weights let the compiler take oneDNN's convolutions and fuse what follows them. It freezes outside
-            # of inference mode only, and heeds this setting while it compiles, not as an option of torch.compile.
-            with torch.inference_mode(mode=False), torch.no_grad(), inductor.patch(freezing=True), _utf8_files():
+            # Frozen weights let the compiler take oneDNN's convolutions and fuse what follows them.
+            # It freezes outside of inference mode only, and heeds this setting while it compiles,
+            # not as an option of torch.compile.
+            with (
+                torch.inference_mode(mode=False),
+                torch.no_grad(),
+                inductor.patch(freezing=True),
+                _utf8_files(),
+            ):
                 logits: Tensor = compute(image)
             return logits
         except RuntimeError as error:
@@ -161,7 +181,8 @@ def read_program_weights(path: Path) -> Iterator[tuple[str, npt.NDArray[Any]]]:
 
 
 def _load_program(graph: ExportedGraph, device: str) -> Forward:
-    # The graph holds for every size. Its guards ask for relations that only the size it was traced with must have.
+    # The graph holds for every size. Its guards ask for relations that only the size it was traced
+    # with must have.
     program = move_to_device_pass(_read_program(graph.path), device).module(check_guards=False)
 
     def forward(image: Tensor) -> Tensor:
@@ -178,4 +199,6 @@ def _read_program(path: Path) -> ExportedProgram:
             return torch.export.load(path)
     except Exception as error:  # on damaged archives it raises anything
         reason = (str(error).strip() or repr(error)).splitlines()[0]
-        raise CheckpointError(f"{path}: is damaged or not a torch-export file ({reason[:200]})") from None
+        raise CheckpointError(
+            f"{path}: is damaged or not a torch-export file ({reason[:200]})"
+        ) from None

@@ -24,7 +24,8 @@ class _AnySize(nn.Module):
 
     Args:
         network: The network.
-        window: Voxels (D, H, W); an axis that is shorter is surrounded by zeros, as `Stitcher` does it.
+        window: Voxels (D, H, W); an axis that is shorter is surrounded by zeros, as `Stitcher` does
+            it.
     """
 
     def __init__(self, network: SegmentationNetwork, window: Size) -> None:
@@ -50,11 +51,14 @@ def _places(size: int, edge: int, stride: int, device: torch.device) -> tuple[Te
     """Where the voxels of a padded axis come from, `size` standing for zeros, and how many zeros are in front."""
     inside = torch.scalar_tensor(size, dtype=torch.int64, device=device).clamp(min=edge)
     front = torch.div(inside - size, 2, rounding_mode="floor")
-    # As a number of its own, so that the sizes inside of the network are multiples of it: terms of the image's size
-    # would grow with each pooling, and tracing would take ten times as long.
+    # As a number of its own, so that the sizes inside of the network are multiples of it: terms of
+    # the image's size would grow with each pooling, and tracing would take ten times as long.
     num_strides = cast(int, torch.div(inside + stride - 1, stride, rounding_mode="floor").item())
-    torch._check(num_strides >= 2)  # As with the other sizes, none is taken for 1; see `drop_assertions`.
-    # Up to the window there are zeros; from there to a multiple of the stride, the last voxel is repeated.
+    torch._check(
+        num_strides >= 2
+    )  # As with the other sizes, none is taken for 1; see `drop_assertions`.
+    # Up to the window there are zeros; from there to a multiple of the stride, the last voxel is
+    # repeated.
     place = torch.minimum(torch.arange(num_strides * stride, device=device), inside - 1) - front
     return torch.where((place >= 0) & (place < size), place, size), front
 
@@ -64,14 +68,18 @@ def trace(network: SegmentationNetwork, window: Size = (1, 1, 1)) -> ExportedPro
 
     Args:
         network: The network.
-        window: Voxels (D, H, W) that it is to see at least; smaller images are surrounded by zeros inside the graph.
+        window: Voxels (D, H, W) that it is to see at least; smaller images are surrounded by zeros
+            inside the graph.
     """
-    # A size that is neither 0 nor 1 nor that of another axis or window, so that none is taken for a constant.
+    # A size that is neither 0 nor 1 nor that of another axis or window, so that none is taken for a
+    # constant.
     stride = network.spec.total_stride
     image = torch.zeros(2, network.spec.in_channels, 2 * stride + 1, 3 * stride + 1, 4 * stride + 1)
     sizes = dict.fromkeys((0, 2, 3, 4), Dim.DYNAMIC)
     with quiet(), torch.no_grad():
-        return torch.export.export(_AnySize(network, window).eval(), (image,), dynamic_shapes={INPUT: sizes})
+        return torch.export.export(
+            _AnySize(network, window).eval(), (image,), dynamic_shapes={INPUT: sizes}
+        )
 
 
 def drop_assertions(program: ExportedProgram) -> None:
@@ -84,7 +92,14 @@ def drop_assertions(program: ExportedProgram) -> None:
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
     """Keep remarks and progress bars of exporters from the user."""
-    names = ("", "torch.onnx", "onnxscript", "torch.export", "onnx_ir", "nncf")  # the first is the root logger
+    names = (
+        "",
+        "torch.onnx",
+        "onnxscript",
+        "torch.export",
+        "onnx_ir",
+        "nncf",
+    )  # the first is the root logger
     levels = {name: logging.getLogger(name).level for name in names}
     try:
         for name in names:

@@ -14,7 +14,7 @@ from lunet_cli.engine.networks import count_parameters
 from lunet_cli.engine.networks.execution import resolve_device
 from lunet_cli.engine.run_folder import RunFolder
 from lunet_cli.engine.training.interrupts import InterruptGuard
-from lunet_cli.engine.training.loop import Machinery, train_step, validate
+from lunet_cli.engine.training.loop import StepContext, train_step, validate
 from lunet_cli.engine.training.setup import set_up
 from lunet_cli.engine.training.start import require_one_process
 from lunet_cli.engine.training.state import TrainState
@@ -22,10 +22,14 @@ from lunet_cli.engine.training.verification import choose_plan
 from lunet_cli.results.events import Event
 from lunet_cli.results.training import DryRunResult
 
-_BYTES_PER_WEIGHT = {"adam": 16, "adamw": 16, "sgd": 12}  # weight, gradient and one or two moments, fp32
+_BYTES_PER_WEIGHT = {
+    "adam": 16,
+    "adamw": 16,
+    "sgd": 12,
+}  # weight, gradient and one or two moments, fp32
 
 
-def rehearse(config: RunConfig, *, on_event: Callable[[Event], None]) -> DryRunResult:
+def dry_run(config: RunConfig, *, on_event: Callable[[Event], None]) -> DryRunResult:
     """Check everything that `train` would need, and estimate what it would cost.
 
     Args:
@@ -43,21 +47,23 @@ def rehearse(config: RunConfig, *, on_event: Callable[[Event], None]) -> DryRunR
     setup = set_up(config, on_event, may_write=False)
     network = setup.new_network(config.experiment.seed)
     plan, _ = choose_plan(config.training, network, setup.first_batch, setup.loss, on_event)
-    machinery = Machinery(config.training, plan, setup.card.labels, setup.loss, setup.card.window)
+    context = StepContext(config.training, plan, setup.card.labels, setup.loss, setup.card.window)
     state = TrainState.fresh(network, config.training, plan)
     forward = plan.callable_of(state.network)
     setup.sampler.epoch, setup.sampler.first_step = 0, 0
     image, label = next(batches(setup.loader))
     kept = _KeptBytes()
     with torch.autograd.graph.saved_tensors_hooks(kept.note, lambda tensor: tensor):
-        loss = train_step(state, state.network, image, label, machinery, config.training.learning_rate)
-    train_step(state, forward, image, label, machinery, config.training.learning_rate)
+        loss = train_step(
+            state, state.network, image, label, context, config.training.learning_rate
+        )
+    train_step(state, forward, image, label, context, config.training.learning_rate)
     start = time.perf_counter()
-    train_step(state, forward, image, label, machinery, config.training.learning_rate)
+    train_step(state, forward, image, label, context, config.training.learning_rate)
     step_seconds = time.perf_counter() - start
     start = time.perf_counter()
     with InterruptGuard() as guard:
-        validate(state.network, setup.val, machinery, guard)
+        validate(state.network, setup.val, context, guard)
     validation_seconds = time.perf_counter() - start
     num_parameters = count_parameters(state.network)
     activation_mib = kept.total / 2**20
@@ -71,7 +77,8 @@ def rehearse(config: RunConfig, *, on_event: Callable[[Event], None]) -> DryRunR
         batch_size=config.training.batch_size,
         loss=loss,
         activation_mib=activation_mib,
-        total_mib=activation_mib + num_parameters * _BYTES_PER_WEIGHT[config.training.optimizer] / 2**20,
+        total_mib=activation_mib
+        + num_parameters * _BYTES_PER_WEIGHT[config.training.optimizer] / 2**20,
         cache_mib=setup.cache_mib,
         epoch_seconds=len(setup.sampler) * step_seconds + validation_seconds,
         num_epochs=config.training.epochs,

@@ -12,7 +12,8 @@ from lunet_cli.results.words import plural
 
 # A Dice below it is that of a few voxels that happen to overlap.
 _NOTHING = 0.01
-# Averaged weights usually score higher than the plain ones, and a few hundredths lower while they follow.
+# Averaged weights usually score higher than the plain ones, and a few hundredths lower while they
+# follow.
 _FAR_BEHIND = 0.1
 # Whatever the length of the run, this many epochs without any overlap are worth a word.
 _FEWEST_EPOCHS, _MOST_EPOCHS = 5, 20
@@ -42,8 +43,9 @@ class Health:
 
         Args:
             history: All epochs so far, at least one.
-            validate_plain: Validates the weights themselves, where it was their average that was validated. It costs
-                a validation and is called in few epochs: 4, 8, 16 ..., the last, and when nothing is found.
+            validate_plain: Validates the weights themselves, where it was their average that was
+                validated. It costs a validation and is called in few epochs: 4, 8, 16 ..., the
+                last, and when nothing is found.
         """
         record = history[-1]
         if not math.isfinite(record.val_loss):
@@ -74,7 +76,9 @@ class Health:
     def _is_left_behind(self, record: EpochRecord, plain: Validation) -> bool:
         """Whether the average stays far behind: for a moment it may, where the weights make a leap."""
         is_behind = plain.mean_dice - record.val_dice > _FAR_BEHIND
-        stays = self._was_behind or record.val_dice < _NOTHING or record.epoch == self._config.epochs
+        stays = (
+            self._was_behind or record.val_dice < _NOTHING or record.epoch == self._config.epochs
+        )
         self._was_behind = is_behind
         return is_behind and stays
 

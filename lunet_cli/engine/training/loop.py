@@ -28,7 +28,7 @@ from lunet_cli.results.training import StepDone
 
 
 @dataclass(frozen=True)
-class Machinery:
+class StepContext:
     """What stays the same from step to step.
 
     Args:
@@ -69,7 +69,7 @@ def train_epoch(
     forward: Callable[[Tensor], Tensor],
     loader: DataLoader[Batch | Failure],
     sampler: EpochSampler,
-    machinery: Machinery,
+    context: StepContext,
     guard: InterruptGuard,
     on_step: Callable[[StepDone], None],
 ) -> None:
@@ -80,19 +80,24 @@ def train_epoch(
         TrainingError: The loss is no longer finite.
         DataError: A case could not be read.
     """
-    config, num_steps = machinery.config, len(sampler)
+    config, num_steps = context.config, len(sampler)
     sampler.epoch, sampler.first_step = state.epoch, state.step
     state.network.train()
     for image, label in batches(loader):
-        # The middle of the step: neither the first step of a warm-up nor the last of a decay has a rate of zero.
+        # The middle of the step: neither the first step of a warm-up nor the last of a decay has a
+        # rate of zero.
         learning_rate = learning_rate_at(config, state.epoch + (state.step + 0.5) / num_steps)
-        loss = train_step(state, forward, image, label, machinery, learning_rate)
+        loss = train_step(state, forward, image, label, context, learning_rate)
         state.step += 1
         state.loss_sum += loss
         if state.average is not None and config.ema_decay is not None:
             decay = average_decay(config.ema_decay, state.epoch * num_steps + state.step)
             update_average(state.average, state.network, decay)
-        on_step(StepDone(state.epoch + 1, state.step, num_steps, state.loss_sum / state.step, learning_rate))
+        on_step(
+            StepDone(
+                state.epoch + 1, state.step, num_steps, state.loss_sum / state.step, learning_rate
+            )
+        )
         guard.check()
 
 
@@ -101,17 +106,17 @@ def train_step(
     forward: Callable[[Tensor], Tensor],
     image: Tensor,
     label: Tensor,
-    machinery: Machinery,
+    context: StepContext,
     learning_rate: float,
 ) -> float:
     """Update the weights once and return the loss."""
-    config, plan = machinery.config, machinery.plan
+    config, plan = context.config, context.plan
     for group in state.optimizer.param_groups:
         group["lr"] = learning_rate
-    target = machinery.scheme.encode(label.to(plan.device, non_blocking=True))
+    target = context.scheme.encode(label.to(plan.device, non_blocking=True))
     with plan.autocast():
         logits = forward(plan.place_image(image))
-    loss = machinery.loss(logits, target)
+    loss = context.loss(logits, target)
     value = float(loss.detach())
     if not math.isfinite(value):
         raise TrainingError(
@@ -128,7 +133,9 @@ def train_step(
     return value
 
 
-def validate(network: SegmentationNetwork, store: CaseStore, machinery: Machinery, guard: InterruptGuard) -> Validation:
+def validate(
+    network: SegmentationNetwork, store: CaseStore, context: StepContext, guard: InterruptGuard
+) -> Validation:
     """Measure loss and Dice of every case of `store`.
 
     Raises:
@@ -136,22 +143,22 @@ def validate(network: SegmentationNetwork, store: CaseStore, machinery: Machiner
     """
     losses: list[float] = []
     scores: list[list[float]] = []
-    for label, logits in predict_cases(network, store, machinery):
-        target = machinery.scheme.encode(label[None].to(logits.device))
-        losses.append(float(machinery.loss(logits[None], target)))
-        prediction = machinery.scheme.decode(logits[None])[0].cpu().numpy()
-        reference = machinery.scheme.masks(label[None])[0].numpy()
+    for label, logits in predict_cases(network, store, context):
+        target = context.scheme.encode(label[None].to(logits.device))
+        losses.append(float(context.loss(logits[None], target)))
+        prediction = context.scheme.decode(logits[None])[0].cpu().numpy()
+        reference = context.scheme.masks(label[None])[0].numpy()
         scores.append([dice(p, r) for p, r in zip(prediction, reference, strict=True)])
         guard.check()
     means = np.mean(scores, axis=0).tolist()
-    return Validation(float(np.mean(losses)), dict(zip(machinery.scheme.names, means, strict=True)))
+    return Validation(float(np.mean(losses)), dict(zip(context.scheme.names, means, strict=True)))
 
 
 def predict_cases(
-    network: SegmentationNetwork, store: CaseStore, machinery: Machinery
+    network: SegmentationNetwork, store: CaseStore, context: StepContext
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield the label map (D, H, W) and the logits (K, D, H, W) of every case, in order."""
-    plan = machinery.plan
+    plan = context.plan
 
     def forward(image: Tensor) -> Tensor:
         with plan.autocast():
@@ -161,7 +168,7 @@ def predict_cases(
     images = (ArrayInput(store[i].image) for i in range(len(store)))
     with torch.no_grad(), evaluating(network):
         logits_of_cases = predict_logits(
-            forward, images, window=machinery.window, batch_size=machinery.config.batch_size
+            forward, images, window=context.window, batch_size=context.config.batch_size
         )
         for index, logits in enumerate(logits_of_cases):
             yield torch.from_numpy(store[index].label.astype(np.int32)), logits

@@ -17,8 +17,8 @@ DICE_EPSILON = 1e-7
 def make_loss(config: LossConfig, activation: Activation) -> Loss:
     """The loss that `config` names, `auto` included, from logits and targets (B, C, D, H, W) to a scalar.
 
-    Targets are zeros and ones, bool. With `softmax`, channel 0 is the background: it counts in the cross-entropy,
-    and not in the Dice term.
+    Targets are zeros and ones, bool. With `softmax`, channel 0 is the background: it counts in the
+    cross-entropy, and not in the Dice term.
     """
     name = fitting_loss(config.name, activation)
 
@@ -38,7 +38,9 @@ def make_loss(config: LossConfig, activation: Activation) -> Loss:
         if name == "dice_bce":
             bce = F.binary_cross_entropy_with_logits(logits, target)
             return config.dice_weight * dice_term(logits, target) + config.bce_weight * bce
-        return config.dice_weight * dice_term(logits, target) + config.ce_weight * cross_entropy(logits, target)
+        return config.dice_weight * dice_term(logits, target) + config.ce_weight * cross_entropy(
+            logits, target
+        )
 
     return loss
 
@@ -52,7 +54,8 @@ def soft_dice_loss(logits: Tensor, target: Tensor, activation: Activation) -> Te
         activation: With `softmax`, channel 0 is left out.
 
     References:
-        V-Net, arXiv:1606.04797, with plain sums in the denominator as in Lean Unet, arXiv:2512.03834.
+        V-Net, arXiv:1606.04797, with plain sums in the denominator as in Lean Unet,
+        arXiv:2512.03834.
     """
     if activation == "softmax":
         probabilities, target = logits.softmax(dim=1)[:, 1:], target[:, 1:]
@@ -66,5 +69,6 @@ def soft_dice_loss(logits: Tensor, target: Tensor, activation: Activation) -> Te
 
 def cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
     """Cross-entropy of exclusive classes, averaged over voxels; arguments as in `soft_dice_loss`."""
-    # Equal to F.cross_entropy with class indices, without the argmax that would make them: it is slow on a CPU.
+    # Equal to F.cross_entropy with class indices, without the argmax that would make them: it is
+    # slow on a CPU.
     return (logits.logsumexp(dim=1) - (logits * target).sum(dim=1)).mean()

@@ -34,8 +34,8 @@ def learning_rate_at(config: TrainingConfig, epoch: float) -> float:
         epoch: Epochs done, 0 to `config.epochs`; fractions stand between two epochs.
 
     References:
-        At whole epochs without warm-up: `CosineAnnealingLR`, `StepLR`, `PolynomialLR` (power 0.9) and
-        `OneCycleLR` of torch. Warm-up multiplies a linear rise on top.
+        At whole epochs without warm-up: `CosineAnnealingLR`, `StepLR`, `PolynomialLR` (power 0.9)
+        and `OneCycleLR` of torch. Warm-up multiplies a linear rise on top.
     """
     factor = _schedule_factor(config, epoch)
     if config.warmup_epochs > 0:
@@ -65,14 +65,16 @@ def _cosine(start: float, end: float, progress: float) -> float:
 def average_decay(limit: float, num_updates: int) -> float:
     """Weight of the old average at an update: small at first, so that the untrained weights are soon forgotten.
 
-    With a constant decay of 0.99, the first weights still make up 0.99^96 = 38 % of the average after 96 steps.
+    With a constant decay of 0.99, the first weights still make up 0.99^96 = 38 % of the average
+    after 96 steps.
 
     Args:
         limit: The decay that is approached.
         num_updates: Updates of the network so far, this one included.
 
     References:
-        `num_updates` of TensorFlow's `tf.train.ExponentialMovingAverage`: min(decay, (1 + n) / (10 + n)).
+        `num_updates` of TensorFlow's `tf.train.ExponentialMovingAverage`: min(decay, (1 + n) / (10
+        + n)).
     """
     return min(limit, (1 + num_updates) / (10 + num_updates))
 

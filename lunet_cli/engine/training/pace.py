@@ -10,7 +10,8 @@ _NUM_RECENT = 10
 class Pace:
     """Learns how long an epoch takes.
 
-    Epochs of earlier sessions do not count, since another machine or another load may have run them.
+    Epochs of earlier sessions do not count, since another machine or another load may have run
+    them.
 
     Args:
         num_steps: Steps of an epoch.
@@ -25,7 +26,8 @@ class Pace:
 
         Args:
             seconds: What it took in this session.
-            num_steps: Steps that ran in this session; fewer than all where an interrupted epoch went on.
+            num_steps: Steps that ran in this session; fewer than all where an interrupted epoch
+                went on.
         """
         share = 1.0  # Interrupted in its validation, which says nothing about the steps.
         if num_steps > 0:

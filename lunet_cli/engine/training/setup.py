@@ -28,7 +28,14 @@ from lunet_cli.engine.checkpoints.checkpoint import ModelCard
 from lunet_cli.engine.data.cases import Case
 from lunet_cli.engine.data.labels import LabelScheme, resolve_labels
 from lunet_cli.engine.data.mistakes import Mistakes
-from lunet_cli.engine.data.patches import Batch, EpochSampler, Failure, PatchDataset, batches, make_loader
+from lunet_cli.engine.data.patches import (
+    Batch,
+    EpochSampler,
+    Failure,
+    PatchDataset,
+    batches,
+    make_loader,
+)
 from lunet_cli.engine.data.preprocessing import Preprocessing
 from lunet_cli.engine.data.splits import Split, load_cases
 from lunet_cli.engine.data.store import CacheKind, CaseStore, PreparedCase, choose_cache
@@ -37,7 +44,7 @@ from lunet_cli.engine.networks.blocks import SegmentationNetwork
 from lunet_cli.engine.networks.execution import resolve_device
 from lunet_cli.engine.training.losses import Loss, make_loss
 from lunet_cli.errors import ConfigError, DataError, LunetError
-from lunet_cli.results.events import CaseRead, Event, Notice, cautions_to
+from lunet_cli.results.events import CaseRead, Event, Notice, warnings_to
 from lunet_cli.results.words import plural
 
 
@@ -105,7 +112,9 @@ class _ReadCases(NamedTuple):
     shapes: list[tuple[int, ...]]
 
 
-def set_up(config: RunConfig, on_event: Callable[[Event], None], *, may_write: bool = True) -> Setup:
+def set_up(
+    config: RunConfig, on_event: Callable[[Event], None], *, may_write: bool = True
+) -> Setup:
     """Find, split, read and check all cases, and describe the network that fits them.
 
     Args:
@@ -147,7 +156,8 @@ def set_up(config: RunConfig, on_event: Callable[[Event], None], *, may_write: b
         dataset,
         sampler,
         num_workers=config.data.num_workers,
-        pin_memory=config.data.pin_memory and device == "cuda",  # PyTorch warns where there is nothing to copy to.
+        pin_memory=config.data.pin_memory
+        and device == "cuda",  # PyTorch warns where there is nothing to copy to.
         persistent_workers=config.data.persistent_workers,
     )
     return Setup(
@@ -164,11 +174,16 @@ def set_up(config: RunConfig, on_event: Callable[[Event], None], *, may_write: b
     )
 
 
-def _read_cases(config: RunConfig, on_event: Callable[[Event], None], *, may_write: bool) -> _ReadCases:
+def _read_cases(
+    config: RunConfig, on_event: Callable[[Event], None], *, may_write: bool
+) -> _ReadCases:
     mistakes = Mistakes()
     case_set, split = load_cases(config.data, seed=config.experiment.seed, mistakes=mistakes)
     scheme = resolve_labels(
-        config.labels, case_set.labels, activation=config.model.activation, out_channels=config.model.out_channels
+        config.labels,
+        case_set.labels,
+        activation=config.model.activation,
+        out_channels=config.model.out_channels,
     )
     loss_name = fitting_loss(config.training.loss.name, scheme.activation)
     if not mistakes:
@@ -180,7 +195,11 @@ def _read_cases(config: RunConfig, on_event: Callable[[Event], None], *, may_wri
         )
     )
     if config.training.loss.name == "auto":
-        on_event(Notice(f"loss: {loss_name} (auto, with a {scheme.activation} of {', '.join(scheme.names)})"))
+        on_event(
+            Notice(
+                f"loss: {loss_name} (auto, with a {scheme.activation} of {', '.join(scheme.names)})"
+            )
+        )
     preprocessing = Preprocessing.from_config(config.preprocessing)
 
     def store_of(cases: Sequence[Case], kind: CacheKind) -> CaseStore:
@@ -191,7 +210,9 @@ def _read_cases(config: RunConfig, on_event: Callable[[Event], None], *, may_wri
     sample = _first_usable(store_of(cases, "none"))
     cache: CacheKind = "none"
     if sample is not None:
-        cache = choose_cache(cases, config.data.cache, limit_mib=config.data.cache_limit_mib, sample=sample)
+        cache = choose_cache(
+            cases, config.data.cache, limit_mib=config.data.cache_limit_mib, sample=sample
+        )
     if cache == "disk" and not may_write:
         cache = "none"
     train, val = store_of(split.train, cache), store_of(split.val, cache)
@@ -212,7 +233,9 @@ def _first_usable(store: CaseStore) -> PreparedCase | None:
     return None
 
 
-def _scan(stores: Sequence[CaseStore], on_event: Callable[[Event], None], mistakes: Mistakes) -> list[tuple[int, ...]]:
+def _scan(
+    stores: Sequence[CaseStore], on_event: Callable[[Event], None], mistakes: Mistakes
+) -> list[tuple[int, ...]]:
     """Read and check every case, and return the shapes of their images.
 
     Raises:
@@ -227,7 +250,7 @@ def _scan(stores: Sequence[CaseStore], on_event: Callable[[Event], None], mistak
         on_event(CaseRead(done, total))
 
     for store in stores:
-        shapes |= store.scan(report, mistakes, cautions_to(on_event))
+        shapes |= store.scan(report, mistakes, warnings_to(on_event))
     counts = Counter(shape[0] for shape in shapes.values())
     usual = counts.most_common(1)[0][0] if counts else 0
     for name, shape in shapes.items():

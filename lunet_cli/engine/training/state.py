@@ -19,7 +19,9 @@ from lunet_cli.engine.training.optimization import make_optimizer
 from lunet_cli.errors import TrainingError
 from lunet_cli.results.training import EpochRecord
 
-DIVERGED = "Lower training.learning_rate, set training.gradient_clip=1, or set training.precision=fp32."
+DIVERGED = (
+    "Lower training.learning_rate, set training.gradient_clip=1, or set training.precision=fp32."
+)
 
 
 @dataclass
@@ -51,7 +53,9 @@ class TrainState:
     best: EpochRecord | None = None
 
     @classmethod
-    def fresh(cls, network: SegmentationNetwork, config: TrainingConfig, plan: ExecutionPlan) -> TrainState:
+    def fresh(
+        cls, network: SegmentationNetwork, config: TrainingConfig, plan: ExecutionPlan
+    ) -> TrainState:
         """The state before the first step."""
         placed = plan.place(network)
         average = copy.deepcopy(placed.state_dict()) if config.ema_decay is not None else None
@@ -152,7 +156,13 @@ def _numbers(record: EpochRecord) -> list[float]:
 def _unpack_history(values: dict[str, Any]) -> list[EpochRecord]:
     labels = values["labels"]
     records = []
-    for epoch, train_loss, val_loss, val_dice, learning_rate, seconds, *dice in values["rows"].tolist():
+    for epoch, train_loss, val_loss, val_dice, learning_rate, seconds, *dice in values[
+        "rows"
+    ].tolist():
         per_label = dict(zip(labels, dice, strict=True))
-        records.append(EpochRecord(int(epoch), train_loss, val_loss, val_dice, per_label, learning_rate, seconds))
+        records.append(
+            EpochRecord(
+                int(epoch), train_loss, val_loss, val_dice, per_label, learning_rate, seconds
+            )
+        )
     return records

@@ -28,7 +28,9 @@ class WandbMirror:
         try:
             import wandb
         except ImportError:
-            on_problem("wandb.enabled is true, but wandb is not installed: pip install 'lunet[wandb]'")
+            on_problem(
+                "wandb.enabled is true, but wandb is not installed: pip install 'lunet[wandb]'"
+            )
         except Exception as error:  # a broken installation may raise anything
             self._give_up(error)
         else:
@@ -65,7 +67,9 @@ class WandbMirror:
     def _guard(self, action: Callable[[], Any]) -> None:
         try:
             action()
-        except Exception as error:  # a mirror must never stop a training, whatever its library raises
+        except (
+            Exception
+        ) as error:  # a mirror must never stop a training, whatever its library raises
             self._give_up(error)
 
     def _give_up(self, error: Exception) -> None:

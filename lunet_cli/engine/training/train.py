@@ -24,10 +24,10 @@ from lunet_cli.engine.networks.execution import ExecutionPlan, machine_name, res
 from lunet_cli.engine.provenance import git_commit, versions
 from lunet_cli.engine.run_folder import BEST, RunFolder
 from lunet_cli.engine.run_lock import RunLock, hold_run
-from lunet_cli.engine.training.closing import assess, write_summary
+from lunet_cli.engine.training.assessment import assess, write_summary
 from lunet_cli.engine.training.health import Health
 from lunet_cli.engine.training.interrupts import InterruptGuard, InterruptRequested, unwinding
-from lunet_cli.engine.training.loop import Machinery, Validation, train_epoch, validate
+from lunet_cli.engine.training.loop import StepContext, Validation, train_epoch, validate
 from lunet_cli.engine.training.pace import Pace
 from lunet_cli.engine.training.setup import Setup, set_up
 from lunet_cli.engine.training.start import (
@@ -47,8 +47,15 @@ from lunet_cli.engine.training.verification import choose_plan
 from lunet_cli.errors import CheckpointError, LunetError, OutputError, TrainingError
 from lunet_cli.records.manifest import DataOrigin, Machine, Manifest, RecordedSplit
 from lunet_cli.records.network_card import Execution, KeptConfig
-from lunet_cli.results.events import Caution, Event, Notice
-from lunet_cli.results.training import EpochDone, EpochRecord, PlanChosen, StepDone, TrainingStarted, TrainResult
+from lunet_cli.results.events import Event, Notice, WarningIssued
+from lunet_cli.results.training import (
+    EpochDone,
+    EpochRecord,
+    PlanChosen,
+    StepDone,
+    TrainingStarted,
+    TrainResult,
+)
 
 OnEvent = Callable[[Event], None]
 OnResult = Callable[[TrainResult], None]
@@ -70,12 +77,12 @@ def train(
 
     Args:
         config: What to train, on what, and how.
-        resume: `auto` goes on with the run folder of `config` if there is a state in it, and starts there
-            otherwise; a path to a checkpoint or run folder goes on with that one. A checkpoint of the authors'
-            release gives starting weights only.
+        resume: `auto` goes on with the run folder of `config` if there is a state in it, and starts
+            there otherwise; a path to a checkpoint or run folder goes on with that one. A
+            checkpoint of the authors' release gives starting weights only.
         on_event: Called with what happens, in the process and thread of the caller.
-        on_closing: Called with the result before the run is recorded as finished, to add files to its folder. A run
-            that is killed within does it again when it is resumed.
+        on_closing: Called with the result before the run is recorded as finished, to add files to
+            its folder. A run that is killed within does it again when it is resumed.
 
     Returns:
         What came out; `outcome` tells whether the run ended by itself.
@@ -122,7 +129,9 @@ class _Run:
         if start.foreign is not None and start.path is not None:
             load_authors_weights(start.foreign, network, start.path)
         plan, self._plan_event = self._plan(network)
-        self._machinery = Machinery(config.training, plan, setup.card.labels, setup.loss, setup.card.window)
+        self._context = StepContext(
+            config.training, plan, setup.card.labels, setup.loss, setup.card.window
+        )
         self._state = TrainState.fresh(network, config.training, plan)
         self._health = Health(config.training, len(setup.sampler))
         self._pace = Pace(len(setup.sampler))
@@ -170,10 +179,16 @@ class _Run:
         if self._has_epochs_left:
             self._report(self._started_event())
         else:
-            self._report(Notice(f"all {self._state.epoch} epochs are done; what is left is the end of the training"))
+            self._report(
+                Notice(
+                    f"all {self._state.epoch} epochs are done; what is left is the end of the training"
+                )
+            )
 
     def _train_guarded(self) -> tuple[Outcome, int]:
-        mirror = WandbMirror(self._config, self._folder.path, lambda text: self._report(Caution(text)))
+        mirror = WandbMirror(
+            self._config, self._folder.path, lambda text: self._report(WarningIssued(text))
+        )
         try:
             with InterruptGuard() as guard:
                 outcome = self._train(guard, mirror)
@@ -186,14 +201,16 @@ class _Run:
 
     def _train(self, guard: InterruptGuard, mirror: WandbMirror) -> Outcome:
         state, setup = self._state, self._setup
-        forward = self._machinery.plan.callable_of(state.network)
+        forward = self._context.plan.callable_of(state.network)
         averaged = copy.deepcopy(state.network) if state.average is not None else None
         while self._has_epochs_left:
             if self._is_stale():
                 return "stopped early"
             start, first_step = time.perf_counter(), state.step
             try:
-                train_epoch(state, forward, setup.loader, setup.sampler, self._machinery, guard, self._on_step)
+                train_epoch(
+                    state, forward, setup.loader, setup.sampler, self._context, guard, self._on_step
+                )
                 state.require_finite()
                 record, complaints = self._validate(averaged, guard, start)
             except InterruptRequested:
@@ -205,7 +222,7 @@ class _Run:
             self._pace.note(time.perf_counter() - start, len(setup.sampler) - first_step)
             mirror(self._finish_epoch(record))
             for complaint in complaints:
-                self._report(Caution(complaint))
+                self._report(WarningIssued(complaint))
             if guard.signal:
                 return "interrupted"
         return "finished"
@@ -214,12 +231,12 @@ class _Run:
         self, averaged: SegmentationNetwork | None, guard: InterruptGuard, start: float
     ) -> tuple[EpochRecord, list[str]]:
         """Validate; return the record of the epoch, and what is wrong with the training."""
-        state, store, machinery = self._state, self._setup.val, self._machinery
+        state, store, context = self._state, self._setup.val, self._context
 
         def validate_plain() -> Validation:
-            return validate(state.network, store, machinery, guard)
+            return validate(state.network, store, context, guard)
 
-        validation = validate(self._validating_network(averaged), store, machinery, guard)
+        validation = validate(self._validating_network(averaged), store, context, guard)
         record = EpochRecord(
             state.epoch + 1,
             state.loss_sum / state.step,
@@ -237,25 +254,30 @@ class _Run:
         self._lock.require_kept()
         if not folder.holds_history(state.history):
             text = f"{folder.history}: was removed or changed while the training ran; it is written anew"
-            self._report(Caution(text))
+            self._report(WarningIssued(text))
         is_best = state.finish_epoch(record)
         if is_best and config.checkpoint.keep_best:
-            save_checkpoint(self._checkpoint(state.best_weights_source, with_training=False), folder.best)
+            save_checkpoint(
+                self._checkpoint(state.best_weights_source, with_training=False), folder.best
+            )
         every = config.checkpoint.save_every
         if every and record.epoch % every == 0:
             save_checkpoint(
-                self._checkpoint(state.network.state_dict(), with_training=True), folder.kept_checkpoint(record.epoch)
+                self._checkpoint(state.network.state_dict(), with_training=True),
+                folder.kept_checkpoint(record.epoch),
             )
         self._save_last()
         folder.write_history(state.history)
-        event = EpochDone(record, config.epochs, is_best, self._pace.seconds_left(config.epochs - record.epoch))
+        event = EpochDone(
+            record, config.epochs, is_best, self._pace.seconds_left(config.epochs - record.epoch)
+        )
         self._report(event)
         return event
 
     def _close(self, result: TrainResult, on_closing: OnResult) -> TrainResult:
         """Measure and draw what the configuration asks for; the summary, written last, marks the run as finished."""
         self._require_sound_end()
-        result = assess(result, self._config, self._best_network(), self._setup, self._machinery)
+        result = assess(result, self._config, self._best_network(), self._setup, self._context)
         on_closing(result)
         write_summary(result, self._folder)
         return result
@@ -264,7 +286,10 @@ class _Run:
         config, setup, checkpoint = self._config.training, self._setup, self._start.checkpoint
         if checkpoint is not None:
             plan = ExecutionPlan(**dict(checkpoint.execution))
-            is_wanted = config.precision in ("auto", plan.precision) and config.compile in ("auto", plan.compile)
+            is_wanted = config.precision in ("auto", plan.precision) and config.compile in (
+                "auto",
+                plan.compile,
+            )
             if is_wanted and plan.device == resolve_device(config.device):
                 return plan, PlanChosen(str(plan), "as this run began")
         return choose_plan(config, network, setup.first_batch, setup.loss, self._on_event)
@@ -314,32 +339,45 @@ class _Run:
             return
         source = path.with_name(BEST)
         model = read_model(source)
-        kept = [record for record in state.history if model is not None and record.epoch == model.epoch]
+        kept = [
+            record for record in state.history if model is not None and record.epoch == model.epoch
+        ]
         expected, state.best = state.best, kept[0] if kept else None
-        # A kill between the best model and the state leaves the model of the epoch that is about to be repeated.
+        # A kill between the best model and the state leaves the model of the epoch that is about to
+        # be repeated.
         is_ahead = model is not None and model.epoch == state.epoch + 1
         if state.best is None and not is_ahead:
             text = f"{source}: the best model, of epoch {expected.epoch}, is not there any more"
-            self._report(Caution(text))
-        if state.best is not None and model is not None and path.parent.resolve() != self._folder.path.resolve():
+            self._report(WarningIssued(text))
+        if (
+            state.best is not None
+            and model is not None
+            and path.parent.resolve() != self._folder.path.resolve()
+        ):
             save_checkpoint(model, self._folder.best)
 
     def _is_stale(self) -> bool:
         patience, best = self._config.training.early_stopping_patience, self._state.best
-        return patience is not None and best is not None and self._state.epoch - best.epoch >= patience
+        return (
+            patience is not None and best is not None and self._state.epoch - best.epoch >= patience
+        )
 
     def _validating_network(self, averaged: SegmentationNetwork | None) -> SegmentationNetwork:
         if averaged is None or self._state.average is None:
             return self._state.network
         averaged.load_state_dict(self._state.average)
-        return self._machinery.plan.place(averaged)
+        return self._context.plan.place(averaged)
 
     def _best_network(self) -> SegmentationNetwork:
         network = build_network(self._setup.card.network)
         is_kept = self._state.best is not None and self._config.training.checkpoint.keep_best
-        weights = load_checkpoint(self._folder.best).weights if is_kept else self._state.best_weights_source
+        weights = (
+            load_checkpoint(self._folder.best).weights
+            if is_kept
+            else self._state.best_weights_source
+        )
         network.load_state_dict(weights)
-        return self._machinery.plan.place(network)
+        return self._context.plan.place(network)
 
     def _checkpoint(self, weights: dict[str, torch.Tensor], *, with_training: bool) -> Checkpoint:
         return Checkpoint(
@@ -353,7 +391,10 @@ class _Run:
         )
 
     def _save_last(self) -> None:
-        save_checkpoint(self._checkpoint(self._state.network.state_dict(), with_training=True), self._folder.last)
+        save_checkpoint(
+            self._checkpoint(self._state.network.state_dict(), with_training=True),
+            self._folder.last,
+        )
 
     def _on_step(self, event: StepDone) -> None:
         if event.step % self._config.training.log_interval == 0:
@@ -397,7 +438,7 @@ class _Run:
         )
 
     def _execution(self) -> Execution:
-        return Execution.model_validate(self._machinery.plan.to_dict())
+        return Execution.model_validate(self._context.plan.to_dict())
 
     def _manifest(self) -> Manifest:
         setup, config = self._setup, self._config
@@ -405,7 +446,9 @@ class _Run:
         return Manifest(
             started=datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
             versions=versions(),
-            machine=Machine(platform=machine_name(), cpus=os.cpu_count(), threads=torch.get_num_threads()),
+            machine=Machine(
+                platform=machine_name(), cpus=os.cpu_count(), threads=torch.get_num_threads()
+            ),
             seed=config.experiment.seed,
             git_commit=git_commit(),
             architecture=config.model.architecture,

@@ -44,8 +44,8 @@ def choose_plan(
 
     The decision depends on the device, its instruction sets and the family of the network, never on
     a clock: what else the machine does at the moment must not change the result of a training. What
-    is not plain fp32 trains a copy of the network for a few steps first; where its losses leave those
-    of fp32, the training falls back.
+    is not plain fp32 trains a copy of the network for a few steps first; where its losses leave
+    those of fp32, the training falls back.
 
     Args:
         config: The section `training`.

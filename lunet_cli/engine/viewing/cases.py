@@ -11,7 +11,13 @@ import SimpleITK as sitk  # noqa: N813
 
 from lunet_cli.config.presets import closest
 from lunet_cli.engine.evaluation import overlap
-from lunet_cli.engine.inference.labelled_cases import SplitName, recorded_split, scheme_of, segment_case, select_cases
+from lunet_cli.engine.inference.labelled_cases import (
+    SplitName,
+    recorded_split,
+    scheme_of,
+    segment_case,
+    select_cases,
+)
 from lunet_cli.engine.inference.predictor import Predictor
 from lunet_cli.engine.viewing.volumes import along_patient
 from lunet_cli.errors import ConfigError, DataError
@@ -30,7 +36,8 @@ class CaseViews:
         split: Which cases; None takes `val` of the data of the training, and `all` of other data.
 
     Raises:
-        CheckpointError: The checkpoint does not say what it was trained on, and no data set is named.
+        CheckpointError: The checkpoint does not say what it was trained on, and no data set is
+            named.
         DataError: The cases are not there.
     """
 
@@ -68,14 +75,17 @@ class CaseViews:
             side = next((side for side, names in sides.items() if name in names), None)
             if side is not None:
                 raise ConfigError(
-                    f"--case {name}: is none of the {self.origin}", hint=f"It is there with --split {side}"
+                    f"--case {name}: is none of the {self.origin}",
+                    hint=f"It is there with --split {side}",
                 )
             raise ConfigError(
                 f"--case {name}: is none of the {self.origin}. {closest(name, self.names)}",
                 hint=f"There are {listed}. Other cases: --split all, or --data FOLDER.",
             )
 
-    def load(self, name: str, on_event: Callable[[Event], None] = lambda event: None) -> LabeledVolume:
+    def load(
+        self, name: str, on_event: Callable[[Event], None] = lambda event: None
+    ) -> LabeledVolume:
         """A case with its reference and its prediction; the first channel is shown.
 
         Args:
@@ -87,7 +97,9 @@ class CaseViews:
             DataError: It cannot be used.
         """
         self.require(name)
-        found = segment_case(self._predictor, self._scheme, self._case_set, self._cases[name], on_event=on_event)
+        found = segment_case(
+            self._predictor, self._scheme, self._case_set, self._cases[name], on_event=on_event
+        )
         values, segmentation = sitk.GetArrayFromImage(found.label), found.segmentation
         regions = range(len(self._scheme.regions))
 

@@ -41,8 +41,8 @@ def pareto(
     """Put networks beside each other.
 
     Args:
-        sources: Evaluated run folders; files of `lunet compare --json`; files of `lunet bench --save`, whose rows give
-            the runs of the same path or preset their latency.
+        sources: Evaluated run folders; files of `lunet compare --json`; files of `lunet bench
+            --save`, whose rows give the runs of the same path or preset their latency.
         cost: What quality is drawn against.
         metric: What quality is; None takes that of the files, or Dice.
         split: Which evaluation of the run folders is meant; None takes `val`.
@@ -56,7 +56,9 @@ def pareto(
     comparisons = {path: file for path, file in saved.items() if isinstance(file, ComparisonRecord)}
     benches = {path: file for path, file in saved.items() if isinstance(file, BenchRecord)}
     if benches and cost != "latency":
-        raise ConfigError(f"{next(iter(benches))}: holds latencies", hint="To draw them: --cost latency")
+        raise ConfigError(
+            f"{next(iter(benches))}: holds latencies", hint="To draw them: --cost latency"
+        )
     if split is not None and not runs:
         raise ConfigError("--split: goes with run folders, and there is none")
     quality = _common_metric(comparisons, metric)
@@ -79,23 +81,37 @@ def _read(path: Path) -> ComparisonRecord | BenchRecord:
     return parse_record(ComparisonRecord, text, str(path))
 
 
-def _common_metric(comparisons: dict[Path, ComparisonRecord], wanted: MetricName | None) -> MetricName:
+def _common_metric(
+    comparisons: dict[Path, ComparisonRecord], wanted: MetricName | None
+) -> MetricName:
     for path, file in comparisons.items():
         if wanted is not None and file.metric != wanted:
-            raise ConfigError(f"{path}: holds {file.metric}, and not {wanted}", hint=f"lunet compare --metric {wanted}")
+            raise ConfigError(
+                f"{path}: holds {file.metric}, and not {wanted}",
+                hint=f"lunet compare --metric {wanted}",
+            )
         wanted = file.metric
     return wanted or "dice"
 
 
 def _network(run: ComparedRun) -> _Network:
-    return _Network(run.run, run.architecture, run.value, {"parameters": run.parameters, "flops": run.flops})
+    return _Network(
+        run.run, run.architecture, run.value, {"parameters": run.parameters, "flops": run.flops}
+    )
 
 
-def _of_runs(runs: Sequence[Path], metric: MetricName, split: str, *, is_alone: bool) -> list[_Network]:
+def _of_runs(
+    runs: Sequence[Path], metric: MetricName, split: str, *, is_alone: bool
+) -> list[_Network]:
     if len(runs) == 1 and is_alone and not runs[0].is_dir():
-        raise DataError(f"{runs[0]}: there is no such folder", hint="Name evaluated run folders, or .json files.")
+        raise DataError(
+            f"{runs[0]}: there is no such folder",
+            hint="Name evaluated run folders, or .json files.",
+        )
     if len(runs) == 1 and is_alone:
-        raise ConfigError(f"{runs[0]}: alone makes no front", hint="Name two evaluated runs or more.")
+        raise ConfigError(
+            f"{runs[0]}: alone makes no front", hint="Name two evaluated runs or more."
+        )
     if not runs:
         return []
     compared = compare(runs, metric=metric, split=split).runs
@@ -111,10 +127,14 @@ def _require_different(networks: Sequence[_Network]) -> None:
     names = [network.name for network in networks]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
-        raise ConfigError(f"{twice}: is there twice", hint="Name each run once, as a folder or in a file.")
+        raise ConfigError(
+            f"{twice}: is there twice", hint="Name each run once, as a folder or in a file."
+        )
 
 
-def _with_latency(networks: Sequence[_Network], runs: Sequence[Path], rows: Sequence[BenchRow]) -> list[_Network]:
+def _with_latency(
+    networks: Sequence[_Network], runs: Sequence[Path], rows: Sequence[BenchRow]
+) -> list[_Network]:
     """Give each network its fastest row: of its own checkpoint, or else of its preset."""
     for what, different in (
         ("sizes", {row.input_shape for row in rows}),
@@ -126,11 +146,17 @@ def _with_latency(networks: Sequence[_Network], runs: Sequence[Path], rows: Sequ
                 f"latencies of {len(different)} {what} ({', '.join(map(str, sorted(different)))}) cannot be compared",
                 hint="Measure alike: lunet bench RUN RUN --size 64 --device cpu --threads 2 --save FILE",
             )
-    places = {run.resolve().name: run.resolve() for run in runs} | {str(run): run.resolve() for run in runs}
+    places = {run.resolve().name: run.resolve() for run in runs} | {
+        str(run): run.resolve() for run in runs
+    }
 
     def latency(network: _Network) -> float | None:
         place = places.get(network.name)
-        own = [row for row in rows if row.source and place and Path(row.source).resolve().parent == place]
+        own = [
+            row
+            for row in rows
+            if row.source and place and Path(row.source).resolve().parent == place
+        ]
         fitting = own or [row for row in rows if row.arch == network.architecture]
         return min((row.latency_ms.median for row in fitting), default=None)
 
@@ -149,14 +175,23 @@ def _circumstances(rows: Sequence[BenchRow]) -> str:
 
 def _draw(networks: Sequence[_Network], cost: CostName, label: str, metric: MetricName) -> Pareto:
     facts = METRICS[metric]
-    known = [one for one in networks if one.costs.get(cost) is not None and not math.isnan(one.quality)]
+    known = [
+        one for one in networks if one.costs.get(cost) is not None and not math.isnan(one.quality)
+    ]
     if not networks:
-        raise ConfigError("no networks are named, only latencies", hint="Name the evaluated runs too.")
+        raise ConfigError(
+            "no networks are named, only latencies", hint="Name the evaluated runs too."
+        )
     if len(known) < 2:
-        hints = {"latency": "Measure them: lunet bench RUN RUN --save bench.json, and name that file too."}
+        hints = {
+            "latency": "Measure them: lunet bench RUN RUN --save bench.json, and name that file too."
+        }
         raise DataError(
             f"{len(known)} of {len(networks)} networks have both {facts.short} and {cost}; it takes two",
-            hint=hints.get(cost, "Name evaluated run folders (lunet eval RUN), or a file of lunet compare --json."),
+            hint=hints.get(
+                cost,
+                "Name evaluated run folders (lunet eval RUN), or a file of lunet compare --json.",
+            ),
         )
     costs = [float(one.costs[cost] or 0) for one in known]
     fronts = on_front([one.quality for one in known], costs, facts.better)

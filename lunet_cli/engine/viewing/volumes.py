@@ -14,7 +14,7 @@ from lunet_cli.engine.data.preprocessing import Normalization, Placement, Prepro
 from lunet_cli.engine.data.reading import read_image, read_label, stored_number_type
 from lunet_cli.engine.data.volume import Geometry, stem
 from lunet_cli.errors import ConfigError, DataError
-from lunet_cli.results.events import Event, cautions_to
+from lunet_cli.results.events import Event, warnings_to
 from lunet_cli.results.views import LabeledVolume, LabelImage, VolumeFacts, paint_masks
 from lunet_cli.results.words import visible
 
@@ -38,7 +38,8 @@ def read_volume(
 
     Args:
         path: A file of any format that SimpleITK reads, or the folder of a DICOM series.
-        label: A label map on the same grid. Its labels are called as a `dataset.json` around says, or else by value.
+        label: A label map on the same grid. Its labels are called as a `dataset.json` around says,
+            or else by value.
         channel: Which channel is shown.
         on_event: Called with what is odd about a file.
 
@@ -46,7 +47,7 @@ def read_volume(
         DataError: A file cannot be read, is not three-dimensional, or lies on another grid.
         ConfigError: There is no such channel.
     """
-    channels = read_image([path], on_remark=cautions_to(on_event))
+    channels = read_image([path], on_remark=warnings_to(on_event))
     if not 0 <= channel < len(channels):
         raise ConfigError(f"--channel {channel}: {path} has the channels 0 to {len(channels) - 1}")
     image = channels[channel]
@@ -72,7 +73,9 @@ def read_volume(
         size=geometry.size[::-1],
         spacing_mm=geometry.spacing_mm[::-1],
         origin_mm=geometry.origin_mm,
-        orientation=sitk.DICOMOrientImageFilter.GetOrientationFromDirectionCosines(geometry.direction),
+        orientation=sitk.DICOMOrientImageFilter.GetOrientationFromDirectionCosines(
+            geometry.direction
+        ),
         angle_degrees=math.degrees(math.acos(min(1.0, float(cosines.min())))),
         number_type=stored_number_type(path),
         num_channels=len(channels),
@@ -95,7 +98,7 @@ def read_volume(
 def _read_labels(
     label: Path, image: Path, geometry: Geometry, on_event: Callable[[Event], None]
 ) -> tuple[tuple[str, ...], LabelImage]:
-    stored = read_label(label, on_remark=cautions_to(on_event))
+    stored = read_label(label, on_remark=warnings_to(on_event))
     differences = Geometry.of(stored).differences(geometry)
     if differences:
         raise DataError(
@@ -105,6 +108,10 @@ def _read_labels(
     values = sitk.GetArrayFromImage(stored)
     found = [value for value in np.unique(values).tolist() if value]
     known = find_labels(label.parent, image.parent) or {}
-    names = {value: name for name, of_label in known.items() if len(of_label) == 1 for value in of_label}
+    names = {
+        value: name for name, of_label in known.items() if len(of_label) == 1 for value in of_label
+    }
     masks = (values == value for value in found)
-    return tuple(visible(names.get(value, f"label {value}")) for value in found), paint_masks(masks, values.shape)
+    return tuple(visible(names.get(value, f"label {value}")) for value in found), paint_masks(
+        masks, values.shape
+    )

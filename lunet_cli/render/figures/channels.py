@@ -7,11 +7,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from lunet_cli.render.figures.style import FULL_WIDTH, new_figure, styled
-from lunet_cli.results.views import ChannelCourse
+from lunet_cli.results.views import ChannelHistory
 
 
 @styled
-def channels_figure(course: ChannelCourse) -> Figure:
+def channels_figure(course: ChannelHistory) -> Figure:
     """A map of layers by steps; the channels at the end stand beside it."""
     layers = list(course.layers)
     values = np.array([course.layers[name] for name in layers])
@@ -19,7 +19,9 @@ def channels_figure(course: ChannelCourse) -> Figure:
     axes = figure.add_subplot(1, 1, 1)
     edges = np.append(course.steps, course.steps[-1] + 1) - 0.5
     mesh = axes.pcolormesh(edges, np.arange(len(layers) + 1), values, cmap="cividis", vmin=0)
-    axes.set_yticks(np.arange(len(layers)) + 0.5, [f"{name} ({values[i, -1]})" for i, name in enumerate(layers)])
+    axes.set_yticks(
+        np.arange(len(layers)) + 0.5, [f"{name} ({values[i, -1]})" for i, name in enumerate(layers)]
+    )
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.invert_yaxis()
     axes.grid(visible=False)

@@ -25,7 +25,10 @@ def networks_figure(drawings: Sequence[Drawing]) -> Figure:
     figure = new_figure(FULL_WIDTH, sum(_ROW * len(drawing.levels) + 0.8 for drawing in drawings))
     levels = [level for drawing in drawings for level in drawing.levels]
     scale = width_per_channel(drawings, _GAP)
-    most = {"parameters": max(level.parameters for level in levels), "flops": max(level.flops for level in levels)}
+    most = {
+        "parameters": max(level.parameters for level in levels),
+        "flops": max(level.flops for level in levels),
+    }
     labels = {"parameters": "parameters per level", "flops": "FLOPs per level"}
     sky, orange = label_colors(2)[1], label_colors(2)[0]
     for row, drawing in enumerate(drawings):
@@ -36,7 +39,10 @@ def networks_figure(drawings: Sequence[Drawing]) -> Figure:
             axes = figure.add_subplot(len(drawings), 3, first + column)
             values = [getattr(level, key) for level in drawing.levels]
             bars = axes.barh(range(len(values)), values, color=unit(color), height=_HEIGHT)
-            texts = [f"{value:,}" if key == "parameters" else EngFormatter(places=1)(value) for value in values]
+            texts = [
+                f"{value:,}" if key == "parameters" else EngFormatter(places=1)(value)
+                for value in values
+            ]
             axes.bar_label(bars, texts, padding=2, fontsize=6)
             axes.set_xlim(0, most[key] * 1.35)
             axes.xaxis.set_major_locator(MaxNLocator(4))
@@ -61,16 +67,27 @@ def _draw_blocks(axes: Axes, drawing: Drawing, width_of_channel: float) -> None:
         reach = room(index, len(drawing.levels)) - width
         centres = [0.5]
         if level.num_nodes > 1:
-            centres = [0.5 + reach * (node / (level.num_nodes - 1) - 0.5) for node in range(level.num_nodes)]
+            centres = [
+                0.5 + reach * (node / (level.num_nodes - 1) - 0.5)
+                for node in range(level.num_nodes)
+            ]
         for first, second in pairwise(centres):
             axes.annotate(
                 "",
                 (second - width / 2, index),
                 (first + width / 2, index),
-                arrowprops={"arrowstyle": "->", "color": "0.5", "linewidth": 0.7, "shrinkA": 0, "shrinkB": 0},
+                arrowprops={
+                    "arrowstyle": "->",
+                    "color": "0.5",
+                    "linewidth": 0.7,
+                    "shrinkA": 0,
+                    "shrinkB": 0,
+                },
             )
         for centre in centres:
-            axes.add_patch(Rectangle((centre - width / 2, index - _HEIGHT / 2), width, _HEIGHT, color=color))
+            axes.add_patch(
+                Rectangle((centre - width / 2, index - _HEIGHT / 2), width, _HEIGHT, color=color)
+            )
         axes.text(-0.04, index, f"{level.edge}³", ha="right", va="center", fontsize=6)
         axes.text(1.04, index, f"{level.channels}", ha="left", va="center", fontsize=6)
     axes.text(-0.04, -0.75, "voxels", ha="right", fontsize=6, color="0.4")

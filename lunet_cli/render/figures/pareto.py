@@ -26,14 +26,22 @@ def pareto_figure(pareto: Pareto) -> Figure:
     usual, special = (unit(color) for color in label_colors(2))
     front = [point for point in pareto.points if point.on_front]
     beaten = [point for point in pareto.points if not point.on_front]
-    axes.step([p.cost for p in front], [p.quality for p in front], where="post", color=special, linewidth=1)
+    axes.step(
+        [p.cost for p in front],
+        [p.quality for p in front],
+        where="post",
+        color=special,
+        linewidth=1,
+    )
     for points, marker, color, label in (
         (front, "o", special, "front: no other is as good at a lower cost"),
         (beaten, "s", usual, "beaten by another"),
     ):
         if points:
             places = [point.cost for point in points], [point.quality for point in points]
-            axes.plot(*places, marker, color=color, markeredgecolor="black", markersize=6, label=label)
+            axes.plot(
+                *places, marker, color=color, markeredgecolor="black", markersize=6, label=label
+            )
     axes.margins(x=0.2, y=0.15)
     log_axis(axes, "x", EngFormatter())
     if not pareto.higher_is_better:
@@ -69,7 +77,9 @@ def _add_name(axes: Axes, point: ParetoPoint, taken: Sequence[BboxBase]) -> Bbox
 
     def covered(index: int) -> float:
         box = boxes[index]
-        return _common(box, box) - _common(box, inside) + sum(_common(box, other) for other in taken)
+        return (
+            _common(box, box) - _common(box, inside) + sum(_common(box, other) for other in taken)
+        )
 
     best = min(range(len(notes)), key=covered)
     for note in notes[:best] + notes[best + 1 :]:

@@ -24,7 +24,11 @@ _AROUND = 0.75  # inches above and below a row, for titles and ticks
 _HEADING, _LINE = 15, 0.14  # characters per inch, and inches per line, in 8 points
 _FLAT = 0.25  # height by width
 _PARTS = 4  # of a voxel, along each edge
-_SHADED = {"facecolor": (0, 0, 0, 0.5), "edgecolor": "none", "pad": 0.8}  # behind white words on a white image
+_SHADED = {
+    "facecolor": (0, 0, 0, 0.5),
+    "edgecolor": "none",
+    "pad": 0.8,
+}  # behind white words on a white image
 
 
 @styled
@@ -56,7 +60,8 @@ def montage_figure(cuts: Sequence[Slice]) -> Figure:
     size = FULL_WIDTH / _MONTAGE_COLUMNS
     figure = new_figure(
         size * columns,
-        rows * (size * _ratio(cuts[0]) + 0.3) + _LEGEND_HEIGHT * legend_rows(cuts[0].labels, size * columns),
+        rows * (size * _ratio(cuts[0]) + 0.3)
+        + _LEGEND_HEIGHT * legend_rows(cuts[0].labels, size * columns),
     )
     first = {cut.name: cut.position for cut in reversed(cuts)}
     figure.suptitle(f"{cuts[0].axis_name} slices", fontsize=8)
@@ -66,7 +71,9 @@ def montage_figure(cuts: Sequence[Slice]) -> Figure:
         if place == 1:
             _add_scale_bar(axes, cut)
         axes.set_title(
-            f"{cut.name}, slice {cut.position}" if cut.position == first[cut.name] else str(cut.position),
+            f"{cut.name}, slice {cut.position}"
+            if cut.position == first[cut.name]
+            else str(cut.position),
             loc="left",
             fontsize=7,
         )
@@ -79,7 +86,15 @@ def draw_on(axes: Axes, cut: Slice, panel: str, *, with_ticks: bool) -> None:
     """One panel of a slice: `image`, `reference`, `prediction`, `error` or `montage`."""
     height, width = cut.extent_mm
     extent = (0.0, width, height, 0.0)
-    axes.imshow(cut.image, cmap="gray", vmin=0, vmax=1, extent=extent, interpolation="nearest", aspect="equal")
+    axes.imshow(
+        cut.image,
+        cmap="gray",
+        vmin=0,
+        vmax=1,
+        extent=extent,
+        interpolation="nearest",
+        aspect="equal",
+    )
     colors = label_colors(len(cut.labels))
     if panel in ("reference", "prediction"):
         values = cut.reference if panel == "reference" else cut.prediction
@@ -87,7 +102,10 @@ def draw_on(axes: Axes, cut: Slice, panel: str, *, with_ticks: bool) -> None:
         _fill(axes, values, dict(enumerate(colors, start=1)), extent, LABEL_OPACITY)
         _contour(axes, cut, values, colors)
     elif panel == "montage":
-        for values, style in ((cut.reference, "-"), (cut.prediction, "--" if cut.reference is not None else "-")):
+        for values, style in (
+            (cut.reference, "-"),
+            (cut.prediction, "--" if cut.reference is not None else "-"),
+        ):
             if values is not None:
                 _contour(axes, cut, values, colors, style)
     elif panel == "error":
@@ -99,10 +117,13 @@ def draw_on(axes: Axes, cut: Slice, panel: str, *, with_ticks: bool) -> None:
     _finish(axes, cut, with_ticks=with_ticks)
 
 
-def add_legend(figure: Figure, labels: Sequence[str], *, with_errors: bool, with_lines: bool = False) -> None:
+def add_legend(
+    figure: Figure, labels: Sequence[str], *, with_errors: bool, with_lines: bool = False
+) -> None:
     """What the colours mean, below everything."""
     handles: list[Patch | Line2D] = [
-        Patch(color=unit(color), label=name) for name, color in zip(labels, label_colors(len(labels)), strict=True)
+        Patch(color=unit(color), label=name)
+        for name, color in zip(labels, label_colors(len(labels)), strict=True)
     ]
     if with_errors:
         handles += [Patch(color=unit(one.color), label=one.name) for one in ERRORS.values()]
@@ -112,8 +133,12 @@ def add_legend(figure: Figure, labels: Sequence[str], *, with_errors: bool, with
         handles.append(Line2D([], [], color="black", linestyle="--", label="prediction"))
     if not handles:
         return
-    columns = legend_columns([str(handle.get_label()) for handle in handles], figure.bbox.width / figure.get_dpi())
-    figure.legend(handles=handles, loc="outside lower center", ncols=min(columns, len(handles)), fontsize=7)
+    columns = legend_columns(
+        [str(handle.get_label()) for handle in handles], figure.bbox.width / figure.get_dpi()
+    )
+    figure.legend(
+        handles=handles, loc="outside lower center", ncols=min(columns, len(handles)), fontsize=7
+    )
 
 
 def _add_scale_bar(axes: Axes, cut: Slice) -> None:
@@ -124,12 +149,17 @@ def _add_scale_bar(axes: Axes, cut: Slice) -> None:
     bar = [withStroke(linewidth=3, foreground="black")]
     axes.plot([left, left + length], [bottom, bottom], color="white", linewidth=2, path_effects=bar)
     words = f"{length} mm"
-    axes.text(left, bottom - 0.02 * height, words, color="white", fontsize=6, va="bottom", bbox=_SHADED)
+    axes.text(
+        left, bottom - 0.02 * height, words, color="white", fontsize=6, va="bottom", bbox=_SHADED
+    )
 
 
 def legend_rows(labels: Sequence[str], width: float) -> int:
     """Rows that a legend takes in `width` inches, with four entries for errors."""
-    return -(-(len(labels) + 4) // legend_columns([*labels, *(one.name for one in ERRORS.values())], width))
+    return -(
+        -(len(labels) + 4)
+        // legend_columns([*labels, *(one.name for one in ERRORS.values())], width)
+    )
 
 
 def _ratio(cut: Slice) -> float:
@@ -151,7 +181,11 @@ def _fill(
 
 
 def _contour(
-    axes: Axes, cut: Slice, values: npt.NDArray[np.unsignedinteger], colors: Sequence[RGB], style: str = "-"
+    axes: Axes,
+    cut: Slice,
+    values: npt.NDArray[np.unsignedinteger],
+    colors: Sequence[RGB],
+    style: str = "-",
 ) -> None:
     """Lines around the voxels of each label, along their edges."""
     for value, color in enumerate(colors, start=1):
@@ -161,13 +195,23 @@ def _contour(
             continue
         top, left = int(rows[0]), int(columns[0])
         # Contours cut corners; of small parts of voxels, they cut little.
-        part = np.repeat(np.repeat(inside[top : rows[-1] + 1, left : columns[-1] + 1], _PARTS, axis=0), _PARTS, axis=1)
+        part = np.repeat(
+            np.repeat(inside[top : rows[-1] + 1, left : columns[-1] + 1], _PARTS, axis=0),
+            _PARTS,
+            axis=1,
+        )
         part = np.pad(part, 1)
         height, width = cut.pixel_mm
         y = ((np.arange(part.shape[0]) - 0.5) / _PARTS + top) * height
         x = ((np.arange(part.shape[1]) - 0.5) / _PARTS + left) * width
         axes.contour(
-            x, y, part.astype(np.float32), levels=[0.5], colors=[unit(color)], linestyles=style, linewidths=1.1
+            x,
+            y,
+            part.astype(np.float32),
+            levels=[0.5],
+            colors=[unit(color)],
+            linestyles=style,
+            linewidths=1.1,
         )
 
 
@@ -185,7 +229,10 @@ def _finish(axes: Axes, cut: Slice, *, with_ticks: bool) -> None:
         axes.set_yticks([])
     if cut.sides is None:
         return
-    across, along = cut.sides[:2], cut.sides[2:] if _ratio(cut) > _FLAT else ()  # Above each other, they need room.
+    across, along = (
+        cut.sides[:2],
+        cut.sides[2:] if _ratio(cut) > _FLAT else (),
+    )  # Above each other, they need room.
     places = ((0.02, 0.5), (0.98, 0.5), (0.5, 0.98), (0.5, 0.02))
     for text, (x, y) in zip((*across, *along), places, strict=False):
         axes.text(

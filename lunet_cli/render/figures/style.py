@@ -30,7 +30,7 @@ _STYLE: dict[Any, Any] = {
     "grid.linewidth": 0.5,
     "legend.frameon": False,
     "lines.linewidth": 1.4,
-    "text.parse_math": False,  # Names of runs and cases are no formulas.
+    "text.parse_math": False,  # Names of runs and cases are not formulas.
     "pdf.fonttype": 42,  # text that editors can change
     "svg.fonttype": "none",
     "svg.hashsalt": "lunet",  # the same picture gives the same file
@@ -48,7 +48,9 @@ def new_figure(width: float, height: float) -> Figure:
 
 def legend_columns(names: Iterable[str], width: float) -> int:
     """Columns of a legend in 7 points that find room in `width` inches."""
-    return max(1, min(_MOST_COLUMNS, int(width * _CHARACTERS / (max(map(len, names), default=1) + 6))))
+    return max(
+        1, min(_MOST_COLUMNS, int(width * _CHARACTERS / (max(map(len, names), default=1) + 6)))
+    )
 
 
 def log_axis(axes: Axes, which: Literal["x", "y"], style: str | Formatter = "{x:g}") -> None:
@@ -70,9 +72,13 @@ def write_figure(figure: Figure, file: BinaryIO, path: Path) -> None:
     for text in figure.findobj(Text):
         text.set_text(visible_lines(text.get_text()))
     suffix = path.suffix.lower().removeprefix(".")
-    metadata: dict[str, Any] = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(suffix, {})
+    metadata: dict[str, Any] = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(
+        suffix, {}
+    )
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph .* missing from font")  # It is drawn as a box, which everyone sees.
+        warnings.filterwarnings(
+            "ignore", "Glyph .* missing from font"
+        )  # It is drawn as a box, which everyone sees.
         figure.savefig(file, format=suffix, dpi=200, metadata=metadata)
 
 

@@ -22,7 +22,14 @@ from lunet_cli.results.report import ReportCase, RunReport
 from lunet_cli.results.words import visible
 
 _HERE = Path(__file__).parent
-_SCRIPTS = ("common.js", "charts.js", "table.js", "pictures.js", "solid.js", "page.js")  # in this order
+_SCRIPTS = (
+    "common.js",
+    "charts.js",
+    "table.js",
+    "pictures.js",
+    "solid.js",
+    "page.js",
+)  # in this order
 _STRETCHES = 600  # of a curve, each with its lowest and highest value
 
 
@@ -90,7 +97,12 @@ def _facts(report: RunReport) -> list[tuple[str, str]]:
     ]
     if len(best.val_dice_per_label) > 1:
         rows += [(f"· {name}", _text(value, 4)) for name, value in best.val_dice_per_label.items()]
-    rows.append(("training time", format_seconds(sum(record.epoch_seconds for record in report.course.records))))
+    rows.append(
+        (
+            "training time",
+            format_seconds(sum(record.epoch_seconds for record in report.course.records)),
+        )
+    )
     return [(name, value) for name, value in rows if value]
 
 
@@ -105,7 +117,13 @@ def _panel(panel: Panel) -> dict[str, Any]:
         values = [_number(value) for value in line.y[kept].tolist()]
         lines.append({"name": line.name, "color": color, "y": values, "best": best})
     x = panel.lines[0].x[kept].tolist()
-    return {"title": panel.title, "x_label": panel.x_label, "y_label": panel.y_label, "x": x, "lines": lines}
+    return {
+        "title": panel.title,
+        "x_label": panel.x_label,
+        "y_label": panel.y_label,
+        "x": x,
+        "lines": lines,
+    }
 
 
 def _metrics(evaluation: EvalResult | None) -> list[dict[str, Any]]:
@@ -153,10 +171,14 @@ def _summary(evaluation: EvalResult | None) -> list[dict[str, str]]:
                 "label": row.label,
                 "metric": metric.title,
                 "mean": _text(row.mean, digits),
-                "penalized": "" if math.isnan(row.penalized_mean) else _text(row.penalized_mean, digits),
+                "penalized": ""
+                if math.isnan(row.penalized_mean)
+                else _text(row.penalized_mean, digits),
                 "sd": _text(row.sd, digits),
                 "median": _text(row.median, digits),
-                "interval": "" if math.isnan(low) else f"{_text(low, digits)} to {_text(high, digits)}",
+                "interval": ""
+                if math.isnan(low)
+                else f"{_text(low, digits)} to {_text(high, digits)}",
                 "undefined": str(row.num_undefined),
             }
         )
@@ -167,7 +189,10 @@ def _labels(report: RunReport) -> list[dict[str, Any]]:
     names: Sequence[str] = report.cases[0].volume.labels if report.cases else ()
     if not names and report.evaluation is not None:
         names = list(dict.fromkeys(score.label for score in report.evaluation.scores))
-    return [{"name": name, "color": list(color)} for name, color in zip(names, label_colors(len(names)), strict=True)]
+    return [
+        {"name": name, "color": list(color)}
+        for name, color in zip(names, label_colors(len(names)), strict=True)
+    ]
 
 
 def _case(case: ReportCase) -> dict[str, Any]:

@@ -7,14 +7,14 @@ from rich.table import Table
 from rich.text import Text
 
 from lunet_cli.render.terminal.screen import Screen
-from lunet_cli.results.views import ChannelCourse
+from lunet_cli.results.views import ChannelHistory
 from lunet_cli.results.words import plural
 
 _BARS = "▁▂▃▄▅▆▇█"
 _REST = 44  # columns of everything but the course
 
 
-def draw_channels(course: ChannelCourse, screen: Screen) -> RenderableType:
+def draw_channels(course: ChannelHistory, screen: Screen) -> RenderableType:
     """A row per layer: channels at the start, the share that is left of them at each step, and at the end."""
     width = max(8, min(60, screen.width - _REST))
     table = Table(box=None, pad_edge=False)
@@ -29,5 +29,7 @@ def draw_channels(course: ChannelCourse, screen: Screen) -> RenderableType:
         table.add_row(name, str(values[0]), bars, str(values[-1]))
     first, last = (sum(values[index] for values in course.layers.values()) for index in (0, -1))
     layers = plural(len(course.layers), "layer")
-    head = Text(f"{course.name}: {plural(first, 'channel')} in {layers}, {last:,} at the end", "bold")
+    head = Text(
+        f"{course.name}: {plural(first, 'channel')} in {layers}, {last:,} at the end", "bold"
+    )
     return Group(head, table)

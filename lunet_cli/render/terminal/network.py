@@ -15,7 +15,9 @@ from lunet_cli.render.terminal.screen import Screen
 
 _DRAWING = 23  # columns
 _GAP = 2  # between two blocks, for the head of an arrow
-_FIGURES = 6 + 8 + 1 + 8 + 2 * 3  # columns of voxels, channels, the spaces before bars, GFLOP, and between all of them
+_FIGURES = (
+    6 + 8 + 1 + 8 + 2 * 3
+)  # columns of voxels, channels, the spaces before bars, GFLOP, and between all of them
 _LEAST_BAR, _LONGEST_BAR = 4, 24
 
 
@@ -32,7 +34,11 @@ def draw_networks(drawings: Sequence[Drawing], screen: Screen) -> RenderableType
     columns_per_channel = _DRAWING * width_per_channel(drawings, _GAP / _DRAWING)
     parts: list[RenderableType] = []
     for drawing in drawings:
-        parts += [Text(drawing.title, "bold"), _table(drawing, most, columns_per_channel, screen), Text()]
+        parts += [
+            Text(drawing.title, "bold"),
+            _table(drawing, most, columns_per_channel, screen),
+            Text(),
+        ]
     if len(drawings) == 2:
         first, second = drawings
         parts.append(Text(compared(first, second)))
@@ -57,11 +63,23 @@ def _table(drawing: Drawing, most: Level, columns_per_channel: float, screen: Sc
             f"{level.edge}^3",
             str(level.channels),
             *(
-                [_blocks(level, round(_DRAWING * room(index, len(drawing.levels))), columns_per_channel)]
+                [
+                    _blocks(
+                        level,
+                        round(_DRAWING * room(index, len(drawing.levels))),
+                        columns_per_channel,
+                    )
+                ]
                 if has_blocks
                 else []
             ),
-            _bar(f"{level.parameters:>{figures},}", level.parameters / most.parameters, bar, blue, screen),
+            _bar(
+                f"{level.parameters:>{figures},}",
+                level.parameters / most.parameters,
+                bar,
+                blue,
+                screen,
+            ),
             _bar(f"{level.flops / 1e9:7.3f}", level.flops / most.flops, bar, orange, screen),
         )
     return table
@@ -78,8 +96,12 @@ def _blocks(level: Level, columns: int, columns_per_channel: float) -> Text:
     return Text(text, justify="center", no_wrap=True)
 
 
-def _bar(figure: str, share: float, width: int, color: tuple[int, int, int], screen: Screen) -> Text:
+def _bar(
+    figure: str, share: float, width: int, color: tuple[int, int, int], screen: Screen
+) -> Text:
     cells = share * width
     text = Text(f"{figure} " if width else figure, no_wrap=True)
     filled = "█" * int(cells) + (" ▏▎▍▌▋▊▉"[int(cells % 1 * 8)] if cells % 1 else "")
-    return text.append(filled.strip() or "▏"[:width], Style(color=to_hex(color)) if screen.colors else None)
+    return text.append(
+        filled.strip() or "▏"[:width], Style(color=to_hex(color)) if screen.colors else None
+    )

@@ -15,7 +15,10 @@ from lunet_cli.results.words import visible
 def draw_pareto(pareto: Pareto, screen: Screen) -> RenderableType:
     """A chart with a mark per network, and the table that names them."""
     chart = draw_points(
-        [(point.cost, point.quality, mark_of(i), point.on_front) for i, point in enumerate(pareto.points, start=1)],
+        [
+            (point.cost, point.quality, mark_of(i), point.on_front)
+            for i, point in enumerate(pareto.points, start=1)
+        ],
         (pareto.cost, pareto.quality_label),
         screen,
     )
@@ -35,4 +38,6 @@ def draw_pareto(pareto: Pareto, screen: Screen) -> RenderableType:
             Text("*" if point.on_front else "", "bold green"),
         )
     below = [Text("front *: no other is as good at a lower cost", "dim")]
-    return Group(chart, table, *below, *([Text(visible(pareto.left_out_words))] if pareto.left_out else []))
+    return Group(
+        chart, table, *below, *([Text(visible(pareto.left_out_words))] if pareto.left_out else [])
+    )

@@ -19,7 +19,9 @@ _PIPE_HEIGHT = 48
 _SHADES = " ░▒▓█"
 _GREYS = 32  # few of them make long runs of equal cells, and little to send over a slow line
 _BETWEEN = "  "
-_MARKS = "123456789abcdefghijklmnopqrstuvwxyzABCDEFGHJKLNOPQRSTUVWYZ"  # without those that mean errors
+_MARKS = (
+    "123456789abcdefghijklmnopqrstuvwxyzABCDEFGHJKLNOPQRSTUVWYZ"  # without those that mean errors
+)
 
 
 @dataclass(frozen=True)
@@ -81,12 +83,15 @@ def mark_of(index: int) -> str:
     return _MARKS[(index - 1) % len(_MARKS)]
 
 
-def picture(image: npt.NDArray[np.float32], overlay: Overlay | None, screen: Screen, size: tuple[int, int]) -> Text:
+def picture(
+    image: npt.NDArray[np.float32], overlay: Overlay | None, screen: Screen, size: tuple[int, int]
+) -> Text:
     """Pixels as characters: two per character, or shades and marks without colours.
 
     Args:
         image: Brightness (H, W), 0 to 1; averaged where it has more pixels than there is room.
-        overlay: Labels over it; in the place of several, the one of the highest index, so that nothing small is lost.
+        overlay: Labels over it; in the place of several, the one of the highest index, so that
+            nothing small is lost.
         screen: What it is drawn on.
         size: Rows and columns of characters.
     """
@@ -140,10 +145,14 @@ def flow(entries: Sequence[Text], width: int) -> Text:
 
 
 def _shades(image: npt.NDArray[np.float32], overlay: Overlay | None) -> Text:
-    shades = np.array(list(_SHADES))[np.minimum((image * len(_SHADES)).astype(int), len(_SHADES) - 1)]
+    shades = np.array(list(_SHADES))[
+        np.minimum((image * len(_SHADES)).astype(int), len(_SHADES) - 1)
+    ]
     if overlay is not None and overlay.opacity > 0:
         marks = np.array(list(overlay.marks))
-        shades = np.where(overlay.values > 0, marks[(overlay.values.astype(int) - 1) % len(marks)], shades)
+        shades = np.where(
+            overlay.values > 0, marks[(overlay.values.astype(int) - 1) % len(marks)], shades
+        )
     return Text("\n".join("".join(line) for line in shades.tolist()), no_wrap=True)
 
 
@@ -170,7 +179,9 @@ def _shrink(image: npt.NDArray[np.float32], rows: int, columns: int) -> npt.NDAr
     return image
 
 
-def _shrink_labels(values: npt.NDArray[np.unsignedinteger], rows: int, columns: int) -> npt.NDArray[np.unsignedinteger]:
+def _shrink_labels(
+    values: npt.NDArray[np.unsignedinteger], rows: int, columns: int
+) -> npt.NDArray[np.unsignedinteger]:
     """The highest index of each cell, so that nothing small is lost."""
     for axis, number in enumerate((rows, columns)):
         size = values.shape[axis]

@@ -57,7 +57,8 @@ _KEYS = {
 class Viewer:
     """What is shown, and what the keys change.
 
-    A case is read by `open`, before which `draw` says which one it will be: reading may take a while.
+    A case is read by `open`, before which `draw` says which one it will be: reading may take a
+    while.
 
     Args:
         names: The cases.
@@ -100,7 +101,9 @@ class Viewer:
         self.positions = [volume.best_position(axis) for axis in range(3)]
         if self._where != "best":
             number = volume.image.shape[self.axis]
-            self.positions[self.axis] = number // 2 if self._where == "middle" else min(int(self._where), number - 1)
+            self.positions[self.axis] = (
+                number // 2 if self._where == "middle" else min(int(self._where), number - 1)
+            )
         self.window = self._window or volume.intensity_range()
 
     def press(self, key: str) -> bool:
@@ -126,30 +129,52 @@ class Viewer:
         place = f"case {self.case + 1} of {len(self._names)}"
         is_small = screen.height < _SMALL
         shown = [
-            Text(f"{key} {what}", "dim") for key, what in _HELP if screen.height >= _FULL_HELP or key in _SHORT_HELP
+            Text(f"{key} {what}", "dim")
+            for key, what in _HELP
+            if screen.height >= _FULL_HELP or key in _SHORT_HELP
         ]
         hints = flow(shown, screen.width)
         if self.shows_keys:
             return Text("\n".join(f"{key:>5}  {what}" for key, what in _HELP))
         if self.volume is None:
             heading = Text(visible(self._names[self.case]), "bold")
-            return Group(heading, Text(place, "dim"), Text(), Text(self.problem or "reading ..."), Text(), hints)
+            return Group(
+                heading,
+                Text(place, "dim"),
+                Text(),
+                Text(self.problem or "reading ..."),
+                Text(),
+                hints,
+            )
         cut = self.volume.cut(self.axis, self.positions[self.axis], self.window)
         low, high = self.window
         state = f"{place}   level {(low + high) / 2:.4g}   width {high - low:.4g}   opacity {self.opacity:.0%}"
-        heading = Text(cut.caption, "bold") if is_small else case_heading([cut]).append(f"\n{state}", "not bold dim")
-        colors = legend(cut.labels, screen, with_errors=cut.errors() is not None, only=cut.present())
+        heading = (
+            Text(cut.caption, "bold")
+            if is_small
+            else case_heading([cut]).append(f"\n{state}", "not bold dim")
+        )
+        colors = legend(
+            cut.labels, screen, with_errors=cut.errors() is not None, only=cut.present()
+        )
         above, below = (
-            Text("\n").join(text.wrap(Console(), screen.width)) for text in (heading, Text("\n").join([colors, hints]))
+            Text("\n").join(text.wrap(Console(), screen.width))
+            for text in (heading, Text("\n").join([colors, hints]))
         )
         rows = screen.height - 1 - sum(text.plain.count("\n") + 1 for text in (above, below))
         only = self.only if self.only in cut.panels else None
-        return Group(above, draw_slice(cut, screen, opacity=self.opacity, rows=max(3, rows), only=only), below)
+        return Group(
+            above,
+            draw_slice(cut, screen, opacity=self.opacity, rows=max(3, rows), only=only),
+            below,
+        )
 
     def _change(self, action: str, volume: LabeledVolume) -> None:
         if action in ("left", "right", "up", "down"):
             last = volume.image.shape[self.axis] - 1
-            place = self.positions[self.axis] + {"left": -1, "right": 1, "up": 10, "down": -10}[action]
+            place = (
+                self.positions[self.axis] + {"left": -1, "right": 1, "up": 10, "down": -10}[action]
+            )
             self.positions[self.axis] = min(last, max(0, place))
         elif action == "b":
             self.positions[self.axis] = volume.best_position(self.axis)
@@ -157,11 +182,15 @@ class Viewer:
             self.axis = (self.axis + 1) % len(AXES)
         elif action == "v":
             views = [None, *volume.cut(self.axis, 0).panels]
-            self.only = views[(views.index(self.only) + 1) % len(views)] if self.only in views else None
+            self.only = (
+                views[(views.index(self.only) + 1) % len(views)] if self.only in views else None
+            )
         elif action in ("w", "W", "l", "L"):
             self._rewindow(action)
         elif action in ("o", "O"):
-            self.opacity = min(1.0, max(0.0, round(self.opacity + (0.15 if action == "O" else -0.15), 2)))
+            self.opacity = min(
+                1.0, max(0.0, round(self.opacity + (0.15 if action == "O" else -0.15), 2))
+            )
         elif action == "r":
             self.opacity, self.window = LABEL_OPACITY, self._window or volume.intensity_range()
 

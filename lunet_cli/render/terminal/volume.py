@@ -21,12 +21,21 @@ _BARS = " ▁▂▃▄▅▆▇█"
 _GAP = 2
 
 
-def draw_volume(volume: LabeledVolume, facts: VolumeFacts, cuts: Sequence[Slice], screen: Screen) -> RenderableType:
+def draw_volume(
+    volume: LabeledVolume, facts: VolumeFacts, cuts: Sequence[Slice], screen: Screen
+) -> RenderableType:
     """All that a terminal can show of a volume."""
     parts: list[RenderableType] = [Text(visible(facts.path), "bold"), draw_orthogonal(cuts, screen)]
     if volume.labels:
         parts.append(legend(volume.labels, screen, with_errors=False))
-    return Group(*parts, Text(), facts_table(facts), Text(), histogram(facts, screen), *_label_rows(facts, screen))
+    return Group(
+        *parts,
+        Text(),
+        facts_table(facts),
+        Text(),
+        histogram(facts, screen),
+        *_label_rows(facts, screen),
+    )
 
 
 def draw_orthogonal(cuts: Sequence[Slice], screen: Screen) -> RenderableType:
@@ -39,10 +48,14 @@ def draw_orthogonal(cuts: Sequence[Slice], screen: Screen) -> RenderableType:
     columns = []
     for cut in cuts:
         height, width = cut.extent_mm
-        size = max(1, int(height * columns_per_mm / 2 + 1e-6)), max(1, int(width * columns_per_mm + 1e-6))
+        size = (
+            max(1, int(height * columns_per_mm / 2 + 1e-6)),
+            max(1, int(width * columns_per_mm + 1e-6)),
+        )
         titles.append(Text(f"{cut.axis_name} {cut.position}{_sides(cut)}", "dim"))
         pictures.append(picture(cut.image, overlay_of(cut, cut.panels[-1]), screen, size))
-        # As wide as the picture: a title with a longer line would take the room of the others, and is folded.
+        # As wide as the picture: a title with a longer line would take the room of the others, and
+        # is folded.
         columns.append(Column(width=size[1], overflow="fold"))
     grid = Table.grid(*columns, padding=(0, _GAP))
     grid.add_row(*titles)
@@ -66,14 +79,20 @@ def facts_table(facts: VolumeFacts) -> Table:
 
 def histogram(facts: VolumeFacts, screen: Screen) -> RenderableType:
     """Voxels per intensity, in three rows of bars over a logarithmic scale."""
-    bins = -(-len(facts.histogram) // min(screen.width, len(facts.histogram)))  # that share a column
-    counts = [sum(facts.histogram[first : first + bins]) for first in range(0, len(facts.histogram), bins)]
+    bins = -(
+        -len(facts.histogram) // min(screen.width, len(facts.histogram))
+    )  # that share a column
+    counts = [
+        sum(facts.histogram[first : first + bins]) for first in range(0, len(facts.histogram), bins)
+    ]
     heights = [math.log1p(count) for count in counts]
     top = max(heights) or 1.0
     levels = 3 * (len(_BARS) - 1)
     filled = [round(height / top * levels) for height in heights]
     lines = [
-        "".join(_BARS[min(max(value - row * (len(_BARS) - 1), 0), len(_BARS) - 1)] for value in filled)
+        "".join(
+            _BARS[min(max(value - row * (len(_BARS) - 1), 0), len(_BARS) - 1)] for value in filled
+        )
         for row in (2, 1, 0)
     ]
     low, high = f"{facts.edges[0]:.4g}", f"{facts.edges[-1]:.4g}"
@@ -87,9 +106,14 @@ def _label_rows(facts: VolumeFacts, screen: Screen) -> list[RenderableType]:
     table = Table(box=None, pad_edge=False)
     table.add_column("label")
     table.add_column("ml", justify="right")
-    for (name, volume_ml), color in zip(facts.label_ml.items(), label_colors(len(facts.label_ml)), strict=True):
+    for (name, volume_ml), color in zip(
+        facts.label_ml.items(), label_colors(len(facts.label_ml)), strict=True
+    ):
         table.add_row(
-            Text(f"■ {name}" if screen.colors else name, Style(color=to_hex(color)) if screen.colors else ""),
+            Text(
+                f"■ {name}" if screen.colors else name,
+                Style(color=to_hex(color)) if screen.colors else "",
+            ),
             f"{volume_ml:.3f}",
         )
     return [Text(), table]

@@ -9,10 +9,10 @@ from lunet_cli.engine.benchmarking import benchmark as job
 from lunet_cli.engine.benchmarking.benchmark import benchmark
 from lunet_cli.engine.benchmarking.measuring import TurnDone, prepare_selection
 from lunet_cli.engine.benchmarking.plan import BenchOptions
-from lunet_cli.engine.benchmarking.turns import measure_in_turns
+from lunet_cli.engine.benchmarking.round_robin import measure_round_robin
 from lunet_cli.engine.runtimes.runtime import RuntimePlan
 from lunet_cli.errors import LunetError
-from lunet_cli.results.benchmarking import Ceiling, RoundDone, RowPrepared
+from lunet_cli.results.benchmarking import Roofline, RoundDone, RowPrepared
 from lunet_cli.results.events import CaseFailed, Event
 
 TINY = BenchOptions(
@@ -27,12 +27,12 @@ TINY = BenchOptions(
 
 @pytest.fixture(autouse=True)
 def no_probe(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Known ceilings instead of measured ones."""
+    """Known rooflines instead of measured ones."""
     monkeypatch.setattr(
         job,
-        "_measure_ceilings",
+        "_measure_rooflines",
         lambda plans: {
-            probe: Ceiling(probe.device, probe.num_threads, probe.precision, 100.0, 10.0)
+            probe: Roofline(probe.device, probe.num_threads, probe.precision, 100.0, 10.0)
             for probe in map(job._probe_of, plans)
         },
     )
@@ -92,7 +92,9 @@ def test_checkpoint(tmp_path: Path, make_threshold_model) -> None:
     assert (row.source, row.size_on_disk_bytes) == (str(path), path.stat().st_size)
 
 
-def test_row_that_fails_is_reported_and_the_others_go_on(tmp_path: Path, make_threshold_model, monkeypatch) -> None:
+def test_row_that_fails_is_reported_and_the_others_go_on(
+    tmp_path: Path, make_threshold_model, monkeypatch
+) -> None:
     path = make_threshold_model(tmp_path / "m.pt")
     events: list[Event] = []
 
@@ -134,7 +136,7 @@ class FakeWorker:
 @pytest.fixture
 def fake_worker(monkeypatch: pytest.MonkeyPatch) -> type[FakeWorker]:
     FakeWorker.log, FakeWorker.dies = [], set()
-    monkeypatch.setattr("lunet_cli.engine.benchmarking.turns.Worker", FakeWorker)
+    monkeypatch.setattr("lunet_cli.engine.benchmarking.round_robin.Worker", FakeWorker)
     return FakeWorker
 
 
@@ -145,9 +147,12 @@ def plans_of(*edges: int):
 
 def test_rows_take_turns_and_short_passes_share_one(fake_worker) -> None:
     events: list[Event] = []
-    results = measure_in_turns(plans_of(16, 32, 48), events.append, num_before=0, num_rows=3)
+    results = measure_round_robin(plans_of(16, 32, 48), events.append, num_before=0, num_rows=3)
     warm_up = [(16, 0, 1), (32, 0, 1), (48, 0, 1)]
-    rounds = [(16, 1, 5), (32, 1, 1), (48, 0, 1), (16, 1, 2), (32, 1, 1), (48, 0, 1)] + 5 * [(32, 1, 1), (48, 0, 1)]
+    rounds = [(16, 1, 5), (32, 1, 1), (48, 0, 1), (16, 1, 2), (32, 1, 1), (48, 0, 1)] + 5 * [
+        (32, 1, 1),
+        (48, 0, 1),
+    ]
     ends = [(48, -1, -1), (32, -1, -1), (16, -1, -1)]
     assert fake_worker.log == warm_up + rounds + ends
     assert [len(timings.times_ms) for timings in results.values()] == [7, 7, 7]
@@ -160,7 +165,7 @@ def test_rows_take_turns_and_short_passes_share_one(fake_worker) -> None:
 def test_row_that_dies_leaves_the_round(fake_worker) -> None:
     fake_worker.dies = {32}
     events: list[Event] = []
-    results = measure_in_turns(plans_of(32, 48), events.append, num_before=0, num_rows=2)
+    results = measure_round_robin(plans_of(32, 48), events.append, num_before=0, num_rows=2)
     assert [isinstance(result, CaseFailed) for result in results.values()] == [True, False]
     assert fake_worker.log.count((32, 1, 1)) == 1
     assert [event.message for event in events if isinstance(event, CaseFailed)] == ["it died"]

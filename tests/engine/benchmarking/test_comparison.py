@@ -55,7 +55,9 @@ def test_first_row_is_the_baseline_if_none_is_named() -> None:
 def test_each_row_takes_the_baseline_of_its_network_and_precision() -> None:
     lean = [make_row(100), make_row(20, precision="bf16"), make_row(50, runtime="torch")]
     lean += [make_row(10, runtime="torch", precision="bf16")]
-    rows = lean + [replace(row, arch="unet_small_4f", latency_ms=Latency(200, 0, 200)) for row in lean[::2]]
+    rows = lean + [
+        replace(row, arch="unet_small_4f", latency_ms=Latency(200, 0, 200)) for row in lean[::2]
+    ]
     assert ratios(rows, "eager") == [1, 1, 2, 2, 1, 1]
     assert ratios(rows, "lunet_small_4f/eager/fp32") == [1, 5, 2, 10, 0.5, 0.5]
     assert ratios(rows, "fp32 / unet_small_4f / torch") == [2, 10, 4, 20, 1, 1]
@@ -63,7 +65,11 @@ def test_each_row_takes_the_baseline_of_its_network_and_precision() -> None:
 
 def test_baseline_of_the_same_size_is_closer_than_one_of_another() -> None:
     small = (1, 1, 32, 32, 32)
-    rows = [make_row(100), make_row(10, input_shape=small), make_row(5, input_shape=small, runtime="torch")]
+    rows = [
+        make_row(100),
+        make_row(10, input_shape=small),
+        make_row(5, input_shape=small, runtime="torch"),
+    ]
     assert ratios(rows, "eager") == [1, 1, 2]
 
 
@@ -80,7 +86,12 @@ def save(path: Path, *rows: BenchRow) -> Path:
 
 def test_saved_rows_stand_beside_the_same_new_rows(tmp_path: Path) -> None:
     saved = load_saved(save(tmp_path / "old.json", make_row(100), make_row(40, runtime="torch")))
-    new = [make_row(50, runtime="torch"), make_row(90), make_row(5, num_threads=1), make_row(5, mode="training step")]
+    new = [
+        make_row(50, runtime="torch"),
+        make_row(90),
+        make_row(5, num_threads=1),
+        make_row(5, mode="training step"),
+    ]
     assert [(row.before_ms, row.before_ratio) for row in beside(new, saved)] == [
         (40, 1.25),
         (100, 0.9),

@@ -34,9 +34,13 @@ def test_ptflops_total_by_hand() -> None:
     """Two levels of one channel, one convolution per block, 2x2x2 voxels: 8 above and 1 below."""
     spec = NetworkSpec("unet", (1, 1), convs_per_block=1)
     above = 27 * 8
-    convolutions = above + 27 + 8 + 2 * above + above + 8  # encoder, bottleneck, up, decoder, segmenter, head
+    convolutions = (
+        above + 27 + 8 + 2 * above + above + 8
+    )  # encoder, bottleneck, up, decoder, segmenter, head
     unit = 8 + 8 + 2 * 8  # bias, ReLU and the two of a normalisation
-    others = 3 * unit + (1 + 1 + 2) + 8 + 8 + 8  # three units above, one below, bias of up and head, pooling
+    others = (
+        3 * unit + (1 + 1 + 2) + 8 + 8 + 8
+    )  # three units above, one below, bias of up and head, pooling
     complexity = count_complexity(spec, (1, 1, 2, 2, 2))
     assert complexity.macs == convolutions
     assert complexity.ptflops_macs == convolutions + others
@@ -44,7 +48,10 @@ def test_ptflops_total_by_hand() -> None:
 
 def test_batch_multiplies_everything_but_parameters() -> None:
     spec = parse_preset("mednext_small").spec
-    one, three = count_complexity(spec, (1, 1, 32, 32, 32)), count_complexity(spec, (3, 1, 32, 32, 32))
+    one, three = (
+        count_complexity(spec, (1, 1, 32, 32, 32)),
+        count_complexity(spec, (3, 1, 32, 32, 32)),
+    )
     assert three.parameters == one.parameters
     assert (three.flops, three.ptflops_macs, three.traffic_values) == (
         3 * one.flops,
@@ -55,7 +62,10 @@ def test_batch_multiplies_everything_but_parameters() -> None:
 
 def test_size_that_the_stride_does_not_divide_counts_as_padded() -> None:
     spec = parse_preset("lunet_small_2f").spec
-    assert count_complexity(spec, (1, 1, 33, 48, 32)).flops == count_complexity(spec, (1, 1, 48, 48, 32)).flops
+    assert (
+        count_complexity(spec, (1, 1, 33, 48, 32)).flops
+        == count_complexity(spec, (1, 1, 48, 48, 32)).flops
+    )
 
 
 def test_traffic_by_hand() -> None:

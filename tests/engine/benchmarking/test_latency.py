@@ -6,7 +6,8 @@ from lunet_cli.engine.benchmarking.latency import summarize_times
 
 
 def test_statistics_by_hand() -> None:
-    # Sorted 10 20 30 40 50: quartiles 20 and 40; the 95th percentile lies at position 0.95 * 4 = 3.8.
+    # Sorted 10 20 30 40 50: quartiles 20 and 40; the 95th percentile lies at position 0.95 * 4 =
+    # 3.8.
     latency = summarize_times([50, 10, 40, 20, 30])
     assert (latency.median, latency.iqr) == (30, 20)
     assert latency.p95 == pytest.approx(48)

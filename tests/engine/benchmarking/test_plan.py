@@ -27,16 +27,27 @@ def test_grid_has_every_combination() -> None:
     plans = [row.plan for row in plan_rows(options)[0]]
     assert len(plans) == len(set(plans)) == 2 * 2 * 2 * 2 * 2 * 2
     assert {plan.shape for plan in plans} == {
-        (batch, channels, depth, 16, 16) for batch in (1, 2) for channels in (1, 3) for depth in (16, 32)
+        (batch, channels, depth, 16, 16)
+        for batch in (1, 2)
+        for channels in (1, 3)
+        for depth in (16, 32)
     }
-    assert {(plan.subject.spec.in_channels, plan.subject.spec.out_channels) for plan in plans} == {(1, 4), (3, 4)}
+    assert {(plan.subject.spec.in_channels, plan.subject.spec.out_channels) for plan in plans} == {
+        (1, 4),
+        (3, 4),
+    }
 
 
 def test_defaults() -> None:
-    (row,), cautions = plan_rows(BenchOptions(architectures=("lunet_small_1f",), devices=("cpu",)))
+    (row,), warnings = plan_rows(BenchOptions(architectures=("lunet_small_1f",), devices=("cpu",)))
     plan = row.plan
-    assert (plan.shape, plan.runtime, plan.precision, plan.mode) == ((1, 1, 64, 64, 64), "torch", "fp32", "forward")
-    assert (plan.warmup_runs, plan.timed_runs, cautions) == (3, 10, [])
+    assert (plan.shape, plan.runtime, plan.precision, plan.mode) == (
+        (1, 1, 64, 64, 64),
+        "torch",
+        "fp32",
+        "forward",
+    )
+    assert (plan.warmup_runs, plan.timed_runs, warnings) == (3, 10, [])
 
 
 def test_all_presets_and_families() -> None:
@@ -54,7 +65,9 @@ def test_benchmark_section_is_honoured_and_options_override_it(tmp_path: Path) -
     plan = plan_rows(BenchOptions(targets=(config,)))[0][0].plan
     assert (plan.shape, plan.warmup_runs, plan.timed_runs) == ((2, 2, 16, 32, 48), 1, 4)
     assert (plan.subject.arch, plan.subject.spec.out_channels) == ("unet_small_1f", 3)
-    options = BenchOptions(targets=(config,), sizes=((16, 16, 16),), batches=(1,), warmup_runs=0, timed_runs=9)
+    options = BenchOptions(
+        targets=(config,), sizes=((16, 16, 16),), batches=(1,), warmup_runs=0, timed_runs=9
+    )
     plan = plan_rows(options)[0][0].plan
     assert (plan.shape, plan.warmup_runs, plan.timed_runs) == ((1, 2, 16, 16, 16), 0, 9)
 
@@ -69,8 +82,14 @@ def test_configuration_that_contradicts_itself(tmp_path: Path) -> None:
 def test_checkpoint_keeps_its_channels(tmp_path: Path, make_threshold_model) -> None:
     path = make_threshold_model(tmp_path / "m.pt", thresholds=(1.0, 2.0), in_channels=2)
     plan = plan_rows(BenchOptions(targets=(path,), sizes=((16, 16, 16),)))[0][0].plan
-    assert (plan.shape, plan.subject.spec.out_channels, plan.subject.path) == ((1, 2, 16, 16, 16), 2, path)
-    with pytest.raises(ConfigError, match=r"--channels 1: .*m\.pt has 2 image and 2 output channels"):
+    assert (plan.shape, plan.subject.spec.out_channels, plan.subject.path) == (
+        (1, 2, 16, 16, 16),
+        2,
+        path,
+    )
+    with pytest.raises(
+        ConfigError, match=r"--channels 1: .*m\.pt has 2 image and 2 output channels"
+    ):
         plan_rows(BenchOptions(targets=(path,), channels=(1,)))
     with pytest.raises(ConfigError, match=r"--classes 5: "):
         plan_rows(BenchOptions(targets=(path,), channels=(2,), classes=(5,)))
@@ -90,17 +109,26 @@ def test_one_voxel_cannot_be_normalised_in_training() -> None:
 
 def test_memory_of_the_machine_is_not_enough() -> None:
     options = replace(LEAN, sizes=((4096, 4096, 4096),), batches=(16,))
-    with pytest.raises(DataError, match=r"needs about [\d,.]+ GiB, and this machine has [\d,.]+ GiB"):
+    with pytest.raises(
+        DataError, match=r"needs about [\d,.]+ GiB, and this machine has [\d,.]+ GiB"
+    ):
         plan_rows(options)
 
 
 def test_what_a_runtime_cannot_is_left_out_while_others_remain() -> None:
-    options = replace(LEAN, runtimes=("torch", "onnx"), precisions=("fp32", "fp16"), devices=("cpu",))
+    options = replace(
+        LEAN, runtimes=("torch", "onnx"), precisions=("fp32", "fp16"), devices=("cpu",)
+    )
     pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")
-    rows, cautions = plan_rows(options)
-    assert [(row.plan.runtime, row.plan.precision) for row in rows] == [("torch", "fp32"), ("onnx", "fp32")]
-    assert [str(caution) for caution in cautions] == ["warning: left out: precision fp16: is not available on this cpu"]
+    rows, warnings = plan_rows(options)
+    assert [(row.plan.runtime, row.plan.precision) for row in rows] == [
+        ("torch", "fp32"),
+        ("onnx", "fp32"),
+    ]
+    assert [str(warning) for warning in warnings] == [
+        "warning: left out: precision fp16: is not available on this cpu"
+    ]
     with pytest.raises(DeviceError, match="precision fp16: is not available on this cpu"):
         plan_rows(replace(options, precisions=("fp16",)))
 
@@ -115,7 +143,9 @@ def test_runtime_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("runtime", ["onnx", "openvino", "auto"])
 def test_runtimes_that_cannot_train(runtime) -> None:
-    with pytest.raises(ConfigError, match=f"--train: the runtime {runtime} computes forward passes only"):
+    with pytest.raises(
+        ConfigError, match=f"--train: the runtime {runtime} computes forward passes only"
+    ):
         plan_rows(replace(LEAN, training=True, runtimes=(runtime,), batches=(2,)))
 
 
@@ -123,7 +153,12 @@ def test_groups_fit_into_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(planning, "available", lambda device: Need(100.0, 0.0))
     (row,) = plan_rows_of_any_size(monkeypatch)
     rows = [replace(row, need=Need(mib, 0.0)) for mib in (30, 30, 1, 90, 10, 50)]
-    assert [[member.need.host for member in group] for group in group_rows(rows)] == [[30, 30], [1], [90], [10, 50]]
+    assert [[member.need.host for member in group] for group in group_rows(rows)] == [
+        [30, 30],
+        [1],
+        [90],
+        [10, 50],
+    ]
 
 
 def plan_rows_of_any_size(monkeypatch: pytest.MonkeyPatch) -> list[planning.PlannedRow]:

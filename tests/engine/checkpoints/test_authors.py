@@ -19,17 +19,30 @@ from lunet_cli.engine.networks.unet import UNet
 from lunet_cli.engine.networks.unetpp import UNetPlusPlus
 from lunet_cli.errors import CheckpointError
 
-NAMES = ["unet_small_1f", "lunet_small_2f", "unet_large_2f", "unetpp_small_1f", "lunetpp_large_2f", "mednext_small"]
+NAMES = [
+    "unet_small_1f",
+    "lunet_small_2f",
+    "unet_large_2f",
+    "unetpp_small_1f",
+    "lunetpp_large_2f",
+    "mednext_small",
+]
 Pairs = Iterator[tuple[str, nn.Module]]
 PATH = Path("runs/best_model.pth")
 
 
-def build(name: str, seed: int, *, in_channels: int = 1, out_channels: int = 1) -> SegmentationNetwork:
+def build(
+    name: str, seed: int, *, in_channels: int = 1, out_channels: int = 1
+) -> SegmentationNetwork:
     torch.manual_seed(seed)
     spec = replace(parse_preset(name).spec, in_channels=in_channels, out_channels=out_channels)
     network = build_network(spec)
     for tensor in network.state_dict().values():
-        tensor.copy_(torch.rand(tensor.shape) + 0.5 if tensor.is_floating_point() else torch.tensor(17 + seed))
+        tensor.copy_(
+            torch.rand(tensor.shape) + 0.5
+            if tensor.is_floating_point()
+            else torch.tensor(17 + seed)
+        )
     for module in network.modules():
         if isinstance(module, nn.Conv3d | nn.ConvTranspose3d):
             module.reset_parameters()
@@ -69,7 +82,9 @@ def unetpp_modules(network: UNetPlusPlus, first: int) -> Pairs:
     for j in range(1, num_levels):
         for i in range(num_levels - j):
             yield f"upsamples.{i}_{j}", network.upsamples[f"{i}_{j}"]
-            yield from units(network.nested[f"{i}_{j}"], f"nested_blocks.{i}_{j}.node_{i}_{j}", first)
+            yield from units(
+                network.nested[f"{i}_{j}"], f"nested_blocks.{i}_{j}.node_{i}_{j}", first
+            )
     yield from head(network)
 
 
@@ -90,7 +105,9 @@ def mednext_modules(network: MedNeXt) -> Pairs:
     yield "out_conv", network.out_conv
 
 
-def authors_checkpoint(network: SegmentationNetwork, *, first: int = 0, prefix: str = "") -> dict[str, Any]:
+def authors_checkpoint(
+    network: SegmentationNetwork, *, first: int = 0, prefix: str = ""
+) -> dict[str, Any]:
     if isinstance(network, UNet):
         modules = unet_modules(network, first)
     elif isinstance(network, UNetPlusPlus):
@@ -99,10 +116,17 @@ def authors_checkpoint(network: SegmentationNetwork, *, first: int = 0, prefix: 
         assert isinstance(network, MedNeXt)
         modules = mednext_modules(network)
     weights: dict[str, Tensor] = {
-        f"{prefix}{name}.{leaf}": tensor for name, module in modules for leaf, tensor in module.state_dict().items()
+        f"{prefix}{name}.{leaf}": tensor
+        for name, module in modules
+        for leaf, tensor in module.state_dict().items()
     }
     assert len(weights) == len(network.state_dict())
-    return {"epoch": 100, "model_state_dict": weights, "optimizer_state_dict": {"state": {}}, "best_metric": 0.9}
+    return {
+        "epoch": 100,
+        "model_state_dict": weights,
+        "optimizer_state_dict": {"state": {}},
+        "best_metric": 0.9,
+    }
 
 
 def message_of(values: dict[str, Any], network: SegmentationNetwork) -> str:
@@ -119,7 +143,9 @@ def message_of(values: dict[str, Any], network: SegmentationNetwork) -> str:
 @pytest.mark.parametrize("prefix", ["", "module."])
 @pytest.mark.parametrize("first", [0, 1])
 @pytest.mark.parametrize("name", NAMES)
-def test_loaded_weights_give_the_same_logits(name: str, first: int, prefix: str, tmp_path: Path) -> None:
+def test_loaded_weights_give_the_same_logits(
+    name: str, first: int, prefix: str, tmp_path: Path
+) -> None:
     trained, fresh = (build(name, seed, in_channels=2, out_channels=3) for seed in (1, 2))
     torch.save(authors_checkpoint(trained, first=first, prefix=prefix), tmp_path / "best_model.pth")
     values = load_values(tmp_path / "best_model.pth")
@@ -129,14 +155,18 @@ def test_loaded_weights_give_the_same_logits(name: str, first: int, prefix: str,
         assert not torch.allclose(fresh(image), trained(image))
         load_authors_weights(values, fresh, tmp_path)
         assert torch.equal(fresh(image), trained(image))
-    assert all(torch.equal(tensor, trained.state_dict()[key]) for key, tensor in fresh.state_dict().items())
+    assert all(
+        torch.equal(tensor, trained.state_dict()[key]) for key, tensor in fresh.state_dict().items()
+    )
 
 
 def test_units_are_ranked_as_numbers() -> None:
     trained, fresh = build("unet_large_1f", 1), build("unet_large_1f", 2)
     values = authors_checkpoint(trained, first=9)  # conv9, conv10, conv11
     load_authors_weights(values, fresh, PATH)
-    assert all(torch.equal(tensor, trained.state_dict()[key]) for key, tensor in fresh.state_dict().items())
+    assert all(
+        torch.equal(tensor, trained.state_dict()[key]) for key, tensor in fresh.state_dict().items()
+    )
 
 
 @pytest.mark.parametrize(
@@ -156,7 +186,9 @@ def test_units_are_ranked_as_numbers() -> None:
         ("unet_small_1f", "mednext_small", "stem.weight is missing"),
     ],
 )
-def test_another_architecture_is_refused_with_a_difference(theirs: str, ours: str, difference: str) -> None:
+def test_another_architecture_is_refused_with_a_difference(
+    theirs: str, ours: str, difference: str
+) -> None:
     message = message_of(authors_checkpoint(build(theirs, 1)), build(ours, 2))
     assert difference in message
     assert parse_preset(ours).family in message
@@ -184,7 +216,13 @@ def test_an_unknown_tensor_is_named() -> None:
 
 @pytest.mark.parametrize(
     "values",
-    [{}, {"state_dict": {}}, {"model_state_dict": [1]}, {"model_state_dict": {"a": 1}}, {"lunet_format_version": 1}],
+    [
+        {},
+        {"state_dict": {}},
+        {"model_state_dict": [1]},
+        {"model_state_dict": {"a": 1}},
+        {"lunet_format_version": 1},
+    ],
     ids=str,
 )
 def test_other_files_are_not_the_authors(values: dict[str, Any]) -> None:

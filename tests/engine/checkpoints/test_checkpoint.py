@@ -27,12 +27,16 @@ from lunet_cli.records.network_card import Execution, KeptConfig
 
 SPECS = [
     NetworkSpec("lunet", (2, 2), in_channels=2, out_channels=3, dropout=0.1),
-    NetworkSpec("mednext", (2, 4), out_channels=3, expansion_ratios=(2, 3, 2), blocks_per_stage=(1, 2, 1)),
+    NetworkSpec(
+        "mednext", (2, 4), out_channels=3, expansion_ratios=(2, 3, 2), blocks_per_stage=(1, 2, 1)
+    ),
 ]
 EXECUTION = Execution(device="cpu", precision="fp32", channels_last=True, compile=False)
 
 
-def make_checkpoint(spec: NetworkSpec = SPECS[0], *, training: dict[str, Any] | None = None) -> Checkpoint:
+def make_checkpoint(
+    spec: NetworkSpec = SPECS[0], *, training: dict[str, Any] | None = None
+) -> Checkpoint:
     torch.manual_seed(0)
     card = ModelCard(
         spec,
@@ -55,7 +59,10 @@ def make_training(weights: dict[str, Tensor]) -> dict[str, Any]:
         "step": 3,
         "loss_sum": 1.5,
         "seconds": 2.5,
-        "history": {"labels": ["anterior", "posterior"], "rows": torch.tensor(rows, dtype=torch.float64)},
+        "history": {
+            "labels": ["anterior", "posterior"],
+            "rows": torch.tensor(rows, dtype=torch.float64),
+        },
         "rng": torch.get_rng_state(),
         "rng_cuda": None,
     }
@@ -71,7 +78,9 @@ def saved(tmp_path: Path) -> Path:
 
 def rewrite(path: Path, **changes: Any) -> None:
     values = torch.load(path, weights_only=True)
-    torch.save({key: value for key, value in {**values, **changes}.items() if value != "removed"}, path)
+    torch.save(
+        {key: value for key, value in {**values, **changes}.items() if value != "removed"}, path
+    )
 
 
 def message_of(path: Path) -> str:
@@ -88,7 +97,11 @@ def unlike_plain(value: object) -> list[type]:
         return [kind for pair in value.items() for item in pair for kind in unlike_plain(item)]
     if isinstance(value, list | tuple):
         return [kind for item in value for kind in unlike_plain(item)]
-    return [] if value is None or isinstance(value, Tensor | str | int | float | bool) else [type(value)]
+    return (
+        []
+        if value is None or isinstance(value, Tensor | str | int | float | bool)
+        else [type(value)]
+    )
 
 
 class Bomb:
@@ -107,7 +120,9 @@ def test_what_is_saved_is_loaded(spec: NetworkSpec, tmp_path: Path) -> None:
     assert loaded.card == checkpoint.card
     assert replace(loaded, weights={}) == replace(checkpoint, weights={})
     assert list(loaded.weights) == list(checkpoint.weights)
-    assert all(torch.equal(tensor, checkpoint.weights[name]) for name, tensor in loaded.weights.items())
+    assert all(
+        torch.equal(tensor, checkpoint.weights[name]) for name, tensor in loaded.weights.items()
+    )
     build_network(loaded.card.network).load_state_dict(loaded.weights)
 
 
@@ -159,7 +174,9 @@ def test_a_truncated_file_of_the_old_format_is_damaged(saved: Path, share: float
     assert "not a checkpoint" in message_of(saved)
 
 
-@pytest.mark.parametrize("text", ["epoch,loss\n1,0.5\n", ".", "0", "aaa", "}", "\x80", "training:\n  epochs: 5\n"])
+@pytest.mark.parametrize(
+    "text", ["epoch,loss\n1,0.5\n", ".", "0", "aaa", "}", "\x80", "training:\n  epochs: 5\n"]
+)
 def test_a_text_file_is_no_checkpoint(text: str, tmp_path: Path) -> None:
     path = tmp_path / "notes.txt"
     path.write_text(text, encoding="latin-1")
@@ -210,7 +227,10 @@ def test_another_dictionary_is_no_checkpoint_of_lunet(tmp_path: Path) -> None:
 @pytest.mark.parametrize("value", [torch.zeros(2), [1, 2], None], ids=["tensor", "list", "none"])
 def test_another_value_is_no_checkpoint(value: object, tmp_path: Path) -> None:
     torch.save(value, tmp_path / "other.pt")
-    assert message_of(tmp_path / "other.pt") == f"is not a checkpoint (it holds a {type(value).__name__})"
+    assert (
+        message_of(tmp_path / "other.pt")
+        == f"is not a checkpoint (it holds a {type(value).__name__})"
+    )
 
 
 def test_a_newer_format_is_refused(saved: Path) -> None:
@@ -220,7 +240,9 @@ def test_a_newer_format_is_refused(saved: Path) -> None:
     )
 
 
-@pytest.mark.parametrize("key", ["network", "labels", "preprocessing", "window", "weights", "epoch", "training"])
+@pytest.mark.parametrize(
+    "key", ["network", "labels", "preprocessing", "window", "weights", "epoch", "training"]
+)
 def test_a_missing_key_is_named(key: str, saved: Path) -> None:
     values = torch.load(saved, weights_only=True)
     del values[key]
@@ -253,24 +275,51 @@ LOOP.append(LOOP)
         ({"epoch": True}, "epoch: input should be a valid integer"),
         ({"epoch": 1 << 70}, "epoch: is a number of more than 64 bits"),
         ({"window": [8, 8, 10**9]}, "window.2: input should be less than or equal to 4096"),
-        ({"window": [4096, 4096, 4096]}, "window: 4096 x 4096 x 4096 voxels are more than any window has"),
+        (
+            {"window": [4096, 4096, 4096]},
+            "window: 4096 x 4096 x 4096 voxels are more than any window has",
+        ),
         ({"window": [8, 8]}, "window.2 is missing"),
         ({"window": torch.tensor([8, 8, 8])}, "window: is a Tensor, not a plain value"),
         ({"window": LOOP}, "holds too many values in each other"),
         ({"config": {1: 2}}, "config: has the key 1, which is not text"),
         ({"config": {"model": 5}}, r"config\.model: input should be an object"),
-        ({"execution": {"device": "cpu", "precision": "fp8"}}, "execution.precision: input should be 'fp32', 'bf16'"),
-        ({"execution": {"device": "tpu"}}, "execution.device: input should be 'cpu', 'cuda' or 'mps'"),
-        ({"versions": {"torch": None}}, "versions.torch: input should be a valid string .found None"),
-        ({"labels": {"regions": {}, "activation": "softmax"}}, "labels.regions: dictionary should have at least 1"),
-        ({"labels": {"regions": {"a": []}, "activation": "softmax"}}, "labels.regions.a: tuple should have at least 1"),
-        ({"labels": {"regions": {"a": [0]}, "activation": "softmax"}}, "labels.regions.a.0: input should be greater"),
-        ({"labels": {"regions": {"a": [1]}, "activation": "tanh"}}, "labels.activation: input should be 'sigmoid'"),
+        (
+            {"execution": {"device": "cpu", "precision": "fp8"}},
+            "execution.precision: input should be 'fp32', 'bf16'",
+        ),
+        (
+            {"execution": {"device": "tpu"}},
+            "execution.device: input should be 'cpu', 'cuda' or 'mps'",
+        ),
+        (
+            {"versions": {"torch": None}},
+            "versions.torch: input should be a valid string .found None",
+        ),
+        (
+            {"labels": {"regions": {}, "activation": "softmax"}},
+            "labels.regions: dictionary should have at least 1",
+        ),
+        (
+            {"labels": {"regions": {"a": []}, "activation": "softmax"}},
+            "labels.regions.a: tuple should have at least 1",
+        ),
+        (
+            {"labels": {"regions": {"a": [0]}, "activation": "softmax"}},
+            "labels.regions.a.0: input should be greater",
+        ),
+        (
+            {"labels": {"regions": {"a": [1]}, "activation": "tanh"}},
+            "labels.activation: input should be 'sigmoid'",
+        ),
         (
             {"labels": {"regions": {"a": [1]}, "activation": "sigmoid"}},
             "labels: 1 regions with sigmoid need 1 channels",
         ),
-        ({"labels": {"regions": {"a": [1], "b": [1]}, "activation": "softmax"}}, "regions that share no value"),
+        (
+            {"labels": {"regions": {"a": [1], "b": [1]}, "activation": "softmax"}},
+            "regions that share no value",
+        ),
     ],
     ids=str,
 )
@@ -283,10 +332,16 @@ def test_plain_values_are_checked(change: dict[str, Any], message: str, saved: P
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"spacing_mm": [0.0, 1.0, 1.0]}, "preprocessing.spacing_mm.0: input should be greater than or equal to 0.001"),
+        (
+            {"spacing_mm": [0.0, 1.0, 1.0]},
+            "preprocessing.spacing_mm.0: input should be greater than or equal to 0.001",
+        ),
         ({"spacing_mm": [float("nan"), 1.0, 1.0]}, "preprocessing.spacing_mm.0: input should be"),
         ({"orientation": "XYZ"}, "preprocessing.orientation: 'XYZ'"),
-        ({"normalization": {"name": "sorcery"}}, "preprocessing.normalization.name: input should be 'zscore'"),
+        (
+            {"normalization": {"name": "sorcery"}},
+            "preprocessing.normalization.name: input should be 'zscore'",
+        ),
     ],
     ids=str,
 )
@@ -309,7 +364,10 @@ def test_preprocessing_is_checked(change: dict[str, Any], message: str, saved: P
         ({"dropout": float("nan")}, "network.dropout: input should be a finite number"),
         ({"convs_per_block": 10**9}, "network: convs_per_block hold a value outside of 1 to 64"),
         ({"family": "transformer"}, "network.family: input should be 'unet'"),
-        ({"family": "mednext"}, "network: 0 expansion_ratios where mednext with these levels has 3"),
+        (
+            {"family": "mednext"},
+            "network: 0 expansion_ratios where mednext with these levels has 3",
+        ),
         ({"kernel_size": 2}, "network: kernel_size 2 is not odd"),
     ],
     ids=lambda value: str(value)[:40],

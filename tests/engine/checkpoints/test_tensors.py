@@ -35,7 +35,10 @@ PATH = Path("a.pt")
         (torch.eye(3).to_sparse(), "is not a dense tensor"),
         (torch.empty(10**12, device="meta"), "has no values"),
         (torch.ones(1, dtype=torch.complex64), "has the type complex64"),
-        (torch.ones(1).expand(10**12), "says that it has the shape (1000000000000,), and has fewer values"),
+        (
+            torch.ones(1).expand(10**12),
+            "says that it has the shape (1000000000000,), and has fewer values",
+        ),
     ],
     ids=lambda value: str(value)[:30],
 )
@@ -64,7 +67,10 @@ def test_weights_fit_their_network_in_shape_and_kind() -> None:
                     network, PATH)  # fmt: skip
     for change, message in (
         ({"head.1.bias": torch.zeros(2)}, r"head.1.bias has shape \(2,\), expected \(1,\)"),
-        ({"head.1.bias": torch.zeros(1, dtype=torch.int64)}, "head.1.bias has the type int64, expected float32"),
+        (
+            {"head.1.bias": torch.zeros(1, dtype=torch.int64)},
+            "head.1.bias has the type int64, expected float32",
+        ),
         ({"more": torch.zeros(1)}, "more is unknown"),
     ):
         with pytest.raises(CheckpointError, match=message):
@@ -75,8 +81,14 @@ def test_weights_fit_their_network_in_shape_and_kind() -> None:
 
 
 def test_values_that_are_not_finite_are_named() -> None:
-    weights = {"a": torch.ones(2), "b": torch.tensor([1.0, torch.inf]), "c": torch.tensor([torch.nan])}
+    weights = {
+        "a": torch.ones(2),
+        "b": torch.tensor([1.0, torch.inf]),
+        "c": torch.tensor([torch.nan]),
+    }
     assert not_finite(weights) == ["b", "c"]
-    with pytest.raises(CheckpointError, match=r"^a\.pt: b and 1 more tensors hold values that are not finite"):
+    with pytest.raises(
+        CheckpointError, match=r"^a\.pt: b and 1 more tensors hold values that are not finite"
+    ):
         require_finite(weights, PATH)
     require_finite({"a": torch.ones(2), "count": torch.tensor(3)}, PATH)

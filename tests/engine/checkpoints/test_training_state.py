@@ -12,7 +12,10 @@ import torch
 from torch import nn
 from torch.optim import SGD, Adam, AdamW
 
-from lunet_cli.engine.checkpoints.training_state import require_fitting_optimizer, require_training_state
+from lunet_cli.engine.checkpoints.training_state import (
+    require_fitting_optimizer,
+    require_training_state,
+)
 from lunet_cli.errors import CheckpointError
 
 PATH = Path("last.pt")
@@ -20,7 +23,10 @@ WEIGHTS = {"weight": torch.zeros(2, 3), "bias": torch.zeros(2)}
 
 
 def state() -> dict[str, Any]:
-    rows = torch.tensor([[1, 0.5, 0.6, 0.7, 0.01, 1.0, 0.7], [2, 0.4, 0.5, 0.8, 0.01, 1.0, 0.8]], dtype=torch.float64)
+    rows = torch.tensor(
+        [[1, 0.5, 0.6, 0.7, 0.01, 1.0, 0.7], [2, 0.4, 0.5, 0.8, 0.01, 1.0, 0.8]],
+        dtype=torch.float64,
+    )
     return {
         "optimizer": {"state": {}, "param_groups": []},
         "scaler": {},
@@ -37,7 +43,10 @@ def state() -> dict[str, Any]:
 def test_a_whole_state_passes() -> None:
     values = state()
     assert require_training_state(values, WEIGHTS, 2, PATH) is values
-    fresh = state() | {"history": {"labels": [], "rows": torch.tensor([], dtype=torch.float64)}, "average": None}
+    fresh = state() | {
+        "history": {"labels": [], "rows": torch.tensor([], dtype=torch.float64)},
+        "average": None,
+    }
     require_training_state(fresh, WEIGHTS, 0, PATH)
     scaler = torch.amp.GradScaler("cpu", enabled=True).state_dict()
     require_training_state(state() | {"scaler": scaler}, WEIGHTS, 2, PATH)
@@ -52,13 +61,25 @@ def test_a_whole_state_passes() -> None:
         ({"scaler": {"scale": 2.0}}, "scaler: values of the scaler are missing"),
         ({"scaler": [1]}, "scaler: input should be"),
         ({"history": []}, "training.history is not the history"),
-        ({"history": {"labels": ["a", "b"], "rows": state()["history"]["rows"]}}, "not that of 2 epochs with 2 labels"),
-        ({"history": {"labels": ["a"], "rows": state()["history"]["rows"].flip(0)}}, "has not the epochs from 1 to 2"),
+        (
+            {"history": {"labels": ["a", "b"], "rows": state()["history"]["rows"]}},
+            "not that of 2 epochs with 2 labels",
+        ),
+        (
+            {"history": {"labels": ["a"], "rows": state()["history"]["rows"].flip(0)}},
+            "has not the epochs from 1 to 2",
+        ),
         ({"rng": torch.zeros(3, dtype=torch.uint8)}, "training.rng has 3 bytes instead of"),
-        ({"rng": torch.get_rng_state().float()}, "training.rng is not the state of a random generator"),
+        (
+            {"rng": torch.get_rng_state().float()},
+            "training.rng is not the state of a random generator",
+        ),
         ({"rng_cuda": [1]}, "training.rng_cuda is not the state of a random generator"),
         ({"average": {"weight": torch.zeros(2, 3)}}, "training.average has no bias of the shape"),
-        ({"average": WEIGHTS | {"more": torch.zeros(1)}}, "training.average has tensors that are not in the network"),
+        (
+            {"average": WEIGHTS | {"more": torch.zeros(1)}},
+            "training.average has tensors that are not in the network",
+        ),
         ({"optimizer": {"state": {}}}, "training.optimizer is not the state of an optimizer"),
     ],
     ids=lambda value: value[:40] if isinstance(value, str) else next(iter(value)),
@@ -103,7 +124,9 @@ def test_the_state_of_the_same_optimizer_fits(name: str) -> None:
 
 @pytest.mark.parametrize(("ours", "theirs"), [("adam", "sgd"), ("sgd", "adamw")])
 def test_another_optimizer_does_not(ours: str, theirs: str) -> None:
-    with pytest.raises(CheckpointError, match="is not of the optimizer of this configuration") as caught:
+    with pytest.raises(
+        CheckpointError, match="is not of the optimizer of this configuration"
+    ) as caught:
         require_fitting_optimizer(trained(theirs)[1], trained(ours)[0], PATH)
     assert caught.value.hint == "Resume with the optimizer that the run was started with."
 
@@ -123,11 +146,23 @@ def change_group(values: dict[str, Any], **changes: Any) -> None:
         (lambda v: change_group(v, betas=(0.9,)), "its setting betas is a tuple"),
         (lambda v: change_group(v, amsgrad=1), "its setting amsgrad is a int"),
         (lambda v: change_group(v, params=[0]), "it is of another number of parameters"),
-        (lambda v: v["state"].__setitem__(7, {}), "it holds values of a parameter that is not there"),
-        (lambda v: v["state"].__setitem__("0", {}), "it holds values of a parameter that is not there"),
+        (
+            lambda v: v["state"].__setitem__(7, {}),
+            "it holds values of a parameter that is not there",
+        ),
+        (
+            lambda v: v["state"].__setitem__("0", {}),
+            "it holds values of a parameter that is not there",
+        ),
         (lambda v: v["state"][0].pop("exp_avg"), "it holds exp_avg_sq, step of each parameter"),
-        (lambda v: v["state"][0].update(exp_avg=torch.zeros(3, 3)), "its exp_avg has not the shape"),
-        (lambda v: v["state"][0].update(exp_avg=torch.zeros(1).expand(2, 3)), "its exp_avg has not the shape"),
+        (
+            lambda v: v["state"][0].update(exp_avg=torch.zeros(3, 3)),
+            "its exp_avg has not the shape",
+        ),
+        (
+            lambda v: v["state"][0].update(exp_avg=torch.zeros(1).expand(2, 3)),
+            "its exp_avg has not the shape",
+        ),
         (lambda v: v["state"][0].update(step=3), "its step has not the shape"),
     ],
     ids=range(14),

@@ -12,7 +12,12 @@ from lunet_cli.engine.data import augmentation
 from lunet_cli.engine.data.augmentation import augment
 
 # Every probability is 0 unless a test asks for it.
-NOTHING = {"enabled": True, "affine_probability": 0, "noise_probability": 0, "contrast_probability": 0}
+NOTHING = {
+    "enabled": True,
+    "affine_probability": 0,
+    "noise_probability": 0,
+    "contrast_probability": 0,
+}
 SHAPE = (5, 7, 9)
 CENTRE = (2, 3, 4)
 
@@ -23,7 +28,9 @@ def _patch(dtype: torch.dtype = torch.uint8) -> tuple[Tensor, Tensor]:
     return torch.randn(2, *SHAPE, generator=generator), label
 
 
-def _augment(image: Tensor, label: Tensor, *, draw: int = 0, **options: Any) -> tuple[Tensor, Tensor]:
+def _augment(
+    image: Tensor, label: Tensor, *, draw: int = 0, **options: Any
+) -> tuple[Tensor, Tensor]:
     config = AugmentationConfig.model_validate(NOTHING | options)
     return augment(image, label, config, torch.Generator().manual_seed(draw))
 
@@ -181,7 +188,9 @@ def test_contrast_is_one_gain_and_one_offset_within_the_limit() -> None:
     image, label = _patch()
     gains = []
     for draw in range(20):
-        new_image, new_label = _augment(image, label, draw=draw, contrast_probability=1, contrast=0.2)
+        new_image, new_label = _augment(
+            image, label, draw=draw, contrast_probability=1, contrast=0.2
+        )
         assert torch.equal(new_label, label)
         flat, new = image.flatten(), new_image.flatten()
         gain = float((new[1] - new[0]) / (flat[1] - flat[0]))
@@ -207,6 +216,7 @@ def test_noise_stays_below_its_limit_and_off_the_label() -> None:
 def test_changes_happen_about_as_often_as_asked() -> None:
     image, label = _patch()
     changed = sum(
-        not torch.equal(_augment(image, label, draw=draw, contrast_probability=0.3)[0], image) for draw in range(200)
+        not torch.equal(_augment(image, label, draw=draw, contrast_probability=0.3)[0], image)
+        for draw in range(200)
     )
     assert 40 <= changed <= 80

@@ -85,19 +85,40 @@ def write_enhanced(
     dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID
     for name in ("StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID"):
         setattr(dataset, name, generate_uid())
-    dataset.PatientID, dataset.PatientName, dataset.PatientBirthDate, dataset.PatientSex = "1", "A^B", "", ""
-    dataset.StudyID, dataset.StudyDate, dataset.StudyTime, dataset.AccessionNumber = "1", "20260101", "120000", ""
-    dataset.ReferringPhysicianName, dataset.Manufacturer, dataset.PositionReferenceIndicator = "", "", ""
+    dataset.PatientID, dataset.PatientName, dataset.PatientBirthDate, dataset.PatientSex = (
+        "1",
+        "A^B",
+        "",
+        "",
+    )
+    dataset.StudyID, dataset.StudyDate, dataset.StudyTime, dataset.AccessionNumber = (
+        "1",
+        "20260101",
+        "120000",
+        "",
+    )
+    dataset.ReferringPhysicianName, dataset.Manufacturer, dataset.PositionReferenceIndicator = (
+        "",
+        "",
+        "",
+    )
     dataset.ContentDate, dataset.ContentTime = "20260101", "120000"
     dataset.InstanceNumber, dataset.SeriesNumber = 1, 3
     dataset.ImageType = ["ORIGINAL", "PRIMARY", "VOLUME", "NONE"]
     dataset.Rows, dataset.Columns = array.shape[1:]
     dataset.NumberOfFrames, dataset.SamplesPerPixel = num, 1
     dataset.PhotometricInterpretation = "MONOCHROME2"
-    dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit, dataset.PixelRepresentation = 16, 16, 15, 0
+    dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit, dataset.PixelRepresentation = (
+        16,
+        16,
+        15,
+        0,
+    )
     measures = Dataset()
     measures.PixelSpacing, measures.SliceThickness = [spacing[1], spacing[0]], spacing[2]
-    measures.SpacingBetweenSlices = -spacing[2]  # Some scanners write it so; positions say how slices lie.
+    measures.SpacingBetweenSlices = -spacing[
+        2
+    ]  # Some scanners write it so; positions say how slices lie.
     turn = Dataset()
     turn.ImageOrientationPatient = [*axes[:, 0], *axes[:, 1]]
     shared = Dataset()
@@ -127,9 +148,15 @@ def write_enhanced(
     return dataset
 
 
-@pytest.mark.parametrize("direction", [OBLIQUE, (1.0, 0, 0, 0, 1, 0, 0, 0, 1), (0.0, 0, 1, 1, 0, 0, 0, 1, 0)])
-def test_series_is_read_as_itk_reads_it(direction: tuple[float, ...], tmp_path: Path, write_series: Any) -> None:
-    folder = write_series(tmp_path / "ct", ARRAY, spacing=SPACING, origin=ORIGIN, direction=direction)
+@pytest.mark.parametrize(
+    "direction", [OBLIQUE, (1.0, 0, 0, 0, 1, 0, 0, 0, 1), (0.0, 0, 1, 1, 0, 0, 0, 1, 0)]
+)
+def test_series_is_read_as_itk_reads_it(
+    direction: tuple[float, ...], tmp_path: Path, write_series: Any
+) -> None:
+    folder = write_series(
+        tmp_path / "ct", ARRAY, spacing=SPACING, origin=ORIGIN, direction=direction
+    )
     (image,) = read_image([folder])
     expected = sitk.ReadImage(sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder)))
     np.testing.assert_array_equal(_voxels(image), _voxels(expected))
@@ -154,7 +181,9 @@ def test_enhanced_image_is_read_as_highdicom_reads_it(modality: str, tmp_path: P
     highdicom = pytest.importorskip("highdicom")
     slopes, intercepts = [1.0, 2.0, 0.5, 3.0, 1.5], [0.0, -10.0, 5.0, 2.5, -1000.0]
     path = tmp_path / "enhanced.dcm"
-    write_enhanced(path, ARRAY, modality=modality, order=[3, 0, 4, 2, 1], slopes=slopes, intercepts=intercepts)
+    write_enhanced(
+        path, ARRAY, modality=modality, order=[3, 0, 4, 2, 1], slopes=slopes, intercepts=intercepts
+    )
     (image,) = read_image([path])
     by_hand = ARRAY * np.array(slopes)[:, None, None] + np.array(intercepts)[:, None, None]
     np.testing.assert_allclose(_voxels(image), by_hand, rtol=1e-6)
@@ -164,8 +193,11 @@ def test_enhanced_image_is_read_as_highdicom_reads_it(modality: str, tmp_path: P
     assert geometry.direction == pytest.approx(OBLIQUE, abs=1e-6)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        volume = highdicom.imread(path).get_volume(apply_real_world_transform=False, apply_modality_transform=True)
-    # highdicom's axes are slices, rows, columns, in either direction; both must place each value at the same point.
+        volume = highdicom.imread(path).get_volume(
+            apply_real_world_transform=False, apply_modality_transform=True
+        )
+    # highdicom's axes are slices, rows, columns, in either direction; both must place each value at
+    # the same point.
     axes = np.array(geometry.direction).reshape(3, 3) * np.array(geometry.spacing_mm[::-1])
     ours = _voxels(image)
     for index in np.ndindex(*volume.array.shape):
@@ -180,7 +212,9 @@ def test_enhanced_image_in_a_folder_and_in_parts(tmp_path: Path) -> None:
     np.testing.assert_array_equal(_voxels(image), ARRAY)
     for name, first, last in (("a", 0, 2), ("b", 2, 5)):
         origin = np.array(ORIGIN) + np.array(OBLIQUE).reshape(3, 3)[:, 2] * 2.5 * first
-        part = write_enhanced(tmp_path / f"two/{name}.dcm", ARRAY[first:last], origin=tuple(origin.tolist()))
+        part = write_enhanced(
+            tmp_path / f"two/{name}.dcm", ARRAY[first:last], origin=tuple(origin.tolist())
+        )
         part.SeriesInstanceUID = whole.SeriesInstanceUID
         part.InConcatenationTotalNumber = 3
         part.save_as(tmp_path / f"two/{name}.dcm")
@@ -198,7 +232,9 @@ def test_compressed_pixels(syntax: str, series: Path, tmp_path: Path) -> None:
         dataset.compress(syntax, generate_instance_uid=False)
 
     _change(series, compress)
-    np.testing.assert_array_equal(_voxels(read_image([series])[0]), ARRAY.astype(np.int32) * 2 - 1000)
+    np.testing.assert_array_equal(
+        _voxels(read_image([series])[0]), ARRAY.astype(np.int32) * 2 - 1000
+    )
     dataset = write_enhanced(tmp_path / "e.dcm", ARRAY, order=[4, 3, 2, 1, 0])
     dataset.compress(syntax, generate_instance_uid=False)
     dataset.save_as(tmp_path / "e.dcm")
@@ -251,14 +287,18 @@ def test_missing_slices(series: Path, tmp_path: Path, write_series: Any) -> None
         path.unlink()  # the end, which no distance and no number shows
     assert _remarks(other) == []
     _change(other, lambda dataset, index: setattr(dataset, "ImagesInAcquisition", 5))
-    assert _remarks(other) == [f"{other}: may be incomplete: its headers tell of 5 images, and 3 are here"]
+    assert _remarks(other) == [
+        f"{other}: may be incomplete: its headers tell of 5 images, and 3 are here"
+    ]
 
 
 def test_every_second_slice_is_told(series: Path) -> None:
     names = sorted(series.iterdir(), reverse=True)
     for path in names[1::2]:
         path.unlink()
-    assert _remarks(series) == [f"{series}: may be incomplete: of its instance numbers 1 to 5, 2 are not here"]
+    assert _remarks(series) == [
+        f"{series}: may be incomplete: of its instance numbers 1 to 5, 2 are not here"
+    ]
 
 
 def test_duplicates_and_several_volumes(series: Path) -> None:
@@ -289,7 +329,9 @@ def test_duplicates_and_several_volumes(series: Path) -> None:
         ("Rows", 60, "incomplete"),
     ],
 )
-def test_what_is_not_a_volume_is_refused(keyword: str, value: Any, words: str, series: Path) -> None:
+def test_what_is_not_a_volume_is_refused(
+    keyword: str, value: Any, words: str, series: Path
+) -> None:
     def change(dataset: Dataset, index: int) -> None:
         if value is None:
             delattr(dataset, keyword)
@@ -343,5 +385,7 @@ def test_single_slice(series: Path) -> None:
         path.unlink()
     assert read_header(series)[0].spacing_mm[0] == 2.5  # Slice Thickness
     _change(series, lambda dataset, index: delattr(dataset, "SliceThickness"))
-    assert f"{series}: has one slice and does not say its thickness; taken as 1 mm" in _remarks(series)
+    assert f"{series}: has one slice and does not say its thickness; taken as 1 mm" in _remarks(
+        series
+    )
     assert keep.is_file()

@@ -34,12 +34,17 @@ def _socket(path: Path) -> None:
         (_socket, "is a socket, not a file"),
         (lambda path: path.symlink_to("/dev/zero"), "is a device, not a file"),
         (lambda path: path.mkdir(), "is a folder, not a file"),
-        (lambda path: path.symlink_to("nowhere"), "is a link to nowhere, and there is no such file or folder"),
+        (
+            lambda path: path.symlink_to("nowhere"),
+            "is a link to nowhere, and there is no such file or folder",
+        ),
         (lambda path: path.symlink_to(path), "cannot be read: too many levels of symbolic links"),
         (lambda path: None, "there is no such file or folder"),
     ],
 )
-def test_what_is_not_a_file_is_named(make: Callable[[Path], None], words: str, tmp_path: Path) -> None:
+def test_what_is_not_a_file_is_named(
+    make: Callable[[Path], None], words: str, tmp_path: Path
+) -> None:
     path = tmp_path / "a.nii.gz"
     make(path)
     assert _refusal(open_file, path) == words

@@ -130,7 +130,12 @@ def test_labels_are_resolved(
     [
         ({"whole": [1, 2], "core": [2]}, "softmax", None, ["model.activation", "share"]),
         ({"a": [1], "b": [2]}, "auto", 1, ["model.out_channels: 1", "2 labels (a, b)", "need 3"]),
-        ({"a": [1], "b": [2]}, "auto", 4, ["model.out_channels: 4", "need 3 (one per label and the background)"]),
+        (
+            {"a": [1], "b": [2]},
+            "auto",
+            4,
+            ["model.out_channels: 4", "need 3 (one per label and the background)"],
+        ),
         ({"a": [1], "b": [2]}, "softmax", 2, ["model.out_channels: 2", "need 3"]),
         ({"a": [1], "b": [2]}, "sigmoid", 3, ["model.out_channels: 3", "need 2 (one per label)"]),
     ],

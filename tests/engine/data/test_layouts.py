@@ -31,7 +31,10 @@ def _files(found: CaseSet) -> list[tuple[list[str], str]]:
     root = found.root
     assert root is not None
     return [
-        ([str(path.relative_to(root)) for path in case.images], str(case.label and case.label.relative_to(root)))
+        (
+            [str(path.relative_to(root)) for path in case.images],
+            str(case.label and case.label.relative_to(root)),
+        )
         for case in found.cases
     ]
 
@@ -66,7 +69,13 @@ def nnunet(tmp_path: Path, write_volume: Any) -> Path:
             write_volume(tmp_path / "imagesTr" / f"{case}_{channel:04d}.nrrd", IMAGE + channel)
         write_volume(tmp_path / "labelsTr" / f"{case}.nrrd", LABEL)
     labels = {"background": 0, "whole": [1, 2], "core": 2, "ignore": 3}
-    _describe(tmp_path, channel_names={"0": "T1", "1": "T2"}, labels=labels, numTraining=2, file_ending=".nrrd")
+    _describe(
+        tmp_path,
+        channel_names={"0": "T1", "1": "T2"},
+        labels=labels,
+        numTraining=2,
+        file_ending=".nrrd",
+    )
     return tmp_path
 
 
@@ -103,7 +112,9 @@ def test_paired_groups_channels_and_takes_dicom_folders(
 
 
 @pytest.mark.parametrize("layout", ["msd", "auto"])
-def test_msd_reads_cases_labels_and_channels_from_dataset_json(layout: str, tmp_path: Path, write_volume: Any) -> None:
+def test_msd_reads_cases_labels_and_channels_from_dataset_json(
+    layout: str, tmp_path: Path, write_volume: Any
+) -> None:
     (tmp_path / "imagesTr").mkdir()
     channels = sitk.JoinSeries([sitk.GetImageFromArray(IMAGE + shift) for shift in (0, 5)])
     sitk.WriteImage(channels, str(tmp_path / "imagesTr" / "brain_2.nii.gz"))
@@ -123,7 +134,10 @@ def test_nnunet_groups_channels_and_reads_regions(layout: str, nnunet: Path) -> 
     found = find_cases(nnunet, layout)
     assert found.layout == "nnunet"
     assert found.labels == {"whole": (1, 2), "core": (2,)}
-    assert _files(found)[0] == (["imagesTr/p_1_0000.nrrd", "imagesTr/p_1_0001.nrrd"], "labelsTr/p_1.nrrd")
+    assert _files(found)[0] == (
+        ["imagesTr/p_1_0000.nrrd", "imagesTr/p_1_0001.nrrd"],
+        "labelsTr/p_1.nrrd",
+    )
     assert _first_voxels(found, 1) == [59, 60]
 
 
@@ -167,7 +181,9 @@ def test_layout_without_cases_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("layout", "missing"), [("paired", "labels"), ("nnunet", "labelsTr")])
-def test_layout_without_its_label_folder_is_refused(layout: str, missing: str, tmp_path: Path) -> None:
+def test_layout_without_its_label_folder_is_refused(
+    layout: str, missing: str, tmp_path: Path
+) -> None:
     for name in ("images", "imagesTr"):
         (tmp_path / name).mkdir()
     _describe(tmp_path)
@@ -177,7 +193,10 @@ def test_layout_without_its_label_folder_is_refused(layout: str, missing: str, t
 def test_harp_image_without_label_is_named(harp: Path) -> None:
     (harp / "label_a1.nii.gz").unlink()
     message = _refusal(harp).message
-    assert message == f"{harp / 'ct_a1.nrrd'}: this image has no label map, expected {harp / 'label_a1.*'}"
+    assert (
+        message
+        == f"{harp / 'ct_a1.nrrd'}: this image has no label map, expected {harp / 'label_a1.*'}"
+    )
 
 
 def test_paired_image_without_label_is_named(tmp_path: Path, write_volume: Any) -> None:
@@ -187,9 +206,12 @@ def test_paired_image_without_label_is_named(tmp_path: Path, write_volume: Any) 
 
 
 @pytest.mark.parametrize(
-    ("present", "words"), [("image", "this image has no label map"), ("label", "there is no such file")]
+    ("present", "words"),
+    [("image", "this image has no label map"), ("label", "there is no such file")],
 )
-def test_msd_entry_whose_file_is_missing_is_named(present: str, words: str, tmp_path: Path, write_volume: Any) -> None:
+def test_msd_entry_whose_file_is_missing_is_named(
+    present: str, words: str, tmp_path: Path, write_volume: Any
+) -> None:
     write_volume(tmp_path / f"{present}.nrrd", IMAGE)
     _describe(tmp_path, training=[{"image": "image.nrrd", "label": "label.nrrd"}])
     message = _refusal(tmp_path).message
@@ -200,7 +222,9 @@ def test_msd_entry_whose_file_is_missing_is_named(present: str, words: str, tmp_
 def test_nnunet_image_without_label_is_named(nnunet: Path) -> None:
     (nnunet / "labelsTr" / "p_2.nrrd").unlink()
     message = _refusal(nnunet).message
-    assert message.startswith(f"{nnunet / 'imagesTr' / 'p_2_0000.nrrd'}: this image has no label map")
+    assert message.startswith(
+        f"{nnunet / 'imagesTr' / 'p_2_0000.nrrd'}: this image has no label map"
+    )
     assert message.endswith(str(nnunet / "labelsTr" / "p_2.nrrd"))
 
 
@@ -230,10 +254,13 @@ def test_broken_dataset_json_is_named(content: str, words: str, tmp_path: Path) 
 
 
 def test_missing_dataset_json_is_named(tmp_path: Path) -> None:
-    assert _refusal(tmp_path, "msd").message == f"{tmp_path / 'dataset.json'}: there is no such file"
+    assert (
+        _refusal(tmp_path, "msd").message == f"{tmp_path / 'dataset.json'}: there is no such file"
+    )
 
 
-# --- what new users have -----------------------------------------------------------------------------------------
+# --- what new users have
+# -----------------------------------------------------------------------------------------
 
 
 def test_all_mistakes_of_a_folder_are_told_at_once(tmp_path: Path, write_volume: Any) -> None:
@@ -258,7 +285,11 @@ def test_all_mistakes_of_a_folder_are_told_at_once(tmp_path: Path, write_volume:
 
 def test_every_entry_of_a_list_of_cases_is_looked_at(tmp_path: Path, write_volume: Any) -> None:
     write_volume(tmp_path / "a.nrrd", IMAGE)
-    entries = [{"image": "a.nrrd", "label": "none.nrrd"}, "b", {"image": "gone.nrrd", "label": "a.nrrd"}]
+    entries = [
+        {"image": "a.nrrd", "label": "none.nrrd"},
+        "b",
+        {"image": "gone.nrrd", "label": "a.nrrd"},
+    ]
     _describe(tmp_path, training=entries)
     with pytest.raises(DataError) as caught:
         find_cases(tmp_path, "msd")
@@ -275,7 +306,9 @@ def test_an_empty_label_folder_is_one_mistake(tmp_path: Path, write_volume: Any)
     assert _refusal(tmp_path).message == f"{tmp_path / 'labels'}: holds no label map"
 
 
-def test_the_dataset_json_of_another_program_does_not_hide_the_layout(tmp_path: Path, write_volume: Any) -> None:
+def test_the_dataset_json_of_another_program_does_not_hide_the_layout(
+    tmp_path: Path, write_volume: Any
+) -> None:
     write_volume(tmp_path / "images" / "a.nrrd", IMAGE)
     write_volume(tmp_path / "labels" / "a.nrrd", LABEL)
     _describe(tmp_path, images=[{"id": 1}], annotations=[])

@@ -11,7 +11,15 @@ import torch
 from lunet_cli.config.augmentation import AugmentationConfig
 from lunet_cli.engine.data.labels import LabelScheme
 from lunet_cli.engine.data.layouts import find_cases
-from lunet_cli.engine.data.patches import Batch, EpochSampler, PatchDataset, PatchKey, batches, make_loader, pad_to
+from lunet_cli.engine.data.patches import (
+    Batch,
+    EpochSampler,
+    PatchDataset,
+    PatchKey,
+    batches,
+    make_loader,
+    pad_to,
+)
 from lunet_cli.engine.data.preprocessing import Normalization, Preprocessing
 from lunet_cli.engine.data.store import CaseStore
 from lunet_cli.errors import DataError
@@ -19,7 +27,9 @@ from lunet_cli.errors import DataError
 # From Python 3.12 on, a fork of a process with threads warns; torch forks its workers.
 forks = pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
 OFF = AugmentationConfig()
-ON = AugmentationConfig(enabled=True, flip_probability=0.5, affine_probability=0.5, noise_probability=0.5)
+ON = AugmentationConfig(
+    enabled=True, flip_probability=0.5, affine_probability=0.5, noise_probability=0.5
+)
 NUM_CASES = 4
 SHAPE = (10, 12, 14)
 
@@ -69,10 +79,16 @@ def _patch(dataset: PatchDataset, epoch: int, position: int, case_index: int) ->
     return sample
 
 
-def _batches(dataset: PatchDataset, num_workers: int, *, epoch: int = 0, first_step: int = 0) -> Iterator[Batch]:
+def _batches(
+    dataset: PatchDataset, num_workers: int, *, epoch: int = 0, first_step: int = 0
+) -> Iterator[Batch]:
     sampler = EpochSampler(num_cases=NUM_CASES, patches_per_case=2, batch_size=3, seed=5)
     sampler.epoch, sampler.first_step = epoch, first_step
-    return batches(make_loader(dataset, sampler, num_workers=num_workers, pin_memory=False, persistent_workers=False))
+    return batches(
+        make_loader(
+            dataset, sampler, num_workers=num_workers, pin_memory=False, persistent_workers=False
+        )
+    )
 
 
 @pytest.mark.parametrize("augmentation", [OFF, ON])
@@ -93,7 +109,9 @@ def test_another_key_gives_another_patch(other: tuple[int, int, int], folder: Pa
 
 
 def test_another_seed_gives_another_patch(folder: Path) -> None:
-    one, two = (_patch(_dataset(folder, foreground_fraction=0, seed=seed), 0, 0, 0)[0] for seed in (1, 2))
+    one, two = (
+        _patch(_dataset(folder, foreground_fraction=0, seed=seed), 0, 0, 0)[0] for seed in (1, 2)
+    )
     assert not torch.equal(one, two)
 
 
@@ -171,7 +189,9 @@ def test_pad_to_by_hand() -> None:
 
 @forks
 @pytest.mark.parametrize("augmentation", [OFF, ON])
-def test_number_of_workers_does_not_change_the_batches(augmentation: AugmentationConfig, folder: Path) -> None:
+def test_number_of_workers_does_not_change_the_batches(
+    augmentation: AugmentationConfig, folder: Path
+) -> None:
     alone = list(_batches(_dataset(folder, augmentation=augmentation), 0, epoch=2))
     helped = list(_batches(_dataset(folder, augmentation=augmentation), 2, epoch=2))
     assert [len(image) for image, _ in alone] == [3, 3, 2]
@@ -215,7 +235,10 @@ def test_death_of_a_worker_is_a_data_error() -> None:
 
     with pytest.raises(DataError) as caught:
         list(batches(dying()))  # type: ignore[arg-type]
-    assert caught.value.message == "a data worker died: DataLoader worker (pid 7) is killed by signal: Killed."
+    assert (
+        caught.value.message
+        == "a data worker died: DataLoader worker (pid 7) is killed by signal: Killed."
+    )
     assert "data.num_workers=0" in caught.value.hint
 
 
@@ -253,7 +276,9 @@ def test_sampler_resumes_at_first_step(sampler: EpochSampler) -> None:
     assert _epoch(sampler, 1, first_step=4) == []
 
 
-def test_order_differs_between_epochs_and_seeds_and_repeats_otherwise(sampler: EpochSampler) -> None:
+def test_order_differs_between_epochs_and_seeds_and_repeats_otherwise(
+    sampler: EpochSampler,
+) -> None:
     def positions(source: EpochSampler, epoch: int) -> list[int]:
         return [key.position for batch in _epoch(source, epoch) for key in batch]
 

@@ -18,7 +18,9 @@ class Drawn(NamedTuple):
     label: np.ndarray[Any, Any]
 
 
-def _draw(index: int, *, size: int = DEFAULT.size, noise: float = DEFAULT.noise, seed: int = DEFAULT.seed) -> Drawn:
+def _draw(
+    index: int, *, size: int = DEFAULT.size, noise: float = DEFAULT.noise, seed: int = DEFAULT.seed
+) -> Drawn:
     (image,), label = PhantomReader(size, noise, seed)(Case(f"phantom_{index:04d}"))
     return Drawn(sitk.GetArrayFromImage(image), sitk.GetArrayFromImage(label))
 
@@ -53,7 +55,9 @@ def test_default_cases_are_all_different(drawn: list[Drawn]) -> None:
     assert len({label.tobytes() for _, label in drawn}) == len(drawn)
 
 
-def test_structure_is_brighter_and_cavity_darker_than_their_surroundings(drawn: list[Drawn]) -> None:
+def test_structure_is_brighter_and_cavity_darker_than_their_surroundings(
+    drawn: list[Drawn],
+) -> None:
     for image, label in drawn:
         structure, cavity = image[(label == 1) | (label == 2)], image[label == 3]
         assert np.median(cavity) < 85 < 110 < np.median(structure)
@@ -72,7 +76,9 @@ def test_no_threshold_finds_the_structure_or_parts_it(drawn: list[Drawn]) -> Non
     for image, label in drawn:
         for name, mask in (("structure", (label == 1) | (label == 2)), ("posterior", label == 2)):
             found = [image > threshold for threshold in range(90, 180, 6)]
-            scores = [2 * np.count_nonzero(f & mask) / (np.count_nonzero(f) + mask.sum()) for f in found]
+            scores = [
+                2 * np.count_nonzero(f & mask) / (np.count_nonzero(f) + mask.sum()) for f in found
+            ]
             best[name].append(max(scores))
     assert np.mean(best["structure"]) < 0.92
     assert np.mean(best["posterior"]) < 0.6

@@ -53,11 +53,17 @@ def test_ras_is_turned_to_lps_by_two_flips() -> None:
 
 @pytest.mark.parametrize("target", ["LPS", "RAS", "PIR"])
 @pytest.mark.parametrize("direction", [IDENTITY, RAS, SRP, TILTED])
-def test_reorientation_leaves_every_value_where_it_is_in_the_patient(direction: tuple[float, ...], target: str) -> None:
+def test_reorientation_leaves_every_value_where_it_is_in_the_patient(
+    direction: tuple[float, ...], target: str
+) -> None:
     image = _image(NUMBERED, direction=direction)
-    before = dict(zip(NUMBERED.ravel().tolist(), _points(Geometry.of(image)).reshape(-1, 3), strict=True))
+    before = dict(
+        zip(NUMBERED.ravel().tolist(), _points(Geometry.of(image)).reshape(-1, 3), strict=True)
+    )
     volume = Preprocessing(target, None, KEEP).apply_to_image([image])
-    after = dict(zip(volume.array.ravel().tolist(), _points(volume.geometry).reshape(-1, 3), strict=True))
+    after = dict(
+        zip(volume.array.ravel().tolist(), _points(volume.geometry).reshape(-1, 3), strict=True)
+    )
     assert before.keys() == after.keys()
     assert max(np.abs(before[value] - after[value]).max() for value in before) < 1e-9
     letters = {"L": (0, 1), "R": (0, -1), "P": (1, 1), "A": (1, -1), "S": (2, 1), "I": (2, -1)}
@@ -86,19 +92,27 @@ def test_resampling_keeps_a_ramp_and_the_outer_corner(
     geometry = volume.geometry
     old_mm = (12 * 2.0, 16 * 1.5, 20 * 1.0)
     assert geometry.spacing_mm == spacing_mm
-    assert geometry.size == tuple(round(edge / new) for edge, new in zip(old_mm, spacing_mm, strict=True))
+    assert geometry.size == tuple(
+        round(edge / new) for edge, new in zip(old_mm, spacing_mm, strict=True)
+    )
     axes = np.array(direction).reshape(3, 3)
     corner = np.array([10.0, 20.0, 30.0]) - axes @ np.array([1.0, 1.5, 2.0]) / 2
     new_corner = np.array(geometry.origin_mm) - axes @ np.array(spacing_mm[::-1]) / 2
     np.testing.assert_allclose(new_corner, corner, atol=1e-9)
-    # Beyond the outermost voxel centres nothing is known, so the ramp holds two voxels of the old grid inside.
+    # Beyond the outermost voxel centres nothing is known, so the ramp holds two voxels of the old
+    # grid inside.
     points = _points(geometry)
-    inner = np.all(np.abs((points - corner) @ axes - np.array(old_mm[::-1]) / 2) < np.array(old_mm[::-1]) / 2 - 4, -1)
+    inner = np.all(
+        np.abs((points - corner) @ axes - np.array(old_mm[::-1]) / 2)
+        < np.array(old_mm[::-1]) / 2 - 4,
+        -1,
+    )
     assert inner.sum() > 100
     np.testing.assert_allclose(volume.array[0][inner], (points @ slope + 5)[inner], atol=1e-3)
 
 
-# With 7 mm the 10.5 mm along y round to two voxels, of which the last centre lies on the outer border.
+# With 7 mm the 10.5 mm along y round to two voxels, of which the last centre lies on the outer
+# border.
 @pytest.mark.parametrize("edge", [0.4, 1.0, 2.7, 7.0])
 def test_resampling_invents_no_rim(edge: float) -> None:
     image = _image(np.full((6, 7, 8), 7.0, np.float32), spacing=(1.0, 1.5, 2.0))
@@ -122,7 +136,9 @@ def test_label_follows_its_image_and_gains_no_values() -> None:
     assert np.count_nonzero(label_map.array == 9) == 192
 
 
-def _normalized(name: str, values: list[float], level: float = 40.0, width: float = 400.0) -> list[float]:
+def _normalized(
+    name: str, values: list[float], level: float = 40.0, width: float = 400.0
+) -> list[float]:
     channel = np.array(values, dtype=np.float32).reshape(1, 1, -1)
     result = Normalization(name, level, width)(channel)  # type: ignore[arg-type]
     assert result.dtype == np.float32
@@ -137,8 +153,12 @@ def test_zscore_by_hand() -> None:
 
 
 def test_ct_window_by_hand() -> None:
-    assert _normalized("ct_window", [-1000, -160, 40, 140, 240, 3000]) == pytest.approx([0, 0, 0.5, 0.75, 1, 1])
-    assert _normalized("ct_window", [-600, -1350, 150], level=-600, width=1500) == pytest.approx([0.5, 0, 1])
+    assert _normalized("ct_window", [-1000, -160, 40, 140, 240, 3000]) == pytest.approx(
+        [0, 0, 0.5, 0.75, 1, 1]
+    )
+    assert _normalized("ct_window", [-600, -1350, 150], level=-600, width=1500) == pytest.approx(
+        [0.5, 0, 1]
+    )
 
 
 def test_minmax_by_hand() -> None:
@@ -165,7 +185,11 @@ def test_channels_are_normalised_each_by_itself() -> None:
 
 def test_configuration_is_taken_over() -> None:
     config = PreprocessingConfig.model_validate(
-        {"orientation": "RAS", "spacing_mm": [3, 2, 1], "normalization": {"name": "ct_window", "window_level": 50}}
+        {
+            "orientation": "RAS",
+            "spacing_mm": [3, 2, 1],
+            "normalization": {"name": "ct_window", "window_level": 50},
+        }
     )
     expected = Preprocessing("RAS", (3.0, 2.0, 1.0), Normalization("ct_window", 50.0, 400.0))
     assert Preprocessing.from_config(config) == expected

@@ -49,8 +49,12 @@ def _noise(seed: int = 0) -> np.ndarray[Any, Any]:
 
 
 @pytest.mark.parametrize("suffix", SINGLE_FILE)
-def test_every_format_keeps_values_and_oblique_geometry(suffix: str, tmp_path: Path, write_volume: Any) -> None:
-    path = write_volume(tmp_path / f"a{suffix}", ARRAY, spacing=SPACING, origin=ORIGIN, direction=OBLIQUE)
+def test_every_format_keeps_values_and_oblique_geometry(
+    suffix: str, tmp_path: Path, write_volume: Any
+) -> None:
+    path = write_volume(
+        tmp_path / f"a{suffix}", ARRAY, spacing=SPACING, origin=ORIGIN, direction=OBLIQUE
+    )
     (image,) = read_image([path])
     assert image.GetPixelID() in (sitk.sitkInt16, sitk.sitkFloat32)
     np.testing.assert_array_equal(_voxels(image), ARRAY)
@@ -90,14 +94,18 @@ def test_four_dimensional_file_gives_a_channel_per_volume(suffix: str, tmp_path:
 
 @pytest.mark.parametrize("suffix", [".nii.gz", ".nrrd", ".mha"])
 def test_vector_image_gives_a_channel_per_component(suffix: str, tmp_path: Path) -> None:
-    parts = [sitk.GetImageFromArray((ARRAY + shift).astype(np.float32)) for shift in (0, 1000, 2000)]
+    parts = [
+        sitk.GetImageFromArray((ARRAY + shift).astype(np.float32)) for shift in (0, 1000, 2000)
+    ]
     sitk.WriteImage(sitk.Compose(parts), str(tmp_path / f"a{suffix}"))
     channels = read_image([tmp_path / f"a{suffix}"])
     assert [float(_voxels(channel)[0, 0, 1]) for channel in channels] == [1, 1001, 2001]
     assert {channel.GetSize() for channel in channels} == {(6, 5, 4)}
 
 
-def test_channel_files_keep_their_order(tmp_path: Path, write_volume: Any, write_series: Any) -> None:
+def test_channel_files_keep_their_order(
+    tmp_path: Path, write_volume: Any, write_series: Any
+) -> None:
     paths = [write_volume(tmp_path / "b.nrrd", ARRAY + 7), write_series(tmp_path / "a", ARRAY)]
     assert [float(_voxels(channel)[0, 0, 0]) for channel in read_image(paths)] == [7, 0]
 
@@ -122,11 +130,15 @@ def test_missing_file_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("missing", [1, 9, 0.01, 0.5])
 @pytest.mark.parametrize("suffix", [".nii", ".nii.gz", ".nrrd", ".mha", ".mhd", ".nhdr"])
-def test_truncated_image_is_refused(suffix: str, missing: float, tmp_path: Path, write_volume: Any) -> None:
+def test_truncated_image_is_refused(
+    suffix: str, missing: float, tmp_path: Path, write_volume: Any
+) -> None:
     path = write_volume(tmp_path / f"cut{suffix}", _noise())
     data = _largest_file(tmp_path)
     content = data.read_bytes()
-    data.write_bytes(content[: len(content) - round(missing if missing >= 1 else missing * len(content))])
+    data.write_bytes(
+        content[: len(content) - round(missing if missing >= 1 else missing * len(content))]
+    )
     message = _message(read_image, [path])
     assert str(path) in message
     assert "incomplete" in message
@@ -169,7 +181,10 @@ def test_missing_data_file_of_a_header_is_refused(tmp_path: Path, write_volume: 
 def test_text_or_nothing_is_no_image(suffix: str, content: bytes, tmp_path: Path) -> None:
     path = tmp_path / f"text{suffix}"
     path.write_bytes(content)
-    assert _message(read_image, [path]) == f"{path}: cannot be read: it is no image, or its format is unknown"
+    assert (
+        _message(read_image, [path])
+        == f"{path}: cannot be read: it is not an image, or its format is unknown"
+    )
 
 
 @pytest.mark.parametrize("suffix", [".nii.gz", ".mha"])
@@ -204,7 +219,10 @@ def test_voxels_that_are_not_finite_are_counted(
 def test_channels_of_different_grids_are_refused(
     change: dict[str, Any], word: str, tmp_path: Path, write_volume: Any
 ) -> None:
-    paths = [write_volume(tmp_path / "a.nrrd", ARRAY), write_volume(tmp_path / "b.nrrd", ARRAY, **change)]
+    paths = [
+        write_volume(tmp_path / "a.nrrd", ARRAY),
+        write_volume(tmp_path / "b.nrrd", ARRAY, **change),
+    ]
     message = _message(read_image, paths)
     assert str(paths[1]) in message
     assert word in message
@@ -219,7 +237,9 @@ def test_axes_that_are_not_at_right_angles_are_explained(tmp_path: Path, write_v
     path = write_volume(tmp_path / "sheared.nii", ARRAY)
     content = bytearray(path.read_bytes())
     content[252:256] = struct.pack("<2h", 0, 1)  # qform_code, sform_code
-    content[280:328] = struct.pack("<12f", 1, 0.5, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0)  # srow_x, srow_y, srow_z
+    content[280:328] = struct.pack(
+        "<12f", 1, 0.5, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0
+    )  # srow_x, srow_y, srow_z
     path.write_bytes(content)
     message = _message(read_image, [path])
     assert str(path) in message
@@ -229,7 +249,9 @@ def test_axes_that_are_not_at_right_angles_are_explained(tmp_path: Path, write_v
 def test_folder_without_dicom_is_refused(tmp_path: Path) -> None:
     (tmp_path / "scan").mkdir()
     (tmp_path / "scan" / "notes.txt").write_text("nothing")
-    assert _message(read_image, [tmp_path / "scan"]) == f"{tmp_path / 'scan'}: holds no DICOM series"
+    assert (
+        _message(read_image, [tmp_path / "scan"]) == f"{tmp_path / 'scan'}: holds no DICOM series"
+    )
 
 
 def test_folder_with_two_series_is_refused(tmp_path: Path, write_series: Any) -> None:
@@ -237,7 +259,10 @@ def test_folder_with_two_series_is_refused(tmp_path: Path, write_series: Any) ->
     write_series(tmp_path / "scan", ARRAY, uid="1.2.3.5")
     message = _message(read_image, [tmp_path / "scan"])
     assert str(tmp_path / "scan") in message
-    assert "2 DICOM series (number 1: CT, 4 files, UID 1.2.3.4; number 1: CT, 4 files, UID 1.2.3.5)" in message
+    assert (
+        "2 DICOM series (number 1: CT, 4 files, UID 1.2.3.4; number 1: CT, 4 files, UID 1.2.3.5)"
+        in message
+    )
 
 
 def test_series_with_a_missing_slice_is_refused(tmp_path: Path, write_series: Any) -> None:
@@ -249,7 +274,9 @@ def test_series_with_a_missing_slice_is_refused(tmp_path: Path, write_series: An
 
 
 def test_label_keeps_values_and_geometry(tmp_path: Path, write_volume: Any) -> None:
-    path = write_volume(tmp_path / "a.nii.gz", ARRAY.astype(np.float32), spacing=SPACING, origin=ORIGIN)
+    path = write_volume(
+        tmp_path / "a.nii.gz", ARRAY.astype(np.float32), spacing=SPACING, origin=ORIGIN
+    )
     label = read_label(path)
     assert label.GetPixelID() == sitk.sitkUInt16
     np.testing.assert_array_equal(_voxels(label), ARRAY)
@@ -278,7 +305,10 @@ def test_values_that_are_no_labels_are_refused(
 
 def test_label_with_channels_is_refused(tmp_path: Path) -> None:
     parts = [sitk.GetImageFromArray(ARRAY)] * 2
-    for name, image in (("four.nii.gz", sitk.JoinSeries(parts)), ("vector.nrrd", sitk.Compose(parts))):
+    for name, image in (
+        ("four.nii.gz", sitk.JoinSeries(parts)),
+        ("vector.nrrd", sitk.Compose(parts)),
+    ):
         sitk.WriteImage(image, str(tmp_path / name))
         assert str(tmp_path / name) in _message(read_label, tmp_path / name)
 
@@ -301,7 +331,9 @@ def _change(path: Path, **fields: tuple[str, int, tuple[float, ...]]) -> Path:
 @pytest.mark.parametrize("number", ["u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8", "f4", "f8"])
 @pytest.mark.parametrize("is_packed", [False, True])
 @pytest.mark.parametrize("suffix", SINGLE_FILE)
-def test_every_type_is_read_as_itk_reads_it(suffix: str, is_packed: bool, number: str, tmp_path: Path) -> None:
+def test_every_type_is_read_as_itk_reads_it(
+    suffix: str, is_packed: bool, number: str, tmp_path: Path
+) -> None:
     image = sitk.GetImageFromArray((_noise()[:3] * 50).astype(number))
     image.SetSpacing(SPACING)
     image.SetOrigin(ORIGIN)
@@ -321,31 +353,56 @@ def test_every_type_is_read_as_itk_reads_it(suffix: str, is_packed: bool, number
 
 @pytest.mark.real_data
 def test_real_volumes_are_read_as_itk_reads_them(hippocampus: Path) -> None:
-    files = sorted(path for path in hippocampus.parent.rglob("*") if path.name.endswith((".nii.gz", ".nrrd")))
+    files = sorted(
+        path for path in hippocampus.parent.rglob("*") if path.name.endswith((".nii.gz", ".nrrd"))
+    )
     assert len(files) > 20
     for path in files[::20]:
         expected = sitk.ReadImage(str(path))
         (found,) = read_image([path])
-        np.testing.assert_array_equal(_voxels(found), _voxels(expected).astype(_voxels(found).dtype))
+        np.testing.assert_array_equal(
+            _voxels(found), _voxels(expected).astype(_voxels(found).dtype)
+        )
         assert Geometry.of(found).differences(Geometry.of(expected)) == []
         assert found.GetSpacing() == expected.GetSpacing()
 
 
 def test_big_endian_nifti(tmp_path: Path, write_volume: Any) -> None:
-    path = write_volume(tmp_path / "a.nii", ARRAY, spacing=SPACING, origin=ORIGIN, direction=OBLIQUE)
+    path = write_volume(
+        tmp_path / "a.nii", ARRAY, spacing=SPACING, origin=ORIGIN, direction=OBLIQUE
+    )
     expected = read_image([path])[0]
     little = path.read_bytes()
     big = bytearray(little)
     for kind, start, count in (
-        *(("i", 0, 1), ("i", 32, 1), ("h", 36, 1), ("h", 40, 8), ("f", 56, 3), ("h", 68, 4), ("f", 76, 8)),
-        *(("f", 108, 3), ("h", 120, 1), ("f", 124, 4), ("i", 140, 2), ("h", 252, 2), ("f", 256, 18)),
+        *(
+            ("i", 0, 1),
+            ("i", 32, 1),
+            ("h", 36, 1),
+            ("h", 40, 8),
+            ("f", 56, 3),
+            ("h", 68, 4),
+            ("f", 76, 8),
+        ),
+        *(
+            ("f", 108, 3),
+            ("h", 120, 1),
+            ("f", 124, 4),
+            ("i", 140, 2),
+            ("h", 252, 2),
+            ("f", 256, 18),
+        ),
     ):
-        struct.pack_into(f">{count}{kind}", big, start, *struct.unpack_from(f"<{count}{kind}", little, start))
+        struct.pack_into(
+            f">{count}{kind}", big, start, *struct.unpack_from(f"<{count}{kind}", little, start)
+        )
     path.write_bytes(big[:352] + ARRAY.astype(">i2").tobytes())
     (found,) = read_image([path])
     np.testing.assert_array_equal(_voxels(found), ARRAY)
     assert Geometry.of(found) == Geometry.of(expected)
-    np.testing.assert_array_equal(_voxels(sitk.ReadImage(str(path))), ARRAY)  # ITK agrees that this is the format.
+    np.testing.assert_array_equal(
+        _voxels(sitk.ReadImage(str(path))), ARRAY
+    )  # ITK agrees that this is the format.
 
 
 def test_second_version_of_nifti(tmp_path: Path) -> None:
@@ -362,7 +419,9 @@ def test_second_version_of_nifti(tmp_path: Path) -> None:
     assert image.GetOrigin() == (-10, -20, 30)  # from RAS to LPS
 
 
-def test_sform_that_disagrees_with_pixdim_is_taken_and_told(tmp_path: Path, write_volume: Any) -> None:
+def test_sform_that_disagrees_with_pixdim_is_taken_and_told(
+    tmp_path: Path, write_volume: Any
+) -> None:
     path = write_volume(tmp_path / "a.nii", ARRAY, spacing=SPACING)
     _change(path, pixdim=("<3f", 80, (1.0, 1.0, 1.0)), qform=("<h", 252, (0,)))
     (image,) = read_image([path])
@@ -373,8 +432,12 @@ def test_sform_that_disagrees_with_pixdim_is_taken_and_told(tmp_path: Path, writ
     ]
 
 
-@pytest.mark.parametrize(("code", "chosen", "x"), [(1, "sform", -105.0), (2, "qform", -5.0), (4, "qform", -5.0)])
-def test_sform_and_qform_that_disagree(code: int, chosen: str, x: float, tmp_path: Path, write_volume: Any) -> None:
+@pytest.mark.parametrize(
+    ("code", "chosen", "x"), [(1, "sform", -105.0), (2, "qform", -5.0), (4, "qform", -5.0)]
+)
+def test_sform_and_qform_that_disagree(
+    code: int, chosen: str, x: float, tmp_path: Path, write_volume: Any
+) -> None:
     path = write_volume(tmp_path / "a.nii", ARRAY, origin=(-5.0, 0.0, 0.0))
     _change(path, code=("<2h", 252, (1, code)), srow=("<f", 292, (105.0,)))
     assert _remarks(path) == [
@@ -386,7 +449,9 @@ def test_sform_and_qform_that_disagree(code: int, chosen: str, x: float, tmp_pat
 
 
 def test_nifti_that_does_not_say_where_it_lies(tmp_path: Path, write_volume: Any) -> None:
-    path = _change(write_volume(tmp_path / "a.nii", ARRAY, spacing=SPACING), codes=("<2h", 252, (0, 0)))
+    path = _change(
+        write_volume(tmp_path / "a.nii", ARRAY, spacing=SPACING), codes=("<2h", 252, (0, 0))
+    )
     assert _remarks(path) == [
         "does not say how its axes lie in the patient (neither sform nor qform); taken as left, posterior, superior"
     ]
@@ -394,14 +459,18 @@ def test_nifti_that_does_not_say_where_it_lies(tmp_path: Path, write_volume: Any
 
 
 def test_units_of_nifti(tmp_path: Path, write_volume: Any) -> None:
-    path = write_volume(tmp_path / "a.nii", ARRAY, spacing=(0.5, 0.5, 0.5), origin=(10.0, 20.0, 30.0))
+    path = write_volume(
+        tmp_path / "a.nii", ARRAY, spacing=(0.5, 0.5, 0.5), origin=(10.0, 20.0, 30.0)
+    )
     (image,) = read_image([_change(path, units=("<B", 123, (3,)))])
     assert image.GetSpacing() == pytest.approx((0.0005,) * 3)
     assert image.GetOrigin() == pytest.approx((0.01, 0.02, 0.03))
     assert _remarks(path) == ["has voxels of 0.0005 to 0.0005 mm; is their unit right?"]
 
 
-def test_vectors_of_nifti_are_channels_whatever_their_intent(tmp_path: Path, write_volume: Any) -> None:
+def test_vectors_of_nifti_are_channels_whatever_their_intent(
+    tmp_path: Path, write_volume: Any
+) -> None:
     path = write_volume(tmp_path / "a.nii", ARRAY)
     content = bytearray(path.read_bytes() + (ARRAY + 500).tobytes())
     struct.pack_into("<6h", content, 40, 5, 6, 5, 4, 1, 2)
@@ -411,22 +480,32 @@ def test_vectors_of_nifti_are_channels_whatever_their_intent(tmp_path: Path, wri
         assert [float(_voxels(channel)[0, 0, 1]) for channel in read_image([path])] == [1, 501]
 
 
-def test_more_voxels_than_the_header_tells_of_are_refused(tmp_path: Path, write_volume: Any) -> None:
+def test_more_voxels_than_the_header_tells_of_are_refused(
+    tmp_path: Path, write_volume: Any
+) -> None:
     for suffix in (".nii", ".nii.gz", ".nrrd", ".mha"):
         path = write_volume(tmp_path / f"a{suffix}", ARRAY)
         content = path.read_bytes()
         is_packed = suffix == ".nii.gz"
-        path.write_bytes(gzip.compress(gzip.decompress(content) + bytes(9)) if is_packed else content + bytes(9))
+        path.write_bytes(
+            gzip.compress(gzip.decompress(content) + bytes(9)) if is_packed else content + bytes(9)
+        )
         assert "its header tells of 240 bytes of voxels, and" in _message(read_image, [path])
-        path.write_bytes(gzip.compress(gzip.decompress(content) + b"\n") if is_packed else content + b"\n")
+        path.write_bytes(
+            gzip.compress(gzip.decompress(content) + b"\n") if is_packed else content + b"\n"
+        )
         np.testing.assert_array_equal(_voxels(read_image([path])[0]), ARRAY)
 
 
-def test_bomb_takes_no_memory(tmp_path: Path, write_volume: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bomb_takes_no_memory(
+    tmp_path: Path, write_volume: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = write_volume(tmp_path / "a.nii", ARRAY)
     packer = zlib.compressobj(1, zlib.DEFLATED, 31)
     zeros = (packer.compress(bytes(2**20)) for _ in range(64))
-    (tmp_path / "bomb.nii.gz").write_bytes(packer.compress(path.read_bytes()) + b"".join(zeros) + packer.flush())
+    (tmp_path / "bomb.nii.gz").write_bytes(
+        packer.compress(path.read_bytes()) + b"".join(zeros) + packer.flush()
+    )
     largest = 0
     decompressobj = zlib.decompressobj
 
@@ -448,7 +527,9 @@ def test_bomb_takes_no_memory(tmp_path: Path, write_volume: Any, monkeypatch: py
     assert largest < 1000
 
 
-def test_sizes_that_no_file_could_hold_are_refused_at_once(tmp_path: Path, write_volume: Any) -> None:
+def test_sizes_that_no_file_could_hold_are_refused_at_once(
+    tmp_path: Path, write_volume: Any
+) -> None:
     path = _change(write_volume(tmp_path / "a.nii", ARRAY), dim=("<3h", 42, (32767, 32767, 32767)))
     packed = tmp_path / "b.nii.gz"
     packed.write_bytes(gzip.compress(path.read_bytes()))
@@ -459,7 +540,9 @@ def test_sizes_that_no_file_could_hold_are_refused_at_once(tmp_path: Path, write
 def test_a_file_beside_of_the_same_name_is_not_mixed_in(tmp_path: Path, write_volume: Any) -> None:
     write_volume(tmp_path / "a.nii", ARRAY + 7)
     path = write_volume(tmp_path / "a.nii.gz", ARRAY)
-    np.testing.assert_array_equal(_voxels(read_image([path])[0]), ARRAY)  # ITK takes the voxels of a.nii.
+    np.testing.assert_array_equal(
+        _voxels(read_image([path])[0]), ARRAY
+    )  # ITK takes the voxels of a.nii.
 
 
 def _write_list(folder: Path, listed: list[str], write_volume: Any) -> Path:
@@ -471,7 +554,9 @@ def _write_list(folder: Path, listed: list[str], write_volume: Any) -> Path:
     return path
 
 
-@pytest.mark.parametrize("listed", [["LIST", "s0.raw", "s1.raw", "s2.raw", "s3.raw"], ["s%d.raw 0 3 1"]])
+@pytest.mark.parametrize(
+    "listed", [["LIST", "s0.raw", "s1.raw", "s2.raw", "s3.raw"], ["s%d.raw 0 3 1"]]
+)
 def test_slices_in_files_of_their_own(listed: list[str], tmp_path: Path, write_volume: Any) -> None:
     path = _write_list(tmp_path, listed, write_volume)
     np.testing.assert_array_equal(_voxels(read_image([path])[0]), ARRAY)
@@ -484,8 +569,14 @@ def test_slices_in_files_of_their_own(listed: list[str], tmp_path: Path, write_v
         (["LIST"], "names 0 data files"),
         (["LIST", "s0.raw", "s1.raw"], "names 2 files, and its sizes ask for 4"),
         (["s%d.raw 0 9 1"], "names 10 files, and its sizes ask for 4"),
-        (["LIST", "s0.raw", "s1.raw", "s2.raw", "s9.raw"], "s9.raw: there is no such file or folder"),
-        (["LIST", "s0.raw", "s1.raw", "s2.raw", "a.mhd"], "it is damaged or incomplete|and .* follow"),
+        (
+            ["LIST", "s0.raw", "s1.raw", "s2.raw", "s9.raw"],
+            "s9.raw: there is no such file or folder",
+        ),
+        (
+            ["LIST", "s0.raw", "s1.raw", "s2.raw", "a.mhd"],
+            "it is damaged or incomplete|and .* follow",
+        ),
     ],
 )
 def test_lists_that_name_too_few_files_are_refused(
@@ -499,8 +590,19 @@ def test_lists_that_name_too_few_files_are_refused(
 def test_nrrd_of_other_tools(tmp_path: Path) -> None:
     path = tmp_path / "a.nhdr"
     (tmp_path / "a.raw").write_bytes(b"one\ntwo\n" + bytes(5) + ARRAY.tobytes())
-    head = ["NRRD0005", "# a comment", "type: int16", "dimension: 3", "sizes: 6 5 4", "endian: little"]
-    place = ["space: right-anterior-superior", "space directions: (2,0,0) (0,3,0) (0,0,4)", "space origin: (1,2,3)"]
+    head = [
+        "NRRD0005",
+        "# a comment",
+        "type: int16",
+        "dimension: 3",
+        "sizes: 6 5 4",
+        "endian: little",
+    ]
+    place = [
+        "space: right-anterior-superior",
+        "space directions: (2,0,0) (0,3,0) (0,0,4)",
+        "space origin: (1,2,3)",
+    ]
     data = ["encoding: raw", "line skip: 2", "byte skip: 5", "key:=value", "data file: a.raw"]
     path.write_text("\n".join([*head, *place, *data]))
     (image,) = read_image([path])
@@ -513,18 +615,26 @@ def test_nrrd_of_other_tools(tmp_path: Path) -> None:
     np.testing.assert_array_equal(_voxels(read_image([path])[0]), ARRAY)
     path.write_text("\n".join([*head, "spacings: 2 3 4", *data]))
     assert read_image([path])[0].GetSpacing() == (2, 3, 4)
-    assert _remarks(path) == ["does not say how its axes lie in the patient; taken as left, posterior, superior"]
+    assert _remarks(path) == [
+        "does not say how its axes lie in the patient; taken as left, posterior, superior"
+    ]
 
 
 def test_metaimage_that_does_not_say_its_spacing(tmp_path: Path, write_volume: Any) -> None:
     path = write_volume(tmp_path / "a.mha", ARRAY)
     path.write_bytes(path.read_bytes().replace(b"ElementSpacing", b"ElementSpacinG"))
-    assert _remarks(path) == ["does not say its voxel spacing; taken as 1 mm, from 0, along the patient"]
+    assert _remarks(path) == [
+        "does not say its voxel spacing; taken as 1 mm, from 0, along the patient"
+    ]
 
 
 @pytest.mark.parametrize("name", ["a.vtk", "größe.vtk", os.fsdecode(b"\xff.vtk")])
-def test_other_formats_are_read_by_itk_in_a_process_of_its_own(name: str, tmp_path: Path, write_volume: Any) -> None:
-    path = write_volume(tmp_path / "plain.vtk", ARRAY, spacing=SPACING, origin=ORIGIN).rename(tmp_path / name)
+def test_other_formats_are_read_by_itk_in_a_process_of_its_own(
+    name: str, tmp_path: Path, write_volume: Any
+) -> None:
+    path = write_volume(tmp_path / "plain.vtk", ARRAY, spacing=SPACING, origin=ORIGIN).rename(
+        tmp_path / name
+    )
     (image,) = read_image([path])
     np.testing.assert_array_equal(_voxels(image), ARRAY)
     assert image.GetSpacing() == pytest.approx(SPACING)
@@ -539,14 +649,15 @@ def test_a_file_that_ends_the_process_of_itk_is_one_line(
     path.write_bytes(path.read_bytes().replace(b"NDims = 3", b"NDims = 100"))
     assert _message(read_image, [path]) == f"{path}: cannot be read: 'NDims' is 100"
     other = path.rename(tmp_path / "a.vtk")
-    assert "it is no image, or its format is unknown" in _message(read_image, [other])
+    assert "it is not an image, or its format is unknown" in _message(read_image, [other])
     monkeypatch.setattr(sys, "executable", shutil.which("false"))
     ended = f"{other}: cannot be read: it is damaged (the process that read it has ended)"
     assert _message(read_image, [other]) == ended
 
 
 @pytest.mark.parametrize(
-    "name", ["größe.nii.gz", "患者.nrrd", os.fsdecode(b"\xff\xfe.mha"), "a\nb.nii", "x" * 240 + ".mha"]
+    "name",
+    ["größe.nii.gz", "患者.nrrd", os.fsdecode(b"\xff\xfe.mha"), "a\nb.nii", "x" * 240 + ".mha"],
 )
 def test_names_that_itk_cannot_open(name: str, tmp_path: Path, write_volume: Any) -> None:
     suffix = name[name.index(".") :]

@@ -34,12 +34,19 @@ def _refusal(kind: type[LunetError], case_set: CaseSet, **options: Any) -> Lunet
 
 TWENTY = _case_set(*(f"case_{number:02d}" for number in range(20)))
 # Ten patients with two visits each.
-VISITS = _case_set(*(f"sub-{patient:02d}_visit{visit}" for visit in (1, 2) for patient in range(10)))
+VISITS = _case_set(
+    *(f"sub-{patient:02d}_visit{visit}" for visit in (1, 2) for patient in range(10))
+)
 
 
 @pytest.mark.parametrize(
     ("options", "num_val"),
-    [({}, 4), ({"val_fraction": 0.25}, 5), ({"val_fraction": 0.001}, 1), ({"val_fraction": 0.999}, 19)],
+    [
+        ({}, 4),
+        ({"val_fraction": 0.25}, 5),
+        ({"val_fraction": 0.001}, 1),
+        ({"val_fraction": 0.999}, 19),
+    ],
 )
 def test_fraction_divides_all_cases(options: dict[str, float], num_val: int) -> None:
     train, val = _sides(_divide(TWENTY, **options))
@@ -99,7 +106,9 @@ def test_group_pattern_that_does_not_match_is_refused() -> None:
 def test_more_folds_than_groups_are_refused() -> None:
     message = _refusal(ConfigError, _case_set("a", "b"), fold=0, num_folds=3).message
     assert message == "data.split.num_folds: 3 folds of 2 cases"
-    message = _refusal(ConfigError, VISITS, fold=0, num_folds=11, group_pattern=r"^(sub-\d+)").message
+    message = _refusal(
+        ConfigError, VISITS, fold=0, num_folds=11, group_pattern=r"^(sub-\d+)"
+    ).message
     assert message == "data.split.num_folds: 11 folds of 10 groups"
 
 
@@ -119,7 +128,10 @@ def test_splits_file_is_relative_to_the_root_and_fold_picks_the_entry(tmp_path: 
     case_set = _with_file(tmp_path, FOLDS)
     assert _sides(_divide(case_set, file="mine.json")) == (["a", "b"], ["c"])
     assert _sides(_divide(case_set, file="mine.json", fold=1)) == (["c", "b"], ["a"])
-    assert _sides(_divide(case_set, file=str(tmp_path / "mine.json"), fold=1)) == (["c", "b"], ["a"])
+    assert _sides(_divide(case_set, file=str(tmp_path / "mine.json"), fold=1)) == (
+        ["c", "b"],
+        ["a"],
+    )
 
 
 def test_splits_file_may_be_a_single_entry(tmp_path: Path) -> None:
@@ -128,7 +140,10 @@ def test_splits_file_may_be_a_single_entry(tmp_path: Path) -> None:
 
 def test_splits_file_may_name_cases_by_number(tmp_path: Path) -> None:
     (tmp_path / "mine.json").write_text('{"train": [1, 2], "val": [3]}')
-    assert _sides(_divide(_case_set("1", "2", "3", root=tmp_path), file="mine.json")) == (["1", "2"], ["3"])
+    assert _sides(_divide(_case_set("1", "2", "3", root=tmp_path), file="mine.json")) == (
+        ["1", "2"],
+        ["3"],
+    )
 
 
 @pytest.mark.parametrize("name", ["splits.json", "splits_final.json"])
@@ -139,8 +154,12 @@ def test_splits_file_is_found_by_itself(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("options", [{"val_fraction": 0.6}, {"fold": 0, "num_folds": 3}])
-def test_a_way_that_is_asked_for_goes_before_splits_json(options: dict[str, Any], tmp_path: Path) -> None:
-    assert "splits.json" not in _divide(_with_file(tmp_path, FOLDS, "splits.json"), **options).origin
+def test_a_way_that_is_asked_for_goes_before_splits_json(
+    options: dict[str, Any], tmp_path: Path
+) -> None:
+    assert (
+        "splits.json" not in _divide(_with_file(tmp_path, FOLDS, "splits.json"), **options).origin
+    )
 
 
 @pytest.mark.parametrize(
@@ -151,7 +170,10 @@ def test_a_way_that_is_asked_for_goes_before_splits_json(options: dict[str, Any]
         ([["a"]], "expected a list of objects"),
         ({"train": ["a"]}, "entry 0 has no list 'val'"),
         ({"train": ["a"], "val": []}, "entry 0 has no list 'val'"),
-        ({"train": ["a", "d", "e"], "val": ["b"]}, "2 case ids of 'train' are not in the data, such as 'd'"),
+        (
+            {"train": ["a", "d", "e"], "val": ["b"]},
+            "2 case ids of 'train' are not in the data, such as 'd'",
+        ),
         ({"train": ["a"], "val": [{"image": "b"}]}, "1 case ids of 'val' are not in the data"),
         ({"train": ["a", "b"], "val": ["b", "c"]}, "'b' stands in train and in val of entry 0"),
     ],
@@ -209,7 +231,9 @@ def test_folders_are_the_two_sides(tmp_path: Path, write_volume: Any) -> None:
 def test_the_same_folder_twice_is_refused(tmp_path: Path, write_volume: Any) -> None:
     folder = _write_harp(tmp_path / "train", write_volume, "a", "b")
     with pytest.raises(ConfigError, match=r"data\.val_dir: .* is data\.train_dir too"):
-        load_cases(DataConfig(train_dir=folder, val_dir=tmp_path / "train" / ".." / "train"), seed=0)
+        load_cases(
+            DataConfig(train_dir=folder, val_dir=tmp_path / "train" / ".." / "train"), seed=0
+        )
 
 
 def test_root_is_found_and_divided(tmp_path: Path, write_volume: Any) -> None:

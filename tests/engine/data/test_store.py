@@ -17,7 +17,13 @@ from lunet_cli.engine.data.layouts import find_cases
 from lunet_cli.engine.data.mistakes import Mistakes
 from lunet_cli.engine.data.preprocessing import Normalization, Preprocessing
 from lunet_cli.engine.data.reading import OnRemark, ignore_remark
-from lunet_cli.engine.data.store import CaseStore, PreparedCase, choose_cache, prepare_case, require_known_values
+from lunet_cli.engine.data.store import (
+    CaseStore,
+    PreparedCase,
+    choose_cache,
+    prepare_case,
+    require_known_values,
+)
 from lunet_cli.errors import DataError
 
 SCHEME = LabelScheme((("a", (1,)), ("b", (2,))), "softmax")
@@ -32,7 +38,9 @@ class CountingReader:
     def __init__(self) -> None:
         self.num_reads = 0
 
-    def __call__(self, case: Case, on_remark: OnRemark = ignore_remark) -> tuple[list[sitk.Image], sitk.Image]:
+    def __call__(
+        self, case: Case, on_remark: OnRemark = ignore_remark
+    ) -> tuple[list[sitk.Image], sitk.Image]:
         self.num_reads += 1
         return read_case_files(case, on_remark)
 
@@ -50,24 +58,36 @@ class Data:
         found = find_cases(folder, "paired")
         self.case_set = CaseSet(found.cases, self.reader, None, "paired", folder)
 
-    def store(self, kind: Any, preprocessing: Preprocessing = PREPROCESSING, scheme: LabelScheme = SCHEME) -> CaseStore:
-        return CaseStore(self.case_set, self.case_set.cases, preprocessing, scheme, kind=kind, folder=self.cache)
+    def store(
+        self, kind: Any, preprocessing: Preprocessing = PREPROCESSING, scheme: LabelScheme = SCHEME
+    ) -> CaseStore:
+        return CaseStore(
+            self.case_set, self.case_set.cases, preprocessing, scheme, kind=kind, folder=self.cache
+        )
 
     def cached_files(self) -> list[str]:
-        return sorted(str(path.relative_to(self.cache)) for path in self.cache.rglob("*") if path.is_file())
+        return sorted(
+            str(path.relative_to(self.cache)) for path in self.cache.rglob("*") if path.is_file()
+        )
 
 
 @pytest.fixture
 def data(tmp_path: Path, write_volume: Any) -> Data:
     for shift, name in enumerate(("one", "two")):
-        write_volume(tmp_path / "images" / f"{name}.nrrd", IMAGE * (shift + 1) ** 2, spacing=(0.5, 1.0, 2.0))
-        write_volume(tmp_path / "labels" / f"{name}.nrrd", np.roll(LABEL, shift), spacing=(0.5, 1.0, 2.0))
+        write_volume(
+            tmp_path / "images" / f"{name}.nrrd", IMAGE * (shift + 1) ** 2, spacing=(0.5, 1.0, 2.0)
+        )
+        write_volume(
+            tmp_path / "labels" / f"{name}.nrrd", np.roll(LABEL, shift), spacing=(0.5, 1.0, 2.0)
+        )
     return Data(tmp_path)
 
 
 def _prepare(folder: Path, scheme: LabelScheme = SCHEME) -> PreparedCase:
     case_set = CaseSet((), read_case_files, None, "paired", folder)
-    return prepare_case(Case("c", (folder / "c.nrrd",), folder / "c_label.nrrd"), case_set, PREPROCESSING, scheme)
+    return prepare_case(
+        Case("c", (folder / "c.nrrd",), folder / "c_label.nrrd"), case_set, PREPROCESSING, scheme
+    )
 
 
 def _refusal(call: Callable[[], object]) -> str:
@@ -98,7 +118,10 @@ def test_large_label_values_survive(tmp_path: Path, write_volume: Any) -> None:
     [
         ({"spacing": (1.0, 1.0, 1.5)}, "spacing (z, y, x) (1.5, 1, 1) against (1, 1, 1)"),
         ({"origin": (0.0, 2.0, 0.0)}, "origin (x, y, z) (0, 2, 0) against (0, 0, 0)"),
-        ({"direction": (-1.0, 0, 0, 0, -1.0, 0, 0, 0, 1.0)}, "direction (-1, 0, 0, 0, -1, 0, 0, 0, 1) against (1,"),
+        (
+            {"direction": (-1.0, 0, 0, 0, -1.0, 0, 0, 0, 1.0)},
+            "direction (-1, 0, 0, 0, -1, 0, 0, 0, 1) against (1,",
+        ),
     ],
 )
 def test_label_off_the_grid_of_its_image_is_refused(
@@ -114,18 +137,25 @@ def test_label_off_the_grid_of_its_image_is_refused(
 def test_label_of_another_size_is_refused(tmp_path: Path, write_volume: Any) -> None:
     write_volume(tmp_path / "c.nrrd", IMAGE)
     write_volume(tmp_path / "c_label.nrrd", LABEL[:, :3])
-    assert _refusal(lambda: _prepare(tmp_path)).endswith("size (z, y, x) (3, 3, 5) against (3, 4, 5)")
+    assert _refusal(lambda: _prepare(tmp_path)).endswith(
+        "size (z, y, x) (3, 3, 5) against (3, 4, 5)"
+    )
 
 
 def test_unknown_label_values_are_named(tmp_path: Path, write_volume: Any) -> None:
     write_volume(tmp_path / "c.nrrd", IMAGE)
-    label = write_volume(tmp_path / "c_label.nrrd", np.where(IMAGE == 3, 9, np.where(IMAGE == 4, 7, LABEL)))
+    label = write_volume(
+        tmp_path / "c_label.nrrd", np.where(IMAGE == 3, 9, np.where(IMAGE == 4, 7, LABEL))
+    )
     message = _refusal(lambda: _prepare(tmp_path))
     assert message == f"{label}: label values 7, 9 not configured (labels are a: [1], b: [2])"
 
 
 def test_case_without_label_is_refused() -> None:
-    assert _refusal(lambda: read_case_files(Case("c7", (Path("c7.nrrd"),)))) == "case c7 has no label map"
+    assert (
+        _refusal(lambda: read_case_files(Case("c7", (Path("c7.nrrd"),))))
+        == "case c7 has no label map"
+    )
 
 
 @pytest.mark.parametrize("kind", ["memory", "disk"])
@@ -152,7 +182,10 @@ def test_without_cache_every_access_reads(data: Data) -> None:
 def test_scan_reports_shapes_and_fills_the_cache(data: Data) -> None:
     calls: list[None] = []
     store = data.store("memory")
-    assert store.scan(lambda: calls.append(None), Mistakes()) == {"one": (1, 3, 4, 5), "two": (1, 3, 4, 5)}
+    assert store.scan(lambda: calls.append(None), Mistakes()) == {
+        "one": (1, 3, 4, 5),
+        "two": (1, 3, 4, 5),
+    }
     assert len(calls) == len(store) == 2
     assert store[1].image.shape == (1, 3, 4, 5)
     assert data.reader.num_reads == 2
@@ -185,7 +218,9 @@ store.scan(lambda: None, Mistakes())
 
 def test_disk_cache_is_reused_by_another_process(data: Data) -> None:
     case_set = find_cases(data.folder, "paired")
-    store = CaseStore(case_set, case_set.cases, PREPROCESSING, SCHEME, kind="disk", folder=data.cache)
+    store = CaseStore(
+        case_set, case_set.cases, PREPROCESSING, SCHEME, kind="disk", folder=data.cache
+    )
     store.scan(lambda: None, Mistakes())
     before = data.cached_files()
     subprocess.run([sys.executable, "-c", SCRIPT, str(data.folder)], check=True, timeout=60)
@@ -193,7 +228,9 @@ def test_disk_cache_is_reused_by_another_process(data: Data) -> None:
 
 
 @pytest.mark.parametrize("changed", ["images/one.nrrd", "labels/one.nrrd"])
-def test_disk_cache_is_renewed_when_a_file_changes(changed: str, data: Data, write_volume: Any) -> None:
+def test_disk_cache_is_renewed_when_a_file_changes(
+    changed: str, data: Data, write_volume: Any
+) -> None:
     store = data.store("disk")
     store.scan(lambda: None, Mistakes())
     path = data.folder / changed
@@ -220,7 +257,9 @@ def test_disk_cache_is_apart_for_other_preprocessing_and_labels(data: Data) -> N
         data.store("disk", scheme=LabelScheme((("a", (1,)),), "sigmoid"))[0]
 
 
-def test_failing_to_write_the_cache_leaves_no_partial_file(data: Data, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failing_to_write_the_cache_leaves_no_partial_file(
+    data: Data, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def full(path: Path, **arrays: object) -> None:
         Path(path).write_bytes(b"half")
         raise OSError(28, "No space left on device")
@@ -279,11 +318,15 @@ def test_the_hint_names_the_unknown_value_beside_the_known_ones(
 ) -> None:
     label = sitk.GetImageFromArray(np.full((2, 2, 2), value, np.uint16))
     with pytest.raises(DataError) as caught:
-        require_known_values("l.nrrd", label, LabelScheme(tuple(regions.items()), "sigmoid"), may_name=True)
+        require_known_values(
+            "l.nrrd", label, LabelScheme(tuple(regions.items()), "sigmoid"), may_name=True
+        )
     assert hint in caught.value.hint
 
 
-def test_a_spacing_that_multiplies_the_voxels_beyond_memory_is_refused(tmp_path: Path, write_volume: Any) -> None:
+def test_a_spacing_that_multiplies_the_voxels_beyond_memory_is_refused(
+    tmp_path: Path, write_volume: Any
+) -> None:
     write_volume(tmp_path / "c.nrrd", IMAGE, spacing=(100.0, 100.0, 100.0))
     write_volume(tmp_path / "c_label.nrrd", LABEL, spacing=(100.0, 100.0, 100.0))
     fine = Preprocessing("LPS", (0.001, 0.001, 0.001), Normalization("minmax", 40, 400))
@@ -305,11 +348,19 @@ def test_an_unforeseen_error_names_the_case(data: Data, monkeypatch: pytest.Monk
 
 @pytest.mark.parametrize(
     ("kind", "limit_mib", "expected"),
-    [("auto", 5, "memory"), ("auto", 4, "disk"), ("auto", 0, "disk"), ("none", 5, "none"), ("disk", 5, "disk")],
+    [
+        ("auto", 5, "memory"),
+        ("auto", 4, "disk"),
+        ("auto", 0, "disk"),
+        ("none", 5, "none"),
+        ("disk", 5, "disk"),
+    ],
 )
 def test_auto_cache_takes_memory_up_to_the_limit(kind: Any, limit_mib: int, expected: str) -> None:
     # 1 MiB of float32 and a quarter of labels per case; four cases take 5 MiB.
-    sample = PreparedCase(np.zeros((1, 64, 64, 64), np.float32), np.zeros((64, 64, 64), np.uint8), (1.0, 1.0, 1.0))
+    sample = PreparedCase(
+        np.zeros((1, 64, 64, 64), np.float32), np.zeros((64, 64, 64), np.uint8), (1.0, 1.0, 1.0)
+    )
     assert choose_cache([Case("c")] * 4, kind, limit_mib=limit_mib, sample=sample) == expected
 
 

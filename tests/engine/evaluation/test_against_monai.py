@@ -1,7 +1,8 @@
 """Our metrics beside MONAI's, on masks of real volumes.
 
-Dice, ASSD, NSD and HD95 are defined alike, down to the surface: voxels with a face neighbour outside. What differs:
-MONAI calls empty masks NaN or infinite (here 1, 0 or undefined, by definition), and keeps distances in float32.
+Dice, ASSD, NSD and HD95 are defined alike, down to the surface: voxels with a face neighbour
+outside. What differs: MONAI calls empty masks NaN or infinite (here 1, 0 or undefined, by
+definition), and keeps distances in float32.
 """
 
 from __future__ import annotations
@@ -22,7 +23,9 @@ with warnings.catch_warnings():
 
 pytestmark = [
     pytest.mark.real_data,
-    pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning", "ignore::UserWarning"),
+    pytest.mark.filterwarnings(
+        "ignore::FutureWarning", "ignore::DeprecationWarning", "ignore::UserWarning"
+    ),
 ]
 
 
@@ -31,7 +34,10 @@ def test_random_pairs_of_real_masks(seed: int, hippocampus: Path) -> None:
     """A mask against that of another case, or its own moved and worn, with spacing of any proportion."""
     rng = np.random.default_rng(seed)
     files = sorted((hippocampus / "labelsTr").glob("*.nii.gz"))
-    one, two = (sitk.GetArrayFromImage(sitk.ReadImage(str(files[i]))) for i in rng.choice(len(files), 2, replace=False))
+    one, two = (
+        sitk.GetArrayFromImage(sitk.ReadImage(str(files[i])))
+        for i in rng.choice(len(files), 2, replace=False)
+    )
     value = int(rng.integers(1, 3))
     reference = one == value
     if seed % 2:
@@ -40,13 +46,17 @@ def test_random_pairs_of_real_masks(seed: int, hippocampus: Path) -> None:
         reference, prediction = reference[box], two[box] == value
     else:
         worn = rng.random(one.shape) < 0.1
-        prediction = np.roll(reference, tuple(rng.integers(-2, 3, 3)), (0, 1, 2)) ^ (worn & reference)
+        prediction = np.roll(reference, tuple(rng.integers(-2, 3, 3)), (0, 1, 2)) ^ (
+            worn & reference
+        )
     assert prediction.any()
     assert reference.any()
     z, y, x = rng.choice([0.4, 0.7, 1.0, 1.5, 3.0], 3).tolist()
     tolerance_mm = float(rng.choice([0.5, 1.0, 2.0]))
     ours = evaluate(prediction, reference, (z, y, x), tolerance_mm=tolerance_mm)
-    p, r = (torch.from_numpy(np.ascontiguousarray(mask))[None, None] for mask in (prediction, reference))
+    p, r = (
+        torch.from_numpy(np.ascontiguousarray(mask))[None, None] for mask in (prediction, reference)
+    )
     options = {"include_background": True, "spacing": (z, y, x)}
     theirs = {
         "dice": monai.compute_dice(p, r),

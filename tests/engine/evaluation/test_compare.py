@@ -18,9 +18,13 @@ BASE = [0.80, 0.82, 0.84, 0.86, 0.88, 0.90, 0.92, 0.94]
 def write_run(write_summary):
     """Write a run folder with its evaluation."""
 
-    def write(folder: Path, values: dict[str, list[float]], *, parameters: int = 100, flops: int = 100) -> Path:
+    def write(
+        folder: Path, values: dict[str, list[float]], *, parameters: int = 100, flops: int = 100
+    ) -> Path:
         write_table(folder, values)
-        write_summary(folder / "eval/val", folder.name, parameters=parameters, conv_flops_at_64=flops)
+        write_summary(
+            folder / "eval/val", folder.name, parameters=parameters, conv_flops_at_64=flops
+        )
         return folder
 
     return write
@@ -33,19 +37,25 @@ def write_table(folder: Path, values: dict[str, list[float]]) -> None:
         writer = csv.writer(file)
         writer.writerow(["case", "label", "dice", "prediction_ml", "reference_ml"])
         for label, of_label in values.items():
-            writer.writerows([case, label, value, 1, 1] for case, value in zip(CASES, of_label, strict=False))
+            writer.writerows(
+                [case, label, value, 1, 1] for case, value in zip(CASES, of_label, strict=False)
+            )
 
 
 def test_paired_difference_by_hand(tmp_path: Path, write_run) -> None:
     steps = [0.01, 0.02, 0.03, 0.04, -0.01, 0.02, 0.01, 0.0]
     a = write_run(tmp_path / "a", {"x": BASE})
-    b = write_run(tmp_path / "b", {"x": [value + step for value, step in zip(BASE, steps, strict=True)]})
+    b = write_run(
+        tmp_path / "b", {"x": [value + step for value, step in zip(BASE, steps, strict=True)]}
+    )
     (row,) = compare([a, b]).differences
     assert (row.run, row.label, row.num_cases, row.num_left_out) == ("b", "x", 8, 0)
     assert row.mean == pytest.approx(sum(steps) / 8)
     assert row.interval[0] < row.mean < row.interval[1]
     # Seven cases differ. Computed from sign and rank by scipy on exact steps.
-    assert row.p_value == pytest.approx(stats.wilcoxon([round(step, 2) for step in steps[:-1]]).pvalue, abs=0.02)
+    assert row.p_value == pytest.approx(
+        stats.wilcoxon([round(step, 2) for step in steps[:-1]]).pvalue, abs=0.02
+    )
 
 
 def test_equal_runs_do_not_differ(tmp_path: Path, write_run) -> None:
@@ -54,14 +64,19 @@ def test_equal_runs_do_not_differ(tmp_path: Path, write_run) -> None:
     assert (row.mean, row.interval, row.p_value) == (0, (0, 0), 1)
 
 
-def test_clear_difference_is_significant_and_adjusted_for_the_number_of_runs(tmp_path: Path, write_run) -> None:
+def test_clear_difference_is_significant_and_adjusted_for_the_number_of_runs(
+    tmp_path: Path, write_run
+) -> None:
     a = write_run(tmp_path / "a", {"x": BASE})
     better = [
-        write_run(tmp_path / name, {"x": [value + 0.02 + i / 1000 for i, value in enumerate(BASE)]}) for name in "bc"
+        write_run(tmp_path / name, {"x": [value + 0.02 + i / 1000 for i, value in enumerate(BASE)]})
+        for name in "bc"
     ]
     (alone,) = compare([a, better[0]]).differences
     assert alone.p_value == pytest.approx(2 / 2**8)  # all eight of one sign
-    assert [row.p_value for row in compare([a, *better]).differences] == pytest.approx([4 / 2**8] * 2)
+    assert [row.p_value for row in compare([a, *better]).differences] == pytest.approx(
+        [4 / 2**8] * 2
+    )
 
 
 def test_labels_and_their_mean(tmp_path: Path, write_run) -> None:
@@ -110,15 +125,22 @@ def test_means_are_over_the_cases_that_all_runs_have(tmp_path: Path, write_run) 
 
 
 @pytest.mark.parametrize(
-    ("metric", "setting"), [("nsd", "nsd_tolerance_mm"), ("assd", "undefined_distances"), ("dice", "")]
+    ("metric", "setting"),
+    [("nsd", "nsd_tolerance_mm"), ("assd", "undefined_distances"), ("dice", "")],
 )
-def test_evaluations_with_other_settings(metric: str, setting: str, tmp_path: Path, write_run, write_summary) -> None:
+def test_evaluations_with_other_settings(
+    metric: str, setting: str, tmp_path: Path, write_run, write_summary
+) -> None:
     runs = [write_run(tmp_path / name, {"x": BASE}) for name in "ab"]
     for value, run in enumerate(runs):
         place = run / "eval/val"
-        write_summary(place, "a", nsd_tolerance_mm=float(value), undefined_distances=str(float(value)))
+        write_summary(
+            place, "a", nsd_tolerance_mm=float(value), undefined_distances=str(float(value))
+        )
         table = (place / "metrics.csv").read_text()
-        (place / "metrics.csv").write_text(table.replace("dice", {"assd": "assd_mm"}.get(metric, metric), 1))
+        (place / "metrics.csv").write_text(
+            table.replace("dice", {"assd": "assd_mm"}.get(metric, metric), 1)
+        )
     if setting:
         with pytest.raises(DataError, match=f"different settings: {setting} is 0.0 and 1.0"):
             compare(runs, metric=metric)
@@ -145,8 +167,12 @@ def test_what_cannot_be_compared(tmp_path: Path, write_run) -> None:
         compare([a, write_run(tmp_path / "b", {"y": BASE})])
     apart = write_run(tmp_path / "c", {"x": BASE})
     table = apart / "eval/val/metrics.csv"
-    table.write_text(table.read_text().replace("c", "d").replace("dase", "case").replace("dide", "dice"))
-    table.write_text(table.read_text().replace("predidtion", "prediction").replace("referende", "reference"))
+    table.write_text(
+        table.read_text().replace("c", "d").replace("dase", "case").replace("dide", "dice")
+    )
+    table.write_text(
+        table.read_text().replace("predidtion", "prediction").replace("referende", "reference")
+    )
     with pytest.raises(DataError, match="have no case in common for which Dice is defined"):
         compare([a, apart])
     (a / "eval/val/metrics.csv").write_text("something,else\n1,2\n")

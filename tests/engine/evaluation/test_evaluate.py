@@ -13,17 +13,23 @@ import pytest
 import SimpleITK as sitk  # noqa: N813
 
 from lunet_cli.config.load import load_config
-from lunet_cli.engine.evaluation.evaluate import EvaluationOptions, evaluate_model, score_predictions
+from lunet_cli.engine.evaluation.evaluate import (
+    EvaluationOptions,
+    evaluate_model,
+    score_predictions,
+)
 from lunet_cli.engine.inference.predictor import PredictionOptions, Predictor
 from lunet_cli.engine.training.train import train
 from lunet_cli.errors import CheckpointError, ConfigError, DataError, OutputError
 from lunet_cli.results.evaluation import CaseScored, EvalResult, MetricSummary
-from lunet_cli.results.events import Caution, Event, Notice
+from lunet_cli.results.events import Event, Notice, WarningIssued
 
 FP32 = PredictionOptions(device="cpu", precision="fp32")
 
 
-def write(path: Path, array: np.ndarray, spacing: tuple[float, float, float] = (1.0, 1.0, 1.0)) -> Path:
+def write(
+    path: Path, array: np.ndarray, spacing: tuple[float, float, float] = (1.0, 1.0, 1.0)
+) -> Path:
     image = sitk.GetImageFromArray(array)
     image.SetSpacing(spacing)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -72,7 +78,9 @@ def test_values_by_hand(tmp_path: Path, data: Path, make_threshold_model) -> Non
     assert result.folder == tmp_path / "run/eval/all_data"
 
 
-def test_files_hold_values_and_definitions(tmp_path: Path, data: Path, make_threshold_model) -> None:
+def test_files_hold_values_and_definitions(
+    tmp_path: Path, data: Path, make_threshold_model
+) -> None:
     model = make_threshold_model(tmp_path / "run/best_model.pt")
     evaluate_model(predictor_of(model), data=data, folder=tmp_path / "out")
     with (tmp_path / "out/metrics.csv").open(encoding="utf-8") as file:
@@ -92,7 +100,9 @@ def test_files_hold_values_and_definitions(tmp_path: Path, data: Path, make_thre
 def test_missed_structure(penalty: bool, tmp_path: Path, data: Path, make_threshold_model) -> None:
     write(data / "images/case3.nii.gz", np.zeros((12, 10, 8), np.int16), (2.0, 1.0, 1.0))
     model = make_threshold_model(tmp_path / "model.pt")
-    result = evaluate_model(predictor_of(model), data=data, options=EvaluationOptions(penalty=penalty))
+    result = evaluate_model(
+        predictor_of(model), data=data, options=EvaluationOptions(penalty=penalty)
+    )
     dice, distance = find(result, "label1", "dice"), find(result, "label1", "assd")
     assert dice.num_undefined == 0
     assert dice.worst[0] == ("case3", 0.0)
@@ -110,12 +120,17 @@ def test_missed_structure(penalty: bool, tmp_path: Path, data: Path, make_thresh
 def test_what_is_replaced_is_told_and_files_of_others_are_not(tmp_path: Path, data: Path) -> None:
     events: list[Event] = []
     for _ in range(2):
-        score_predictions(data / "labels", data / "labels", folder=tmp_path / "out", on_event=events.append)
+        score_predictions(
+            data / "labels", data / "labels", folder=tmp_path / "out", on_event=events.append
+        )
     told = [str(event) for event in events if isinstance(event, Notice)]
     assert len(told) == 1
     assert told[0].startswith("replaces the evaluation of 20")
     assert told[0].endswith(f" in {tmp_path / 'out'}")
-    for name, content in (("summary.json", '{"mean": {"Dice": 0.9}}'), ("metrics.csv", "id,dice\n")):
+    for name, content in (
+        ("summary.json", '{"mean": {"Dice": 0.9}}'),
+        ("metrics.csv", "id,dice\n"),
+    ):
         foreign = tmp_path / name / name
         foreign.parent.mkdir()
         foreign.write_text(content)
@@ -124,7 +139,9 @@ def test_what_is_replaced_is_told_and_files_of_others_are_not(tmp_path: Path, da
         assert foreign.read_text() == content
 
 
-def test_broken_cases_are_told_and_the_others_measured(tmp_path: Path, data: Path, make_threshold_model) -> None:
+def test_broken_cases_are_told_and_the_others_measured(
+    tmp_path: Path, data: Path, make_threshold_model
+) -> None:
     (data / "images/case0.nii.gz").write_text("no image")
     label = np.zeros((12, 10, 8), np.uint8)
     label[0, 0, 0] = 7
@@ -167,11 +184,15 @@ def test_validation_of_the_training_is_met(patch: str, out_channels: str, tmp_pa
     label = "foreground" if out_channels == "1" else "mean of labels"
     assert find(result, label, "dice").mean == pytest.approx(trained.best.val_dice, abs=1e-6)
     assert result.folder == tmp_path / "run/eval/val"
-    train_side = evaluate_model(Predictor.load([tmp_path / "run"]), split="train", options=EvaluationOptions(("dice",)))
+    train_side = evaluate_model(
+        Predictor.load([tmp_path / "run"]), split="train", options=EvaluationOptions(("dice",))
+    )
     assert len({score.case for score in train_side.scores}) == 3
     # Without its run folder, the checkpoint finds the same cases by configuration and seed.
     shutil.copy(tmp_path / "run/best_model.pt", tmp_path / "alone.pt")
-    alone = evaluate_model(Predictor.load([tmp_path / "alone.pt"]), options=EvaluationOptions(("dice",)))
+    alone = evaluate_model(
+        Predictor.load([tmp_path / "alone.pt"]), options=EvaluationOptions(("dice",))
+    )
     assert [s.values["dice"] for s in alone.scores] == [s.values["dice"] for s in result.scores]
 
 
@@ -183,21 +204,29 @@ def test_cases_of_the_training_are_pointed_out(
     events: list[Event] = []
     predictor = predictor_of(model)
     evaluate_model(predictor, data=data, on_event=events.append)
-    cautions = [str(event) for event in events if isinstance(event, Caution)]
-    assert cautions == ["warning: 2 of 4 cases were trained on, such as case1; their values flatter"]
+    warnings = [str(event) for event in events if isinstance(event, WarningIssued)]
+    assert warnings == [
+        "warning: 2 of 4 cases were trained on, such as case1; their values flatter"
+    ]
     result = evaluate_model(predictor, data=data, split="val")
     assert [score.case for score in result.scores] == ["case0"]
     (data / "images/case0.nii.gz").unlink()
     (data / "labels/case0.nii.gz").unlink()
-    with pytest.raises(DataError, match="1 of the 1 val cases of the training are not there, such as case0"):
+    with pytest.raises(
+        DataError, match="1 of the 1 val cases of the training are not there, such as case0"
+    ):
         evaluate_model(predictor, data=data, split="val")
 
 
-def test_test_cases_are_those_that_the_data_set_names(tmp_path: Path, data: Path, make_threshold_model) -> None:
+def test_test_cases_are_those_that_the_data_set_names(
+    tmp_path: Path, data: Path, make_threshold_model
+) -> None:
     predictor = predictor_of(make_threshold_model(tmp_path / "model.pt"))
     with pytest.raises(DataError, match="names no labelled test cases"):
         evaluate_model(predictor, data=data, split="test")
-    (data / "splits.json").write_text(json.dumps([{"train": ["case0"], "val": ["case1"], "test": ["case2", "case3"]}]))
+    (data / "splits.json").write_text(
+        json.dumps([{"train": ["case0"], "val": ["case1"], "test": ["case2", "case3"]}])
+    )
     result = evaluate_model(predictor, data=data, split="test")
     assert [score.case for score in result.scores] == ["case2", "case3"]
     nnunet = tmp_path / "nnunet"
@@ -206,20 +235,28 @@ def test_test_cases_are_those_that_the_data_set_names(tmp_path: Path, data: Path
         (nnunet / f"labels{side}").mkdir()
         shutil.copy(data / f"images/{case}.nii.gz", nnunet / f"images{side}/{case}_0000.nii.gz")
         shutil.copy(data / f"labels/{case}.nii.gz", nnunet / f"labels{side}/{case}.nii.gz")
-    description = {"labels": {"background": 0, "label1": 1}, "channel_names": {"0": "CT"}, "file_ending": ".nii.gz"}
+    description = {
+        "labels": {"background": 0, "label1": 1},
+        "channel_names": {"0": "CT"},
+        "file_ending": ".nii.gz",
+    }
     (nnunet / "dataset.json").write_text(json.dumps(description))
     result = evaluate_model(predictor, data=nnunet, split="test")
     assert [score.case for score in result.scores] == ["case1"]
 
 
-def test_lone_checkpoint_of_unknown_data_needs_some(tmp_path: Path, data: Path, make_threshold_model) -> None:
+def test_lone_checkpoint_of_unknown_data_needs_some(
+    tmp_path: Path, data: Path, make_threshold_model
+) -> None:
     predictor = predictor_of(make_threshold_model(tmp_path / "model.pt"))
     with pytest.raises(ConfigError, match="the checkpoint knows its labels"):
         evaluate_model(predictor, data=data, labels={"x": (1,)})
     broken = predictor_of(make_threshold_model(tmp_path / "old.pt", config={"trainig": {}}))
     with pytest.raises(CheckpointError, match="its configuration is not that of this lunet"):
         evaluate_model(broken, data=data, split="val")
-    assert evaluate_model(broken, data=data).scores  # all of other data, which asks the configuration nothing
+    assert evaluate_model(
+        broken, data=data
+    ).scores  # all of other data, which asks the configuration nothing
 
 
 def test_label_maps_of_any_tool(tmp_path: Path, data: Path) -> None:
@@ -237,9 +274,13 @@ def test_label_maps_of_any_tool(tmp_path: Path, data: Path) -> None:
     (data / "dataset.json").write_text(json.dumps({"labels": {"0": "background", "1": "liver"}}))
     named = score_predictions(predictions, data / "labels", folder=tmp_path / "out")
     assert {score.label for score in named.scores} == {"liver"}
-    region = score_predictions(predictions, data / "labels", folder=tmp_path / "out", labels={"any": (1, 2)})
+    region = score_predictions(
+        predictions, data / "labels", folder=tmp_path / "out", labels={"any": (1, 2)}
+    )
     assert {score.label for score in region.scores} == {"any"}
-    single = score_predictions(predictions / "case1.nrrd", data / "labels/case0.nii.gz", folder=tmp_path / "out")
+    single = score_predictions(
+        predictions / "case1.nrrd", data / "labels/case0.nii.gz", folder=tmp_path / "out"
+    )
     assert [score.case for score in single.scores] == ["case0"]
 
 
@@ -247,7 +288,9 @@ def test_names_may_differ_by_what_marks_images_and_labels(tmp_path: Path) -> Non
     array = np.ones((3, 3, 3), np.uint8)
     write(tmp_path / "p/ct_7.nii.gz", array)
     write(tmp_path / "r/label_7.nii.gz", array)
-    assert [score.case for score in score_predictions(tmp_path / "p", tmp_path / "r").scores] == ["7"]
+    assert [score.case for score in score_predictions(tmp_path / "p", tmp_path / "r").scores] == [
+        "7"
+    ]
 
 
 def test_missing_surplus_and_misplaced_predictions(tmp_path: Path, data: Path) -> None:
@@ -268,7 +311,7 @@ def test_missing_surplus_and_misplaced_predictions(tmp_path: Path, data: Path) -
     )
     assert "does not lie on the grid of" in result.failures[1].message
     assert "1 prediction has no reference and is left out" in str(
-        next(event for event in events if isinstance(event, Caution))
+        next(event for event in events if isinstance(event, WarningIssued))
     )
     quiet = score_predictions(predictions, data / "labels", only_predicted=True)
     assert len(quiet.failures) == 1
@@ -307,7 +350,9 @@ def test_invented_labels_are_measured(tmp_path: Path) -> None:
 def test_different_evaluations_of_a_run_have_folders_of_their_own(
     tmp_path: Path, data: Path, make_threshold_model
 ) -> None:
-    best, last = (make_threshold_model(tmp_path / f"run/{name}.pt") for name in ("best_model", "last"))
+    best, last = (
+        make_threshold_model(tmp_path / f"run/{name}.pt") for name in ("best_model", "last")
+    )
     other = make_data(tmp_path / "other")
     dice = EvaluationOptions(("dice",))
     folders = [
@@ -316,10 +361,17 @@ def test_different_evaluations_of_a_run_have_folders_of_their_own(
         evaluate_model(predictor_of(last), data=data, options=dice).folder,
         evaluate_model(Predictor.load([best, last], options=FP32), data=data, options=dice).folder,
     ]
-    assert [folder.name for folder in folders] == ["all_data", "all_other", "all_data_last", "all_data_ensemble_of_2"]
+    assert [folder.name for folder in folders] == [
+        "all_data",
+        "all_other",
+        "all_data_last",
+        "all_data_ensemble_of_2",
+    ]
 
 
-def test_memory_that_is_not_there_fails_the_case_alone(tmp_path: Path, data: Path, make_threshold_model) -> None:
+def test_memory_that_is_not_there_fails_the_case_alone(
+    tmp_path: Path, data: Path, make_threshold_model
+) -> None:
     model = make_threshold_model(tmp_path / "model.pt")
     predictor = Predictor.load([model], options=PredictionOptions(device="cpu", max_memory_mib=5))
     result = evaluate_model(predictor, data=data)

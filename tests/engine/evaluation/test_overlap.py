@@ -64,7 +64,12 @@ def test_dice_counts_beyond_small_integers() -> None:
     ],
 )
 def test_other_overlaps_by_hand(
-    prediction: str, reference: str, iou_: float, sensitivity_: float, precision_: float, difference: float
+    prediction: str,
+    reference: str,
+    iou_: float,
+    sensitivity_: float,
+    precision_: float,
+    difference: float,
 ) -> None:
     p, r = _mask(prediction), _mask(reference)
     assert iou(p, r) == pytest.approx(iou_)
@@ -75,5 +80,9 @@ def test_other_overlaps_by_hand(
 
 def test_volume_difference_is_in_ml_and_has_no_sign() -> None:
     # Six voxels of 2 x 5 x 10 mm, a tenth of a ml each.
-    assert absolute_volume_difference_ml(_mask("xx......"), _mask("xxxxxxxx"), (2.0, 5.0, 10.0)) == pytest.approx(0.6)
-    assert absolute_volume_difference_ml(_mask("xxxxxxxx"), _mask("xx......"), (2.0, 5.0, 10.0)) == pytest.approx(0.6)
+    assert absolute_volume_difference_ml(
+        _mask("xx......"), _mask("xxxxxxxx"), (2.0, 5.0, 10.0)
+    ) == pytest.approx(0.6)
+    assert absolute_volume_difference_ml(
+        _mask("xxxxxxxx"), _mask("xx......"), (2.0, 5.0, 10.0)
+    ) == pytest.approx(0.6)

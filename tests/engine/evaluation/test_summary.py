@@ -31,7 +31,11 @@ def test_mean_deviation_and_median_by_hand() -> None:
 
 @pytest.mark.parametrize(
     ("metric", "worst"),
-    [("dice", ["p", "s", "q"]), ("assd", ["r", "q", "s"]), ("relative_volume_difference", ["p", "r", "q"])],
+    [
+        ("dice", ["p", "s", "q"]),
+        ("assd", ["r", "q", "s"]),
+        ("relative_volume_difference", ["p", "r", "q"]),
+    ],
 )
 def test_worst_cases_go_by_what_is_better(metric: str, worst: list[str]) -> None:
     (row,) = summarize(scores("a", metric, p=-5.0, q=3.0, r=4.0, s=2.0), metrics=[metric])
@@ -73,7 +77,8 @@ def test_single_case_has_no_spread() -> None:
 
 def test_mean_over_labels_is_per_case() -> None:
     rows = summarize(
-        [*scores("a", "assd", p=1.0, q=NAN, r=3.0), *scores("b", "assd", p=3.0, q=1.0, r=7.0)], metrics=["assd"]
+        [*scores("a", "assd", p=1.0, q=NAN, r=3.0), *scores("b", "assd", p=3.0, q=1.0, r=7.0)],
+        metrics=["assd"],
     )
     assert [row.label for row in rows] == ["a", "b", MEAN_LABEL]
     assert (rows[2].mean, rows[2].num_undefined) == (3.5, 1)  # of 2 and 5

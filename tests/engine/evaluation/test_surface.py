@@ -34,7 +34,11 @@ def _brute_surface(mask: Mask) -> npt.NDArray[np.int64]:
     inside = {tuple(place) for place in np.argwhere(mask).tolist()}
     steps = [(1, 0, 0), (-1, 0, 0), (0, 1, 0), (0, -1, 0), (0, 0, 1), (0, 0, -1)]
     return np.array(
-        [p for p in sorted(inside) if any((p[0] + dz, p[1] + dy, p[2] + dx) not in inside for dz, dy, dx in steps)]
+        [
+            p
+            for p in sorted(inside)
+            if any((p[0] + dz, p[1] + dy, p[2] + dx) not in inside for dz, dy, dx in steps)
+        ]
     )
 
 
@@ -87,7 +91,9 @@ def test_single_voxels_are_their_distance_apart(
     spacing_mm: Spacing, place: tuple[int, int, int], expected: float
 ) -> None:
     shape = (5, 5, 5)
-    assert hausdorff95(_voxel(shape, 0, 0, 0), _voxel(shape, *place), spacing_mm) == pytest.approx(expected)
+    assert hausdorff95(_voxel(shape, 0, 0, 0), _voxel(shape, *place), spacing_mm) == pytest.approx(
+        expected
+    )
 
 
 @pytest.mark.parametrize(("axis", "expected"), [(0, 3.0), (1, 1.5), (2, 0.5)])
@@ -98,15 +104,20 @@ def test_shifted_cube_is_its_shift_away(axis: int, expected: float) -> None:
 
 
 def test_smaller_cube_inside_a_larger_one() -> None:
-    # 2 mm between the faces. Of the 602 outer voxels the 8 corners are sqrt(12) mm away, the 24 beside them on the
-    # edges sqrt(4 + 4 + 1) and the 84 others on the edges sqrt(8): the percentile lies between voxels 570 and 571 (of
-    # 0 to 601), which are the two nearest of the 32 on top.
-    outer, inner = _box((13, 13, 13), (1, 12), (1, 12), (1, 12)), _box((13, 13, 13), (3, 10), (3, 10), (3, 10))
+    # 2 mm between the faces. Of the 602 outer voxels the 8 corners are sqrt(12) mm away, the 24
+    # beside them on the edges sqrt(4 + 4 + 1) and the 84 others on the edges sqrt(8): the
+    # percentile lies between voxels 570 and 571 (of 0 to 601), which are the two nearest of the 32
+    # on top.
+    outer, inner = (
+        _box((13, 13, 13), (1, 12), (1, 12), (1, 12)),
+        _box((13, 13, 13), (3, 10), (3, 10), (3, 10)),
+    )
     assert hausdorff95(inner, outer, (1.0, 1.0, 1.0)) == pytest.approx(3.0, abs=1e-5)
 
 
 def test_percentile_drops_the_farthest_and_the_worse_direction_counts() -> None:
-    # From the line to the voxel the distances are 0, 1, ..., 20 mm, of which 19 is the 95th percentile; back it is 0.
+    # From the line to the voxel the distances are 0, 1, ..., 20 mm, of which 19 is the 95th
+    # percentile; back it is 0.
     line, voxel = _box((3, 3, 23), (1, 2), (1, 2), (1, 22)), _voxel((3, 3, 23), 1, 1, 1)
     assert hausdorff95(line, voxel, (1.0, 1.0, 1.0)) == pytest.approx(19)
     assert hausdorff95(voxel, line, (1.0, 1.0, 1.0)) == pytest.approx(19)
@@ -155,15 +166,22 @@ def test_random_masks_match_all_pairs_of_surface_voxels(seed: int, density: floa
 
 
 def test_cube_in_a_cube_by_hand() -> None:
-    # Faces 2 mm apart: 602 outer surface voxels, 218 inner ones (7^3 - 5^3), which are all 2 mm from the outer ones. Of
-    # the outer ones, 6 x 49 lie above the inner faces at 2 mm; the nearest of the others is the inner edge or corner.
-    outer, inner = _box((13, 13, 13), (1, 12), (1, 12), (1, 12)), _box((13, 13, 13), (3, 10), (3, 10), (3, 10))
+    # Faces 2 mm apart: 602 outer surface voxels, 218 inner ones (7^3 - 5^3), which are all 2 mm
+    # from the outer ones. Of the outer ones, 6 x 49 lie above the inner faces at 2 mm; the nearest
+    # of the others is the inner edge or corner.
+    outer, inner = (
+        _box((13, 13, 13), (1, 12), (1, 12), (1, 12)),
+        _box((13, 13, 13), (3, 10), (3, 10), (3, 10)),
+    )
     assert hausdorff(inner, outer, (1.0, 1.0, 1.0)) == pytest.approx(math.sqrt(12))
-    # Above the faces, or one step beyond them: sqrt(2^2 + 1) and sqrt(2^2 + 1 + 1) come from the rim of each face.
+    # Above the faces, or one step beyond them: sqrt(2^2 + 1) and sqrt(2^2 + 1 + 1) come from the
+    # rim of each face.
     distances = _brute_distances(outer, inner, (1.0, 1.0, 1.0))
     total = sum(distances) + 218 * 2.0
     assert assd(inner, outer, (1.0, 1.0, 1.0)) == pytest.approx(total / (602 + 218))
-    assert nsd(inner, outer, (1.0, 1.0, 1.0), tolerance_mm=2.0) == pytest.approx((6 * 49 + 218) / (602 + 218))
+    assert nsd(inner, outer, (1.0, 1.0, 1.0), tolerance_mm=2.0) == pytest.approx(
+        (6 * 49 + 218) / (602 + 218)
+    )
     assert nsd(inner, outer, (1.0, 1.0, 1.0), tolerance_mm=1.9) == 0
     assert nsd(inner, outer, (1.0, 1.0, 1.0), tolerance_mm=3.5) == 1
 
@@ -177,9 +195,13 @@ def _brute_distances(one: Mask, two: Mask, spacing_mm: Spacing) -> list[float]:
 def test_shifted_cube_has_the_mean_and_the_share_of_its_two_faces() -> None:
     cube = _box((8, 8, 8), (2, 6), (2, 6), (2, 6))
     moved = np.roll(cube, 1, 0)
-    # Of the 56 surface voxels, the face of 16 left behind is 3 mm away; so is that in front on the way back. Inside the
-    # volume, each 2 x 2 middle of a face that has become inner is 1.5 or 0.5 mm from the side walls' rings, or on one.
-    forth, back = _brute_distances(moved, cube, (3.0, 1.5, 0.5)), _brute_distances(cube, moved, (3.0, 1.5, 0.5))
+    # Of the 56 surface voxels, the face of 16 left behind is 3 mm away; so is that in front on the
+    # way back. Inside the volume, each 2 x 2 middle of a face that has become inner is 1.5 or 0.5
+    # mm from the side walls' rings, or on one.
+    forth, back = (
+        _brute_distances(moved, cube, (3.0, 1.5, 0.5)),
+        _brute_distances(cube, moved, (3.0, 1.5, 0.5)),
+    )
     assert hausdorff(moved, cube, (3.0, 1.5, 0.5)) == pytest.approx(3.0)
     assert assd(moved, cube, (3.0, 1.5, 0.5)) == pytest.approx(sum(forth + back) / 112)
     within = sum(distance <= 1.0 for distance in forth + back)

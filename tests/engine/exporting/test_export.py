@@ -30,7 +30,12 @@ from lunet_cli.results.exporting import ExportResult
 
 RunLunet = Callable[..., "subprocess.CompletedProcess[str]"]
 Make = Callable[..., Path]
-FORMATS = {"onnx": ".onnx", "openvino": ".xml", "torch-export": ".pt2", "safetensors": ".safetensors"}
+FORMATS = {
+    "onnx": ".onnx",
+    "openvino": ".xml",
+    "torch-export": ".pt2",
+    "safetensors": ".safetensors",
+}
 NEEDS = {"onnx": "onnxscript", "openvino": "openvino", "safetensors": "safetensors"}
 GUIDE = Path(__file__).resolve().parents[3] / "docs" / "export.md"
 
@@ -55,12 +60,17 @@ def volumes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory, make_threshold_model: Make) -> Path:
     folder = tmp_path_factory.mktemp("model")
-    return make_threshold_model(folder / "best_model.pt", thresholds=(60.5, 100.5), activation="softmax")
+    return make_threshold_model(
+        folder / "best_model.pt", thresholds=(60.5, 100.5), activation="softmax"
+    )
 
 
 @pytest.fixture(scope="module", params=FORMATS)
 def exported(
-    request: pytest.FixtureRequest, model: Path, volumes: Path, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest,
+    model: Path,
+    volumes: Path,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> ExportResult:
     """The model in each format."""
     name: Any = request.param
@@ -84,7 +94,9 @@ def test_exported_file_alone_gives_the_label_maps_of_the_checkpoint(
             shutil.copy(path, tmp_path)
     image = volumes / "case0.nii.gz"
     array = sitk.GetArrayFromImage(sitk.ReadImage(str(image)))
-    assert np.array_equal(label_map(alone, image), np.where(array > 100, 2, np.where(array > 60, 1, 0)))
+    assert np.array_equal(
+        label_map(alone, image), np.where(array > 100, 2, np.where(array > 60, 1, 0))
+    )
 
 
 def test_exported_file_agrees_and_says_so(exported: ExportResult) -> None:
@@ -92,7 +104,9 @@ def test_exported_file_agrees_and_says_so(exported: ExportResult) -> None:
     assert exported.agreement.dice == 1.0
     assert exported.agreement.documented_dice == 1.0
     assert exported.agreement.num_cases == 2
-    assert exported.size_on_disk_bytes == sum(f.stat().st_size for f in exported.files if f.suffix != ".json")
+    assert exported.size_on_disk_bytes == sum(
+        f.stat().st_size for f in exported.files if f.suffix != ".json"
+    )
     described = json.loads(exported.files[-1].read_text(encoding="utf-8"))
     assert described["label_values"] == {"label1": 1, "label2": 2}
     assert described["activation"] == "softmax"
@@ -104,17 +118,23 @@ def test_exported_file_agrees_and_says_so(exported: ExportResult) -> None:
 
 
 def test_nothing_else_is_left_in_the_folder(exported: ExportResult) -> None:
-    assert {path.name for path in exported.files[0].parent.iterdir()} == {path.name for path in exported.files}
+    assert {path.name for path in exported.files[0].parent.iterdir()} == {
+        path.name for path in exported.files
+    }
 
 
 @pytest.mark.parametrize("name", ["onnx", "openvino", "safetensors"])
-def test_half_precision_is_smaller_and_agrees(model: Path, volumes: Path, tmp_path: Path, name: Any) -> None:
+def test_half_precision_is_smaller_and_agrees(
+    model: Path, volumes: Path, tmp_path: Path, name: Any
+) -> None:
     pytest.importorskip(NEEDS[name])
     path = tmp_path / f"half{FORMATS[name]}"
     result = export(model, ExportOptions(name, path, "fp16", check=volumes))
     assert result.weights == "fp16"
     assert result.agreement.max_difference < 2e-2
-    num_values = sum(tensor.numel() for tensor in torch.load(model, weights_only=True)["weights"].values())
+    num_values = sum(
+        tensor.numel() for tensor in torch.load(model, weights_only=True)["weights"].values()
+    )
     if name == "openvino":
         assert path.with_suffix(".bin").stat().st_size < 3 * num_values
     else:  # whose notes on a network so small take more room than its weights
@@ -127,7 +147,8 @@ def test_eight_bits_keep_the_label_maps(
 ) -> None:
     """In processes of their own: a process in which both tools had computed in eight bits did not survive a signal.
 
-    Seen with AMX on a virtual machine (Linux 6.18), which could not deliver the next handled signal.
+    Seen with AMX on a virtual machine (Linux 6.18), which could not deliver the next handled
+    signal.
     """
     pytest.importorskip(NEEDS[name])
     if name == "openvino":
@@ -167,7 +188,9 @@ def test_what_is_there_is_not_overwritten(model: Path, volumes: Path, tmp_path: 
     assert (tmp_path / "a.pt2").read_text() == "mine"
 
 
-def test_weights_of_another_model_are_not_overwritten(model: Path, volumes: Path, tmp_path: Path) -> None:
+def test_weights_of_another_model_are_not_overwritten(
+    model: Path, volumes: Path, tmp_path: Path
+) -> None:
     pytest.importorskip("openvino")
     (tmp_path / "a.bin").write_text("mine")
     with pytest.raises(OutputError, match=r"a\.bin: is there already"):
@@ -188,18 +211,30 @@ def test_code_in_a_file_is_not_run(exported: ExportResult, tmp_path: Path) -> No
             new.writestr(name, old.read(name))
         buffer = io.BytesIO()
         torch.save(Evil(), buffer)
-        new.writestr(f"{old.namelist()[0].partition('/')[0]}/data/sample_inputs/evil.pt", buffer.getvalue())
+        new.writestr(
+            f"{old.namelist()[0].partition('/')[0]}/data/sample_inputs/evil.pt", buffer.getvalue()
+        )
     with pytest.raises(CheckpointError, match="holds more than tensors"):
         load_model(evil)
     assert not (tmp_path / "ran").exists()
 
 
-def test_network_without_data_is_compared_on_phantoms(make_threshold_model: Make, tmp_path: Path) -> None:
-    model = make_threshold_model(tmp_path / "run" / "best_model.pt", config={"data": {"root": str(tmp_path / "gone")}})
+def test_network_without_data_is_compared_on_phantoms(
+    make_threshold_model: Make, tmp_path: Path
+) -> None:
+    model = make_threshold_model(
+        tmp_path / "run" / "best_model.pt", config={"data": {"root": str(tmp_path / "gone")}}
+    )
     events: list[str] = []
-    result = export(model, ExportOptions("torch-export", tmp_path / "a.pt2"), on_event=lambda e: events.append(str(e)))
+    result = export(
+        model,
+        ExportOptions("torch-export", tmp_path / "a.pt2"),
+        on_event=lambda e: events.append(str(e)),
+    )
     assert result.agreement.cases == "phantom volumes"
-    assert any(event.startswith("warning: compared on built-in phantom volumes") for event in events)
+    assert any(
+        event.startswith("warning: compared on built-in phantom volumes") for event in events
+    )
 
 
 @pytest.mark.parametrize(
@@ -207,10 +242,16 @@ def test_network_without_data_is_compared_on_phantoms(make_threshold_model: Make
     [
         (ExportOptions("safetensors", weights="int8"), ConfigError, "no quantised networks"),
         (ExportOptions("torch-export", weights="fp16"), ConfigError, "no fp16 convolution"),
-        (ExportOptions("torch-export", Path("a.onnx")), OutputError, r"torch-export files end in \.pt2"),
+        (
+            ExportOptions("torch-export", Path("a.onnx")),
+            OutputError,
+            r"torch-export files end in \.pt2",
+        ),
     ],
 )
-def test_what_a_format_cannot_hold(model: Path, options: ExportOptions, kind: type[LunetError], message: str) -> None:
+def test_what_a_format_cannot_hold(
+    model: Path, options: ExportOptions, kind: type[LunetError], message: str
+) -> None:
     with pytest.raises(kind, match=message):
         export(model, options)
 
@@ -224,7 +265,9 @@ def test_foreign_and_broken_files(tmp_path: Path) -> None:
         [value],
         [onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, [1])],
     )
-    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=10)
+    model = onnx.helper.make_model(
+        graph, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=10
+    )
     onnx.save(model, tmp_path / "foreign.onnx")
     with pytest.raises(CheckpointError, match="was not written by lunet export"):
         load_model(tmp_path / "foreign.onnx")
@@ -244,11 +287,17 @@ def test_script_of_the_guide_is_what_exports_are_compared_with() -> None:
     assert "torch" not in script
 
 
-def test_script_of_the_guide_gives_the_label_map(volumes: Path, tmp_path: Path, make_threshold_model: Make) -> None:
+def test_script_of_the_guide_gives_the_label_map(
+    volumes: Path, tmp_path: Path, make_threshold_model: Make
+) -> None:
     """In a process of its own: two channels, other axes, another spacing, larger and smaller than the window."""
     pytest.importorskip("onnxscript")
     model = make_threshold_model(
-        tmp_path / "model.pt", thresholds=(100.37,), in_channels=2, orientation="RSA", spacing_mm=(2.0, 1.2, 1.0)
+        tmp_path / "model.pt",
+        thresholds=(100.37,),
+        in_channels=2,
+        orientation="RSA",
+        spacing_mm=(2.0, 1.2, 1.0),
     )
     folder = tmp_path / "channels"
     folder.mkdir()
@@ -258,7 +307,9 @@ def test_script_of_the_guide_gives_the_label_map(volumes: Path, tmp_path: Path, 
     export(model, ExportOptions("onnx", tmp_path / "model.onnx", check=folder))
     script, out = tmp_path / "use.py", tmp_path / "mask.nii.gz"
     script.write_text(Path(plain.__file__).read_text(encoding="utf-8"), encoding="utf-8")
-    subprocess.run([sys.executable, script, tmp_path / "model.onnx", out, *images], check=True, timeout=120)
+    subprocess.run(
+        [sys.executable, script, tmp_path / "model.onnx", out, *images], check=True, timeout=120
+    )
     found = sitk.ReadImage(str(out))
     assert found.GetSpacing() == pytest.approx((1.0, 1.5, 2.0))
     predictor = Predictor.load([model], options=PredictionOptions(device="cpu", precision="fp32"))
@@ -282,13 +333,19 @@ def test_graph_that_leaves_out_the_zeros_is_not_kept(
     torch.save(values, tmp_path / "model.pt")
     write = module.write_format
     monkeypatch.setattr(
-        module, "write_format", lambda name, network, window, *rest: write(name, network, (1, 1, 1), *rest)
+        module,
+        "write_format",
+        lambda name, network, window, *rest: write(name, network, (1, 1, 1), *rest),
     )
     with pytest.raises(ExportError, match="was not kept"):
-        export(tmp_path / "model.pt", ExportOptions("torch-export", tmp_path / "a.pt2", check=volumes))
+        export(
+            tmp_path / "model.pt", ExportOptions("torch-export", tmp_path / "a.pt2", check=volumes)
+        )
     assert not (tmp_path / "a.pt2").exists()
     monkeypatch.undo()
-    kept = export(tmp_path / "model.pt", ExportOptions("torch-export", tmp_path / "a.pt2", check=volumes))
+    kept = export(
+        tmp_path / "model.pt", ExportOptions("torch-export", tmp_path / "a.pt2", check=volumes)
+    )
     assert kept.agreement.documented_dice == 1.0
 
 
@@ -304,7 +361,10 @@ def test_bare_volumes_are_brought_into_the_window_inside_of_the_graph() -> None:
         image = torch.randn(2, 1, *size)
         lack = [max(0, edge - have) for edge, have in zip(window, size, strict=True)]
         sides = [side for gap in reversed(lack) for side in (gap // 2, gap - gap // 2)]
-        inside = (..., *(slice(gap // 2, gap // 2 + have) for gap, have in zip(lack, size, strict=True)))
+        inside = (
+            ...,
+            *(slice(gap // 2, gap // 2 + have) for gap, have in zip(lack, size, strict=True)),
+        )
         with torch.no_grad():
             expected = network(F.pad(image, sides))[inside]
             torch.testing.assert_close(graph(image), expected, rtol=1e-5, atol=1e-6)

@@ -20,7 +20,9 @@ def touch(*paths: Path) -> None:
         path.touch()
 
 
-def names(inputs: list[Path], num_channels: int = 1, series: str | None = None) -> dict[str, list[str]]:
+def names(
+    inputs: list[Path], num_channels: int = 1, series: str | None = None
+) -> dict[str, list[str]]:
     cases, failures = find_inputs(inputs, num_channels=num_channels, series=series)
     assert failures == []
     return {case.name: [source.name for source in case.images] for case in cases}
@@ -33,7 +35,12 @@ def failure(inputs: list[Path], series: str | None = None) -> tuple[str, str]:
 
 
 def test_files_and_folders(tmp_path: Path) -> None:
-    touch(tmp_path / "in/b.nii.gz", tmp_path / "in/a.mha", tmp_path / "in/notes.txt", tmp_path / "in/.hidden.nii")
+    touch(
+        tmp_path / "in/b.nii.gz",
+        tmp_path / "in/a.mha",
+        tmp_path / "in/notes.txt",
+        tmp_path / "in/.hidden.nii",
+    )
     assert names([tmp_path / "in"]) == {"a": ["a.mha"], "b": ["b.nii.gz"]}
     assert names([tmp_path / "in/b.nii.gz"]) == {"b": ["b.nii.gz"]}
 
@@ -106,7 +113,10 @@ def test_several_series_are_listed_and_one_is_named(tmp_path: Path, write_series
     write_series(folder / "b", ARRAY[:3], uid="1.2.3.5", number=7, description="FLAIR")
     message, hint = failure([tmp_path])
     assert f"{folder}: holds 2 DICOM series" in message
-    assert "number 3: 'T1 MPRAGE', CT, 4 files, UID 1.2.3.4; number 7: 'FLAIR', CT, 3 files, UID 1.2.3.5" in message
+    assert (
+        "number 3: 'T1 MPRAGE', CT, 4 files, UID 1.2.3.4; number 7: 'FLAIR', CT, 3 files, UID 1.2.3.5"
+        in message
+    )
     assert "--series" in hint
     for wanted in ("7", "flair", "1.2.3.5", "5"):
         (case,), failures = find_inputs([tmp_path], num_channels=1, series=wanted)
@@ -192,7 +202,9 @@ def test_a_folder_that_cannot_be_listed_does_not_end_the_search(
     monkeypatch.setattr(Path, "iterdir", refuse)
     cases, failures = find_inputs([tmp_path], num_channels=1)
     assert [case.name for case in cases] == ["one", "zero"]
-    assert [found.message for found in failures] == [f"{tmp_path / place}: cannot be listed: permission denied"]
+    assert [found.message for found in failures] == [
+        f"{tmp_path / place}: cannot be listed: permission denied"
+    ]
 
 
 def test_a_damaged_series_does_not_end_the_search(tmp_path: Path, write_series) -> None:

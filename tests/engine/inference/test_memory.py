@@ -39,7 +39,9 @@ print(plan.memory.total_mib, int(peak.split()[1]) / 1024)
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the peak of a process is read from /proc")
+@pytest.mark.skipif(
+    not Path("/proc/self/status").exists(), reason="the peak of a process is read from /proc"
+)
 @pytest.mark.parametrize(
     ("name", "window", "precision", "edge"),
     [

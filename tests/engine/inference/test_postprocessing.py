@@ -13,8 +13,12 @@ AXES = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
 SCHEME = LabelScheme((("a", (1,)), ("b", (2,))), "softmax")
 
 
-def clean(labels: np.ndarray, *steps: str, spacing_mm: tuple[float, float, float] = (10.0, 10.0, 10.0)) -> np.ndarray:
-    found = Segmentation(labels.astype(np.uint8), SCHEME, Geometry(labels.shape, spacing_mm, (0.0, 0.0, 0.0), AXES))
+def clean(
+    labels: np.ndarray, *steps: str, spacing_mm: tuple[float, float, float] = (10.0, 10.0, 10.0)
+) -> np.ndarray:
+    found = Segmentation(
+        labels.astype(np.uint8), SCHEME, Geometry(labels.shape, spacing_mm, (0.0, 0.0, 0.0), AXES)
+    )
     postprocess(found, [parse_step(step, SCHEME.names) for step in steps])
     return found.label_map()
 
@@ -82,7 +86,9 @@ def test_steps_go_in_their_order() -> None:
 
 
 def test_nothing_happens_to_an_empty_label() -> None:
-    assert not clean(np.zeros((3, 3, 3), int), "largest-component", "fill-holes", "min-volume=1").any()
+    assert not clean(
+        np.zeros((3, 3, 3), int), "largest-component", "fill-holes", "min-volume=1"
+    ).any()
 
 
 def test_steps_are_read() -> None:
@@ -97,9 +103,9 @@ def test_steps_are_read() -> None:
         ("c:fill-holes", "unknown label 'c'"),
         ("min-volume", "only min-volume takes a volume"),
         ("fill-holes=3", "only min-volume takes a volume"),
-        ("min-volume=much", "'much' is no volume"),
-        ("min-volume=-1", "'-1' is no volume"),
-        ("min-volume=nan", "'nan' is no volume"),
+        ("min-volume=much", "'much' is not a volume"),
+        ("min-volume=-1", "'-1' is not a volume"),
+        ("min-volume=nan", "'nan' is not a volume"),
     ],
 )
 def test_wrong_steps_are_refused(text: str, reason: str) -> None:

@@ -23,7 +23,7 @@ from lunet_cli.engine.inference.postprocessing import Step
 from lunet_cli.engine.inference.predict import predict_files
 from lunet_cli.engine.inference.predictor import PredictionOptions, Predictor
 from lunet_cli.errors import DataError, OutputError
-from lunet_cli.results.events import CaseFailed, Caution, Event
+from lunet_cli.results.events import CaseFailed, Event, WarningIssued
 from lunet_cli.results.prediction import CasePredicted, PredictResult
 from lunet_cli.results.words import visible
 
@@ -46,7 +46,12 @@ SPACING, ORIGIN = (0.7, 1.3, 2.5), (-31.7, 12.25, 480.5)
 
 
 def run(
-    model: Path, inputs: list[Path], output: Path, *, options: PredictionOptions = FP32, **writing_options
+    model: Path,
+    inputs: list[Path],
+    output: Path,
+    *,
+    options: PredictionOptions = FP32,
+    **writing_options,
 ) -> PredictResult:
     predictor = Predictor.load([model], options=options)
     return predict_files(predictor, inputs, OutputOptions(output, **writing_options))
@@ -73,17 +78,24 @@ def test_output_lies_on_its_input_voxel_for_voxel(
 ) -> None:
     array = random_image(SIZES[size])
     source = write_volume(
-        tmp_path / f"in{suffix}", array, spacing=SPACING, origin=ORIGIN, direction=DIRECTIONS[direction]
+        tmp_path / f"in{suffix}",
+        array,
+        spacing=SPACING,
+        origin=ORIGIN,
+        direction=DIRECTIONS[direction],
     )
     result = run(model, [source], tmp_path / "out")
     assert result.failures == ()
     stored, written = read_back(source), read_back(tmp_path / "out" / f"in{suffix}")
     assert np.array_equal(sitk.GetArrayFromImage(written), (array > 100.5).astype(np.uint8))
     assert written.GetSize() == stored.GetSize()
-    # As the format stores it: what ITK read from the one file, it reads from the other, to float32 in NIfTI.
+    # As the format stores it: what ITK read from the one file, it reads from the other, to float32
+    # in NIfTI.
     tolerance = 1e-6 if "nii" in suffix else 1e-12
     np.testing.assert_allclose(written.GetSpacing(), stored.GetSpacing(), rtol=tolerance)
-    np.testing.assert_allclose(written.GetOrigin(), stored.GetOrigin(), rtol=tolerance, atol=1e-5 * (tolerance > 1e-9))
+    np.testing.assert_allclose(
+        written.GetOrigin(), stored.GetOrigin(), rtol=tolerance, atol=1e-5 * (tolerance > 1e-9)
+    )
     np.testing.assert_allclose(written.GetDirection(), stored.GetDirection(), atol=tolerance)
 
 
@@ -93,18 +105,26 @@ def srow(path: Path) -> np.ndarray:
 
 
 @pytest.mark.parametrize("direction", DIRECTIONS)
-def test_affine_of_nifti_is_that_of_the_input(direction: str, model: Path, tmp_path: Path, write_volume) -> None:
+def test_affine_of_nifti_is_that_of_the_input(
+    direction: str, model: Path, tmp_path: Path, write_volume
+) -> None:
     array = random_image((9, 8, 7))
-    source = write_volume(tmp_path / "in.nii", array, spacing=SPACING, origin=ORIGIN, direction=DIRECTIONS[direction])
+    source = write_volume(
+        tmp_path / "in.nii", array, spacing=SPACING, origin=ORIGIN, direction=DIRECTIONS[direction]
+    )
     run(model, [source], tmp_path / "out")
     np.testing.assert_allclose(srow(tmp_path / "out/in.nii"), srow(source), rtol=1e-6, atol=1e-6)
 
 
 @pytest.mark.parametrize("direction", ["LPS", "oblique", "mirrored"])
 @pytest.mark.parametrize("depth", [12, 1])
-def test_dicom_series(direction: str, depth: int, model: Path, tmp_path: Path, write_series) -> None:
+def test_dicom_series(
+    direction: str, depth: int, model: Path, tmp_path: Path, write_series
+) -> None:
     array = random_image((depth, 11, 13))
-    series = write_series(tmp_path / "patient", array, spacing=SPACING, origin=ORIGIN, direction=DIRECTIONS[direction])
+    series = write_series(
+        tmp_path / "patient", array, spacing=SPACING, origin=ORIGIN, direction=DIRECTIONS[direction]
+    )
     result = run(model, [series], tmp_path / "out")
     assert result.failures == ()
     written = read_back(tmp_path / "out/patient.nii.gz")
@@ -114,11 +134,15 @@ def test_dicom_series(direction: str, depth: int, model: Path, tmp_path: Path, w
     np.testing.assert_allclose(written.GetDirection(), DIRECTIONS[direction], atol=1e-6)
 
 
-def test_resampling_to_the_network_and_back_keeps_the_grid(tmp_path: Path, make_threshold_model, write_volume) -> None:
+def test_resampling_to_the_network_and_back_keeps_the_grid(
+    tmp_path: Path, make_threshold_model, write_volume
+) -> None:
     model = make_threshold_model(tmp_path / "model.pt", spacing_mm=(1.0, 1.0, 1.0))
     array = np.zeros((12, 30, 40), np.int16)
     array[3:9, 8:22, 10:30] = 200
-    source = write_volume(tmp_path / "in.nii.gz", array, spacing=SPACING, origin=ORIGIN, direction=OBLIQUE)
+    source = write_volume(
+        tmp_path / "in.nii.gz", array, spacing=SPACING, origin=ORIGIN, direction=OBLIQUE
+    )
     result = run(model, [source], tmp_path / "out")
     written = read_back(tmp_path / "out/in.nii.gz")
     assert Geometry.of(written).differences(Geometry.of(read_back(source))) == []
@@ -131,14 +155,16 @@ def test_resampling_to_the_network_and_back_keeps_the_grid(tmp_path: Path, make_
 
 
 def test_what_is_odd_about_a_file_is_told_once(model: Path, tmp_path: Path, write_volume) -> None:
-    source = write_volume(tmp_path / "in.nii", random_image((9, 8, 7)), spacing=SPACING, origin=ORIGIN)
+    source = write_volume(
+        tmp_path / "in.nii", random_image((9, 8, 7)), spacing=SPACING, origin=ORIGIN
+    )
     content = bytearray(source.read_bytes())
     content[80:92] = np.array([1, 1, 1], "<f4").tobytes()  # pixdim
     source.write_bytes(content)
     events: list[Event] = []
     predictor = Predictor.load([model], options=FP32)
     predict_files(predictor, [source], OutputOptions(tmp_path / "out"), on_event=events.append)
-    told = [str(event) for event in events if isinstance(event, Caution)]
+    told = [str(event) for event in events if isinstance(event, WarningIssued)]
     assert len([text for text in told if "its pixdim 1, 1, 1" in text]) == 1
     np.testing.assert_allclose(srow(tmp_path / "out/in.nii"), srow(source), rtol=1e-6, atol=1e-6)
 
@@ -158,8 +184,12 @@ def test_names_that_itk_cannot_write(name: str, model: Path, tmp_path: Path, wri
         assert np.array_equal(sitk.GetArrayFromImage(read_back(plain)), array > 100.5)
 
 
-def test_several_channels_and_exclusive_labels(tmp_path: Path, make_threshold_model, write_volume) -> None:
-    model = make_threshold_model(tmp_path / "model.pt", thresholds=(50.5, 120.5), activation="softmax", in_channels=2)
+def test_several_channels_and_exclusive_labels(
+    tmp_path: Path, make_threshold_model, write_volume
+) -> None:
+    model = make_threshold_model(
+        tmp_path / "model.pt", thresholds=(50.5, 120.5), activation="softmax", in_channels=2
+    )
     first, second = random_image((9, 20, 18), 0), random_image((9, 20, 18), 1)
     write_volume(tmp_path / "in/x_0000.nii.gz", first)
     write_volume(tmp_path / "in/x_0001.nii.gz", second)
@@ -178,7 +208,9 @@ def test_four_dimensional_file_holds_the_channels(tmp_path: Path, make_threshold
     assert np.array_equal(sitk.GetArrayFromImage(found), random_image((6, 7, 8), 0) > 100.5)
 
 
-def test_overlapping_regions_become_one_label_map(tmp_path: Path, make_threshold_model, write_volume) -> None:
+def test_overlapping_regions_become_one_label_map(
+    tmp_path: Path, make_threshold_model, write_volume
+) -> None:
     model = make_threshold_model(
         tmp_path / "model.pt", thresholds=(50.5, 120.5), labels={"whole": (1, 2), "core": (2,)}
     )
@@ -186,20 +218,29 @@ def test_overlapping_regions_become_one_label_map(tmp_path: Path, make_threshold
     source = write_volume(tmp_path / "in.nii.gz", array)
     assert run(model, [source], tmp_path / "a").values == {"whole": 1, "core": 2}
     assert np.array_equal(
-        sitk.GetArrayFromImage(read_back(tmp_path / "a/in.nii.gz")), np.digitize(array, (50.5, 120.5))
+        sitk.GetArrayFromImage(read_back(tmp_path / "a/in.nii.gz")),
+        np.digitize(array, (50.5, 120.5)),
     )
     volumes = run(model, [source], tmp_path / "c").predicted[0].volume_ml
-    assert volumes == pytest.approx({"whole": (array > 50.5).sum() / 1000, "core": (array > 120.5).sum() / 1000})
+    assert volumes == pytest.approx(
+        {"whole": (array > 50.5).sum() / 1000, "core": (array > 120.5).sum() / 1000}
+    )
     run(model, [source], tmp_path / "b", order=("core", "whole"))
     assert np.array_equal(sitk.GetArrayFromImage(read_back(tmp_path / "b/in.nii.gz")), array > 50.5)
 
 
-def test_probabilities_lie_on_the_grid_of_the_input(tmp_path: Path, make_threshold_model, write_volume) -> None:
+def test_probabilities_lie_on_the_grid_of_the_input(
+    tmp_path: Path, make_threshold_model, write_volume
+) -> None:
     model = make_threshold_model(
-        tmp_path / "model.pt", thresholds=(50.5, 120.5), labels={"whole": (1, 2), "tumor core": (2,)}
+        tmp_path / "model.pt",
+        thresholds=(50.5, 120.5),
+        labels={"whole": (1, 2), "tumor core": (2,)},
     )
     array = random_image((8, 19, 10))
-    source = write_volume(tmp_path / "in.nrrd", array, spacing=SPACING, origin=ORIGIN, direction=SRP)
+    source = write_volume(
+        tmp_path / "in.nrrd", array, spacing=SPACING, origin=ORIGIN, direction=SRP
+    )
     run(model, [source], tmp_path / "out", probabilities=True)
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
         "in.nrrd",
@@ -229,7 +270,11 @@ def test_single_output_file_and_other_format(model: Path, tmp_path: Path, write_
     run(model, [source], tmp_path / "out", suffix=".nrrd")
     assert (tmp_path / "out/in.nrrd").is_file()
     with pytest.raises(OutputError, match="is the name of one file, and there are 2 cases"):
-        run(model, [source, write_volume(tmp_path / "b.nii.gz", random_image((5, 5, 5)))], tmp_path / "two.nii.gz")
+        run(
+            model,
+            [source, write_volume(tmp_path / "b.nii.gz", random_image((5, 5, 5)))],
+            tmp_path / "two.nii.gz",
+        )
 
 
 def test_existing_outputs_are_refused_or_skipped(model: Path, tmp_path: Path, write_volume) -> None:
@@ -252,7 +297,12 @@ def test_dry_run_estimates_and_writes_nothing(model: Path, tmp_path: Path, write
     predictor = Predictor.load([model], options=FP32)
     result = predict_files(predictor, [source], OutputOptions(tmp_path / "out"), dry_run=True)
     (plan,) = result.planned
-    assert (plan.size, plan.grid, plan.window, plan.num_windows) == ((40, 16, 16), (40, 16, 16), (16, 16, 16), 4)
+    assert (plan.size, plan.grid, plan.window, plan.num_windows) == (
+        (40, 16, 16),
+        (40, 16, 16),
+        (16, 16, 16),
+        4,
+    )
     assert plan.memory_mib > 300
     assert plan.seconds is not None
     assert plan.seconds > 0
@@ -270,15 +320,20 @@ def test_shards_share_the_cases(count: int, model: Path, tmp_path: Path, write_v
     assert sorted(done) == ["0", "1", "2", "3", "4"]
 
 
-def test_broken_cases_do_not_stop_the_others(model: Path, tmp_path: Path, write_volume, write_series) -> None:
+def test_broken_cases_do_not_stop_the_others(
+    model: Path, tmp_path: Path, write_volume, write_series
+) -> None:
     folder = tmp_path / "in"
     good = write_volume(folder / "good.nii.gz", random_image((6, 6, 6)))
-    (folder / "text.nii.gz").write_text("this is no image")
+    (folder / "text.nii.gz").write_text("this is not an image")
     (folder / "short.nii.gz").write_bytes(good.read_bytes()[:200])
     sitk.WriteImage(sitk.GetImageFromArray(random_image((1, 6, 6))[0]), str(folder / "flat.nii.gz"))
     nan = np.full((4, 4, 4), np.nan, np.float32)
     write_volume(folder / "nan.nii.gz", nan)
-    sitk.WriteImage(sitk.JoinSeries([sitk.GetImageFromArray(random_image((4, 4, 4)))] * 2), str(folder / "two.nii.gz"))
+    sitk.WriteImage(
+        sitk.JoinSeries([sitk.GetImageFromArray(random_image((4, 4, 4)))] * 2),
+        str(folder / "two.nii.gz"),
+    )
     gap = write_series(folder / "gap", random_image((5, 6, 6)))
     sorted(gap.iterdir())[2].unlink()
     write_series(folder / "mixed", random_image((5, 6, 6)), uid="1.2.3", number=1)
@@ -287,7 +342,10 @@ def test_broken_cases_do_not_stop_the_others(model: Path, tmp_path: Path, write_
     events: list[Event] = []
     predictor = Predictor.load([model], options=FP32)
     result = predict_files(
-        predictor, [folder, tmp_path / "empty"], OutputOptions(tmp_path / "out"), on_event=events.append
+        predictor,
+        [folder, tmp_path / "empty"],
+        OutputOptions(tmp_path / "out"),
+        on_event=events.append,
     )
     assert [case.case for case in result.predicted] == ["good"]
     reasons = {
@@ -303,11 +361,17 @@ def test_broken_cases_do_not_stop_the_others(model: Path, tmp_path: Path, write_
     messages = [failure.message for failure in result.failures]
     assert len(messages) == len(reasons)
     for path, reason in reasons.items():
-        assert any(message.startswith(f"{path}: ") and reason in message for message in messages), (path, messages)
+        assert any(message.startswith(f"{path}: ") and reason in message for message in messages), (
+            path,
+            messages,
+        )
     assert all("\n" not in message for message in messages)
     assert sum(isinstance(event, CaseFailed) for event in events) == len(reasons)
     assert sum(isinstance(event, CasePredicted) for event in events) == 1
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {"good.nii.gz", "lunet_predict.json"}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        "good.nii.gz",
+        "lunet_predict.json",
+    }
 
 
 @pytest.mark.parametrize("suffix", [".nii", ".nii.gz", ".nrrd", ".mha"])
@@ -348,7 +412,8 @@ def test_full_disk_fails_one_case_after_the_other(
     monkeypatch.setattr(writing.sitk, "WriteImage", refuse)
     result = run(model, [tmp_path / "in"], tmp_path / "out")
     assert [failure.message for failure in result.failures] == [
-        f"{tmp_path / 'out' / name}.nii.gz: cannot be written (No space left on device)" for name in "ab"
+        f"{tmp_path / 'out' / name}.nii.gz: cannot be written (No space left on device)"
+        for name in "ab"
     ]
 
 
@@ -376,7 +441,8 @@ def test_killed_at_any_moment_and_run_again_gives_the_same_files(
     seen = []
     for delay in (0.05, 0.13, 0.21, 0.34):
         process = subprocess.Popen(
-            [sys.executable, "-c", script, str(model), str(tmp_path / "in"), str(out)], stdout=subprocess.PIPE
+            [sys.executable, "-c", script, str(model), str(tmp_path / "in"), str(out)],
+            stdout=subprocess.PIPE,
         )
         assert process.stdout is not None
         process.stdout.readline()
@@ -384,7 +450,9 @@ def test_killed_at_any_moment_and_run_again_gives_the_same_files(
         process.send_signal(signal.SIGKILL)
         process.wait()
         process.stdout.close()
-        present = {path.name: path.read_bytes() for path in out.glob("*.nii.gz")} if out.exists() else {}
+        present = (
+            {path.name: path.read_bytes() for path in out.glob("*.nii.gz")} if out.exists() else {}
+        )
         assert all(expected[name] == content for name, content in present.items())
         seen.append(len(present))
     assert max(seen) < 40
@@ -405,27 +473,37 @@ def test_two_shards_give_the_same_files(model: Path, tmp_path: Path, write_volum
 
 def test_memory_that_is_not_there_fails_the_case(model: Path, tmp_path: Path, write_volume) -> None:
     write_volume(tmp_path / "in/a.nii.gz", random_image((30, 30, 30)))
-    result = run(model, [tmp_path / "in"], tmp_path / "out", options=replace(FP32, max_memory_mib=5))
+    result = run(
+        model, [tmp_path / "in"], tmp_path / "out", options=replace(FP32, max_memory_mib=5)
+    )
     (failure,) = result.failures
     assert failure.message.startswith(f"{tmp_path / 'in/a.nii.gz'}: needs about")
     assert "--max-memory" in failure.hint
 
 
-def test_dicom_is_planned_by_its_header_and_has_probabilities(model: Path, tmp_path: Path, write_series) -> None:
+def test_dicom_is_planned_by_its_header_and_has_probabilities(
+    model: Path, tmp_path: Path, write_series
+) -> None:
     series = write_series(tmp_path / "patient", random_image((7, 11, 30)), spacing=SPACING)
     predictor = Predictor.load([model], options=FP32)
-    plan = predict_files(predictor, [series], OutputOptions(tmp_path / "out"), dry_run=True).planned[0]
+    plan = predict_files(
+        predictor, [series], OutputOptions(tmp_path / "out"), dry_run=True
+    ).planned[0]
     assert (plan.size, plan.num_windows) == ((7, 11, 30), 3)
     run(model, [series], tmp_path / "out", probabilities=True)
     assert read_back(tmp_path / "out/patient_prob_label1.nii.gz").GetSize() == (30, 11, 7)
 
 
-def test_mixed_orientations_and_sizes_in_one_series(model: Path, tmp_path: Path, write_series) -> None:
+def test_mixed_orientations_and_sizes_in_one_series(
+    model: Path, tmp_path: Path, write_series
+) -> None:
     folder = tmp_path / "a"
     write_series(folder, random_image((4, 9, 9)), uid="1.2.3")
     for path in sorted(folder.iterdir()):
         path.rename(folder / f"axial_{path.name}")
-    write_series(folder, random_image((4, 9, 9)), uid="1.2.3", direction=(1, 0, 0, 0, 0, 1, 0, -1, 0))
+    write_series(
+        folder, random_image((4, 9, 9)), uid="1.2.3", direction=(1, 0, 0, 0, 0, 1, 0, -1, 0)
+    )
     other = tmp_path / "b"
     write_series(other, random_image((4, 9, 9)), uid="1.2.3")
     for path in sorted(other.iterdir()):
@@ -452,7 +530,9 @@ def test_inputs_are_no_outputs(model: Path, tmp_path: Path, write_volume) -> Non
             run(model, [tmp_path / "in"], tmp_path / "in", resume=resume)
 
 
-def test_resuming_replaces_no_label_map_to_make_its_probability_maps(model: Path, tmp_path: Path, write_volume) -> None:
+def test_resuming_replaces_no_label_map_to_make_its_probability_maps(
+    model: Path, tmp_path: Path, write_volume
+) -> None:
     source = write_volume(tmp_path / "a.nii.gz", random_image((5, 5, 5)))
     run(model, [source], tmp_path / "out")
     with pytest.raises(OutputError, match="is there without its probability maps"):
@@ -463,26 +543,35 @@ def test_resuming_replaces_no_label_map_to_make_its_probability_maps(model: Path
         run(model, [source], tmp_path / "maps", probabilities=True)
 
 
-def test_folder_that_cannot_be_written_is_told_before_computing(model: Path, tmp_path: Path, write_volume) -> None:
+def test_folder_that_cannot_be_written_is_told_before_computing(
+    model: Path, tmp_path: Path, write_volume
+) -> None:
     source = write_volume(tmp_path / "a.nii.gz", random_image((5, 5, 5)))
     (tmp_path / "link").symlink_to("/proc/nowhere")
     events: list[Event] = []
     with pytest.raises(OutputError, match="cannot be made"):
         predict_files(
-            Predictor.load([model], options=FP32), [source], OutputOptions(tmp_path / "link/x"), on_event=events.append
+            Predictor.load([model], options=FP32),
+            [source],
+            OutputOptions(tmp_path / "link/x"),
+            on_event=events.append,
         )
     assert events == []
 
 
-def test_mirroring_is_warned_of_where_it_was_not_trained(tmp_path: Path, make_threshold_model, write_volume) -> None:
+def test_mirroring_is_warned_of_where_it_was_not_trained(
+    tmp_path: Path, make_threshold_model, write_volume
+) -> None:
     source = write_volume(tmp_path / "a.nii.gz", random_image((5, 5, 5)))
     for probability, expected in ((0.0, 1), (0.5, 0)):
         config = {"augmentation": {"enabled": True, "flip_probability": probability}}
         model = make_threshold_model(tmp_path / f"{probability}.pt", config=config)
         events: list[Event] = []
         predictor = Predictor.load([model], options=replace(FP32, tta=True))
-        predict_files(predictor, [source], OutputOptions(tmp_path / f"{probability}"), on_event=events.append)
-        assert sum(isinstance(event, Caution) for event in events) == expected
+        predict_files(
+            predictor, [source], OutputOptions(tmp_path / f"{probability}"), on_event=events.append
+        )
+        assert sum(isinstance(event, WarningIssued) for event in events) == expected
 
 
 def test_single_slice_of_a_series_is_refused(model: Path, tmp_path: Path, write_series) -> None:
@@ -493,9 +582,11 @@ def test_single_slice_of_a_series_is_refused(model: Path, tmp_path: Path, write_
 
 def test_format_and_name_of_a_file_must_agree(model: Path, tmp_path: Path, write_volume) -> None:
     source = write_volume(tmp_path / "a.nii.gz", random_image((5, 5, 5)))
-    with pytest.raises(OutputError, match=r"is the name of a \.nii\.gz file, and --format asks for \.nrrd"):
+    with pytest.raises(
+        OutputError, match=r"is the name of a \.nii\.gz file, and --format asks for \.nrrd"
+    ):
         run(model, [source], tmp_path / "x.nii.gz", suffix=".nrrd")
-    with pytest.raises(OutputError, match="is no format that can be written"):
+    with pytest.raises(OutputError, match="is not a format that can be written"):
         run(model, [source], tmp_path / "x.hdr")
 
 
@@ -507,7 +598,9 @@ def test_a_folder_that_another_process_removes_is_made_again(tmp_path: Path) -> 
         "print('ready', flush=True)\n"
         "while True: remove_partial_folder(Path(sys.argv[1]))\n"
     )
-    process = subprocess.Popen([sys.executable, "-c", script, str(tmp_path)], stdout=subprocess.PIPE)
+    process = subprocess.Popen(
+        [sys.executable, "-c", script, str(tmp_path)], stdout=subprocess.PIPE
+    )
     assert process.stdout is not None
     process.stdout.readline()
     try:
@@ -524,9 +617,14 @@ def test_resume_does_not_mix_label_maps_of_two_networks(
 ) -> None:
     source = write_volume(tmp_path / "in/a.nii.gz", random_image((8, 9, 10)))
     run(model, [source], tmp_path / "out")
-    assert run(model, [source], tmp_path / "out", resume=True).skipped == (tmp_path / "out/a.nii.gz",)
+    assert run(model, [source], tmp_path / "out", resume=True).skipped == (
+        tmp_path / "out/a.nii.gz",
+    )
     other = make_threshold_model(tmp_path / "other.pt", thresholds=(50.5,))
-    with pytest.raises(OutputError, match=r"out: its label maps were made with other networks \(lunet_predict\.json\)"):
+    with pytest.raises(
+        OutputError,
+        match=r"out: its label maps were made with other networks \(lunet_predict\.json\)",
+    ):
         run(other, [source], tmp_path / "out", resume=True)
     with pytest.raises(OutputError, match="with other postprocess"):
         run(model, [source], tmp_path / "out", resume=True, steps=(Step("fill-holes", None),))
@@ -535,7 +633,7 @@ def test_resume_does_not_mix_label_maps_of_two_networks(
     events: list[Event] = []
     writing_options = OutputOptions(tmp_path / "out", resume=True)
     predict_files(predictor, [source], writing_options, on_event=events.append)
-    assert [str(event) for event in events if isinstance(event, Caution)] == [
+    assert [str(event) for event in events if isinstance(event, WarningIssued)] == [
         f"warning: {tmp_path / 'out'}: does not say which network made the 1 label maps there"
     ]
 
@@ -558,7 +656,9 @@ def test_maps_do_not_stay_behind_without_their_label_map(
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_signals_leave_whole_files_only(model: Path, tmp_path: Path, write_volume, number: signal.Signals) -> None:
+def test_signals_leave_whole_files_only(
+    model: Path, tmp_path: Path, write_volume, number: signal.Signals
+) -> None:
     """The writing is slow, so that the signal comes between the first byte of a file and its move."""
     for index in range(3):
         write_volume(tmp_path / f"in/{index}.nii.gz", random_image((16, 16, 16), index))
@@ -575,7 +675,15 @@ def test_signals_leave_whole_files_only(model: Path, tmp_path: Path, write_volum
         "sys.argv = ['lunet', 'predict', *sys.argv[1:], '--device', 'cpu', '--threads', '1']\n"
         "app.main()\n"
     )
-    command = [sys.executable, "-c", script, str(model), str(tmp_path / "in"), "-o", str(tmp_path / "out")]
+    command = [
+        sys.executable,
+        "-c",
+        script,
+        str(model),
+        str(tmp_path / "in"),
+        "-o",
+        str(tmp_path / "out"),
+    ]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
         assert process.stdout is not None
         process.stdout.readline()
@@ -588,5 +696,8 @@ def test_whole_volumes_are_seen_in_the_window_of_the_training(model: Path) -> No
     predictor = Predictor.load([model], options=replace(FP32, window="whole"))
     sizes = {(5, 30, 16): (16, 30, 16), (3, 2, 1): (16, 16, 16)}
     for size, window in sizes.items():
-        assert predictor.plan_windows(Geometry(size, (1.0, 1.0, 1.0), (0.0, 0.0, 0.0), LPS)).window == window
-    assert "volumes larger than the 16 x 16 x 16 voxels of the training" in predictor.cautions()[0]
+        assert (
+            predictor.plan_windows(Geometry(size, (1.0, 1.0, 1.0), (0.0, 0.0, 0.0), LPS)).window
+            == window
+        )
+    assert "volumes larger than the 16 x 16 x 16 voxels of the training" in predictor.warnings()[0]

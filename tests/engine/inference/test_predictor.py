@@ -23,7 +23,11 @@ FP32 = PredictionOptions(device="cpu", precision="fp32")
 
 
 def make_model(
-    seed: int, *, activation: str = "softmax", spacing_mm: tuple[float, float, float] | None = None, levels: int = 3
+    seed: int,
+    *,
+    activation: str = "softmax",
+    spacing_mm: tuple[float, float, float] | None = None,
+    levels: int = 3,
 ) -> Model:
     """A network with random weights and statistics."""
     torch.manual_seed(seed)
@@ -36,7 +40,12 @@ def make_model(
             tensor.add_(torch.rand_like(tensor))
     with torch.no_grad():  # Let every channel win somewhere.
         network.head[1].bias -= network(torch.randn(1, 1, 16, 16, 16)).mean(dim=(0, 2, 3, 4))
-    card = ModelCard(spec, scheme, Preprocessing("LPS", spacing_mm, Normalization("zscore", 40, 400)), (16, 16, 16))
+    card = ModelCard(
+        spec,
+        scheme,
+        Preprocessing("LPS", spacing_mm, Normalization("zscore", 40, 400)),
+        (16, 16, 16),
+    )
     return Model(Path(f"{seed}.pt"), card, network, (16, 16, 16), "lunet_small_2f", None, None)
 
 
@@ -47,7 +56,9 @@ def make_image(size: tuple[int, int, int], seed: int = 0) -> sitk.Image:
     return image
 
 
-def probabilities_of(models: list[Model], image: sitk.Image, options: PredictionOptions) -> np.ndarray:
+def probabilities_of(
+    models: list[Model], image: sitk.Image, options: PredictionOptions
+) -> np.ndarray:
     found = np.zeros((2, *reversed(image.GetSize())), np.float32)
     Predictor(models, options).segment([image], probabilities=found)
     return found
@@ -61,15 +72,22 @@ def test_whole_volume_gives_what_the_network_gives(activation: str) -> None:
     normalized = torch.from_numpy(((array - array.mean()) / array.std()).astype(np.float32))
     with torch.inference_mode():
         logits = model.network(normalized[None, None])
-    expected = torch.sigmoid(logits)[0] if activation == "sigmoid" else torch.softmax(logits, 1)[0, 1:]
+    expected = (
+        torch.sigmoid(logits)[0] if activation == "sigmoid" else torch.softmax(logits, 1)[0, 1:]
+    )
     np.testing.assert_allclose(found, expected.numpy(), atol=1e-5)
 
 
 @pytest.mark.parametrize("activation", ["softmax", "sigmoid"])
 def test_ensemble_averages_probabilities(activation: str) -> None:
-    models, image = [make_model(seed, activation=activation) for seed in range(3)], make_image((12, 16, 10))
+    models, image = (
+        [make_model(seed, activation=activation) for seed in range(3)],
+        make_image((12, 16, 10)),
+    )
     single = [probabilities_of([model], image, FP32) for model in models]
-    np.testing.assert_allclose(probabilities_of(models, image, FP32), np.mean(single, axis=0), atol=1e-5)
+    np.testing.assert_allclose(
+        probabilities_of(models, image, FP32), np.mean(single, axis=0), atol=1e-5
+    )
 
 
 @pytest.mark.parametrize("activation", ["softmax", "sigmoid"])
@@ -79,17 +97,25 @@ def test_test_time_augmentation_averages_over_mirrorings(activation: str) -> Non
     each = []
     for flips in np.ndindex(2, 2, 2):
         axes = tuple(axis for axis, flip in enumerate(flips) if flip)
-        mirrored = sitk.GetImageFromArray(np.ascontiguousarray(np.flip(sitk.GetArrayFromImage(image), axes)))
-        each.append(np.flip(probabilities_of([model], mirrored, FP32), tuple(axis + 1 for axis in axes)))
+        mirrored = sitk.GetImageFromArray(
+            np.ascontiguousarray(np.flip(sitk.GetArrayFromImage(image), axes))
+        )
+        each.append(
+            np.flip(probabilities_of([model], mirrored, FP32), tuple(axis + 1 for axis in axes))
+        )
     np.testing.assert_allclose(found, np.mean(each, axis=0), atol=1e-5)
 
 
 @pytest.mark.parametrize("spacing_mm", [None, (1.7, 1.1, 1.3)])
-def test_bands_that_spare_memory_change_nothing(spacing_mm: tuple[float, float, float] | None) -> None:
+def test_bands_that_spare_memory_change_nothing(
+    spacing_mm: tuple[float, float, float] | None,
+) -> None:
     model, image = make_model(0, spacing_mm=spacing_mm), make_image((24, 90, 30))
     free = Predictor([model], FP32)
     needs = free.plan_windows(Geometry.of(image))
-    tight = Predictor([model], replace(FP32, max_memory_mib=needs.memory.total_mib - 0.3 * needs.memory.slab_mib))
+    tight = Predictor(
+        [model], replace(FP32, max_memory_mib=needs.memory.total_mib - 0.3 * needs.memory.slab_mib)
+    )
     plan = tight.plan_windows(Geometry.of(image))
     assert len(needs.bands) == 1
     assert len(plan.bands) > 1
@@ -103,7 +129,9 @@ def test_bands_that_spare_memory_change_nothing(spacing_mm: tuple[float, float, 
 
 def test_too_little_memory_is_refused_with_the_estimate() -> None:
     predictor = Predictor([make_model(0)], replace(FP32, max_memory_mib=10))
-    with pytest.raises(DataError, match=r"needs about [\d,]+ MiB of memory, more than the 10 MiB allowed"):
+    with pytest.raises(
+        DataError, match=r"needs about [\d,]+ MiB of memory, more than the 10 MiB allowed"
+    ):
         predictor.plan_windows(Geometry.of(make_image((8, 8, 8))))
 
 
@@ -115,7 +143,10 @@ def test_number_of_windows_is_told_beforehand() -> None:
 
 @pytest.mark.parametrize("activation", ["softmax", "sigmoid"])
 def test_label_map_fits_its_probabilities(activation: str) -> None:
-    model, image = make_model(3, activation=activation, spacing_mm=(1.0, 1.0, 1.0)), make_image((12, 20, 18))
+    model, image = (
+        make_model(3, activation=activation, spacing_mm=(1.0, 1.0, 1.0)),
+        make_image((12, 20, 18)),
+    )
     found = np.zeros((2, 12, 20, 18), np.float32)
     segmentation = Predictor([model], FP32).segment([image], probabilities=found)
     if activation == "sigmoid":
@@ -123,7 +154,9 @@ def test_label_map_fits_its_probabilities(activation: str) -> None:
     else:
         everything = np.concatenate([1 - found.sum(axis=0, keepdims=True), found])
         expected = np.stack([everything.argmax(axis=0) == index for index in (1, 2)])
-    agreement = np.mean([np.mean(segmentation.mask(index) == expected[index]) for index in range(2)])
+    agreement = np.mean(
+        [np.mean(segmentation.mask(index) == expected[index]) for index in range(2)]
+    )
     assert agreement > 0.9999
 
 
@@ -134,7 +167,9 @@ def test_wrong_number_of_channels() -> None:
 
 
 def test_networks_of_different_labels_are_not_averaged() -> None:
-    with pytest.raises(CheckpointError, match=r"1\.pt: cannot be averaged with 0\.pt: its labels differ"):
+    with pytest.raises(
+        CheckpointError, match=r"1\.pt: cannot be averaged with 0\.pt: its labels differ"
+    ):
         Predictor([make_model(0), make_model(1, activation="sigmoid")], FP32)
     with pytest.raises(CheckpointError, match="its preprocessing differ"):
         Predictor([make_model(0), make_model(1, spacing_mm=(1.0, 1.0, 1.0))], FP32)
@@ -156,7 +191,9 @@ def test_precision_is_that_of_the_validation_where_the_machine_has_it() -> None:
 
 
 def test_arrays_are_segmented_from_python(tmp_path: Path, make_threshold_model) -> None:
-    checkpoint = make_threshold_model(tmp_path / "model.pt", thresholds=(50.5, 120.5), activation="softmax")
+    checkpoint = make_threshold_model(
+        tmp_path / "model.pt", thresholds=(50.5, 120.5), activation="softmax"
+    )
     image = np.random.default_rng(0).integers(0, 200, (1, 9, 20, 17)).astype(np.float32)
     labels = predict(image, checkpoint, spacing_mm=(3.0, 1.0, 1.0), options=FP32)
     assert labels.dtype == np.uint8

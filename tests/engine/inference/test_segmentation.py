@@ -21,7 +21,9 @@ TWO = LabelScheme((("a", (1,)), ("b", (2,))), "softmax")
 REGIONS = LabelScheme((("whole", (1, 2)), ("core", (1,))), "sigmoid")
 
 
-def geometry(size: tuple[int, int, int], spacing: tuple[float, float, float], direction=AXES) -> Geometry:
+def geometry(
+    size: tuple[int, int, int], spacing: tuple[float, float, float], direction=AXES
+) -> Geometry:
     return Geometry(size, spacing, (3.0, -5.0, 7.0), direction)
 
 
@@ -55,7 +57,10 @@ def by_itk(logits: Tensor, preprocessing: Preprocessing, stored: Geometry) -> np
 @pytest.mark.parametrize("num_bands", [1, 3])
 @pytest.mark.parametrize("chunk", [1, 4, 100])
 def test_planes_are_put_together_as_itk_resamples_the_whole(
-    direction: tuple[float, ...], spacing_mm: tuple[float, float, float] | None, num_bands: int, chunk: int
+    direction: tuple[float, ...],
+    spacing_mm: tuple[float, float, float] | None,
+    num_bands: int,
+    chunk: int,
 ) -> None:
     stored = geometry((9, 14, 11), (1.5, 1.0, 1.2), direction)
     preprocessing = Preprocessing("LPS", spacing_mm, KEEP)
@@ -71,18 +76,25 @@ def test_planes_are_put_together_as_itk_resamples_the_whole(
         for plane in range(0, depth, chunk):
             band(logits[:, plane : plane + chunk, low:high], plane)
     expected = by_itk(logits, preprocessing, stored)
-    # Beyond the last voxel's border, where sizes were rounded, ITK takes the nearest voxel along all axes.
+    # Beyond the last voxel's border, where sizes were rounded, ITK takes the nearest voxel along
+    # all axes.
     centres = [
         (np.arange(size) + 0.5) * spacing
-        for size, spacing in zip(placement.oriented_size, placement.oriented_spacing_mm, strict=True)
+        for size, spacing in zip(
+            placement.oriented_size, placement.oriented_spacing_mm, strict=True
+        )
     ]
     z, y, x = (
         place < size * spacing
-        for place, size, spacing in zip(centres, placement.grid.size, placement.grid.spacing_mm, strict=True)
+        for place, size, spacing in zip(
+            centres, placement.grid.size, placement.grid.spacing_mm, strict=True
+        )
     )
     beyond = np.zeros(stored.size, bool)
     placement.orient(beyond)[...] = ~(z[:, None, None] & y[:, None] & x)
-    clear = np.diff(np.sort(expected, axis=0)[1:], axis=0)[0] > 1e-4  # A tie may fall to either side.
+    clear = (
+        np.diff(np.sort(expected, axis=0)[1:], axis=0)[0] > 1e-4
+    )  # A tie may fall to either side.
     clear &= ~beyond
     assert clear.mean() > 0.7
     assert np.array_equal(builder.result.codes[clear], expected.argmax(axis=0)[clear])
@@ -111,7 +123,7 @@ def test_regions_are_painted_in_order_with_values_of_their_own() -> None:
     assert REGIONS.painted_values() == {"whole": 2, "core": 1}
     # The other way round, whole covers core, which keeps a number of its own where whole is not.
     assert found.label_map(("core", "whole")).ravel().tolist() == [0, 1, 1, 3]
-    with pytest.raises(ConfigError, match="is no order of the labels whole, core"):
+    with pytest.raises(ConfigError, match="is not an order of the labels whole, core"):
         found.label_map(("core",))
 
 

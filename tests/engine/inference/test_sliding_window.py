@@ -11,7 +11,16 @@ from lunet_cli.engine.inference import sliding_window
 from lunet_cli.engine.inference.sliding_window import ArrayInput, Forward, Size
 
 WINDOW = (8, 6, 4)
-SIZES = [(8, 6, 4), (5, 3, 2), (7, 6, 3), (16, 12, 8), (19, 11, 9), (8, 13, 4), (3, 17, 5), (9, 7, 5)]
+SIZES = [
+    (8, 6, 4),
+    (5, 3, 2),
+    (7, 6, 3),
+    (16, 12, 8),
+    (19, 11, 9),
+    (8, 13, 4),
+    (3, 17, 5),
+    (9, 7, 5),
+]
 
 
 def _pointwise(batch: Tensor) -> Tensor:
@@ -20,7 +29,9 @@ def _pointwise(batch: Tensor) -> Tensor:
 
 
 def predict_logits(forward: Forward, images: Iterable[Tensor], **options: Any) -> Iterator[Tensor]:
-    return sliding_window.predict_logits(forward, (ArrayInput(image.numpy()) for image in images), **options)
+    return sliding_window.predict_logits(
+        forward, (ArrayInput(image.numpy()) for image in images), **options
+    )
 
 
 class Recorder:
@@ -42,10 +53,14 @@ def _volumes(sizes: list[Size]) -> list[Tensor]:
 @pytest.mark.parametrize("overlap", [0.0, 0.25, 0.5])
 @pytest.mark.parametrize("batch_size", [1, 3])
 @pytest.mark.parametrize("size", SIZES)
-def test_pointwise_network_gives_the_same_as_on_the_whole_volume(size: Size, batch_size: int, overlap: float) -> None:
+def test_pointwise_network_gives_the_same_as_on_the_whole_volume(
+    size: Size, batch_size: int, overlap: float
+) -> None:
     (image,) = _volumes([size])
     recorder = Recorder()
-    (logits,) = predict_logits(recorder, [image], window=WINDOW, batch_size=batch_size, overlap=overlap)
+    (logits,) = predict_logits(
+        recorder, [image], window=WINDOW, batch_size=batch_size, overlap=overlap
+    )
     assert logits.shape == (3, *size)
     torch.testing.assert_close(logits, _pointwise(image[None])[0], atol=1e-4, rtol=1e-4)
     assert all(shape[1:] == (1, *WINDOW) for shape in recorder.shapes)
@@ -122,7 +137,9 @@ def test_middle_of_a_window_weighs_more_than_its_rim() -> None:
 
 
 def test_low_precision_logits_become_float32() -> None:
-    (logits,) = predict_logits(lambda batch: batch.bfloat16(), [torch.ones(1, 16, 6, 4)], window=WINDOW, batch_size=2)
+    (logits,) = predict_logits(
+        lambda batch: batch.bfloat16(), [torch.ones(1, 16, 6, 4)], window=WINDOW, batch_size=2
+    )
     assert logits.dtype == torch.float32
     torch.testing.assert_close(logits, torch.ones(1, 16, 6, 4))
 

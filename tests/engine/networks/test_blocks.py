@@ -25,4 +25,6 @@ def test_bf16_weight_gradient_is_right_for_every_small_input(
     with torch.autocast("cpu", torch.bfloat16):
         logits = convolve(convolution, x)
     logits.float().square().sum().backward()
-    assert torch.linalg.vector_norm(convolution.weight.grad - expected) < 0.03 * torch.linalg.vector_norm(expected)
+    assert torch.linalg.vector_norm(
+        convolution.weight.grad - expected
+    ) < 0.03 * torch.linalg.vector_norm(expected)

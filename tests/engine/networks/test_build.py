@@ -13,7 +13,13 @@ from lunet_cli.config.presets import named_presets, parse_preset
 from lunet_cli.engine.networks import build_network, count_parameters
 from lunet_cli.engine.networks.blocks import SegmentationNetwork
 
-FAMILIES = ["unet_small_2f", "lunet_small_3f", "unetpp_small_2f", "lunetpp_large_6f", "mednext_small"]
+FAMILIES = [
+    "unet_small_2f",
+    "lunet_small_3f",
+    "unetpp_small_2f",
+    "lunetpp_large_6f",
+    "mednext_small",
+]
 
 
 class Facts(Protocol):
@@ -22,9 +28,13 @@ class Facts(Protocol):
     conv_flops: int
 
 
-def build(name: str, *, in_channels: int = 1, out_channels: int = 1, seed: int = 0) -> SegmentationNetwork:
+def build(
+    name: str, *, in_channels: int = 1, out_channels: int = 1, seed: int = 0
+) -> SegmentationNetwork:
     torch.manual_seed(seed)
-    return build_network(replace(parse_preset(name).spec, in_channels=in_channels, out_channels=out_channels))
+    return build_network(
+        replace(parse_preset(name).spec, in_channels=in_channels, out_channels=out_channels)
+    )
 
 
 def pad_by_index(image: Tensor, stride: int) -> Tensor:
@@ -51,12 +61,16 @@ def test_parameters_and_flops_are_those_of_the_table(preset_facts: Facts) -> Non
 
 
 @pytest.mark.parametrize("name", ["lunet_small_4f", "unetpp_large_6f", "mednext_small"])
-def test_ptflops_counts_the_same_multiplications_plus_one_addition_per_bias(name: str, facts: dict[str, Facts]) -> None:
+def test_ptflops_counts_the_same_multiplications_plus_one_addition_per_bias(
+    name: str, facts: dict[str, Facts]
+) -> None:
     network = build(name).eval()
     num_biased: dict[nn.Module, int] = {}
     for module in network.modules():
         if isinstance(module, nn.Conv3d | nn.ConvTranspose3d):
-            module.register_forward_hook(lambda conv, _, output: num_biased.update({conv: output.numel()}))
+            module.register_forward_hook(
+                lambda conv, _, output: num_biased.update({conv: output.numel()})
+            )
     macs, parameters = get_model_complexity_info(
         network,
         (1, 16, 16, 16),
@@ -104,21 +118,30 @@ def test_divisible_sizes_are_not_padded(name: str) -> None:
 def test_gradients_reach_every_parameter(name: str) -> None:
     network = build(name).train()
     network(torch.randn(2, 1, 32, 32, 32)).square().sum().backward()
-    # A bias before a normalisation per channel and sample shifts nothing: MedNeXt's depthwise ones may rest.
+    # A bias before a normalisation per channel and sample shifts nothing: MedNeXt's depthwise ones
+    # may rest.
     without = [
         key
         for key, parameter in network.named_parameters()
         if parameter.grad is None or not (parameter.grad.any() or key.endswith("conv_dw.bias"))
     ]
     assert without == []
-    assert all(parameter.grad.isfinite().all() for parameter in network.parameters() if parameter.grad is not None)
+    assert all(
+        parameter.grad.isfinite().all()
+        for parameter in network.parameters()
+        if parameter.grad is not None
+    )
 
 
 @pytest.mark.parametrize("bias", [-7.0, 7.0])
 @pytest.mark.parametrize("name", FAMILIES)
 def test_logits_are_not_squashed(name: str, bias: float) -> None:
     network = build(name, out_channels=2).eval()
-    last = [module for module in network.modules() if isinstance(module, nn.Conv3d) and module.out_channels == 2][-1]
+    last = [
+        module
+        for module in network.modules()
+        if isinstance(module, nn.Conv3d) and module.out_channels == 2
+    ][-1]
     nn.init.zeros_(last.weight)
     nn.init.constant_(last.bias, bias)
     with torch.no_grad():

@@ -152,7 +152,9 @@ def test_a_down_block_halves_every_axis_and_doubles_the_channels() -> None:
 
 
 def test_every_normalisation_has_a_group_per_channel() -> None:
-    norms = [module for module in MedNeXt(tiny_spec()).modules() if isinstance(module, nn.GroupNorm)]
+    norms = [
+        module for module in MedNeXt(tiny_spec()).modules() if isinstance(module, nn.GroupNorm)
+    ]
     assert len(norms) == 7 + 4
     assert all(norm.num_groups == norm.num_channels for norm in norms)
 

@@ -10,7 +10,13 @@ from torch import Tensor, nn
 from lunet_cli.engine.networks import normalization
 from lunet_cli.engine.networks.normalization import BatchNormDropout
 
-LARGE_SHAPES = [(2, 4, 32, 32, 32), (1, 3, 29, 31, 37), (3, 5, 17, 19, 23), (2, 300, 5, 5, 5), (16, 8, 8, 8, 8)]
+LARGE_SHAPES = [
+    (2, 4, 32, 32, 32),
+    (1, 3, 29, 31, 37),
+    (3, 5, 17, 19, 23),
+    (2, 300, 5, 5, 5),
+    (16, 8, 8, 8, 8),
+]
 PRECISIONS = [(torch.float32, 1e-5), (torch.bfloat16, 2e-2)]
 
 
@@ -33,7 +39,11 @@ def native_twin(norm: BatchNormDropout) -> nn.BatchNorm3d:
 
 
 def draw_input(
-    shape: tuple[int, ...], dtype: torch.dtype = torch.float32, *, mean: float = 0.5, std: float = 2.0
+    shape: tuple[int, ...],
+    dtype: torch.dtype = torch.float32,
+    *,
+    mean: float = 0.5,
+    std: float = 2.0,
 ) -> Tensor:
     x = channels_last(torch.randn(shape).mul_(std).add_(mean).to(dtype)).requires_grad_()
     assert normalization._gains_from_rows(x)
@@ -53,7 +63,9 @@ def fail_if_called(*_: object) -> None:
 
 @pytest.mark.parametrize(("dtype", "tolerance"), PRECISIONS)
 @pytest.mark.parametrize("shape", LARGE_SHAPES, ids=str)
-def test_rows_equal_the_native_layer(shape: tuple[int, ...], dtype: torch.dtype, tolerance: float) -> None:
+def test_rows_equal_the_native_layer(
+    shape: tuple[int, ...], dtype: torch.dtype, tolerance: float
+) -> None:
     norm = make_norm(shape[1])
     native = native_twin(norm)
     x = draw_input(shape, dtype)
@@ -171,7 +183,9 @@ def test_dropout_multiplies_channels_and_their_gradients(
 ) -> None:
     norm = make_norm(shape[1], dropout=0.5)
     native = native_twin(norm)
-    kept = torch.tensor([0.0, 2.0]).repeat(shape[0] * shape[1])[: shape[0] * shape[1]].view(shape[:2])
+    kept = (
+        torch.tensor([0.0, 2.0]).repeat(shape[0] * shape[1])[: shape[0] * shape[1]].view(shape[:2])
+    )
     kept[0] = 2.0
     monkeypatch.setattr(norm, "_draw_kept_channels", lambda _: kept)
     x = draw_input(shape, dtype)
@@ -213,7 +227,9 @@ def test_channels_are_drawn_with_the_probability_of_dropout() -> None:
     assert kept is not None
     assert kept.shape == (2000, 10)
     assert set(kept.unique().tolist()) == {0.0, 1.25}
-    assert float((kept == 0).float().mean()) == pytest.approx(0.2, abs=0.012)  # four standard deviations
+    assert float((kept == 0).float().mean()) == pytest.approx(
+        0.2, abs=0.012
+    )  # four standard deviations
 
 
 def test_nothing_is_drawn_without_dropout() -> None:

@@ -17,7 +17,12 @@ def build(spec: NetworkSpec, seed: int = 0) -> SegmentationNetwork:
     network = build_network(spec)
     for module in network.modules():
         if isinstance(module, nn.BatchNorm3d):
-            for tensor in (module.weight.data, module.bias.data, module.running_mean, module.running_var):
+            for tensor in (
+                module.weight.data,
+                module.bias.data,
+                module.running_mean,
+                module.running_var,
+            ):
                 tensor.uniform_(0.5, 1.5)
     return network.eval()
 
@@ -26,7 +31,9 @@ def unit_by_hand(x: Tensor, weights: dict[str, Tensor], name: str) -> Tensor:
     x = F.relu(F.conv3d(x, weights[f"{name}.conv.weight"], weights[f"{name}.conv.bias"], padding=1))
     mean, variance = weights[f"{name}.norm.running_mean"], weights[f"{name}.norm.running_var"]
     scaled = (x - mean.view(-1, 1, 1, 1)) / (variance.view(-1, 1, 1, 1) + 1e-5).sqrt()
-    return scaled * weights[f"{name}.norm.weight"].view(-1, 1, 1, 1) + weights[f"{name}.norm.bias"].view(-1, 1, 1, 1)
+    return scaled * weights[f"{name}.norm.weight"].view(-1, 1, 1, 1) + weights[
+        f"{name}.norm.bias"
+    ].view(-1, 1, 1, 1)
 
 
 def block_by_hand(x: Tensor, weights: dict[str, Tensor], name: str, num_convs: int) -> Tensor:
@@ -40,7 +47,9 @@ def up_by_hand(x: Tensor, weights: dict[str, Tensor], name: str) -> Tensor:
 
 
 def head_by_hand(x: Tensor, weights: dict[str, Tensor]) -> Tensor:
-    return F.conv3d(unit_by_hand(x, weights, "head.0"), weights["head.1.weight"], weights["head.1.bias"])
+    return F.conv3d(
+        unit_by_hand(x, weights, "head.0"), weights["head.1.weight"], weights["head.1.bias"]
+    )
 
 
 def unet_by_hand(image: Tensor, weights: dict[str, Tensor], spec: NetworkSpec) -> Tensor:
@@ -58,9 +67,16 @@ def unet_by_hand(image: Tensor, weights: dict[str, Tensor], spec: NetworkSpec) -
 
 @pytest.mark.parametrize(
     ("family", "channels", "num_convs"),
-    [("unet", (2, 3), 1), ("unet", (2, 4, 8), 2), ("lunet", (3, 3, 3), 2), ("lunet", (2, 2, 2, 2), 3)],
+    [
+        ("unet", (2, 3), 1),
+        ("unet", (2, 4, 8), 2),
+        ("lunet", (3, 3, 3), 2),
+        ("lunet", (2, 2, 2, 2), 3),
+    ],
 )
-def test_network_computes_the_published_graph(family: Family, channels: tuple[int, ...], num_convs: int) -> None:
+def test_network_computes_the_published_graph(
+    family: Family, channels: tuple[int, ...], num_convs: int
+) -> None:
     spec = NetworkSpec(family, channels, convs_per_block=num_convs, in_channels=2, out_channels=3)
     network = build(spec)
     image = torch.randn(2, 2, 8, 16, 8)
@@ -100,7 +116,9 @@ def test_a_unit_normalises_after_the_activation() -> None:
     assert output.min() < 0
     torch.testing.assert_close(output.mean(dim=(0, 2, 3, 4)), torch.zeros(2), rtol=0, atol=1e-5)
     lowest = output.amin(dim=(0, 2, 3, 4), keepdim=True)
-    assert (output == lowest).float().mean() > 0.1  # the zeros of the ReLU, shifted by the normalisation
+    assert (
+        output == lowest
+    ).float().mean() > 0.1  # the zeros of the ReLU, shifted by the normalisation
 
 
 def test_a_unit_drops_channels_after_the_normalisation() -> None:
@@ -116,13 +134,19 @@ def test_a_unit_drops_channels_after_the_normalisation() -> None:
 @pytest.mark.parametrize("family", ["unet", "lunetpp"])
 def test_all_units_drop_but_the_segmenter(family: Family) -> None:
     network = build(NetworkSpec(family, (2, 2, 2), dropout=0.25))
-    norms = {name: module for name, module in network.named_modules() if isinstance(module, BatchNormDropout)}
+    norms = {
+        name: module
+        for name, module in network.named_modules()
+        if isinstance(module, BatchNormDropout)
+    }
     assert [name for name, norm in norms.items() if norm.dropout != 0.25] == ["head.0.norm"]
     assert norms["head.0.norm"].dropout == 0
 
 
 @pytest.mark.parametrize(("num_convs", "num_last"), [(1, 1), (2, 1), (3, 2)])
-def test_the_last_decoder_gives_a_convolution_to_the_segmenter(num_convs: int, num_last: int) -> None:
+def test_the_last_decoder_gives_a_convolution_to_the_segmenter(
+    num_convs: int, num_last: int
+) -> None:
     network = build(NetworkSpec("unet", (2, 2, 2), convs_per_block=num_convs))
     assert isinstance(network, UNet)
     assert [len(decoder) for decoder in network.decoders] == [num_convs, num_last]

@@ -14,16 +14,25 @@ def build(spec: NetworkSpec) -> UNetPlusPlus:
     network = UNetPlusPlus(spec)
     for module in network.modules():
         if isinstance(module, nn.BatchNorm3d):
-            for tensor in (module.weight.data, module.bias.data, module.running_mean, module.running_var):
+            for tensor in (
+                module.weight.data,
+                module.bias.data,
+                module.running_mean,
+                module.running_var,
+            ):
                 tensor.uniform_(0.5, 1.5)
     return network.eval()
 
 
 def block_by_hand(x: Tensor, weights: dict[str, Tensor], name: str, num_convs: int) -> Tensor:
     for unit in (f"{name}.{index}" for index in range(num_convs)):
-        x = F.relu(F.conv3d(x, weights[f"{unit}.conv.weight"], weights[f"{unit}.conv.bias"], padding=1))
+        x = F.relu(
+            F.conv3d(x, weights[f"{unit}.conv.weight"], weights[f"{unit}.conv.bias"], padding=1)
+        )
         mean, variance = weights[f"{unit}.norm.running_mean"], weights[f"{unit}.norm.running_var"]
-        x = F.batch_norm(x, mean, variance, weights[f"{unit}.norm.weight"], weights[f"{unit}.norm.bias"])
+        x = F.batch_norm(
+            x, mean, variance, weights[f"{unit}.norm.weight"], weights[f"{unit}.norm.bias"]
+        )
     return x
 
 
@@ -35,7 +44,9 @@ def unetpp_by_hand(image: Tensor, weights: dict[str, Tensor], spec: NetworkSpec)
     for j in range(1, num_levels):
         for i in range(num_levels - j):
             up = f"upsamples.{i}_{j}"
-            raised = F.conv_transpose3d(x[i + 1, j - 1], weights[f"{up}.weight"], weights[f"{up}.bias"], stride=2)
+            raised = F.conv_transpose3d(
+                x[i + 1, j - 1], weights[f"{up}.weight"], weights[f"{up}.bias"], stride=2
+            )
             joined = torch.cat([x[i, k] for k in range(j)] + [raised], dim=1)
             num_convs = max(1, n - 1) if j == num_levels - 1 else n
             x[i, j] = block_by_hand(joined, weights, f"nested.{i}_{j}", num_convs)
@@ -45,9 +56,16 @@ def unetpp_by_hand(image: Tensor, weights: dict[str, Tensor], spec: NetworkSpec)
 
 @pytest.mark.parametrize(
     ("family", "channels", "num_convs"),
-    [("unetpp", (2, 3), 1), ("unetpp", (1, 2, 4), 2), ("lunetpp", (2, 2, 2, 2), 2), ("lunetpp", (2, 2, 2), 3)],
+    [
+        ("unetpp", (2, 3), 1),
+        ("unetpp", (1, 2, 4), 2),
+        ("lunetpp", (2, 2, 2, 2), 2),
+        ("lunetpp", (2, 2, 2), 3),
+    ],
 )
-def test_network_computes_the_published_graph(family: Family, channels: tuple[int, ...], num_convs: int) -> None:
+def test_network_computes_the_published_graph(
+    family: Family, channels: tuple[int, ...], num_convs: int
+) -> None:
     spec = NetworkSpec(family, channels, convs_per_block=num_convs, in_channels=2, out_channels=3)
     network = build(spec)
     image = torch.randn(2, 2, 8, 16, 8)
@@ -79,7 +97,9 @@ def test_a_node_takes_earlier_nodes_first_and_the_upsampled_one_last() -> None:
 
 
 @pytest.mark.parametrize(("num_convs", "num_last"), [(1, 1), (2, 1), (3, 2)])
-def test_only_the_last_node_gives_a_convolution_to_the_segmenter(num_convs: int, num_last: int) -> None:
+def test_only_the_last_node_gives_a_convolution_to_the_segmenter(
+    num_convs: int, num_last: int
+) -> None:
     network = build(NetworkSpec("lunetpp", (2, 2, 2), convs_per_block=num_convs))
     assert {name: len(node) for name, node in network.nested.items()} == {
         "0_1": num_convs,

@@ -14,7 +14,7 @@ from lunet_cli.engine.inference.predictor import Predictor
 from lunet_cli.engine.reporting.report import crop, gather_report, worst_first
 from lunet_cli.errors import DataError
 from lunet_cli.results.evaluation import CaseScore
-from lunet_cli.results.events import Caution, Event
+from lunet_cli.results.events import Event, WarningIssued
 from lunet_cli.results.views import LabeledVolume
 
 
@@ -28,10 +28,12 @@ def test_everything_about_a_run(trained_run: Path) -> None:
     assert "architecture: lunet_small_4f" in report.config
     assert report.outcome == "finished"
     assert report.evaluation is not None
-    assert [case.role for case in report.cases] == ["worst", "best"], "of two cases, the median is the best"
+    assert [case.role for case in report.cases] == ["worst", "best"], (
+        "of two cases, the median is the best"
+    )
     order = worst_first(report.evaluation.scores)
     assert [case.volume.name for case in report.cases] == [order[0], order[-1]]
-    assert report.cautions == ()
+    assert report.warnings == ()
     assert ("measure it", f"lunet eval {trained_run}") in report.commands
 
 
@@ -58,7 +60,7 @@ def test_a_damaged_evaluation_is_measured_anew(trained_run: Path, tmp_path: Path
     (run / "eval" / "val" / "summary.json").unlink()
     report = gather_report(run)
     assert report.evaluation is not None
-    assert report.cautions == ()
+    assert report.warnings == ()
 
 
 def test_results_are_shown_even_if_they_cannot_be_kept(trained_run: Path, tmp_path: Path) -> None:
@@ -68,7 +70,7 @@ def test_results_are_shown_even_if_they_cannot_be_kept(trained_run: Path, tmp_pa
     report = gather_report(run)
     assert report.evaluation is not None
     assert len(report.cases) == 2
-    assert "the results could not be kept" in report.cautions[0]
+    assert "the results could not be kept" in report.warnings[0]
 
 
 def test_what_is_missing_is_told_and_the_rest_is_there(trained_run: Path, tmp_path: Path) -> None:
@@ -80,10 +82,10 @@ def test_what_is_missing_is_told_and_the_rest_is_there(trained_run: Path, tmp_pa
     report = gather_report(run, on_event=events.append)
     assert report.evaluation is None
     assert report.cases == ()
-    assert "there are no results of cases" in report.cautions[0]
-    assert "holds no checkpoint" in report.cautions[0]
-    assert "is not valid JSON" in report.cautions[1]
-    assert sum(isinstance(event, Caution) for event in events) == 2
+    assert "there are no results of cases" in report.warnings[0]
+    assert "holds no checkpoint" in report.warnings[0]
+    assert "is not valid JSON" in report.warnings[1]
+    assert sum(isinstance(event, WarningIssued) for event in events) == 2
     assert report.origin is None
     assert len(report.course.records) == 6
 
@@ -149,10 +151,12 @@ def test_results_without_dice_are_measured_anew(trained_run: Path, tmp_path: Pat
     assert "dice" in report.evaluation.scores[0].values
 
 
-def test_cases_that_were_trained_on_are_told_also_of_stored_results(trained_run: Path, tmp_path: Path) -> None:
+def test_cases_that_were_trained_on_are_told_also_of_stored_results(
+    trained_run: Path, tmp_path: Path
+) -> None:
     run = shutil.copytree(trained_run, tmp_path / "copy")
     for _ in range(2):
         report = gather_report(run, split="all")
-        assert len(report.cautions) == 1
-        assert "10 cases were trained on" in report.cautions[0]
-    assert gather_report(run, split="train").cautions == ()
+        assert len(report.warnings) == 1
+        assert "10 cases were trained on" in report.warnings[0]
+    assert gather_report(run, split="train").warnings == ()

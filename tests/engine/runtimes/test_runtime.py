@@ -9,8 +9,13 @@ import torch
 
 from lunet_cli.engine.networks.blocks import SegmentationNetwork
 from lunet_cli.engine.runtimes import runtime as module
-from lunet_cli.engine.runtimes.exported import ExportedGraph
-from lunet_cli.engine.runtimes.runtime import RuntimePlan, candidate_plans, has_precision, load_runtime
+from lunet_cli.engine.runtimes.exported_graph import ExportedGraph
+from lunet_cli.engine.runtimes.runtime import (
+    RuntimePlan,
+    candidate_plans,
+    has_precision,
+    load_runtime,
+)
 from lunet_cli.errors import CheckpointError, ConfigError, DeviceError, MissingDependencyError
 
 SHAPES = [(1, 2, 16, 16, 16), (2, 2, 9, 12, 7), (1, 2, 1, 5, 8)]
@@ -36,7 +41,9 @@ def require(runtime: str) -> None:
         ("openvino", "bf16"),
     ],
 )
-def test_every_runtime_agrees_in_every_family(network: SegmentationNetwork, runtime: str, precision: str) -> None:
+def test_every_runtime_agrees_in_every_family(
+    network: SegmentationNetwork, runtime: str, precision: str
+) -> None:
     require(runtime)
     if not has_precision("cpu", precision):
         pytest.skip("this processor has no bf16")
@@ -44,7 +51,10 @@ def test_every_runtime_agrees_in_every_family(network: SegmentationNetwork, runt
     for shape in SHAPES:
         image = torch.randn(shape)
         with torch.inference_mode():
-            expected, found = torch.softmax(network(image), 1), torch.softmax(forward(image).float(), 1)
+            expected, found = (
+                torch.softmax(network(image), 1),
+                torch.softmax(forward(image).float(), 1),
+            )
         assert found.shape == expected.shape
         assert (found - expected).abs().max() < TOLERANCE[precision], shape
 
@@ -74,7 +84,9 @@ def test_missing_package_names_the_extra(
     with pytest.raises(MissingDependencyError, match="needs openvino") as error:
         load_runtime(RuntimePlan("openvino", "cpu", "fp32"), network_of("unet"))
     assert "lunet[openvino]" in error.value.hint
-    assert {plan.runtime for plan in candidate_plans(network_of("unet"), "cpu", "auto")} == {"torch"}
+    assert {plan.runtime for plan in candidate_plans(network_of("unet"), "cpu", "auto")} == {
+        "torch"
+    }
 
 
 @pytest.mark.parametrize(
@@ -94,7 +106,10 @@ def test_plan_that_a_runtime_cannot_follow(
 
 
 def test_files_that_are_no_exports(tmp_path: Path) -> None:
-    for name, graph_format, runtime in (("a.onnx", "onnx", "onnx"), ("a.xml", "openvino", "openvino")):
+    for name, graph_format, runtime in (
+        ("a.onnx", "onnx", "onnx"),
+        ("a.xml", "openvino", "openvino"),
+    ):
         require(runtime)
         path = tmp_path / name
         graph, plan = ExportedGraph(path, graph_format), RuntimePlan(runtime, "cpu", "fp32")
@@ -109,7 +124,9 @@ def test_files_that_are_no_exports(tmp_path: Path) -> None:
 
 
 def test_runtime_of_the_cpu_is_not_sent_to_an_accelerator(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "resolve_device", lambda choice: "cuda" if choice == "auto" else choice)
+    monkeypatch.setattr(
+        module, "resolve_device", lambda choice: "cuda" if choice == "auto" else choice
+    )
     assert module.device_for("onnx", "auto") == "cpu"
     assert module.device_for("torch", "auto") == "cuda"
     assert module.device_for("openvino", "cuda") == "cuda"

@@ -80,7 +80,9 @@ def test_only_a_long_job_takes_another_runtime(
 
 
 @pytest.mark.usefixtures("runtimes")
-def test_choice_reads_no_clock(network_of: Callable[..., SegmentationNetwork], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_choice_reads_no_clock(
+    network_of: Callable[..., SegmentationNetwork], monkeypatch: pytest.MonkeyPatch
+) -> None:
     def forbidden() -> float:
         raise AssertionError("a clock was read")
 

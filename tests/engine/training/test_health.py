@@ -10,13 +10,19 @@ from lunet_cli.engine.training.loop import Validation
 from lunet_cli.results.training import EpochRecord
 
 
-def record(epoch: int, dice: float, *, train_loss: float = 1.0, val_loss: float = 1.0) -> EpochRecord:
+def record(
+    epoch: int, dice: float, *, train_loss: float = 1.0, val_loss: float = 1.0
+) -> EpochRecord:
     return EpochRecord(epoch, train_loss, val_loss, dice, {"a": dice}, 0.01, 1.0)
 
 
-def complaints(records: list[EpochRecord], epochs: int, plain: float | None = None) -> tuple[list[str], list[int]]:
+def complaints(
+    records: list[EpochRecord], epochs: int, plain: float | None = None
+) -> tuple[list[str], list[int]]:
     """All complaints of a run, and the epochs in which the plain weights were validated."""
-    config = TrainingConfig.model_validate({"epochs": epochs, "ema_decay": 0.99 if plain is not None else None})
+    config = TrainingConfig.model_validate(
+        {"epochs": epochs, "ema_decay": 0.99 if plain is not None else None}
+    )
     health, compared, found = Health(config, 8), [], []
     for index in range(len(records)):
 
@@ -38,12 +44,16 @@ def test_a_sound_training_says_nothing_and_compares_rarely() -> None:
 
 def test_a_dice_of_zero_is_said_once_with_what_to_do() -> None:
     (text,), _ = complaints([record(i, 0.0) for i in range(1, 21)], epochs=20)
-    assert text.startswith("validation Dice has not left 0 in 5 epochs (40 steps), and the training loss does not fall")
+    assert text.startswith(
+        "validation Dice has not left 0 in 5 epochs (40 steps), and the training loss does not fall"
+    )
     assert "training.learning_rate (0.01)" in text
 
 
 def test_a_loss_that_falls_asks_for_more_steps() -> None:
-    (text,), _ = complaints([record(i, 0.0, train_loss=2 - 0.1 * i) for i in range(1, 7)], epochs=20)
+    (text,), _ = complaints(
+        [record(i, 0.0, train_loss=2 - 0.1 * i) for i in range(1, 7)], epochs=20
+    )
     assert "The training loss falls, from 1.9000 to 1.5000" in text
     assert "training.epochs" in text
 
@@ -58,7 +68,10 @@ def test_a_late_start_is_waited_for_as_long_as_the_run_is() -> None:
 
 def test_an_average_far_behind_is_said_instead_of_its_zero() -> None:
     (text,), compared = complaints([record(i, 0.0) for i in range(1, 21)], epochs=20, plain=0.7)
-    assert "far behind the plain ones: in epoch 4 their validation Dice is 0.0000, and 0.7000 without" in text
+    assert (
+        "far behind the plain ones: in epoch 4 their validation Dice is 0.0000, and 0.7000 without"
+        in text
+    )
     assert "training.ema_decay (0.99)" in text
     assert compared == [4]
 

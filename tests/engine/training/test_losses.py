@@ -49,7 +49,9 @@ def test_dice_is_averaged_over_channels() -> None:
     logits = line([0.0, math.log(3)], [0.0, 0.0])
     target = line([1.0, 0.0], [1.0, 1.0])
     # The second channel: twice the overlap 1 over the sum 1 + 2.
-    assert soft_dice_loss(logits, target, "sigmoid").item() == pytest.approx(1 - (1 / 2.25 + 2 / 3) / 2)
+    assert soft_dice_loss(logits, target, "sigmoid").item() == pytest.approx(
+        1 - (1 / 2.25 + 2 / 3) / 2
+    )
 
 
 def test_dice_is_pooled_over_the_batch() -> None:
@@ -81,13 +83,19 @@ def test_dice_of_a_disjoint_prediction_is_one(activation: Activation) -> None:
 
 def test_dice_of_an_empty_target() -> None:
     target = torch.zeros(1, 1, 4, 4, 4)
-    assert soft_dice_loss(torch.full_like(target, -200.0), target, "sigmoid").item() == pytest.approx(0)
-    assert soft_dice_loss(torch.zeros_like(target), target, "sigmoid").item() == pytest.approx(1, abs=1e-6)
+    assert soft_dice_loss(
+        torch.full_like(target, -200.0), target, "sigmoid"
+    ).item() == pytest.approx(0)
+    assert soft_dice_loss(torch.zeros_like(target), target, "sigmoid").item() == pytest.approx(
+        1, abs=1e-6
+    )
 
 
 def test_cross_entropy_by_hand() -> None:
     logits, target = line([0.0, 0.0], [math.log(3), 0.0]), line([0.0, 1.0], [1.0, 0.0])
-    assert cross_entropy(logits, target).item() == pytest.approx((math.log(4 / 3) + math.log(2)) / 2)
+    assert cross_entropy(logits, target).item() == pytest.approx(
+        (math.log(4 / 3) + math.log(2)) / 2
+    )
 
 
 def test_cross_entropy_equals_that_of_torch() -> None:
@@ -128,7 +136,9 @@ def test_weights_of_dice_and_cross_entropy() -> None:
     config = LossConfig(name="dice_ce", dice_weight=0.25, ce_weight=3, bce_weight=100)
     dice = soft_dice_loss(logits, target.float(), "softmax")
     entropy = F.cross_entropy(logits, target.int().argmax(dim=1))
-    torch.testing.assert_close(make_loss(config, "softmax")(logits, target), 0.25 * dice + 3 * entropy)
+    torch.testing.assert_close(
+        make_loss(config, "softmax")(logits, target), 0.25 * dice + 3 * entropy
+    )
 
 
 @pytest.mark.parametrize(("name", "activation"), LOSSES)
@@ -146,7 +156,9 @@ def test_extreme_logits_give_finite_losses_and_gradients(
 
 
 @pytest.mark.parametrize(("name", "activation"), LOSSES)
-def test_half_precision_logits_are_computed_in_float32(name: LossName, activation: Activation) -> None:
+def test_half_precision_logits_are_computed_in_float32(
+    name: LossName, activation: Activation
+) -> None:
     logits, target = random_case(activation)
     half = logits.bfloat16().requires_grad_()
     loss = make_loss(LossConfig(name=name), activation)

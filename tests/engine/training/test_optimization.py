@@ -7,10 +7,21 @@ import pytest
 import torch
 from torch import nn
 from torch.optim import SGD, Adam, AdamW
-from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, OneCycleLR, PolynomialLR, StepLR
+from torch.optim.lr_scheduler import (
+    CosineAnnealingLR,
+    LRScheduler,
+    OneCycleLR,
+    PolynomialLR,
+    StepLR,
+)
 
 from lunet_cli.config.training import TrainingConfig
-from lunet_cli.engine.training.optimization import average_decay, learning_rate_at, make_optimizer, update_average
+from lunet_cli.engine.training.optimization import (
+    average_decay,
+    learning_rate_at,
+    make_optimizer,
+    update_average,
+)
 
 BASE = 0.02
 
@@ -44,14 +55,18 @@ def test_cosine_is_that_of_torch() -> None:
 
 
 def test_step_is_that_of_torch() -> None:
-    config = TrainingConfig(epochs=20, learning_rate=BASE, scheduler="step", scheduler_step_size=6, scheduler_gamma=0.3)
+    config = TrainingConfig(
+        epochs=20, learning_rate=BASE, scheduler="step", scheduler_step_size=6, scheduler_gamma=0.3
+    )
     expected = rates_of_torch(StepLR(SGD(parameters(), lr=BASE), step_size=6, gamma=0.3), 20)
     assert our_rates(config) == pytest.approx(expected)
 
 
 def test_poly_is_that_of_torch() -> None:
     config = TrainingConfig(epochs=17, learning_rate=BASE, scheduler="poly")
-    expected = rates_of_torch(PolynomialLR(SGD(parameters(), lr=BASE), total_iters=17, power=0.9), 17)
+    expected = rates_of_torch(
+        PolynomialLR(SGD(parameters(), lr=BASE), total_iters=17, power=0.9), 17
+    )
     assert our_rates(config) == pytest.approx(expected, rel=1e-6, abs=1e-9)
 
 
@@ -59,9 +74,12 @@ def test_poly_is_that_of_torch() -> None:
 def test_one_cycle_is_that_of_torch(epochs: int, steps_per_epoch: int) -> None:
     config = TrainingConfig(epochs=epochs, learning_rate=BASE, scheduler="one-cycle")
     num_steps = epochs * steps_per_epoch
-    scheduler = OneCycleLR(SGD(parameters(), lr=BASE, momentum=0.9), max_lr=BASE, total_steps=num_steps)
-    # Torch's first step runs at its lowest rate; ours at the end of the first of `num_steps` pieces. The peak and all
-    # that follows fall together; in the rise, ours is ahead by less than one step.
+    scheduler = OneCycleLR(
+        SGD(parameters(), lr=BASE, momentum=0.9), max_lr=BASE, total_steps=num_steps
+    )
+    # Torch's first step runs at its lowest rate; ours at the end of the first of `num_steps`
+    # pieces. The peak and all that follows fall together; in the rise, ours is ahead by less than
+    # one step.
     theirs = rates_of_torch(scheduler, num_steps - 1)
     ours = [learning_rate_at(config, (step + 1) / steps_per_epoch) for step in range(num_steps)]
     peak = math.ceil(0.3 * num_steps - 1)
@@ -104,8 +122,12 @@ def test_one_cycle_has_its_own_warm_up() -> None:
 
 @pytest.mark.parametrize("scheduler", ["none", "cosine", "step", "poly", "one-cycle"])
 def test_no_rate_is_negative_or_above_the_base(scheduler: str) -> None:
-    config = TrainingConfig.model_validate({"epochs": 7, "learning_rate": BASE, "scheduler": scheduler})
-    assert all(0 <= learning_rate_at(config, epoch / 10) <= BASE * (1 + 1e-9) for epoch in range(80))
+    config = TrainingConfig.model_validate(
+        {"epochs": 7, "learning_rate": BASE, "scheduler": scheduler}
+    )
+    assert all(
+        0 <= learning_rate_at(config, epoch / 10) <= BASE * (1 + 1e-9) for epoch in range(80)
+    )
 
 
 @pytest.mark.parametrize(
@@ -117,7 +139,9 @@ def test_no_rate_is_negative_or_above_the_base(scheduler: str) -> None:
     ],
 )
 def test_optimizers_get_their_settings(name: str, kind: type, settings: dict[str, Any]) -> None:
-    config = TrainingConfig.model_validate({"optimizer": name, "learning_rate": BASE, "weight_decay": 0.1})
+    config = TrainingConfig.model_validate(
+        {"optimizer": name, "learning_rate": BASE, "weight_decay": 0.1}
+    )
     given = parameters()
     optimizer = make_optimizer(config, given)
     assert type(optimizer) is kind
@@ -132,7 +156,9 @@ def test_only_adamw_decouples_its_decay() -> None:
     for name in ("adam", "adamw"):
         parameter = nn.Parameter(torch.tensor([2.0]))
         parameter.grad = torch.zeros(1)
-        config = TrainingConfig.model_validate({"optimizer": name, "learning_rate": 0.1, "weight_decay": 0.5})
+        config = TrainingConfig.model_validate(
+            {"optimizer": name, "learning_rate": 0.1, "weight_decay": 0.5}
+        )
         make_optimizer(config, [parameter]).step()
         moved[name] = parameter.item()
     assert moved == {"adam": pytest.approx(1.9), "adamw": pytest.approx(2 * (1 - 0.1 * 0.5))}
@@ -167,7 +193,13 @@ def test_the_average_moves_by_one_minus_the_decay_and_copies_counters() -> None:
     network.num_batches_tracked.fill_(7)
     update_average(average, network, 0.75)
     assert {name: value.item() for name, value in average.items()} == pytest.approx(
-        {"weight": 1.5, "bias": -0.25, "running_mean": 2.5, "running_var": 2.0, "num_batches_tracked": 7}
+        {
+            "weight": 1.5,
+            "bias": -0.25,
+            "running_mean": 2.5,
+            "running_var": 2.0,
+            "num_batches_tracked": 7,
+        }
     )
     assert average["num_batches_tracked"].dtype == torch.long
 

@@ -29,7 +29,11 @@ def data_set(tmp_path: Path, write_volume: Any) -> Path:
 
 def recipe(data_set: Path, *overrides: str) -> RunConfig:
     """The modern recipe on a data set that says nothing about its labels."""
-    place = [f"data.root={data_set}", f"experiment.output_dir={data_set.parent / 'runs'}", "labels=null"]
+    place = [
+        f"data.root={data_set}",
+        f"experiment.output_dir={data_set.parent / 'runs'}",
+        "labels=null",
+    ]
     return load_config(CONFIGS / "hippocampus.yaml", [*place, *overrides])
 
 
@@ -86,7 +90,9 @@ def test_all_mistakes_of_all_cases_are_told_at_once(data_set: Path, write_volume
 def test_cases_are_read_even_where_the_split_names_one_that_is_left_out(data_set: Path) -> None:
     (data_set / "labels" / "case_1.nii.gz").unlink()
     (data_set / "images" / "case_2.nii.gz").write_bytes(b"nonsense")
-    (data_set / "splits.json").write_text('{"train": ["case_1", "case_2"], "val": ["case_3"]}', encoding="utf-8")
+    (data_set / "splits.json").write_text(
+        '{"train": ["case_1", "case_2"], "val": ["case_3"]}', encoding="utf-8"
+    )
     with pytest.raises(DataError) as caught:
         set_up(recipe(data_set), lambda _: None)
     assert len(caught.value.message.splitlines()) == 2
@@ -107,7 +113,9 @@ def test_batches_beyond_the_memory_are_refused_once_the_volumes_are_known(
 
     # Whole volumes of 32^3 in batches of 4 keep 12 MiB and more.
     monkeypatch.setattr(machine, "memory_bytes", lambda: 3.0 * 2**20)
-    with pytest.raises(ConfigError, match=r"training.batch_size: batches of 4 patches of 32 x 32 x 32 voxels"):
+    with pytest.raises(
+        ConfigError, match=r"training.batch_size: batches of 4 patches of 32 x 32 x 32 voxels"
+    ):
         set_up(recipe(data_set), lambda _: None)
 
 

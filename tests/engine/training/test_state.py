@@ -26,7 +26,13 @@ def fresh(**settings: object) -> TrainState:
 
 
 def test_the_best_is_the_first_of_equals_and_has_a_finite_loss() -> None:
-    records = [record(1, 0.5), record(2, 0.7), record(3, 0.7), record(4, 0.9, math.nan), record(5, 0.8, math.inf)]
+    records = [
+        record(1, 0.5),
+        record(2, 0.7),
+        record(3, 0.7),
+        record(4, 0.9, math.nan),
+        record(5, 0.8, math.inf),
+    ]
     assert best_of(records) == records[1]
     assert best_of(records[3:]) is None
     assert best_of([None, records[0]]) == records[0]
@@ -49,7 +55,11 @@ def test_a_weight_that_is_not_finite_is_refused(where: str, value: float) -> Non
     state.require_finite()
     assert state.average is not None
     values = state.average if where == "average" else state.network.state_dict()
-    name = next(name for name in values if name.endswith("running_var" if where == "statistic" else "weight"))
+    name = next(
+        name
+        for name in values
+        if name.endswith("running_var" if where == "statistic" else "weight")
+    )
     values[name].view(-1)[0] = value
     with pytest.raises(TrainingError, match="no longer finite in epoch 1") as caught:
         state.require_finite()

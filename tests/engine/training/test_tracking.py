@@ -31,7 +31,8 @@ class FakeWandb(ModuleType):
     def init(self, **options: Any) -> SimpleNamespace:
         self.note("init", options)
         return SimpleNamespace(
-            log=lambda values, step: self.note("log", (step, values)), finish=lambda: self.note("finish", None)
+            log=lambda values, step: self.note("log", (step, values)),
+            finish=lambda: self.note("finish", None),
         )
 
     def Settings(self, **options: Any) -> dict[str, Any]:  # noqa: N802
@@ -45,7 +46,9 @@ def install(monkeypatch: pytest.MonkeyPatch, failing: str = "") -> FakeWandb:
 
 
 @pytest.mark.parametrize(
-    "values", [{}, {"enabled": False, "mode": "online"}, {"enabled": True, "mode": "disabled"}], ids=str
+    "values",
+    [{}, {"enabled": False, "mode": "online"}, {"enabled": True, "mode": "disabled"}],
+    ids=str,
 )
 def test_nothing_is_imported_unless_asked_for(
     values: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -64,7 +67,9 @@ def test_a_missing_package_is_one_problem(tmp_path: Path, monkeypatch: pytest.Mo
     mirror = WandbMirror(ENABLED, tmp_path, problems.append)
     mirror(EPOCH)
     mirror.close()
-    assert problems == ["wandb.enabled is true, but wandb is not installed: pip install 'lunet[wandb]'"]
+    assert problems == [
+        "wandb.enabled is true, but wandb is not installed: pip install 'lunet[wandb]'"
+    ]
 
 
 def test_a_broken_package_is_one_problem(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,12 +22,12 @@ import torch
 from lunet_cli.config.load import dump_yaml, load_config
 from lunet_cli.config.run import RunConfig
 from lunet_cli.engine.checkpoints.checkpoint import load_checkpoint
-from lunet_cli.engine.training.dry_run import rehearse
+from lunet_cli.engine.training.dry_run import dry_run
 from lunet_cli.engine.training.loop import Validation
 from lunet_cli.engine.training.state import TrainState
 from lunet_cli.engine.training.train import train
 from lunet_cli.errors import CheckpointError, ConfigError, LunetError, OutputError, TrainingError
-from lunet_cli.results.events import Caution, Event
+from lunet_cli.results.events import Event, WarningIssued
 from lunet_cli.results.training import EpochDone, PlanChosen, StepDone, TrainResult
 from lunet_cli.results.views import Slice
 
@@ -52,7 +52,9 @@ def tiny(output_dir: Path, name: str = "run", *more: str) -> RunConfig:
 
 def history_without_times(run_dir: Path) -> list[dict[str, str]]:
     with (run_dir / "history.csv").open() as file:
-        return [{k: v for k, v in row.items() if k != "epoch_seconds"} for row in csv.DictReader(file)]
+        return [
+            {k: v for k, v in row.items() if k != "epoch_seconds"} for row in csv.DictReader(file)
+        ]
 
 
 def assert_same_result(one: Path, other: Path) -> None:
@@ -69,7 +71,9 @@ def write_yaml(config: RunConfig) -> Path:
     return path
 
 
-def train_in_subprocess(config: RunConfig, *, kill_at: tuple[int, int], number: int, resume: str = "") -> int:
+def train_in_subprocess(
+    config: RunConfig, *, kill_at: tuple[int, int], number: int, resume: str = ""
+) -> int:
     """Train in a process that sends itself a signal after a step; return its exit code."""
     script = f"""
 import os, signal, sys
@@ -157,15 +161,24 @@ def test_checkpoints_are_plain(whole: TrainResult) -> None:
     assert values["labels"]["regions"] == {"anterior": [1], "posterior": [2], "ventricle": [3]}
 
 
-def test_same_seed_gives_the_same_result_and_another_seed_does_not(whole: TrainResult, tmp_path: Path) -> None:
+def test_same_seed_gives_the_same_result_and_another_seed_does_not(
+    whole: TrainResult, tmp_path: Path
+) -> None:
     again = train(tiny(tmp_path, "again", "training.epochs=6"))
     assert history_without_times(again.run_dir) == history_without_times(whole.run_dir)
-    other = train(tiny(tmp_path, "other", "training.epochs=1", "experiment.seed=7", "data.split.fold=0"))
+    other = train(
+        tiny(tmp_path, "other", "training.epochs=1", "experiment.seed=7", "data.split.fold=0")
+    )
     assert other.history[0].train_loss != whole.history[0].train_loss
 
 
 def test_worker_processes_do_not_change_the_result(whole: TrainResult, tmp_path: Path) -> None:
-    settings = ("training.epochs=2", "data.num_workers=2", "data.persistent_workers=true", "data.cache=none")
+    settings = (
+        "training.epochs=2",
+        "data.num_workers=2",
+        "data.persistent_workers=true",
+        "data.cache=none",
+    )
     workers = train(tiny(tmp_path, "workers", *settings))
     assert history_without_times(workers.run_dir) == history_without_times(whole.run_dir)[:2]
 
@@ -200,7 +213,12 @@ def test_resume_after_ctrl_c_goes_on_at_the_step(whole: TrainResult, tmp_path: P
 
 
 def test_resume_with_average_schedule_and_sgd_is_bit_identical(tmp_path: Path) -> None:
-    settings = ("training.epochs=3", "training.ema_decay=0.9", "training.scheduler=cosine", "training.optimizer=sgd")
+    settings = (
+        "training.epochs=3",
+        "training.ema_decay=0.9",
+        "training.scheduler=cosine",
+        "training.optimizer=sgd",
+    )
     straight = train(tiny(tmp_path, "straight", *settings))
     config = tiny(tmp_path, "broken", *settings)
     assert train_in_subprocess(config, kill_at=(2, 2), number=signal.SIGKILL) == -signal.SIGKILL
@@ -228,7 +246,9 @@ def die_in_the_middle(descriptor):
 os.fsync = die_in_the_middle
 module.train(load_config(Path(sys.argv[1])))
 """
-    done = subprocess.run([sys.executable, "-c", script, str(write_yaml(config))], capture_output=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(write_yaml(config))], capture_output=True, check=False
+    )
     assert done.returncode == -signal.SIGKILL, done.stderr
     assert load_checkpoint(tmp_path / "torn" / "last.pt").epoch == 1
     result = train(config, resume="auto")
@@ -251,9 +271,13 @@ def test_resume_auto_starts_where_nothing_is(tmp_path: Path) -> None:
 def test_resume_takes_more_epochs(tmp_path: Path) -> None:
     train(tiny(tmp_path, "more", "training.epochs=1"))
     events: list[Event] = []
-    result = train(tiny(tmp_path, "more", "training.epochs=2"), resume="auto", on_event=events.append)
+    result = train(
+        tiny(tmp_path, "more", "training.epochs=2"), resume="auto", on_event=events.append
+    )
     assert [record.epoch for record in result.history] == [1, 2]
-    assert any(str(event).endswith("after epoch 1, with training.epochs 2 (was 1)") for event in events)
+    assert any(
+        str(event).endswith("after epoch 1, with training.epochs 2 (was 1)") for event in events
+    )
 
 
 def test_resume_of_a_finished_run_says_so(whole: TrainResult) -> None:
@@ -275,14 +299,18 @@ def copy_of(run: Path, to: Path) -> Path:
 def set_validation(monkeypatch: pytest.MonkeyPatch, *validations: Validation) -> None:
     """Let these be what the next validations find."""
     left = iter(validations)
-    monkeypatch.setattr(sys.modules["lunet_cli.engine.training.train"], "validate", lambda *_: next(left))
+    monkeypatch.setattr(
+        sys.modules["lunet_cli.engine.training.train"], "validate", lambda *_: next(left)
+    )
 
 
 def found(dice: float, loss: float = 1.0) -> Validation:
     return Validation(loss, dict.fromkeys(("anterior", "posterior", "ventricle"), dice))
 
 
-def test_the_best_model_comes_along_into_a_new_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_best_model_comes_along_into_a_new_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     set_validation(monkeypatch, found(0.5), found(0.4), found(0.3))
     first = train(tiny(tmp_path, "first", "training.epochs=2"))
     assert first.best is not None
@@ -303,15 +331,19 @@ def test_a_best_model_that_is_gone_is_said_and_the_best_counts_anew(
     best = first.run_dir / "best_model.pt"
     best.unlink() if how == "removed" else best.write_bytes(b"PK")
     events: list[Event] = []
-    second = train(tiny(tmp_path, "run", "training.epochs=3"), resume="auto", on_event=events.append)
-    assert [event.text for event in events if isinstance(event, Caution)] == [
+    second = train(
+        tiny(tmp_path, "run", "training.epochs=3"), resume="auto", on_event=events.append
+    )
+    assert [event.text for event in events if isinstance(event, WarningIssued)] == [
         f"{best}: the best model, of epoch 1, is not there any more"
     ]
     assert second.best is not None
     assert second.best.epoch == load_checkpoint(best).epoch == 3
 
 
-def test_a_state_that_goes_on_elsewhere_is_there_from_the_start(whole: TrainResult, tmp_path: Path) -> None:
+def test_a_state_that_goes_on_elsewhere_is_there_from_the_start(
+    whole: TrainResult, tmp_path: Path
+) -> None:
     config = tiny(tmp_path, "fork", "training.epochs=6")
     saved: list[int] = []
 
@@ -362,7 +394,9 @@ def test_a_signal_in_the_last_epoch_leaves_the_end_to_the_next_start(tmp_path: P
     assert train(config, resume="auto").outcome == "finished"
 
 
-def test_a_second_training_is_told_and_the_first_goes_on(whole: TrainResult, tmp_path: Path) -> None:
+def test_a_second_training_is_told_and_the_first_goes_on(
+    whole: TrainResult, tmp_path: Path
+) -> None:
     config = tiny(tmp_path, "run", "training.epochs=6")
     told: list[str] = []
 
@@ -393,8 +427,14 @@ def test_a_history_that_is_changed_meanwhile_is_said_and_written_anew(
             history.unlink() if content is None else history.write_text(content)
 
     train(tiny(tmp_path, "run", "training.epochs=6"), on_event=change)
-    cautions = [event.text for event in events if isinstance(event, Caution) and "history.csv" in event.text]
-    assert cautions == [f"{history}: was removed or changed while the training ran; it is written anew"]
+    warnings = [
+        event.text
+        for event in events
+        if isinstance(event, WarningIssued) and "history.csv" in event.text
+    ]
+    assert warnings == [
+        f"{history}: was removed or changed while the training ran; it is written anew"
+    ]
     assert history_without_times(tmp_path / "run") == history_without_times(whole.run_dir)
 
 
@@ -403,23 +443,33 @@ def test_a_run_folder_that_is_removed_meanwhile_is_one_error_and_stays_away(tmp_
         if isinstance(event, StepDone) and (event.epoch, event.step) == (2, 1):
             shutil.rmtree(tmp_path / "run")
 
-    with pytest.raises(OutputError, match="run: was removed or renamed while the training wrote there"):
+    with pytest.raises(
+        OutputError, match="run: was removed or renamed while the training wrote there"
+    ):
         train(tiny(tmp_path, "run", "training.epochs=3"), on_event=remove)
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("names", [("config.yaml",), ("case1.nii.gz", "notes.txt"), ("train.log", "masks.zip")])
-def test_a_folder_of_other_things_is_not_trained_into(tmp_path: Path, names: tuple[str, ...]) -> None:
+@pytest.mark.parametrize(
+    "names", [("config.yaml",), ("case1.nii.gz", "notes.txt"), ("train.log", "masks.zip")]
+)
+def test_a_folder_of_other_things_is_not_trained_into(
+    tmp_path: Path, names: tuple[str, ...]
+) -> None:
     (tmp_path / "run").mkdir()
     for name in names:
         (tmp_path / "run" / name).write_text("precious")
     for resume in (None, "auto"):
         with pytest.raises(OutputError, match="is not a run folder and holds other things"):
             train(tiny(tmp_path, "run", "training.epochs=1"), resume=resume)
-    assert {path.name: path.read_text() for path in (tmp_path / "run").iterdir()} == dict.fromkeys(names, "precious")
+    assert {path.name: path.read_text() for path in (tmp_path / "run").iterdir()} == dict.fromkeys(
+        names, "precious"
+    )
 
 
-def test_resume_auto_without_its_state_names_what_is_missing(whole: TrainResult, tmp_path: Path) -> None:
+def test_resume_auto_without_its_state_names_what_is_missing(
+    whole: TrainResult, tmp_path: Path
+) -> None:
     folder = copy_of(whole.run_dir, tmp_path / "whole")
     (folder / "last.pt").unlink()
     with pytest.raises(CheckpointError, match=r"last.pt: there is no such state to go on from"):
@@ -433,13 +483,15 @@ def test_a_launcher_of_several_processes_is_refused(
     monkeypatch.setenv("RANK", "0")
     monkeypatch.setenv("WORLD_SIZE", world)
     config = tiny(tmp_path, "run")
-    for job in (train, partial(rehearse, on_event=print)):
+    for job in (train, partial(dry_run, on_event=print)):
         with pytest.raises(TrainingError, match=f"WORLD_SIZE={world}: a launcher such as torchrun"):
             job(config)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_launcher_of_one_process_is_no_matter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_launcher_of_one_process_is_no_matter(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("RANK", "0")
     monkeypatch.setenv("WORLD_SIZE", "1")
     assert train(tiny(tmp_path, "run", "training.epochs=1")).outcome == "finished"
@@ -450,34 +502,47 @@ def test_a_validation_that_is_never_finite_keeps_no_model_and_fails(
 ) -> None:
     set_validation(monkeypatch, found(0.5, math.nan), found(0.6, math.inf))
     events: list[Event] = []
-    with pytest.raises(TrainingError, match="loss is inf since epoch 1; no model is kept") as caught:
+    with pytest.raises(
+        TrainingError, match="loss is inf since epoch 1; no model is kept"
+    ) as caught:
         train(tiny(tmp_path, "run", "training.epochs=2"), on_event=events.append)
     assert "training.learning_rate" in caught.value.hint
-    cautions = [event.text for event in events if isinstance(event, Caution)]
-    assert len(cautions) == 1
-    assert "the validation loss of epoch 1 is nan" in cautions[0]
+    warnings = [event.text for event in events if isinstance(event, WarningIssued)]
+    assert len(warnings) == 1
+    assert "the validation loss of epoch 1 is nan" in warnings[0]
     names = {path.name for path in (tmp_path / "run").iterdir()}
     assert names == {"config.yaml", "history.csv", "last.pt", "manifest.json", "train.log"}
-    assert (tmp_path / "run/train.log").read_text().splitlines()[-1].endswith(f"error: {caught.value.message}")
+    assert (
+        (tmp_path / "run/train.log")
+        .read_text()
+        .splitlines()[-1]
+        .endswith(f"error: {caught.value.message}")
+    )
 
 
 def test_a_validation_that_ends_without_a_number_fails_and_names_the_model_that_is_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     set_validation(monkeypatch, found(0.5), found(0.6, math.nan), found(0.7, math.nan))
-    with pytest.raises(TrainingError, match="loss is nan since epoch 2; the best model is of epoch 1"):
+    with pytest.raises(
+        TrainingError, match="loss is nan since epoch 2; the best model is of epoch 1"
+    ):
         train(tiny(tmp_path, "run", "training.epochs=3"))
     assert load_checkpoint(tmp_path / "run/best_model.pt").epoch == 1
 
 
-def test_a_validation_that_recovers_is_said_and_forgiven(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_validation_that_recovers_is_said_and_forgiven(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     set_validation(monkeypatch, found(0.6, math.nan), found(0.5))
     result = train(tiny(tmp_path, "run", "training.epochs=2"))
     assert result.best is not None
     assert result.best.epoch == 2
 
 
-def test_weights_that_are_not_finite_are_never_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_weights_that_are_not_finite_are_never_saved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """After the last step of an epoch, no loss would show it any more."""
     loop = sys.modules["lunet_cli.engine.training.loop"]
     real = loop.train_step
@@ -489,7 +554,9 @@ def test_weights_that_are_not_finite_are_never_saved(tmp_path: Path, monkeypatch
         return loss
 
     monkeypatch.setattr(loop, "train_step", train_step)
-    with pytest.raises(TrainingError, match="no longer finite in epoch 2; the last good state is kept"):
+    with pytest.raises(
+        TrainingError, match="no longer finite in epoch 2; the last good state is kept"
+    ):
         train(tiny(tmp_path, "run", "training.epochs=3"))
     state = load_checkpoint(tmp_path / "run/last.pt")
     assert state.epoch == 1
@@ -512,7 +579,9 @@ def test_a_full_disk_leaves_the_last_state_and_says_so(
     config = tiny(tmp_path, "run", "training.epochs=6")
     with monkeypatch.context() as patched:
         patched.setattr(os, "fsync", fsync)
-        with pytest.raises(OutputError, match=r"last.pt: cannot be written \(No space left on device\)"):
+        with pytest.raises(
+            OutputError, match=r"last.pt: cannot be written \(No space left on device\)"
+        ):
             train(config)
     assert not list((tmp_path / "run").glob(".*"))
     assert load_checkpoint(tmp_path / "run/last.pt").epoch == 2
@@ -528,20 +597,28 @@ def test_a_full_disk_leaves_the_last_state_and_says_so(
         ("labels={anterior: 1, posterior: 3, ventricle: 2}", "labels"),
     ],
 )
-def test_resume_of_another_model_is_refused(whole: TrainResult, tmp_path: Path, setting: str, named: str) -> None:
+def test_resume_of_another_model_is_refused(
+    whole: TrainResult, tmp_path: Path, setting: str, named: str
+) -> None:
     with pytest.raises(CheckpointError, match=f"its {named} differs") as caught:
         train(tiny(tmp_path, "x", setting), resume=str(whole.run_dir / "last.pt"))
     assert "\n" not in caught.value.message
     assert not (tmp_path / "x").exists()
 
 
-def test_a_model_without_training_state_cannot_be_resumed(whole: TrainResult, tmp_path: Path) -> None:
+def test_a_model_without_training_state_cannot_be_resumed(
+    whole: TrainResult, tmp_path: Path
+) -> None:
     with pytest.raises(CheckpointError, match="without the state of its training"):
         train(tiny(tmp_path, "x"), resume=str(whole.run_dir / "best_model.pt"))
 
 
 def test_early_stopping_stops(tmp_path: Path) -> None:
-    settings = ("training.epochs=50", "training.early_stopping_patience=2", "training.learning_rate=1e-9")
+    settings = (
+        "training.epochs=50",
+        "training.early_stopping_patience=2",
+        "training.learning_rate=1e-9",
+    )
     result = train(tiny(tmp_path, "early", *settings))
     assert result.outcome == "stopped early"
     assert result.best is not None
@@ -550,7 +627,9 @@ def test_early_stopping_stops(tmp_path: Path) -> None:
 
 def test_average_is_what_validates_and_is_kept(tmp_path: Path) -> None:
     result = train(tiny(tmp_path, "ema", "training.epochs=1", "training.ema_decay=0.999"))
-    best, last = (load_checkpoint(result.run_dir / name).weights for name in ("best_model.pt", "last.pt"))
+    best, last = (
+        load_checkpoint(result.run_dir / name).weights for name in ("best_model.pt", "last.pt")
+    )
     assert not torch.equal(best["head.1.weight"], last["head.1.weight"])
 
 
@@ -582,7 +661,12 @@ def test_closing_measures_what_the_configuration_asks_for(tmp_path: Path) -> Non
     )
     result = train(tiny(tmp_path, "closing", *settings))
     assert {row.metric for row in result.metrics} == {"hausdorff95"}
-    assert [row.label for row in result.metrics] == ["anterior", "posterior", "ventricle", "mean of labels"]
+    assert [row.label for row in result.metrics] == [
+        "anterior",
+        "posterior",
+        "ventricle",
+        "mean of labels",
+    ]
     assert result.latency_ms is not None
     assert result.latency_ms > 0
     assert result.slices[0].image.shape == (32, 32)
@@ -600,7 +684,11 @@ def test_one_region_of_all_labels_is_a_sigmoid_channel(tmp_path: Path) -> None:
 
 
 def test_patches_smaller_than_the_volume_train_and_validate(tmp_path: Path) -> None:
-    settings = ("training.epochs=1", "training.patch_size=[16, 32, 16]", "training.patches_per_case=2")
+    settings = (
+        "training.epochs=1",
+        "training.patch_size=[16, 32, 16]",
+        "training.patches_per_case=2",
+    )
     result = train(tiny(tmp_path, "patches", *settings))
     assert load_checkpoint(result.run_dir / "last.pt").card.window == (16, 32, 16)
     assert 0 <= result.history[0].val_dice <= 1
@@ -610,16 +698,24 @@ def test_patches_smaller_than_the_volume_train_and_validate(tmp_path: Path) -> N
     ("settings", "message"),
     [
         (("training.batch_size=7",), "batch_size: 7 is more than the 5 patches"),
-        (("training.patch_size=[16, 16, 16]", "training.batch_size=1"), "leaves one voxel at the deepest level"),
+        (
+            ("training.patch_size=[16, 16, 16]", "training.batch_size=1"),
+            "leaves one voxel at the deepest level",
+        ),
         (("model.in_channels=2",), "in_channels: 2, but the images have 1"),
-        (("benchmark.enabled=true", "benchmark.input_size=[1, 2, 8, 8, 8]"), "has 2 channels, and the images have 1"),
+        (
+            ("benchmark.enabled=true", "benchmark.input_size=[1, 2, 8, 8, 8]"),
+            "has 2 channels, and the images have 1",
+        ),
         (("model.out_channels=5",), "out_channels: 5 does not fit 3 labels"),
         (("training.loss.name=bce",), "needs independent channels"),
         (("labels={anterior: 1}",), "label values 2, 3 not configured"),
         (("data.split.fold=4", "data.split.num_folds=9"), "9 folds of 6 cases"),
     ],
 )
-def test_settings_that_do_not_fit_the_data(tmp_path: Path, settings: tuple[str, ...], message: str) -> None:
+def test_settings_that_do_not_fit_the_data(
+    tmp_path: Path, settings: tuple[str, ...], message: str
+) -> None:
     with pytest.raises(LunetError, match=message) as caught:
         train(tiny(tmp_path, "bad", *settings))
     assert "\n" not in caught.value.message
@@ -630,7 +726,7 @@ def test_settings_that_do_not_fit_the_data(tmp_path: Path, settings: tuple[str, 
 @pytest.mark.parametrize("limit_mib", [0, 4096])
 def test_dry_run_writes_nothing_and_estimates(tmp_path: Path, cache: str, limit_mib: int) -> None:
     config = tiny(tmp_path, "dry", f"data.cache={cache}", f"data.cache_limit_mib={limit_mib}")
-    estimate = rehearse(config, on_event=lambda event: None)
+    estimate = dry_run(config, on_event=lambda event: None)
     assert list(tmp_path.iterdir()) == []
     assert estimate.num_parameters == 692
     assert estimate.activation_mib > 2 * 32**3 * 4 * 4 / 2**20
@@ -638,7 +734,13 @@ def test_dry_run_writes_nothing_and_estimates(tmp_path: Path, cache: str, limit_
 
 
 def test_a_diverging_run_keeps_the_last_good_state(tmp_path: Path) -> None:
-    config = tiny(tmp_path, "diverging", "training.epochs=3", "training.learning_rate=1e30", "training.optimizer=sgd")
+    config = tiny(
+        tmp_path,
+        "diverging",
+        "training.epochs=3",
+        "training.learning_rate=1e30",
+        "training.optimizer=sgd",
+    )
     with pytest.raises(LunetError, match="the loss became"):
         train(config)
     assert load_checkpoint(tmp_path / "diverging" / "last.pt").epoch == 0
@@ -668,7 +770,11 @@ def test_a_file_in_place_of_the_output_folder_is_refused(tmp_path: Path) -> None
 
 def test_pictures_are_turned_along_the_patient_whatever_the_network_sees(tmp_path: Path) -> None:
     def pictures(orientation: str) -> tuple[Slice, ...]:
-        more = ["training.epochs=1", f"preprocessing.orientation={orientation}", "visualization.plot_slices=true"]
+        more = [
+            "training.epochs=1",
+            f"preprocessing.orientation={orientation}",
+            "visualization.plot_slices=true",
+        ]
         return train(tiny(tmp_path, f"in_{orientation}", *more)).slices
 
     (expected,) = pictures("LPS")
@@ -685,5 +791,7 @@ def test_pictures_are_turned_along_the_patient_whatever_the_network_sees(tmp_pat
 def test_a_case_that_was_trained_on_does_not_validate_after_a_resume(tmp_path: Path) -> None:
     train(tiny(tmp_path, "split", "training.epochs=1"))
     other = tiny(tmp_path, "split", "training.epochs=2", "experiment.seed=7")
-    with pytest.raises(CheckpointError, match=r"was trained on .* that would validate it now, such as "):
+    with pytest.raises(
+        CheckpointError, match=r"was trained on .* that would validate it now, such as "
+    ):
         train(other, resume="auto")

@@ -54,8 +54,12 @@ def choose(
     return plan, chosen, events
 
 
-def spoil_losses(monkeypatch: pytest.MonkeyPatch, is_spoilt: Callable[[ExecutionPlan], bool]) -> None:
-    def callable_of(plan: ExecutionPlan, network: SegmentationNetwork) -> Callable[[Tensor], Tensor]:
+def spoil_losses(
+    monkeypatch: pytest.MonkeyPatch, is_spoilt: Callable[[ExecutionPlan], bool]
+) -> None:
+    def callable_of(
+        plan: ExecutionPlan, network: SegmentationNetwork
+    ) -> Callable[[Tensor], Tensor]:
         return (lambda image: network(image) - 100) if is_spoilt(plan) else network
 
     monkeypatch.setattr(ExecutionPlan, "callable_of", callable_of)
@@ -63,7 +67,9 @@ def spoil_losses(monkeypatch: pytest.MonkeyPatch, is_spoilt: Callable[[Execution
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize("compiled", [False, True])
-def test_explicit_settings_are_not_verified(precision: str, compiled: bool, network: SegmentationNetwork) -> None:
+def test_explicit_settings_are_not_verified(
+    precision: str, compiled: bool, network: SegmentationNetwork
+) -> None:
     config = config_of(precision=precision, compile=compiled)
 
     def first_batch() -> tuple[Tensor, Tensor]:
@@ -110,7 +116,9 @@ def test_choice_reads_no_clock(
 
 
 @pytest.mark.usefixtures("bf16_machine")
-def test_verification_tells_its_steps(network: SegmentationNetwork, batch: tuple[Tensor, Tensor]) -> None:
+def test_verification_tells_its_steps(
+    network: SegmentationNetwork, batch: tuple[Tensor, Tensor]
+) -> None:
     _, _, events = choose(config_of(precision="auto"), network, batch)
     steps = [event for event in events if isinstance(event, VerificationStep)]
     assert [(step.step, step.num_steps) for step in steps] == [(n, 6) for n in range(1, 7)]
@@ -165,7 +173,9 @@ def test_what_disagrees_falls_back(
     assert chosen.pins == ("training.precision=fp32",)
 
 
-def test_compilation_is_left_to_cuda(network: SegmentationNetwork, batch: tuple[Tensor, Tensor]) -> None:
+def test_compilation_is_left_to_cuda(
+    network: SegmentationNetwork, batch: tuple[Tensor, Tensor]
+) -> None:
     plan, chosen, events = choose(config_of(precision="bf16", compile="auto"), network, batch)
     assert (plan.precision, plan.compile) == ("bf16", False)
     assert chosen.pins == ("training.compile=false",)
@@ -216,13 +226,18 @@ def test_only_asked_for_compilation_compiles(
         return module
 
     monkeypatch.setattr(torch, "compile", fake_compile)
-    assert ExecutionPlan("cpu", "fp32", channels_last=True, compile=False).callable_of(network) is network
+    assert (
+        ExecutionPlan("cpu", "fp32", channels_last=True, compile=False).callable_of(network)
+        is network
+    )
     assert compiled == []
     ExecutionPlan("cpu", "fp32", channels_last=True, compile=True).callable_of(network)
     assert len(compiled) == 1
 
 
-def test_a_plan_places_weights_and_images(network: SegmentationNetwork, batch: tuple[Tensor, Tensor]) -> None:
+def test_a_plan_places_weights_and_images(
+    network: SegmentationNetwork, batch: tuple[Tensor, Tensor]
+) -> None:
     plan = ExecutionPlan("cpu", "bf16", channels_last=True, compile=False)
     placed, image = plan.place(network), plan.place_image(torch.randn(2, 3, 8, 8, 8))
     layout = torch.channels_last_3d
@@ -234,7 +249,9 @@ def test_a_plan_places_weights_and_images(network: SegmentationNetwork, batch: t
         assert placed(plan.place_image(batch[0])).dtype == torch.bfloat16
 
 
-def test_fp32_plans_do_not_autocast(network: SegmentationNetwork, batch: tuple[Tensor, Tensor]) -> None:
+def test_fp32_plans_do_not_autocast(
+    network: SegmentationNetwork, batch: tuple[Tensor, Tensor]
+) -> None:
     with ExecutionPlan("cpu", "fp32", channels_last=False, compile=False).autocast():
         assert network(batch[0]).dtype == torch.float32
 
@@ -250,7 +267,9 @@ def test_a_missing_device_is_an_error(name: str, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
     config = config_of(device=name)
-    with pytest.raises(DeviceError, match=rf"device: {name} is not available; this machine has cpu$"):
+    with pytest.raises(
+        DeviceError, match=rf"device: {name} is not available; this machine has cpu$"
+    ):
         resolve_device(config.device)
 
 

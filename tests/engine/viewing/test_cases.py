@@ -22,12 +22,20 @@ def data(tmp_path: Path, write_volume) -> Path:
         # Stored right to left: what is shown is turned.
         direction = (-1.0, 0, 0, 0, 1, 0, 0, 0, 1)
         write_volume(tmp_path / f"data/images/c{index}.nii.gz", image, direction=direction)
-        write_volume(tmp_path / f"data/labels/c{index}.nii.gz", (image > 110).astype(np.uint8), direction=direction)
+        write_volume(
+            tmp_path / f"data/labels/c{index}.nii.gz",
+            (image > 110).astype(np.uint8),
+            direction=direction,
+        )
     return tmp_path / "data"
 
 
-def test_one_sigmoid_channel_shows_its_foreground(tmp_path: Path, data: Path, make_threshold_model) -> None:
-    model = make_threshold_model(tmp_path / "best_model.pt", thresholds=(110.5,), labels={"liver": (1,)})
+def test_one_sigmoid_channel_shows_its_foreground(
+    tmp_path: Path, data: Path, make_threshold_model
+) -> None:
+    model = make_threshold_model(
+        tmp_path / "best_model.pt", thresholds=(110.5,), labels={"liver": (1,)}
+    )
     views = CaseViews(Predictor.load([model]), data=data)
     shown = views.load("c3")
     assert shown.labels == ("liver",)
@@ -39,27 +47,40 @@ def test_one_sigmoid_channel_shows_its_foreground(tmp_path: Path, data: Path, ma
     assert shown.prediction.any()
 
 
-def test_exclusive_labels_keep_their_order(tmp_path: Path, data: Path, make_threshold_model) -> None:
+def test_exclusive_labels_keep_their_order(
+    tmp_path: Path, data: Path, make_threshold_model
+) -> None:
     model = make_threshold_model(
-        tmp_path / "best_model.pt", thresholds=(50.5, 110.5), activation="softmax", labels={"low": (2,), "high": (1,)}
+        tmp_path / "best_model.pt",
+        thresholds=(50.5, 110.5),
+        activation="softmax",
+        labels={"low": (2,), "high": (1,)},
     )
     shown = CaseViews(Predictor.load([model]), data=data).load("c0")
     assert shown.prediction is not None
-    np.testing.assert_array_equal(shown.prediction, (shown.image > 50).astype(int) + (shown.image > 110))
+    np.testing.assert_array_equal(
+        shown.prediction, (shown.image > 50).astype(int) + (shown.image > 110)
+    )
     assert shown.dice["high"] == 1.0
     assert shown.dice["low"] == 0.0
 
 
-def test_cases_that_are_not_there(tmp_path: Path, data: Path, make_threshold_model, trained_run: Path) -> None:
+def test_cases_that_are_not_there(
+    tmp_path: Path, data: Path, make_threshold_model, trained_run: Path
+) -> None:
     views = CaseViews(Predictor.load([trained_run]))
-    with pytest.raises(ConfigError, match=r"--case phantom: is none of the val cases of phantom\. Did you mean "):
+    with pytest.raises(
+        ConfigError, match=r"--case phantom: is none of the val cases of phantom\. Did you mean "
+    ):
         views.load("phantom")
     model = make_threshold_model(tmp_path / "best_model.pt", labels={"liver": (1,)})
     many = CaseViews(Predictor.load([model]), data=data)
     with pytest.raises(ConfigError) as caught:
         many.require("c")
     assert "c7 and 2 more. Other cases: --split all" in caught.value.hint
-    absent = make_threshold_model(tmp_path / "other.pt", config={"data": {"root": str(tmp_path / "moved")}})
+    absent = make_threshold_model(
+        tmp_path / "other.pt", config={"data": {"root": str(tmp_path / "moved")}}
+    )
     with pytest.raises(DataError, match="moved"):
         CaseViews(Predictor.load([absent]))
 

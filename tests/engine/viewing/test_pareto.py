@@ -33,7 +33,9 @@ def write_table(folder: Path, dice: float) -> None:
     place = folder / "eval" / "val"
     place.mkdir(parents=True)
     lines = "".join(f"case{index},liver,{dice + 0.01 * index},1,1\n" for index in range(3))
-    (place / "metrics.csv").write_text(f"case,label,dice,prediction_ml,reference_ml\n{lines}", encoding="utf-8")
+    (place / "metrics.csv").write_text(
+        f"case,label,dice,prediction_ml,reference_ml\n{lines}", encoding="utf-8"
+    )
 
 
 @pytest.fixture
@@ -42,7 +44,9 @@ def runs(tmp_path: Path, evaluated) -> list[Path]:
     return [evaluated(tmp_path / name, dice, number, f"{name}_net") for name, dice, number in kinds]
 
 
-def row(arch: str, median: float, source: str | None = None, size: int = 64, **changes: Any) -> BenchRow:
+def row(
+    arch: str, median: float, source: str | None = None, size: int = 64, **changes: Any
+) -> BenchRow:
     values: dict[str, Any] = {
         "arch": arch,
         "source": source,
@@ -71,9 +75,20 @@ def row(arch: str, median: float, source: str | None = None, size: int = 64, **c
     return BenchRow(**values | changes)
 
 
-def compare_file(path: Path, metric: str, values: list[tuple[str, float | None, int | None]]) -> Path:
+def compare_file(
+    path: Path, metric: str, values: list[tuple[str, float | None, int | None]]
+) -> Path:
     runs = tuple(
-        ComparedRun(n, n, math.nan if v is None else v, 3, c, 1, on_parameter_front=False, on_flop_front=False)
+        ComparedRun(
+            n,
+            n,
+            math.nan if v is None else v,
+            3,
+            c,
+            1,
+            on_parameter_front=False,
+            on_flop_front=False,
+        )
         for n, v, c in values
     )
     ComparisonRecord.of(CompareResult(metric, runs, ())).write(path)
@@ -97,14 +112,24 @@ def test_runs_by_ascending_cost_with_their_front(runs: list[Path]) -> None:
     assert [p.cost for p in pareto(runs, cost="flops").points] == [1_000, 100_000, 200_000]
 
 
-def test_latency_comes_from_the_checkpoint_or_else_the_preset(runs: list[Path], tmp_path: Path) -> None:
+def test_latency_comes_from_the_checkpoint_or_else_the_preset(
+    runs: list[Path], tmp_path: Path
+) -> None:
     own = str(runs[0] / "best_model.pt")
     file = bench_file(
         tmp_path / "bench.json",
-        [row("lean_net", 9.0), row("lean_net", 5.0, own), row("lean_net", 7.0, own), row("large_net", 3.0)],
+        [
+            row("lean_net", 9.0),
+            row("lean_net", 5.0, own),
+            row("lean_net", 7.0, own),
+            row("large_net", 3.0),
+        ],
     )
     found = pareto([*runs, file], cost="latency")
-    assert [(p.name, p.cost, p.on_front) for p in found.points] == [("large", 3.0, True), ("lean", 5.0, False)]
+    assert [(p.name, p.cost, p.on_front) for p in found.points] == [
+        ("large", 3.0, True),
+        ("lean", 5.0, False),
+    ]
 
 
 def test_a_saved_comparison_is_enough(tmp_path: Path) -> None:
@@ -119,7 +144,11 @@ def test_a_difference_is_as_bad_as_it_is_far_from_zero(tmp_path: Path) -> None:
     values = [("under", -0.5, 100), ("over", 0.3, 200), ("good", -0.1, 300)]
     found = pareto([compare_file(tmp_path / "compare.json", "relative_volume_difference", values)])
     assert (found.quality, found.higher_is_better) == ("|mean RVD|", False)
-    assert [(p.quality, p.on_front) for p in found.points] == [(0.5, True), (0.3, True), (0.1, True)]
+    assert [(p.quality, p.on_front) for p in found.points] == [
+        (0.5, True),
+        (0.3, True),
+        (0.1, True),
+    ]
 
 
 def test_latencies_may_come_from_a_file_per_run(runs: list[Path], tmp_path: Path) -> None:
@@ -128,7 +157,9 @@ def test_latencies_may_come_from_a_file_per_run(runs: list[Path], tmp_path: Path
         for net, ms in (("lean_net", 5.0), ("large_net", 3.0))
     ]
     found = pareto([*runs, *files], cost="latency")
-    assert [(p.name, p.cost) for p in found.points] == [("large", 3.0), ("lean", 5.0)], "training steps do not count"
+    assert [(p.name, p.cost) for p in found.points] == [("large", 3.0), ("lean", 5.0)], (
+        "training steps do not count"
+    )
     assert found.cost == "median latency in ms, 64 x 64 x 64 voxels on cpu, 2 threads"
     assert found.left_out == ("worse: no known latency",)
 
@@ -138,14 +169,28 @@ def test_latencies_may_come_from_a_file_per_run(runs: list[Path], tmp_path: Path
     [
         ("{", "is not valid JSON"),
         ("[]", "is not a file of lunet compare --json, but a list"),
-        ('{"metric": "dice", "runs": [{"run": "a"}]}', "is not a file of lunet compare --json: runs.0.architecture is"),
-        ('{"metric": "beauty", "runs": [], "differences": []}', "is not a file of lunet compare --json: metric: "),
+        (
+            '{"metric": "dice", "runs": [{"run": "a"}]}',
+            "is not a file of lunet compare --json: runs.0.architecture is",
+        ),
+        (
+            '{"metric": "beauty", "runs": [], "differences": []}',
+            "is not a file of lunet compare --json: metric: ",
+        ),
         ('{"format": "lunet bench 1"}', "is not a file of lunet bench: rows is missing"),
-        ('{"format": "lunet bench 2"}', "a file of lunet bench has format 2 there, this lunet reads format 1"),
-        ('{"format": "lunet comparison 2"}', "compare --json has format 2 there, this lunet reads format 1"),
+        (
+            '{"format": "lunet bench 2"}',
+            "a file of lunet bench has format 2 there, this lunet reads format 1",
+        ),
+        (
+            '{"format": "lunet comparison 2"}',
+            "compare --json has format 2 there, this lunet reads format 1",
+        ),
     ],
 )
-def test_files_that_are_something_else(runs: list[Path], tmp_path: Path, text: str, message: str) -> None:
+def test_files_that_are_something_else(
+    runs: list[Path], tmp_path: Path, text: str, message: str
+) -> None:
     path = tmp_path / "other.json"
     path.write_text(text, encoding="utf-8")
     with pytest.raises(DataError, match=message):
@@ -163,7 +208,9 @@ def test_what_cannot_be_drawn(runs: list[Path], tmp_path: Path, evaluated) -> No
         ({"device": "cuda"}, "2 devices"),
         ({"num_threads": 1}, "2 numbers"),
     ):
-        unlike = bench_file(tmp_path / "bench.json", [row("lean_net", 1), row("lean_net", 1, **change)])
+        unlike = bench_file(
+            tmp_path / "bench.json", [row("lean_net", 1), row("lean_net", 1, **change)]
+        )
         with pytest.raises(ConfigError, match=f"latencies of {words}"):
             pareto([*runs, unlike], cost="latency")
     with pytest.raises(ConfigError, match="holds latencies"):
@@ -182,7 +229,10 @@ def test_what_cannot_be_drawn(runs: list[Path], tmp_path: Path, evaluated) -> No
     other = evaluated(tmp_path / "other", 0.5, 7, "other_net")
     table = other / "eval" / "val" / "metrics.csv"
     table.write_text(
-        table.read_text(encoding="utf-8").replace("case", "patient").replace("patient,", "case,", 1), encoding="utf-8"
+        table.read_text(encoding="utf-8")
+        .replace("case", "patient")
+        .replace("patient,", "case,", 1),
+        encoding="utf-8",
     )
     with pytest.raises(DataError, match="no case in common"):
         pareto([runs[0], other])

@@ -27,7 +27,9 @@ def test_axes_run_along_the_patient_whatever_is_stored(tmp_path: Path, write_vol
     # Stored with x to the right and y to the front: both are turned.
     direction = (-1.0, 0, 0, 0, -1, 0, 0, 0, 1)
     path = write_volume(tmp_path / "a.nii.gz", array, spacing=(1, 2, 5), direction=direction)
-    label = write_volume(tmp_path / "l.nii.gz", labels_of(array), spacing=(1, 2, 5), direction=direction)
+    label = write_volume(
+        tmp_path / "l.nii.gz", labels_of(array), spacing=(1, 2, 5), direction=direction
+    )
     volume, facts = read_volume(path, label)
     np.testing.assert_array_equal(volume.image, array[:, ::-1, ::-1])
     assert volume.spacing_mm == (5, 2, 1)
@@ -47,7 +49,9 @@ def test_axes_run_along_the_patient_whatever_is_stored(tmp_path: Path, write_vol
 
 def test_oblique_volumes_say_by_how_much(tmp_path: Path, write_volume) -> None:
     c, s = math.cos(math.radians(10)), math.sin(math.radians(10))
-    path = write_volume(tmp_path / "a.nrrd", np.zeros((2, 3, 4), np.uint8), direction=(c, -s, 0, s, c, 0, 0, 0, 1))
+    path = write_volume(
+        tmp_path / "a.nrrd", np.zeros((2, 3, 4), np.uint8), direction=(c, -s, 0, s, c, 0, 0, 0, 1)
+    )
     _, facts = read_volume(path)
     assert facts.angle_degrees == pytest.approx(10, abs=0.01)
 
@@ -66,7 +70,9 @@ def test_labels_are_called_as_the_data_set_says(tmp_path: Path, write_volume) ->
 
 
 def test_channels_are_chosen(tmp_path: Path, write_series) -> None:
-    stack = sitk.JoinSeries([sitk.GetImageFromArray(np.full((2, 3, 4), value, np.float32)) for value in (1, 2)])
+    stack = sitk.JoinSeries(
+        [sitk.GetImageFromArray(np.full((2, 3, 4), value, np.float32)) for value in (1, 2)]
+    )
     sitk.WriteImage(stack, str(tmp_path / "four.nii.gz"))
     volume, facts = read_volume(tmp_path / "four.nii.gz", channel=1)
     assert (volume.image == 2).all()
@@ -80,17 +86,23 @@ def test_channels_are_chosen(tmp_path: Path, write_series) -> None:
 def test_what_is_no_volume(tmp_path: Path, write_volume) -> None:
     image = write_volume(tmp_path / "image.nii.gz", np.zeros((2, 3, 4), np.uint8))
     flat = write_volume(
-        tmp_path / "flat.nii.gz", np.zeros((3, 4), np.uint8), spacing=(1, 1), origin=(0, 0), direction=(1, 0, 0, 1)
+        tmp_path / "flat.nii.gz",
+        np.zeros((3, 4), np.uint8),
+        spacing=(1, 1),
+        origin=(0, 0),
+        direction=(1, 0, 0, 1),
     )
     with pytest.raises(DataError, match="expected a volume of three dimensions"):
         read_volume(flat)
     (tmp_path / "note.nii").write_text("no image", encoding="utf-8")
-    with pytest.raises(DataError, match="it is no image"):
+    with pytest.raises(DataError, match="it is not an image"):
         read_volume(tmp_path / "note.nii")
     (tmp_path / "empty.nrrd").write_bytes(b"")
     with pytest.raises(DataError, match="cannot be read"):
         read_volume(tmp_path / "empty.nrrd")
-    shifted = write_volume(tmp_path / "shifted.nii.gz", np.ones((2, 3, 4), np.uint8), origin=(0, 0, 3))
+    shifted = write_volume(
+        tmp_path / "shifted.nii.gz", np.ones((2, 3, 4), np.uint8), origin=(0, 0, 3)
+    )
     with pytest.raises(DataError, match="does not lie on the grid"):
         read_volume(image, shifted)
 

@@ -26,15 +26,26 @@ if TYPE_CHECKING:
 
 Output = Annotated[
     Path | None,
-    typer.Option("--output", "-o", metavar="FILE", help="Write a picture (.png, .svg, .pdf), not to the terminal."),
+    typer.Option(
+        "--output",
+        "-o",
+        metavar="FILE",
+        help="Write a picture (.png, .svg, .pdf), not to the terminal.",
+    ),
 ]
 NoColor = Annotated[bool, typer.Option("--no-color", help="Draw with characters alone.")]
 Axis = Literal["axial", "coronal", "sagittal", "0", "1", "2"]
 Level = Annotated[
-    float | None, typer.Option(metavar="VALUE", help="Middle of the grey scale, in stored intensities; needs --width.")
+    float | None,
+    typer.Option(
+        metavar="VALUE", help="Middle of the grey scale, in stored intensities; needs --width."
+    ),
 ]
 Width = Annotated[
-    float | None, typer.Option(metavar="VALUE", help="Range of the grey scale, in stored intensities; needs --level.")
+    float | None,
+    typer.Option(
+        metavar="VALUE", help="Range of the grey scale, in stored intensities; needs --level."
+    ),
 ]
 Interactive = Annotated[bool, typer.Option("--interactive", "-i", help="Leaf through with keys.")]
 FORMATS = (".png", ".svg", ".pdf")
@@ -56,9 +67,14 @@ def intensity_window(level: float | None, width: float | None) -> tuple[float, f
     if level is None and width is None:
         return None
     if level is None or width is None:
-        raise ConfigError("--level and --width: belong together", hint="For soft tissue in CT: --level 40 --width 400")
+        raise ConfigError(
+            "--level and --width: belong together",
+            hint="For soft tissue in CT: --level 40 --width 400",
+        )
     if not (math.isfinite(level) and math.isfinite(width) and width > 0):
-        raise ConfigError(f"--level {level:g} --width {width:g}: need a number, and a width above 0")
+        raise ConfigError(
+            f"--level {level:g} --width {width:g}: need a number, and a width above 0"
+        )
     return level - width / 2, level + width / 2
 
 
@@ -66,7 +82,8 @@ def require_output(output: Path | None, *, no_color: bool) -> None:
     """Raise if a picture could not be written there, before it is made.
 
     Raises:
-        ConfigError: The name does not end with a format that can be written, or colours were refused.
+        ConfigError: The name does not end with a format that can be written, or colours were
+            refused.
         OutputError: There is no such folder.
     """
     if output is None:
@@ -74,7 +91,10 @@ def require_output(output: Path | None, *, no_color: bool) -> None:
     from lunet_cli.records.files import require_place
 
     if output.suffix.lower() not in FORMATS:
-        raise ConfigError(f"-o {output}: is no picture that can be written", hint=f"End it with {', '.join(FORMATS)}.")
+        raise ConfigError(
+            f"-o {output}: is not a picture that can be written",
+            hint=f"End it with {', '.join(FORMATS)}.",
+        )
     if no_color:
         raise ConfigError("--no-color and -o: choose one")
     require_place(output)
@@ -164,7 +184,10 @@ def whole_screen(console: Console) -> Iterator[Callable[[Draw], None]]:
 
     before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
-        with contextlib.suppress(KeyboardInterrupt), Live(console=console, screen=True, auto_refresh=False) as live:
+        with (
+            contextlib.suppress(KeyboardInterrupt),
+            Live(console=console, screen=True, auto_refresh=False) as live,
+        ):
             yield show
     finally:
         signal.signal(signal.SIGTERM, before)

@@ -17,7 +17,7 @@ from lunet_cli.engine.networks.blocks import SegmentationNetwork
 from lunet_cli.engine.networks.execution import evaluating
 from lunet_cli.engine.run_folder import RunFolder
 from lunet_cli.engine.runtimes.timing import time_passes_ms
-from lunet_cli.engine.training.loop import Machinery, predict_cases
+from lunet_cli.engine.training.loop import StepContext, predict_cases
 from lunet_cli.engine.training.setup import Setup
 from lunet_cli.engine.viewing.volumes import along_patient
 from lunet_cli.records.training_summary import TrainingSummary
@@ -31,40 +31,48 @@ def assess(
     config: RunConfig,
     network: SegmentationNetwork,
     setup: Setup,
-    machinery: Machinery,
+    context: StepContext,
 ) -> TrainResult:
     """Add what the sections `evaluation`, `benchmark` and `visualization` ask for."""
-    metrics = [name for name in config.evaluation.metrics if name != "dice"]  # which the best epoch has already
+    metrics = [
+        name for name in config.evaluation.metrics if name != "dice"
+    ]  # which the best epoch has already
     num_pictures = config.visualization.num_samples if config.visualization.plot_slices else 0
     scores: list[CaseScore] = []
     pictures: list[Slice] = []
     num_cases = len(setup.val) if metrics else min(num_pictures, len(setup.val))
     if num_cases:
-        for index, (label, logits) in enumerate(predict_cases(network, setup.val, machinery)):
+        for index, (label, logits) in enumerate(predict_cases(network, setup.val, context)):
             if index == num_cases:
                 break
-            prediction = machinery.scheme.decode(logits[None])[0].cpu().numpy()
-            reference = machinery.scheme.masks(label[None])[0].numpy()
+            prediction = context.scheme.decode(logits[None])[0].cpu().numpy()
+            reference = context.scheme.masks(label[None])[0].numpy()
             if metrics:
                 case, spacing = setup.val.cases[index].case_id, setup.val[index].spacing_mm
                 scores += [
                     score_label(case, name, p, r, spacing, metrics=metrics, tolerance_mm=1.0)
-                    for name, p, r in zip(machinery.scheme.names, prediction, reference, strict=True)
+                    for name, p, r in zip(context.scheme.names, prediction, reference, strict=True)
                 ]
             if index < num_pictures:
-                pictures.append(_picture(index, prediction, reference, setup, config.visualization.axis_index))
-    latency = _latency_ms(config, network, machinery) if config.benchmark.enabled else None
+                pictures.append(
+                    _picture(index, prediction, reference, setup, config.visualization.axis_index)
+                )
+    latency = _latency_ms(config, network, context) if config.benchmark.enabled else None
     summaries = summarize(scores, metrics=metrics)
     return replace(result, metrics=summaries, latency_ms=latency, slices=tuple(pictures))
 
 
-def _picture(index: int, prediction: np.ndarray, reference: np.ndarray, setup: Setup, axis: int) -> Slice:
+def _picture(
+    index: int, prediction: np.ndarray, reference: np.ndarray, setup: Setup, axis: int
+) -> Slice:
     """The slice with most reference, of masks (regions, D, H, W) on the network's grid, turned along the patient."""
     prepared, orientation = setup.val[index], setup.card.preprocessing.orientation
     depth, height, width = reference.shape[1:]
     # Where the axes are as they were stored, they stay so.
     direction = sitk.DICOMOrientImageFilter.GetDirectionCosinesFromOrientation(orientation or "LPS")
-    grid = along_patient(Geometry((depth, height, width), prepared.spacing_mm, (0.0, 0.0, 0.0), direction))
+    grid = along_patient(
+        Geometry((depth, height, width), prepared.spacing_mm, (0.0, 0.0, 0.0), direction)
+    )
     volume = LabeledVolume(
         setup.val.cases[index].case_id,
         grid.orient(np.asarray(prepared.image[0])),
@@ -77,8 +85,8 @@ def _picture(index: int, prediction: np.ndarray, reference: np.ndarray, setup: S
     return volume.cut(axis, volume.best_position(axis))
 
 
-def _latency_ms(config: RunConfig, network: SegmentationNetwork, machinery: Machinery) -> float:
-    plan, benchmark = machinery.plan, config.benchmark
+def _latency_ms(config: RunConfig, network: SegmentationNetwork, context: StepContext) -> float:
+    plan, benchmark = context.plan, config.benchmark
     image = plan.place_image(torch.randn(benchmark.input_size))
     with plan.autocast(), evaluating(network):
         times = time_passes_ms(

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from lunet_cli.engine.run_folder import RunFolder
-from lunet_cli.engine.viewing.courses import (
+from lunet_cli.engine.viewing.histories import (
     read_channels,
-    read_course,
-    read_courses,
+    read_histories,
+    read_history,
     seconds_since_epoch,
     without_epochs,
 )
@@ -22,10 +22,13 @@ from lunet_cli.results.training import EpochRecord
 
 
 def test_what_was_written_is_read_back(tmp_path: Path) -> None:
-    records = [EpochRecord(i, 1.5 / i, 2.5, 0.1 * i, {"a_b": 0.2 * i, "c": 0.0}, 0.01, 3.25) for i in (1, 2, 3)]
+    records = [
+        EpochRecord(i, 1.5 / i, 2.5, 0.1 * i, {"a_b": 0.2 * i, "c": 0.0}, 0.01, 3.25)
+        for i in (1, 2, 3)
+    ]
     folder = RunFolder(tmp_path)
     folder.write_history(records)
-    course = read_course(tmp_path)
+    course = read_history(tmp_path)
     assert list(course.records) == records
     assert course.best == records[2]
     assert course.name == tmp_path.name
@@ -36,7 +39,7 @@ def test_a_training_has_ended_once_its_summary_counts_its_epochs(
 ) -> None:
     folder = RunFolder(tmp_path)
     folder.write_history([EpochRecord(i, 1, 1, 0, {"a": 0}, 0.1, 1) for i in (1, 2)])
-    assert not read_course(tmp_path).is_finished
+    assert not read_history(tmp_path).is_finished
     folder.write_summary(
         TrainingSummary(
             outcome="finished",
@@ -48,13 +51,13 @@ def test_a_training_has_ended_once_its_summary_counts_its_epochs(
             latency_ms=None,
         )
     )
-    assert read_course(tmp_path).is_finished
+    assert read_history(tmp_path).is_finished
     os.utime(tmp_path / "summary.json", (0, 0))
-    assert read_course(tmp_path).is_finished, "copying may change the times"
+    assert read_history(tmp_path).is_finished, "copying may change the times"
     folder.write_history([EpochRecord(i, 1, 1, 0, {"a": 0}, 0.1, 1) for i in (1, 2, 3)])
-    assert not read_course(tmp_path).is_finished, "it was resumed"
+    assert not read_history(tmp_path).is_finished, "it was resumed"
     folder.write_text("summary.json", "{")
-    assert not read_course(tmp_path).is_finished
+    assert not read_history(tmp_path).is_finished
 
 
 def test_runs_that_have_not_begun(tmp_path: Path) -> None:
@@ -69,27 +72,31 @@ def test_runs_of_the_same_name_are_called_by_their_paths(tmp_path: Path) -> None
     for run in runs:
         run.mkdir(parents=True)
         RunFolder(run).write_history([EpochRecord(1, 1, 1, 0, {"a": 0}, 0.1, 1)])
-    assert [course.name for course in read_courses(runs)] == [str(run) for run in runs]
-    assert [course.name for course in read_courses(runs[:1])] == ["run"]
+    assert [course.name for course in read_histories(runs)] == [str(run) for run in runs]
+    assert [course.name for course in read_histories(runs[:1])] == ["run"]
 
 
 def test_an_epoch_without_a_dice_is_not_the_best(tmp_path: Path) -> None:
     values = (math.nan, 0.1, 0.3)
-    RunFolder(tmp_path).write_history([EpochRecord(i, 1, 1, v, {"a": v}, 0.1, 1) for i, v in enumerate(values, 1)])
-    assert read_course(tmp_path).best.epoch == 3
+    RunFolder(tmp_path).write_history(
+        [EpochRecord(i, 1, 1, v, {"a": v}, 0.1, 1) for i, v in enumerate(values, 1)]
+    )
+    assert read_history(tmp_path).best.epoch == 3
 
 
-@pytest.mark.parametrize("part", ["2", "2,0.5,0.", "2,0.5,0.5,0.5,0.5,0.01,", "2,0.5,0.5,0.5,0.5,0.01,1,1"])
+@pytest.mark.parametrize(
+    "part", ["2", "2,0.5,0.", "2,0.5,0.5,0.5,0.5,0.01,", "2,0.5,0.5,0.5,0.5,0.01,1,1"]
+)
 def test_a_line_that_is_being_written_is_passed_over(tmp_path: Path, part: str) -> None:
     folder = RunFolder(tmp_path)
     folder.write_history([EpochRecord(1, 1, 1, 0, {"a": 0}, 0.1, 1)])
     with (tmp_path / "history.csv").open("a", encoding="utf-8") as file:
         file.write(part)
-    assert len(read_course(tmp_path).records) == 1
+    assert len(read_history(tmp_path).records) == 1
     with (tmp_path / "history.csv").open("a", encoding="utf-8") as file:
         file.write("\n3,0.5,0.5,0.5,0.5,0.01,1\n")
     with pytest.raises(DataError, match=r"history.csv: line \d: "):
-        read_course(tmp_path)
+        read_history(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -108,9 +115,9 @@ def test_runs_without_a_history(tmp_path: Path, text: str | None, message: str) 
     if text is not None:
         (tmp_path / "history.csv").write_text(text, encoding="utf-8")
     with pytest.raises(DataError, match=message):
-        read_course(tmp_path)
+        read_history(tmp_path)
     with pytest.raises(DataError, match="there is no such folder"):
-        read_course(tmp_path / "absent")
+        read_history(tmp_path / "absent")
 
 
 def test_channels_of_a_pruned_run(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from torch import Tensor
 
 from lunet_cli.engine.checkpoints.tensors import plain_tensors
-from lunet_cli.engine.runtimes.exported import METADATA_KEY, GraphFormat, format_of
+from lunet_cli.engine.runtimes.exported_graph import METADATA_KEY, GraphFormat, format_of
 from lunet_cli.engine.runtimes.runtime import require_packages
 from lunet_cli.errors import CheckpointError
 from lunet_cli.records.export import ExportMetadata
@@ -37,10 +37,14 @@ def read_metadata(path: Path) -> ExportMetadata:
             hint="lunet export writes what predict has to know into the file.",
         )
     place = f"{path}: what it says of itself"
-    facts = parse_record(ExportMetadata, text.encode("utf-8", "surrogateescape"), place, error=CheckpointError)
+    facts = parse_record(
+        ExportMetadata, text.encode("utf-8", "surrogateescape"), place, error=CheckpointError
+    )
     wanted = format_of(path) or "safetensors"
     if facts.format != wanted:
-        raise CheckpointError(f"{place}: is the description of a file of {facts.format}, not of {wanted}")
+        raise CheckpointError(
+            f"{place}: is the description of a file of {facts.format}, not of {wanted}"
+        )
     return facts
 
 
@@ -58,7 +62,10 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"{path}: is damaged ({error})") from None
     weights = plain_tensors(tensors, "weights", path)
-    return {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in weights.items()}
+    return {
+        name: tensor.float() if tensor.is_floating_point() else tensor
+        for name, tensor in weights.items()
+    }
 
 
 def _read_text(path: Path, graph_format: GraphFormat | None) -> str:

@@ -56,7 +56,9 @@ class _Row:
 
     def warm_up(self) -> None:
         if self.plan.warmup_runs:
-            self._pass_ms = self.worker.ask(Turn(0, self.plan.warmup_runs, is_warm_up=True)).times_ms[-1]
+            self._pass_ms = self.worker.ask(
+                Turn(0, self.plan.warmup_runs, is_warm_up=True)
+            ).times_ms[-1]
 
     def take_turn(self) -> None:
         left = self.plan.timed_runs - self.num_passes
@@ -75,7 +77,7 @@ class _Row:
         )
 
 
-def measure_in_turns(
+def measure_round_robin(
     plans: Sequence[RowPlan], on_event: OnEvent, *, num_before: int, num_rows: int
 ) -> dict[RowPlan, Timings | CaseFailed]:
     """Measure rows that are in memory together; one computes while the others wait.
@@ -110,7 +112,9 @@ def report_failure(plan: RowPlan, error: LunetError, on_event: OnEvent) -> CaseF
     return failed
 
 
-def _go_round(rows: list[_Row], results: dict[RowPlan, Timings | CaseFailed], on_event: OnEvent) -> None:
+def _go_round(
+    rows: list[_Row], results: dict[RowPlan, Timings | CaseFailed], on_event: OnEvent
+) -> None:
     running = rows
     while running:
         for row in running:

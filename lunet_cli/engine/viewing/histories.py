@@ -9,12 +9,12 @@ from pathlib import Path
 
 from lunet_cli.engine.run_folder import RunFolder, names_of
 from lunet_cli.errors import DataError
-from lunet_cli.results.training import TrainingCourse
-from lunet_cli.results.views import ChannelCourse
+from lunet_cli.results.training import TrainingHistory
+from lunet_cli.results.views import ChannelHistory
 from lunet_cli.results.words import visible
 
 
-def read_course(run: Path) -> TrainingCourse:
+def read_history(run: Path) -> TrainingHistory:
     """Read how a training went so far.
 
     Raises:
@@ -22,7 +22,9 @@ def read_course(run: Path) -> TrainingCourse:
     """
     folder = RunFolder(run)
     records = folder.read_history()
-    return TrainingCourse(visible(run.resolve().name), tuple(records), folder.has_ended(len(records)))
+    return TrainingHistory(
+        visible(run.resolve().name), tuple(records), folder.has_ended(len(records))
+    )
 
 
 def seconds_since_epoch(run: Path) -> float:
@@ -35,22 +37,25 @@ def without_epochs(runs: Sequence[Path]) -> dict[Path, str]:
     found = {}
     for run in runs:
         try:
-            read_course(run)
+            read_history(run)
         except DataError as error:
             found[run] = error.message
     return found
 
 
-def read_courses(runs: Sequence[Path]) -> list[TrainingCourse]:
+def read_histories(runs: Sequence[Path]) -> list[TrainingHistory]:
     """Read several, under names that differ.
 
     Raises:
         DataError: A folder has no history.
     """
-    return [replace(read_course(run), name=name) for run, name in zip(runs, names_of(runs), strict=True)]
+    return [
+        replace(read_history(run), name=name)
+        for run, name in zip(runs, names_of(runs), strict=True)
+    ]
 
 
-def read_channels(run: Path) -> ChannelCourse:
+def read_channels(run: Path) -> ChannelHistory:
     """Read how the channels of a run changed while it was pruned.
 
     Raises:

@@ -1,0 +1,247 @@
+"""What each job can be asked beside its inputs: defaults, ranges and descriptions, written once.
+
+The command line, the reference in the documentation and Python use the same classes. A description
+speaks of fields; the command line turns a field into its option.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, ValidationError, field_validator
+
+from lunet_cli.config.base import Section
+from lunet_cli.config.metrics import METRICS, MetricName
+from lunet_cli.config.vocabulary import (
+    DeviceName,
+    ExportFormat,
+    Precision,
+    PrecisionChoice,
+    RuntimeChoice,
+    VolumeSuffix,
+    WeightPrecision,
+)
+from lunet_cli.errors import ConfigError
+
+_LARGEST_EDGE = 4096
+_MIB_PER_UNIT = {"": 1.0, "k": 1 / 1024, "m": 1.0, "g": 1024.0, "t": 1024.0**2}
+
+
+def _read_size(value: Any) -> Any:
+    """Voxels (z, y, x) of `64`, `"64"` or `"96x96x64"`; anything else is left to pydantic."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return (value, value, value)
+    if not isinstance(value, str):
+        return value
+    edges = value.lower().split("x")
+    if len(edges) not in (1, 3) or not all(edge.isdigit() for edge in edges):
+        raise ValueError(f"'{value}' is not a size; write 96, or 96x96x64 (z, y, x)")
+    return tuple(map(int, edges * 3 if len(edges) == 1 else edges))
+
+
+def _read_window(value: Any) -> Any:
+    if value == "whole":
+        return value
+    try:
+        return _read_size(value)
+    except ValueError:
+        raise ValueError(
+            f"'{value}' is not a window; write 96, 96x96x64 (z, y, x) or whole"
+        ) from None
+
+
+def _read_memory(value: Any) -> Any:
+    """MiB of `4G`, `800M`, `2GiB`, `512` or a number."""
+    if not isinstance(value, str):
+        return value
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(?:i?b)?", value.strip().lower())
+    if match is None:
+        raise ValueError(f"'{value}' is not a size; write 4G, 800M or a number of MiB")
+    return float(match[1]) * _MIB_PER_UNIT[match[2]]
+
+
+Edge = Annotated[int, Field(ge=1, le=_LARGEST_EDGE)]
+Voxels = Annotated[tuple[Edge, Edge, Edge], BeforeValidator(_read_size)]
+Window = Annotated[tuple[Edge, Edge, Edge] | Literal["whole"] | None, BeforeValidator(_read_window)]
+Positive = Annotated[int, Field(ge=1)]
+
+
+class Options(Section):
+    """Options of a job, checked where they are made.
+
+    Raises:
+        ConfigError: A value is wrong; a line for each, which names the field.
+    """
+
+    def __init__(self, **values: Any) -> None:
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            raise ConfigError(_mistakes(error)) from None
+
+
+def _mistakes(error: ValidationError) -> list[str]:
+    """A line for each field that is wrong: a union reports each of its members."""
+    lines: dict[str, str] = {}
+    for detail in error.errors():
+        field = str(detail["loc"][0]) if detail["loc"] else ""
+        message = detail["msg"].removeprefix("Value error, ")
+        message = message[:1].lower() + message[1:]
+        if detail["type"] != "value_error":
+            message = f"{message} (found {detail['input']!r})"
+        lines.setdefault(field, f"`{field}`: {message}" if field else message)
+    return list(lines.values())
+
+
+class PredictionOptions(Options):
+    """How volumes go through a network."""
+
+    window: Window = None
+    """Voxels (z, y, x) that the network sees at once; `whole` takes volumes in one piece, small
+    ones in the window of the training. As the network was trained if not given."""
+
+    overlap: Annotated[float, Field(ge=0, le=0.9)] = 0.5
+    """Share of a window that neighbours have in common."""
+
+    batch_size: Positive = 2
+    """Windows per forward pass."""
+
+    tta: bool = False
+    """Average over the eight mirrorings (test-time augmentation); for networks that were trained
+    with mirrored volumes."""
+
+    device: DeviceName = "auto"
+    """Where to compute; auto takes CUDA, then MPS, then the CPU."""
+
+    precision: PrecisionChoice = "auto"
+    """Arithmetic; auto takes that in which the network was validated, where the device has it."""
+
+    runtime: RuntimeChoice | None = None
+    """What computes; auto takes the usually fastest that is installed, if the job is long. PyTorch
+    if not given."""
+
+    max_memory_mib: Annotated[float | None, BeforeValidator(_read_memory)] = None
+    """Memory that may be used, such as 4G; what needs more is refused."""
+
+
+class OutputOptions(Options):
+    """What a prediction writes, and where."""
+
+    path: Path
+    """Folder, or file for one volume."""
+
+    suffix: VolumeSuffix | None = None
+    """Format of the outputs; that of each input if not given."""
+
+    probabilities: bool = False
+    """Write a float map per label too, as NAME_prob_LABEL."""
+
+    postprocess: tuple[str, ...] = ()
+    """`[LABEL:]STEP`, in the order in which they are applied: min-volume=ML, fill-holes or
+    largest-component."""
+
+    order: tuple[str, ...] | None = None
+    """Paint overlapping labels in this order, the last on top; that of the configuration if not
+    given."""
+
+    resume: bool = False
+    """Skip volumes whose output is there; otherwise, files that are there are refused."""
+
+    shard: tuple[int, int] = (0, 1)
+    """Which share of the cases is done, counted from 0, and how many shares there are."""
+
+    series: str | None = None
+    """Number, description or UID of the DICOM series to take."""
+
+
+class EvaluationOptions(Options):
+    """What is measured."""
+
+    metrics: tuple[MetricName, ...] = tuple(METRICS)
+    """The metrics; all if not given."""
+
+    tolerance_mm: Annotated[float, Field(ge=0)] = 1.0
+    """Distance that NSD still counts as equal."""
+
+    undefined: Literal["count", "diagonal"] = "count"
+    """Distances of a label that is only in one of prediction and reference: left out of the mean
+    and counted, or the largest possible, the diagonal of the field of view."""
+
+
+class ExportOptions(Options):
+    """What is written for other programs."""
+
+    format: ExportFormat
+    """What to write."""
+
+    output: Path | None = None
+    """The file; beside the checkpoint if not given."""
+
+    weights: WeightPrecision = "fp32"
+    """How weights are kept; int8 computes in eight bits as well."""
+
+    calibrate: Path | None = None
+    """Typical volumes, whose windows give the ranges for int8."""
+
+    check: Path | None = None
+    """Volumes to compare on; the validation cases of the training if not given."""
+
+
+class BenchOptions(Options):
+    """What is measured of networks. Each combination makes a row; of what is empty, the default."""
+
+    targets: tuple[Path, ...] = ()
+    """Configurations, checkpoints, run folders, exported files."""
+
+    architectures: tuple[str, ...] = ()
+    """Presets, such as lunet_small_4f."""
+
+    families: tuple[str, ...] = ()
+    """Families of named presets."""
+
+    all_presets: bool = False
+    """All named presets."""
+
+    sizes: tuple[Voxels, ...] = ()
+    """Voxels (z, y, x) of the input; 64 each, or what a configuration says."""
+
+    batch_sizes: tuple[Positive, ...] = ()
+    """Samples per pass; 1, or what a configuration says."""
+
+    channels: tuple[Positive, ...] = ()
+    """Image channels of presets and configurations."""
+
+    classes: tuple[Positive, ...] = ()
+    """Output channels of presets and configurations."""
+
+    devices: tuple[DeviceName, ...] = ()
+    """Where to compute; auto takes an accelerator if there is one."""
+
+    threads: tuple[Positive, ...] = ()
+    """CPU threads; as many as PyTorch finds if not given."""
+
+    precisions: tuple[Precision, ...] = ()
+    """Arithmetic; fp32, and for the runtime auto any that agrees with it."""
+
+    runtimes: tuple[RuntimeChoice, ...] = ()
+    """What computes; torch, or for an exported file the first that can compute it."""
+
+    warmup_runs: Annotated[int | None, Field(ge=0)] = None
+    """Passes before the timed ones; 3, or what a configuration says."""
+
+    timed_runs: Positive | None = None
+    """Timed passes; 10, or what a configuration says."""
+
+    training: bool = False
+    """Measure training steps instead of forward passes."""
+
+    baseline: str | None = None
+    """The row that others are compared with: names of a preset, runtime, precision or device,
+    joined by `/`; the first row if not given."""
+
+    @field_validator("architectures", "families")
+    @classmethod
+    def _named_once(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(names))
