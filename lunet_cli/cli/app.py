@@ -4,55 +4,45 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
 from typing import Annotated
 
 import typer
 from typer.exceptions import TyperException
 
 from lunet_cli import __version__
-from lunet_cli.cli import (
-    bench,
-    compare,
-    config,
-    evaluate,
-    export,
-    predict,
-    presets,
-    report,
-    train,
-    viz,
-)
 from lunet_cli.cli.failure import print_error, usage_error
-from lunet_cli.cli.helping import PlainCommand, new_app
-from lunet_cli.cli.options import LENIENT
+from lunet_cli.cli.helping import LENIENT, Command, new_app
 from lunet_cli.cli.streams import prepare_streams
 from lunet_cli.errors import EXIT_INTERRUPTED, LunetError
 
+_COMMANDS = {
+    "train": Command(
+        "lunet_cli.cli.train:train", "Train a network as a configuration says.", LENIENT
+    ),
+    "predict": Command(
+        "lunet_cli.cli.predict:predict", "Segment volumes with a trained network."
+    ),
+    "eval": Command(
+        "lunet_cli.cli.evaluate:evaluate", "Measure a network, or label maps, on labelled cases."
+    ),
+    "compare": Command(
+        "lunet_cli.cli.compare:compare", "Compare evaluated runs case by case, and their costs."
+    ),
+    "export": Command("lunet_cli.cli.export:export", "Write a trained network for other programs."),
+    "bench": Command(
+        "lunet_cli.cli.bench:bench", "Measure what networks cost and how fast they run."
+    ),
+    "report": Command("lunet_cli.cli.report:report", "Write one page about a run."),
+    "viz": Command("lunet_cli.cli.viz:app", "Look at trainings, cases, volumes and networks."),
+    "presets": Command("lunet_cli.cli.presets:app", "List the named networks, or show one."),
+    "config": Command("lunet_cli.cli.config:app", "List, copy, check or show configurations."),
+}
 app = new_app(
     "Compact 3D segmentation networks for medical images: train, measure and shrink them.",
+    _COMMANDS,
     name="lunet",
     pretty_exceptions_enable=False,
 )
-_COMMANDS: dict[str, tuple[Callable[..., None], str]] = {
-    "predict": (predict.predict, "Segment volumes with a trained network."),
-    "eval": (evaluate.evaluate, "Measure a network, or label maps, on labelled cases."),
-    "compare": (compare.compare, "Compare evaluated runs case by case, and their costs."),
-    "export": (export.export, "Write a trained network for other programs."),
-    "bench": (bench.bench, "Measure what networks cost and how fast they run."),
-    "report": (report.report, "Write one page about a run."),
-}
-app.command(
-    "train",
-    cls=PlainCommand,
-    context_settings=LENIENT,
-    short_help="Train a network as a configuration says.",
-)(train.train)
-for _name, (_command, _summary) in _COMMANDS.items():
-    app.command(_name, cls=PlainCommand, short_help=_summary)(_command)
-app.add_typer(viz.app, name="viz", short_help="Look at trainings, cases, volumes and networks.")
-app.add_typer(presets.app, name="presets")
-app.add_typer(config.app, name="config")
 
 
 def _print_version(wanted: bool) -> None:

@@ -2,12 +2,48 @@
 
 from __future__ import annotations
 
-from typing import Any
+import pkgutil
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import typer
 from typer.core import TyperArgument, TyperCommand, TyperGroup
 
 from lunet_cli.cli.wording import speak_of
+
+# Lets a command see the options that it does not have, to say how they are written; see
+# `cli.options.refuse_extras`.
+LENIENT = {"allow_extra_args": True, "ignore_unknown_options": True}
+
+
+class Command(NamedTuple):
+    """A command by name, so that its module is imported only where it is asked for.
+
+    Args:
+        place: `module:name` of a function, or of the `typer.Typer` of a group.
+        summary: What the help of the group above says of it.
+        context_settings: How its command line is read, where it is read in a way of its own.
+    """
+
+    place: str
+    summary: str
+    context_settings: dict[str, Any] | None = None
+
+    def load(self) -> TyperCommand | TyperGroup:
+        """The command itself."""
+        found = pkgutil.resolve_name(self.place)
+        if isinstance(found, typer.Typer):
+            return typer.main.get_group(found)
+        alone = typer.Typer(
+            add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False
+        )
+        alone.command(cls=PlainCommand, context_settings=self.context_settings)(found)
+        command: TyperCommand = typer.main.get_command(alone)
+        return command
+
+
+class _NotLoaded(TyperCommand):
+    """Stands for a command in lists of commands; its callback returns the command itself."""
 
 
 class PlainCommand(TyperCommand):
@@ -27,9 +63,8 @@ class PlainCommand(TyperCommand):
             if record is None:
                 continue
             if isinstance(parameter, TyperArgument):
-                arguments.append(
-                    (parameter.display_name_raw, record[1].removesuffix("[required]").rstrip())
-                )
+                description = record[1].removesuffix("[required]").rstrip()
+                arguments.append((parameter.display_name_raw, description))
             else:
                 options.append(record)
         for heading, rows in (("Arguments", arguments), ("Options", options)):
@@ -42,8 +77,10 @@ def _written(parameter: Any) -> str:
     """An option as it is usually written, and an argument as the help calls it."""
     if isinstance(parameter, TyperArgument):
         return str(parameter.display_name_raw)
-    long = [str(name) for name in parameter.opts if name.startswith("--")]
-    return long[0] if long else str(parameter.opts[0])
+    for name in parameter.opts:
+        if name.startswith("--"):
+            return str(name)
+    return str(parameter.opts[0])
 
 
 class PlainGroup(TyperGroup):
@@ -53,7 +90,25 @@ class PlainGroup(TyperGroup):
         """Read the arguments of the group itself."""
         return super().parse_args(ctx, args or ["--help"])
 
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """The command that is asked for; its module is imported here."""
+        name, command, rest = super().resolve_command(ctx, args)
+        if isinstance(command, _NotLoaded) and command.callback is not None:
+            command = command.callback()
+        return name, command, rest
 
-def new_app(summary: str, **settings: Any) -> typer.Typer:
-    """An application, or a part of one, with such help."""
-    return typer.Typer(help=summary, cls=PlainGroup, rich_markup_mode=None, **settings)
+
+def new_app(
+    summary: str, commands: Mapping[str, Command] | None = None, **settings: Any
+) -> typer.Typer:
+    """An application, or a part of one, with such help.
+
+    Args:
+        summary: What it is for.
+        commands: Those that are imported only where they are asked for.
+        settings: More for `typer.Typer`.
+    """
+    app = typer.Typer(help=summary, cls=PlainGroup, rich_markup_mode=None, **settings)
+    for name, command in (commands or {}).items():
+        app.command(name, cls=_NotLoaded, short_help=command.summary)(command.load)
+    return app

@@ -104,11 +104,6 @@ DEFAULT_BATCH_SIZE = 2
 _UNITS_MIB = {"": 1.0, "k": 1 / 1024, "m": 1.0, "g": 1024.0, "t": 1024.0**2}
 
 
-# Lets a command see the options that it does not have, to say how they are written; see
-# `refuse_extras`.
-LENIENT = {"allow_extra_args": True, "ignore_unknown_options": True}
-
-
 def option(model: type[Options], field: str, *names: str, **settings: Any) -> Any:
     """The option for a field: its help is the description that stands with the field.
 
@@ -148,7 +143,7 @@ def refuse_extras(context: typer.Context, first: Path | None) -> None:
     """Raise if there are options that the command does not have, and say how keys are set.
 
     Args:
-        context: Of a command with the settings `LENIENT`.
+        context: Of a command with the settings `helping.LENIENT`.
         first: What it took for its first argument; an unknown option in front of it is taken so.
 
     Raises:
