@@ -1,4 +1,4 @@
-"""The application `lunet`: its commands, and the only place where errors become words on the screen."""
+"""The application `lunet`: its commands, and the one place where errors become words on screen."""
 
 from __future__ import annotations
 
@@ -19,9 +19,7 @@ _COMMANDS = {
     "train": Command(
         "lunet_cli.cli.train:train", "Train a network as a configuration says.", LENIENT
     ),
-    "predict": Command(
-        "lunet_cli.cli.predict:predict", "Segment volumes with a trained network."
-    ),
+    "predict": Command("lunet_cli.cli.predict:predict", "Segment volumes with a trained network."),
     "eval": Command(
         "lunet_cli.cli.evaluate:evaluate", "Measure a network, or label maps, on labelled cases."
     ),
@@ -64,7 +62,7 @@ def _root(
 
 
 def _let_idle_threads_sleep() -> None:
-    """Let threads that wait long for each other give up their core; to be called before torch is loaded.
+    """Let threads that wait long for each other give up their core; called before torch is loaded.
 
     OpenMP's threads spin at the end of each parallel loop, and keep the core from the very thread
     that they wait for where other programs want it too. GNU's spin for 300,000 rounds; to sleep at
@@ -75,7 +73,7 @@ def _let_idle_threads_sleep() -> None:
 
 
 def main() -> None:
-    """Run the application and turn errors meant for people into one line, a hint and an exit code."""
+    """Run the application; errors meant for people become a line, a hint and an exit code."""
     _let_idle_threads_sleep()
     try:
         prepare_streams()

@@ -1,4 +1,4 @@
-"""`lunet config`: list and copy the shipped configurations, check and show one, or print the schema."""
+"""`lunet config`: list and copy shipped configurations, check and show one, print the schema."""
 
 from __future__ import annotations
 
@@ -24,21 +24,13 @@ def list_configs(as_json: AsJson = False) -> None:
     rows = []
     for name, path in shipped_configs().items():
         config = load_config(path)
-        architecture, epochs = config.model.architecture, config.training.epochs
-        row = {
-            "name": name,
-            "architecture": architecture,
-            "epochs": epochs,
-            "purpose": purpose(path),
-        }
-        rows.append(row)
+        rows.append((name, config.model.architecture, config.training.epochs, purpose(path)))
     if as_json:
-        typer.echo(json.dumps(rows, indent=2))
+        keys = ("name", "architecture", "epochs", "purpose")
+        typer.echo(json.dumps([dict(zip(keys, row, strict=True)) for row in rows], indent=2))
         return
-    for row in rows:
-        typer.echo(
-            f"{row['name']:<12} {row['architecture']:<15} {row['epochs']:>6,} epochs  {row['purpose']}"
-        )
+    for name, architecture, epochs, about in rows:
+        typer.echo(f"{name:<12} {architecture:<15} {epochs:>6,} epochs  {about}")
 
 
 @app.command("copy", cls=PlainCommand)

@@ -203,7 +203,7 @@ def parse_metrics(names: list[str] | None) -> tuple[MetricName, ...]:
         ConfigError: There is no such metric.
     """
     from lunet_cli.config.metrics import METRICS
-    from lunet_cli.config.presets import closest
+    from lunet_cli.config.names import closest
 
     for name in names or ():
         if name not in METRICS:

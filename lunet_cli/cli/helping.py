@@ -1,4 +1,4 @@
-"""How `--help` looks: plain lines that fit a narrow terminal, with words for values instead of types of Python."""
+"""How `--help` looks, and how commands are found without importing all of them."""
 
 from __future__ import annotations
 

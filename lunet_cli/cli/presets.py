@@ -24,8 +24,9 @@ def list_presets(
     as_json: AsJson = False,
 ) -> None:
     """List the 29 named presets with their parameters."""
+    from lunet_cli.config.names import closest
     from lunet_cli.config.network import FAMILIES
-    from lunet_cli.config.presets import closest, named_presets
+    from lunet_cli.config.presets import named_presets
     from lunet_cli.errors import ConfigError
 
     if family is not None and family not in FAMILIES:

@@ -33,7 +33,7 @@ def speak_of(options: Iterable[tuple[str, str]]) -> None:
 
 
 def reworded(text: str) -> str:
-    """The text with every field, key and job between backticks as it is written on a command line."""
+    """The text with every field, key and job between backticks as the command line writes it."""
     return _QUOTED.sub(lambda match: _on_command_line(match[1]), text)
 
 

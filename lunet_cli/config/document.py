@@ -1,4 +1,4 @@
-"""YAML from outside as plain values: the one door for configuration files and the values of `--set`.
+"""YAML from outside as plain values: the door for configuration files and the values of `--set`.
 
 What a configuration never needs is refused here, because each of it has been used to crash or to
 stall a reader of YAML: tags (`!!binary`), anchors and aliases (a file of 1 kB can stand for 10^9
@@ -9,6 +9,7 @@ What is left is read with YAML's own rules, but for dates and for `=` and `<<`, 
 from __future__ import annotations
 
 import contextlib
+import re
 import stat
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -17,18 +18,24 @@ from typing import Any
 
 import yaml
 
+from lunet_cli.config.names import KeyPath, did_you_mean, dotted
 from lunet_cli.config.presets import parse_preset
 from lunet_cli.config.shipped import shipped_configs
 from lunet_cli.errors import ConfigError
 
-KeyPath = tuple[str | int, ...]
-
-# The longest shipped file has 1 kB, a resolved one 4 kB; PyYAML needs about a second for these 64
-# kB.
+# The longest shipped file has 1 kB, a resolved one 4 kB; PyYAML needs about a second for 64 kB.
 _MOST_BYTES = 64 * 1024
 _LONGEST_TEXT = 4096  # As long as a path can be on Linux.
 _DEEPEST = 12  # Sections and lists within each other; the schema has four levels.
 _LARGEST_INTEGER = 2**63 - 1
+_PLAIN_TAGS = {
+    "tag:yaml.org,2002:bool",
+    "tag:yaml.org,2002:int",
+    "tag:yaml.org,2002:float",
+    "tag:yaml.org,2002:null",
+}
+# UTF-8 cannot write these (Unicode Standard, 3.8): a configuration with one could not be kept.
+_HALF_CHARACTER = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True)
@@ -56,7 +63,8 @@ def read_document(path: Path) -> Document:
     if not isinstance(values, dict):
         raise ConfigError(
             f"{path}: expected a mapping of sections, found {_type_name(values)}",
-            hint="Start with lines such as `experiment:` and `model:`; `lunet config show` prints a complete example.",
+            hint="Start with lines such as `experiment:` and `model:`; `lunet config show` prints "
+            "a complete example.",
         )
     lines: dict[KeyPath, int] = {}
     _collect_lines(node, (), lines, path)
@@ -110,11 +118,14 @@ def _parse(text: str, source: str | None) -> tuple[yaml.Node | None, Any]:
     try:
         loader = _PlainLoader(text)
         node = loader.get_single_node()
-        return node, None if node is None else loader.construct_document(node)
+        if node is None:
+            return None, None
+        return node, loader.construct_document(node)
     except yaml.YAMLError as error:
         line, problem = _locate(error, text)
-        place = f"{source}:{line}: " if source is not None else ""
-        raise ConfigError(f"{place}no valid YAML: {problem}" if source else problem) from None
+        if source is not None:
+            problem = f"{source}:{line}: is not valid YAML: {problem}"
+        raise ConfigError(problem) from None
 
 
 def _locate(error: yaml.YAMLError, text: str) -> tuple[int, str]:
@@ -122,23 +133,24 @@ def _locate(error: yaml.YAMLError, text: str) -> tuple[int, str]:
     if isinstance(error, yaml.reader.ReaderError):
         line = text.count("\n", 0, error.position) + 1
         return line, f"character #x{ord(text[error.position]):04x} is not allowed"
-    mark = getattr(error, "problem_mark", None)
-    problem = getattr(error, "problem", None) or getattr(error, "context", None) or "cannot be read"
-    return (mark.line + 1 if mark else 1), str(problem)
+    line, problem = 1, "cannot be read"
+    if isinstance(error, yaml.MarkedYAMLError):
+        problem = error.problem or error.context or problem
+        if error.problem_mark is not None:
+            line = error.problem_mark.line + 1
+    return line, problem
 
 
 def _plain_resolvers() -> dict[str, list[tuple[str, Any]]]:
-    """YAML's rules for what is not text, without dates (they have a type of their own), `=` and `<<`."""
-    prefix = "tag:yaml.org,2002:"
-    plain = {f"{prefix}{name}" for name in ("bool", "int", "float", "null")}
-    kept = {}
+    """YAML's rules for what is not text, without those for dates, `=` and `<<`."""
+    kept: dict[str, list[tuple[str, Any]]] = {}
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items():
-        kept[first] = [resolver for resolver in resolvers if resolver[0] in plain]
+        kept[first] = [resolver for resolver in resolvers if resolver[0] in _PLAIN_TAGS]
     return kept
 
 
 class _PlainLoader(yaml.SafeLoader):
-    """Reads mappings, lists, text, numbers, true and false, and null, up to the limits of this module.
+    """Reads mappings, lists, text, numbers, true, false and null, up to the limits of this module.
 
     It stays on PyYAML's parser in Python: the one in C recurses on the machine's own stack.
     """
@@ -167,11 +179,11 @@ class _PlainLoader(yaml.SafeLoader):
             return "tags (!name) are not read; put text that starts with ! into quotes"
         if self._depth >= _DEEPEST:
             return f"more than {_DEEPEST} levels within each other"
-        if isinstance(event, yaml.ScalarEvent) and len(event.value) > _LONGEST_TEXT:
+        if not isinstance(event, yaml.ScalarEvent):
+            return ""
+        if len(event.value) > _LONGEST_TEXT:
             return f"a text of {len(event.value):,} characters; {_LONGEST_TEXT:,} are possible"
-        if isinstance(event, yaml.ScalarEvent) and any(
-            "\ud800" <= letter <= "\udfff" for letter in event.value
-        ):
+        if _HALF_CHARACTER.search(event.value):
             return "half of a character (\\ud800 to \\udfff), which no file can hold"
         return ""
 
@@ -218,32 +230,24 @@ def _collect_lines(
         _collect_lines(value, key_path, lines, path)
 
 
-def dotted(place: KeyPath) -> str:
-    """A path of keys as people write it, in one line whatever the keys hold."""
-    return ".".join(one_line(str(part)) for part in place)
-
-
-def one_line(text: str, *, longest: int = 80) -> str:
-    """A text from outside as a part of a message: cut, and control characters written out."""
-    cut = text if len(text) <= longest else f"{text[: longest - 3]}..."
-    return cut if cut.isprintable() else repr(cut)[1:-1]
-
-
 def _similar_files(path: Path) -> str:
     with contextlib.suppress(ConfigError):
         name = parse_preset(path.name).name
         return f"{name} is a network: lunet train default --set model.architecture={name}"
-    folder = path.parent
-    names = sorted(p.name for p in folder.glob("*.y*ml")) if folder.is_dir() else []
-    close = [str(folder / name) for name in get_close_matches(path.name, names, n=3)]
-    close = close or get_close_matches(path.stem, list(shipped_configs()), n=1)
-    return f"Did you mean {', '.join(close)}?" if close else ""
+    # Of a folder that does not exist, this is empty.
+    names = sorted(beside.name for beside in path.parent.glob("*.y*ml"))
+    close = get_close_matches(path.name, names, n=3)
+    if close:
+        return did_you_mean([str(path.parent / name) for name in close])
+    return did_you_mean(get_close_matches(path.stem, list(shipped_configs()), n=1))
 
 
 def _files_in(folder: Path) -> str:
     """A hint for who named a run folder."""
     config = folder / "config.yaml"
-    return f"Did you mean {config}?" if config.is_file() else ""
+    if not config.is_file():
+        return ""
+    return did_you_mean([str(config)])
 
 
 def _type_name(value: object) -> str:

@@ -1,4 +1,4 @@
-"""Whether a configuration fits its cases: rules on plain numbers, asked as soon as the numbers are known.
+"""Whether a configuration fits its cases: rules on numbers, asked as soon as these are known.
 
 `lunet config check` asks them about the built-in volumes, a training about those that it has read.
 """
@@ -12,13 +12,11 @@ from lunet_cli.config.data import SplitConfig
 from lunet_cli.config.network import NetworkSpec
 from lunet_cli.config.presets import parse_preset
 from lunet_cli.config.run import RunConfig
+from lunet_cli.config.vocabulary import WHOLE_VOLUME_VOXELS, WINDOW_EDGE, Size
 from lunet_cli.errors import ConfigError, DataError
 from lunet_cli.results.words import plural
 
-Size = tuple[int, int, int]
 DEFAULT_VAL_FRACTION = 0.2
-_WHOLE_VOLUME_VOXELS = 128**3
-_PATCH_EDGE = 96
 
 
 def network_spec(config: RunConfig, *, in_channels: int, out_channels: int) -> NetworkSpec:
@@ -32,7 +30,7 @@ def network_spec(config: RunConfig, *, in_channels: int, out_channels: int) -> N
 
 
 def choose_window(config: RunConfig, largest: Size, stride: int) -> Size:
-    """Patch size: what the configuration says, or else whole volumes, or else patches of a fixed edge.
+    """Patch size: that of the configuration, or else whole volumes, or patches of a fixed edge.
 
     Args:
         config: The configuration.
@@ -42,9 +40,10 @@ def choose_window(config: RunConfig, largest: Size, stride: int) -> Size:
     """
     if config.training.patch_size is not None:
         return config.training.patch_size
-    is_small = math.prod(largest) <= _WHOLE_VOLUME_VOXELS
-    edges = largest if is_small else tuple(min(edge, _PATCH_EDGE) for edge in largest)
-    depth, height, width = (-(-edge // stride) * stride for edge in edges)
+    longest = WINDOW_EDGE
+    if math.prod(largest) <= WHOLE_VOLUME_VOXELS:
+        longest = max(largest)
+    depth, height, width = (math.ceil(min(edge, longest) / stride) * stride for edge in largest)
     return depth, height, width
 
 
@@ -65,13 +64,16 @@ def count_validation(split: SplitConfig, num_groups: int) -> int:
             f"{counted} cannot be divided into training and validation",
             hint="At least two are needed: one to learn from, one to validate on.",
         )
-    fraction = DEFAULT_VAL_FRACTION if split.val_fraction is None else split.val_fraction
+    # A given fraction is above 0.
+    fraction = split.val_fraction or DEFAULT_VAL_FRACTION
     return min(max(1, round(fraction * num_groups)), num_groups - 1)
 
 
 def unit_of(split: SplitConfig) -> str:
     """What is divided, one of it in words."""
-    return "case" if split.group_pattern is None else "group"
+    if split.group_pattern is None:
+        return "case"
+    return "group"
 
 
 def require_channels(config: RunConfig, found: int) -> None:
@@ -88,7 +90,8 @@ def require_channels(config: RunConfig, found: int) -> None:
     size = config.benchmark.input_size
     if config.benchmark.enabled and size[1] != found:
         raise ConfigError(
-            f"benchmark.input_size: {list(size)} has {plural(size[1], 'channel')}, and the images have {found}",
+            f"benchmark.input_size: {list(size)} has {plural(size[1], 'channel')}, and the images "
+            f"have {found}",
             hint="The order is batch, channels, depth, height, width.",
         )
 
@@ -102,16 +105,18 @@ def require_full_batch(config: RunConfig, num_train: int) -> None:
     num_patches = num_train * config.training.patches_per_case
     if config.training.batch_size > num_patches:
         raise ConfigError(
-            f"training.batch_size: {config.training.batch_size} is more than the {num_patches} patches of an epoch "
-            f"({num_train} training cases x patches_per_case {config.training.patches_per_case})",
-            hint=f"Set training.batch_size={num_patches} or less, or raise training.patches_per_case.",
+            f"training.batch_size: {config.training.batch_size} is more than the {num_patches} "
+            f"patches of an epoch ({num_train} training cases x patches_per_case "
+            f"{config.training.patches_per_case})",
+            hint=f"Set training.batch_size={num_patches} or less, or raise "
+            "training.patches_per_case.",
         )
 
 
 def require_deep_enough(
     config: RunConfig, spec: NetworkSpec, window: Size, *, num_train: int
 ) -> None:
-    """Raise if batch normalisation has one value per channel at the deepest level of the smallest batch.
+    """Raise if the smallest batch leaves batch normalisation a single value per channel.
 
     Raises:
         ConfigError: With the smallest possible patch.
@@ -121,10 +126,11 @@ def require_deep_enough(
     batch_size = config.training.batch_size
     smallest = num_train * config.training.patches_per_case % batch_size or batch_size
     stride = spec.total_stride
-    deepest = math.prod(-(-edge // stride) for edge in window)
-    if smallest * deepest < 2:
+    # The variance of one value is 0: PyTorch refuses to normalise a batch that has no second one.
+    is_one_voxel = max(window) <= stride
+    if smallest == 1 and is_one_voxel:
         raise ConfigError(
-            f"training.patch_size: {' x '.join(map(str, window))} leaves one voxel at the deepest level (stride "
-            f"{stride}) of a batch of 1, too little for batch normalisation",
+            f"training.patch_size: {' x '.join(map(str, window))} leaves one voxel at the deepest "
+            f"level (stride {stride}) of a batch of 1, too little for batch normalisation",
             hint=f"Use patches of at least {2 * stride} voxels along one axis, or larger batches.",
         )

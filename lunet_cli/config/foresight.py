@@ -1,9 +1,11 @@
-"""What `lunet config check` and the start of a training can know of a configuration before a volume is read."""
+"""What can be known of a configuration before a volume is read: for `config check` and `train`."""
 
 from __future__ import annotations
 
+import itertools
 import math
 import shutil
+from pathlib import Path
 
 from lunet_cli.config.data import PHANTOM_LABELS, PHANTOM_NAME, DataConfig
 from lunet_cli.config.description import read_description, require_apart, require_folder
@@ -20,6 +22,7 @@ from lunet_cli.config.labels import Activation, Regions, resolve_regions
 from lunet_cli.config.machine import GIB, memory_bytes, require_possible
 from lunet_cli.config.run import RunConfig
 from lunet_cli.config.training import fitting_loss
+from lunet_cli.config.vocabulary import Size
 from lunet_cli.errors import ConfigError
 
 _VALUE_BYTES = 5  # An image in fp32 and its labels in uint8.
@@ -69,14 +72,7 @@ def _resolve(config: RunConfig, known: Regions | None) -> tuple[Regions, Activat
 def _require_fit_of_phantom(config: RunConfig) -> None:
     data = config.data
     regions, activation = _resolve(config, PHANTOM_LABELS)
-    named = {value for values in regions.values() for value in values}
-    unnamed = {value for values in PHANTOM_LABELS.values() for value in values} - named
-    if unnamed:
-        raise ConfigError(
-            f"labels: label values {', '.join(map(str, sorted(unnamed)))} not configured, and the built-in volumes "
-            "hold them",
-            hint="Name them, or leave the section labels out.",
-        )
+    _require_names_of_phantom(regions)
     require_channels(config, 1)
     edge = _edge_of_phantom(config)
     case_ids = [PHANTOM_NAME.format(index) for index in range(data.phantom.num_cases)]
@@ -94,34 +90,57 @@ def _require_fit_of_phantom(config: RunConfig) -> None:
     _require_room_for_phantom(config, math.prod(edge))
 
 
-def _edge_of_phantom(config: RunConfig) -> tuple[int, int, int]:
+def _require_names_of_phantom(regions: Regions) -> None:
+    unnamed = set(itertools.chain(*PHANTOM_LABELS.values()))
+    unnamed.difference_update(*regions.values())
+    if unnamed:
+        raise ConfigError(
+            f"labels: label values {', '.join(map(str, sorted(unnamed)))} not configured, and the "
+            "built-in volumes hold them",
+            hint="Name them, or leave the section labels out.",
+        )
+
+
+def _edge_of_phantom(config: RunConfig) -> Size:
     """Voxels of a preprocessed volume; those that are built have 1 mm."""
-    size, spacing = config.data.phantom.size, config.preprocessing.spacing_mm
-    if spacing is None:
-        return size, size, size
+    size = config.data.phantom.size
+    spacing = config.preprocessing.spacing_mm or (1.0, 1.0, 1.0)
     depth, height, width = (max(1, round(size / wanted)) for wanted in spacing)
     return depth, height, width
 
 
 def _require_room_for_phantom(config: RunConfig, num_voxels: int) -> None:
     data = config.data
-    each, total = _VALUE_BYTES * num_voxels, _VALUE_BYTES * num_voxels * data.phantom.num_cases
-    in_memory = data.cache == "memory" or (
-        data.cache == "auto" and total <= data.cache_limit_mib * 2**20
+    each = _VALUE_BYTES * num_voxels
+    total = each * data.phantom.num_cases
+    what = (
+        f"data.phantom: {data.phantom.num_cases} volumes of {num_voxels:,} voxels need "
+        f"{total / GIB:,.0f} GiB"
     )
-    if (total if in_memory else each) > memory_bytes():
+    fits_limit = total <= data.cache_limit_mib * 2**20
+    in_memory = data.cache == "memory" or (data.cache == "auto" and fits_limit)
+    # Volumes that are not kept in memory pass through it one by one.
+    needed = each
+    if in_memory:
+        needed = total
+    if needed > memory_bytes():
         raise ConfigError(
-            f"data.phantom: {data.phantom.num_cases} volumes of {num_voxels:,} voxels need {total / GIB:,.0f} GiB, and "
-            f"this machine has {memory_bytes() / GIB:,.0f} GiB of memory",
+            f"{what}, and this machine has {memory_bytes() / GIB:,.0f} GiB of memory",
             hint="Take fewer or smaller ones, or a coarser preprocessing.spacing_mm.",
         )
-    if not in_memory and data.cache != "none":
-        place = config.experiment.output_dir.absolute()
-        while not place.exists() and place != place.parent:
-            place = place.parent
-        if total > (free := shutil.disk_usage(place).free):
-            raise ConfigError(
-                f"data.phantom: {data.phantom.num_cases} volumes of {num_voxels:,} voxels need {total / GIB:,.0f} GiB, "
-                f"and {place} has {free / GIB:,.0f} GiB free",
-                hint="Take fewer or smaller ones, or data.cache=none.",
-            )
+    if in_memory or data.cache == "none":
+        return
+    place = _existing(config.experiment.output_dir.absolute())
+    free = shutil.disk_usage(place).free
+    if total > free:
+        raise ConfigError(
+            f"{what}, and {place} has {free / GIB:,.0f} GiB free",
+            hint="Take fewer or smaller ones, or data.cache=none.",
+        )
+
+
+def _existing(folder: Path) -> Path:
+    """The folder, or else the next one above it that exists."""
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    return folder

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from itertools import chain
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
@@ -16,7 +18,9 @@ LabelValue = Annotated[int, Field(ge=1, le=65535)]
 
 
 def _as_list(value: object) -> object:
-    return [value] if isinstance(value, int) and not isinstance(value, bool) else value
+    if isinstance(value, int) and not isinstance(value, bool):
+        return [value]
+    return value
 
 
 def _named_structures(labels: object) -> object:
@@ -24,9 +28,9 @@ def _named_structures(labels: object) -> object:
         return labels
     if "background" in labels:
         raise ValueError("the background (0) is not named; leave it out")
-    numbers = [key for key in labels if not isinstance(key, str)]
-    if numbers:
-        raise ValueError(f"the name comes first: write {labels[numbers[0]]}: {numbers[0]}")
+    for key, value in labels.items():
+        if not isinstance(key, str):
+            raise ValueError(f"the name comes first: write {value}: {key}")
     return labels
 
 
@@ -67,28 +71,39 @@ def resolve_regions(
     named = configured or known or {"foreground": (1,)}
     regions: Regions = {name: tuple(values) for name, values in named.items()}
     if configured is None and out_channels == 1 and len(regions) > 1:
-        regions = {"foreground": tuple(sorted({v for values in regions.values() for v in values}))}
-    values = [value for region in regions.values() for value in region]
-    overlap = len(values) != len(set(values))
+        regions = {"foreground": tuple(sorted(set(chain(*regions.values()))))}
+    overlap = _share_values(regions.values())
     if activation == "softmax" and overlap:
         raise ConfigError(
             "model.activation: softmax needs labels that share no value, and these do",
             hint="Set model.activation: sigmoid for overlapping regions.",
         )
     if activation == "auto":
-        activation = "sigmoid" if overlap or len(regions) == 1 else "softmax"
-        if out_channels == len(regions):
-            activation = "sigmoid"
+        # As many channels as labels leave none for the background that a softmax needs.
+        is_independent = overlap or len(regions) == 1 or out_channels == len(regions)
+        activation = "sigmoid" if is_independent else "softmax"
+    _require_channels(regions, activation, out_channels)
+    return regions, activation
+
+
+def _share_values(regions: Iterable[tuple[int, ...]]) -> bool:
+    values = list(chain(*regions))
+    return len(values) != len(set(values))
+
+
+def _require_channels(regions: Regions, activation: Activation, out_channels: int | None) -> None:
+    """Raise if the labels do not fit into the channels that there are."""
     if activation == "sigmoid" and len(regions) > MOST_OVERLAPPING_REGIONS:
         raise ConfigError(
-            f"labels: {len(regions)} overlapping labels are more than the {MOST_OVERLAPPING_REGIONS} possible"
+            f"labels: {len(regions)} overlapping labels are more than the "
+            f"{MOST_OVERLAPPING_REGIONS} possible"
         )
-    num_channels = len(regions) + (activation == "softmax")
+    num_channels, what_for = len(regions), "one per label"
+    if activation == "softmax":
+        num_channels, what_for = len(regions) + 1, "one per label and the background"
     if out_channels not in (None, num_channels):
-        extra = " and the background" if activation == "softmax" else ""
         raise ConfigError(
-            f"model.out_channels: {out_channels} does not fit {plural(len(regions), 'label')} ({', '.join(regions)}) "
-            f"with {activation}, which need {num_channels} (one per label{extra})",
+            f"model.out_channels: {out_channels} does not fit {plural(len(regions), 'label')} "
+            f"({', '.join(regions)}) with {activation}, which need {num_channels} ({what_for})",
             hint="Remove model.out_channels, or name the labels in the section labels.",
         )
-    return regions, activation

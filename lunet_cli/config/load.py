@@ -4,25 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from types import UnionType
-from typing import Annotated, Any, Union, get_args, get_origin
+from typing import Any
 
 import yaml
 from pydantic import ValidationError
-from pydantic_core import ErrorDetails
 
-from lunet_cli.config.document import Document, KeyPath, dotted, one_line, read_document, read_value
-from lunet_cli.config.keys import allowed_values, fields_of, nearest_key
+from lunet_cli.config.document import Document, read_document, read_value
+from lunet_cli.config.keys import nearest_key
+from lunet_cli.config.mistakes import Mistake, find_mistakes
+from lunet_cli.config.names import KeyPath, dotted, one_line
 from lunet_cli.config.run import RunConfig
 from lunet_cli.errors import ConfigError
 
-_WORDS = {
-    "model_type": "expected keys with values below it",
-    "dict_type": "expected keys with values below it",
-    "tuple_type": "expected a list in brackets, such as [64, 64, 64]",
-    "list_type": "expected a list in brackets, such as [1, 2]",
-    "string_pattern_mismatch": "expected a name of letters, digits and . _ + -, which starts with one of the first two",
-}
 _MOST_MISTAKES = 40  # As many as a screen has lines; the others are counted.
 
 
@@ -45,15 +38,11 @@ def load_config(path: Path | None, overrides: Iterable[str] = ()) -> RunConfig:
     try:
         return RunConfig.model_validate(values)
     except ValidationError as error:
-        details = _relevant(error.errors())
-        mistakes = [
-            _describe(detail, path, document.lines, origins) for detail in details[:_MOST_MISTAKES]
-        ]
-        if len(details) > _MOST_MISTAKES:
-            mistakes.append(f"{path or '--set'}: and {len(details) - _MOST_MISTAKES} more mistakes")
-        raise ConfigError(
-            mistakes, hint="`lunet config schema` lists every key and its values."
-        ) from None
+        mistakes = find_mistakes(error, RunConfig, _unknown)
+    told = [_told(mistake, path, document.lines, origins) for mistake in mistakes[:_MOST_MISTAKES]]
+    if len(mistakes) > _MOST_MISTAKES:
+        told.append(f"{path or '--set'}: and {len(mistakes) - _MOST_MISTAKES} more mistakes")
+    raise ConfigError(told, hint="`lunet config schema` lists every key and its values.")
 
 
 def dump_yaml(config: RunConfig) -> str:
@@ -65,8 +54,8 @@ def dump_yaml(config: RunConfig) -> str:
 
 def _apply_override(values: dict[str, Any], override: str, origins: dict[KeyPath, str]) -> None:
     origin = f"--set {one_line(override)}"
-    dotted, separator, text = override.partition("=")
-    keys = tuple(dotted.strip().split("."))
+    name, separator, text = override.partition("=")
+    keys = tuple(name.strip().split("."))
     if not separator or not all(keys):
         raise ConfigError(
             f"{origin}: expected section.key=value", hint="For instance --set training.epochs=20"
@@ -83,81 +72,44 @@ def _apply_override(values: dict[str, Any], override: str, origins: dict[KeyPath
             target[key] = {}
         target = target[key]
     target[keys[-1]] = value
-    origins.pop(keys, None)  # the last one given comes last
+    # Taken out first, so that the last one given stands last: it is the one that holds.
+    origins.pop(keys, None)
     origins[keys] = origin
 
 
-def _relevant(details: list[ErrorDetails]) -> list[ErrorDetails]:
-    """Keep one mistake per place: a union reports each of its members."""
-    kept: dict[tuple[KeyPath, str], ErrorDetails] = {}
-    for detail in details:
-        place = tuple(part for part in _real_path(detail["loc"]))
-        kept.setdefault((place, "extra" if detail["type"] == "extra_forbidden" else ""), detail)
-    return list(kept.values())
+def _unknown(place: KeyPath) -> str:
+    return f"unknown key. {nearest_key(place)}"
 
 
-def _real_path(location: tuple[int | str, ...]) -> KeyPath:
-    """Drop the parts that pydantic adds for members of a union."""
-    path: list[str | int] = []
-    model: Any = RunConfig
-    for part in location:
-        if part == "[key]":  # What is wrong is the key itself.
-            continue
-        fields = fields_of(model)
-        if fields is None:
-            if isinstance(part, int) or model is dict:
-                path.append(part)
-            continue
-        path.append(part)
-        annotation = fields[part].annotation if part in fields else None
-        model = dict if _mentions_mapping(annotation) else annotation
-    return tuple(path)
-
-
-def _mentions_mapping(annotation: Any) -> bool:
-    origin = get_origin(annotation)
-    if origin is dict:
-        return True
-    if origin in (Annotated, Union, UnionType):
-        return any(_mentions_mapping(part) for part in get_args(annotation))
-    return False
-
-
-def _describe(
-    detail: ErrorDetails, path: Path | None, lines: dict[KeyPath, int], origins: dict[KeyPath, str]
+def _told(
+    mistake: Mistake, path: Path | None, lines: dict[KeyPath, int], origins: dict[KeyPath, str]
 ) -> str:
-    place = _real_path(detail["loc"])
-    where = _origin(place, path, lines, origins)
-    label = f"{dotted(place)}: " if place else ""
-    if detail["type"] == "extra_forbidden":
-        return f"{where}: {label}unknown key.{nearest_key(place)}"
-    message = detail["msg"].removeprefix("Value error, ")
-    message = _WORDS.get(detail["type"], message[0].lower() + message[1:])
-    value = detail["input"]
-    is_own_check = detail["type"] == "value_error"
-    shown = "" if is_own_check or isinstance(value, dict) else f" (found {_shown(value)})"
-    allowed = allowed_values(place)
-    if allowed and not is_own_check and detail["type"] not in _WORDS:
-        return f"{where}: {label}expected {allowed}, found {_shown(value)}"
-    return f"{where}: {label}{message}{shown}"
+    """A mistake with where it comes from and the key that it is about."""
+    parts = [_origin(mistake.place, path, lines, origins), dotted(mistake.place), mistake.sentence]
+    return ": ".join(filter(None, parts))
 
 
 def _origin(
     place: KeyPath, path: Path | None, lines: dict[KeyPath, int], origins: dict[KeyPath, str]
 ) -> str:
-    """The override that set the value at `place`, else the file with the overrides inside of `place`."""
-    above = [text for key, text in origins.items() if place[: len(key)] == key]
+    """The override that set the value at `place`, else the file with the overrides inside of it."""
+    inside: list[str] = []
+    above = ""
+    for key, text in origins.items():
+        if place[: len(key)] == key:
+            above = text
+        elif key[: len(place)] == place:
+            inside.append(text)
     if above:
-        return above[-1]
-    inside = [text for key, text in origins.items() if key[: len(place)] == place]
-    line = next(
-        (f":{lines[place[:end]]}" for end in range(len(place), 0, -1) if place[:end] in lines), ""
-    )
-    return " and ".join([f"{path}{line}", *inside] if path else inside) or "defaults"
+        return above
+    if path is not None:
+        inside.insert(0, f"{path}{_line(place, lines)}")
+    return " and ".join(inside) or "defaults"
 
 
-def _shown(value: object) -> str:
-    """A value as it stands in YAML, not more of it than fits into a line."""
-    return one_line(
-        repr(value) if isinstance(value, str | int | float | list | None) else f"'{value}'"
-    )
+def _line(place: KeyPath, lines: dict[KeyPath, int]) -> str:
+    """Where a key stands in its file, or else the next one above it that does: `:3`."""
+    for end in range(len(place), 0, -1):
+        if place[:end] in lines:
+            return f":{lines[place[:end]]}"
+    return ""

@@ -12,27 +12,30 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from lunet_cli.config.fit import Size, network_spec
+from lunet_cli.config.fit import network_spec
 from lunet_cli.config.network import NetworkSpec, count_parameters
 from lunet_cli.config.run import RunConfig
+from lunet_cli.config.vocabulary import Size
 from lunet_cli.errors import ConfigError
 
 GIB = 2**30
-# A few threads or processes more than cores do no harm; hundreds of them on two cores stop a
-# machine.
+# Some more threads or processes than cores do no harm; hundreds of them stop a small machine.
 _PER_CORE = 4
 _ALWAYS_POSSIBLE = 16
 
 
 def memory_bytes() -> float:
-    """Memory of the machine, or of the container where that has less; infinite where it is not known."""
+    """Memory of the machine, or of the container if that has less; infinite if it is not known."""
     if not hasattr(os, "sysconf"):  # Windows.
         return math.inf
-    sizes = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
+    size = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    # https://docs.kernel.org/admin-guide/cgroup-v2.html: bytes, or the word max.
     limit = Path("/sys/fs/cgroup/memory.max")
-    if limit.is_file() and (text := limit.read_text(encoding="ascii").strip()).isdigit():
-        sizes.append(int(text))
-    return float(min(sizes))
+    if limit.is_file():
+        text = limit.read_text(encoding="ascii").strip()
+        if text.isdigit():
+            size = min(size, int(text))
+    return float(size)
 
 
 def require_possible(config: RunConfig) -> None:
@@ -63,32 +66,35 @@ def batch_mistakes(
             batches there.
     """
     batch_size = config.training.batch_size
-    needed = (
-        batch_size * math.prod(window) * (4 * spec.in_channels + 1)
-    )  # Images in fp32, labels in uint8.
+    # Images in fp32, labels in uint8.
+    needed_each = math.prod(window) * (4 * spec.in_channels + 1)
     if on_cpu:
-        bytes_each = 4 if config.training.precision == "fp32" else 2
-        needed += batch_size * kept_values(spec, window) * bytes_each
+        bytes_of_value = {"fp32": 4}.get(config.training.precision, 2)
+        needed_each += kept_values(spec, window) * bytes_of_value
+    needed = batch_size * needed_each
     if needed <= memory_bytes():
         return []
-    key = "batch_size" if needed <= batch_size * memory_bytes() else "patch_size"
+    key = "batch_size"
+    if needed_each > memory_bytes():
+        key = "patch_size"
     return [
-        f"training.{key}: batches of {batch_size} patches of {' x '.join(map(str, window))} voxels need more than "
-        f"{_size(needed)} of memory, and this machine has {_size(memory_bytes())}"
+        f"training.{key}: batches of {batch_size} patches of {' x '.join(map(str, window))} voxels "
+        f"need more than {_size(needed)} of memory, and this machine has {_size(memory_bytes())}"
     ]
 
 
 def kept_values(spec: NetworkSpec, window: Size) -> int:
     """A lower bound of the values that the forward pass of one patch keeps for its backward pass.
 
-    Each convolution keeps what goes in; a level has as many of them on the way down as on the way
-    up.
+    Each convolution keeps what goes in. A level has as many of them on the way down as on the way
+    up, and the deepest one has no way up.
     """
-    voxels = math.prod(window)
     kept = 0
+    ways = 2
     for level, channels in enumerate(spec.channels):
-        passes = 1 if level == spec.num_levels - 1 else 2
-        kept += passes * spec.convs_per_block * channels * (voxels >> (3 * level))
+        if level == spec.num_levels - 1:
+            ways = 1
+        kept += ways * spec.convs_per_block * channels * (math.prod(window) >> (3 * level))
     return kept
 
 
@@ -101,22 +107,27 @@ def _processes(config: RunConfig) -> Iterator[str]:
     }
     for key, number in asked.items():
         if number is not None and number > most:
-            yield f"{key}: {number} is more than this machine bears; with its {cores} cores at most {most} are possible"
+            yield (
+                f"{key}: {number} is more than this machine bears; with its {cores} cores at most "
+                f"{most} are possible"
+            )
 
 
 def _device(config: RunConfig) -> Iterator[str]:
     device = config.training.device
-    if (device == "cuda" and not _may_have_cuda()) or (
-        device == "mps" and sys.platform != "darwin"
-    ):
+    lacks_cuda = device == "cuda" and not _may_have_cuda()
+    lacks_mps = device == "mps" and sys.platform != "darwin"
+    if lacks_cuda or lacks_mps:
         yield f"training.device: this machine has no {device}; take another, or auto"
 
 
 def _may_have_cuda() -> bool:
-    """Whether there may be an accelerator, without loading PyTorch: Linux shows its driver as a file."""
+    """Whether there may be an accelerator; Linux shows its driver as a file."""
     if sys.platform != "linux":
         return sys.platform == "win32"
-    return any(Path("/dev", name).exists() for name in ("nvidiactl", "nvidia0", "dxg", "kfd"))
+    # Nvidia's driver, that of Windows in WSL, and AMD's.
+    drivers = ("/dev/nvidiactl", "/dev/nvidia0", "/dev/dxg", "/dev/kfd")
+    return any(map(os.path.exists, drivers))
 
 
 def _computes_on_cpu(config: RunConfig) -> bool:
@@ -133,8 +144,9 @@ def _network(config: RunConfig) -> Iterator[str]:
         needed *= 3
     if needed > memory_bytes():
         yield (
-            f"model.architecture: {config.model.architecture} has {count_parameters(spec):,} parameters; they need "
-            f"more than {_size(needed)} of memory, and this machine has {_size(memory_bytes())}"
+            f"model.architecture: {config.model.architecture} has {count_parameters(spec):,} "
+            f"parameters; they need more than {_size(needed)} of memory, and this machine has "
+            f"{_size(memory_bytes())}"
         )
 
 
@@ -143,8 +155,8 @@ def _benchmark(config: RunConfig) -> Iterator[str]:
     needed = 4 * math.prod(size)
     if config.benchmark.enabled and needed > memory_bytes():
         yield (
-            f"benchmark.input_size: {list(size)} needs more than {_size(needed)} of memory, and this machine has "
-            f"{_size(memory_bytes())}"
+            f"benchmark.input_size: {list(size)} needs more than {_size(needed)} of memory, and "
+            f"this machine has {_size(memory_bytes())}"
         )
 
 

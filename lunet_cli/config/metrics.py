@@ -1,4 +1,4 @@
-"""What can be measured on a segmentation, with the definitions that every number of this tool follows."""
+"""What can be measured on a segmentation, and the definitions that every number here follows."""
 
 from __future__ import annotations
 
@@ -36,21 +36,28 @@ class Metric(NamedTuple):
     @property
     def title(self) -> str:
         """Its short name with unit, for people."""
-        return f"{self.short} {self.unit}" if self.unit else self.short
+        return f"{self.short} {self.unit}".rstrip()
 
     @property
     def decimals(self) -> int:
         """How many are worth showing: four of ratios, two of mm and ml."""
-        return 2 if self.unit else 4
+        if self.unit:
+            return 2
+        return 4
 
     def column(self, name: str) -> str:
         """Its name with unit, as in `metrics.csv`."""
-        return f"{name}_{self.unit}" if self.unit else name
+        if not self.unit:
+            return name
+        return f"{name}_{self.unit}"
 
 
 _EMPTY_OVERLAP = "1 where both masks are empty, 0 where one is"
 _EMPTY_DISTANCE = "0 where both masks are empty, undefined where one is"
-_SURFACE = "surface: voxels of a mask with one of six neighbours outside it; distances between voxel centres in mm"
+_SURFACE = (
+    "surface: voxels of a mask with one of six neighbours outside it; distances between voxel "
+    "centres in mm"
+)
 METRICS: dict[MetricName, Metric] = {
     "dice": Metric("Dice", "", "higher", f"2 |P and R| / (|P| + |R|); {_EMPTY_OVERLAP}"),
     "iou": Metric("IoU", "", "higher", f"|P and R| / |P or R|; {_EMPTY_OVERLAP}"),
@@ -82,6 +89,7 @@ METRICS: dict[MetricName, Metric] = {
         "NSD",
         "",
         "higher",
-        f"share of both surfaces' voxels within the tolerance of the other surface; {_SURFACE}; {_EMPTY_OVERLAP}",
+        "share of both surfaces' voxels within the tolerance of the other surface; "
+        f"{_SURFACE}; {_EMPTY_OVERLAP}",
     ),
 }

@@ -28,13 +28,13 @@ class ModelConfig(Section):
     """Image channels; null takes the number that the data has."""
 
     out_channels: Annotated[int, Field(ge=1, le=65536)] | None = None
-    """Logit channels; null takes what the labels and the activation need. With 1 and no `labels`, all structures
-    of the data set are trained as one."""
+    """Logit channels; null takes what the labels and the activation need. With 1 and no `labels`,
+    all structures of the data set are trained as one."""
 
     activation: Literal["auto", "sigmoid", "softmax"] = "auto"
-    """`sigmoid`: one independent channel per label (regions may overlap); `softmax`: exclusive classes and a
-    background channel; `auto`: softmax for two or more labels that share no value, otherwise
-    sigmoid."""
+    """`sigmoid`: one independent channel per label (regions may overlap); `softmax`: exclusive
+    classes and a background channel; `auto`: softmax for two or more labels that share no value,
+    otherwise sigmoid."""
 
     drop_prob: Annotated[float, Field(ge=0, lt=1)] = 0.005
     """Probability of dropping a channel after each convolution."""

@@ -5,10 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 Family = Literal["unet", "lunet", "unetpp", "lunetpp", "mednext"]
-FAMILIES: tuple[Family, ...] = ("unet", "lunet", "unetpp", "lunetpp", "mednext")
+Topology = Literal["unet", "unetpp", "mednext"]
+FAMILIES: tuple[Family, ...] = get_args(Family)
+_TOPOLOGIES: dict[Family, Topology] = {
+    "unet": "unet",
+    "lunet": "unet",
+    "unetpp": "unetpp",
+    "lunetpp": "unetpp",
+    "mednext": "mednext",
+}
 
 # Far beyond every network of the field, and small enough that counting what a network costs takes
 # no time. The largest preset has 10^8 parameters; 10^9 take 4 GB.
@@ -49,11 +57,9 @@ class NetworkSpec:
     blocks_per_stage: tuple[int, ...] = field(default=())
 
     @property
-    def topology(self) -> Literal["unet", "unetpp", "mednext"]:
+    def topology(self) -> Topology:
         """The graph that this specification is built as."""
-        if self.family == "mednext":
-            return "mednext"
-        return "unetpp" if self.family.endswith("pp") else "unet"
+        return _TOPOLOGIES[self.family]
 
     @property
     def num_levels(self) -> int:
@@ -67,7 +73,11 @@ class NetworkSpec:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for a checkpoint."""
-        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+        values = asdict(self)
+        for name, value in values.items():
+            if isinstance(value, tuple):
+                values[name] = list(value)
+        return values
 
 
 @dataclass(frozen=True)
@@ -139,7 +149,9 @@ def require_buildable(spec: NetworkSpec) -> None:
     """
     if not 2 <= spec.num_levels <= _MOST_LEVELS:
         raise ValueError(f"channels of {spec.num_levels} levels, not of 2 to {_MOST_LEVELS}")
-    stages = 2 * spec.num_levels - 1 if spec.topology == "mednext" else 0
+    stages = 0
+    if spec.topology == "mednext":
+        stages = 2 * spec.num_levels - 1
     for name, values in (
         ("expansion_ratios", spec.expansion_ratios),
         ("blocks_per_stage", spec.blocks_per_stage),
@@ -181,9 +193,10 @@ def _block(
     part: str, level: int, in_channels: int, out_channels: int, num_convs: int
 ) -> Iterator[LayerCost]:
     """3x3x3 convolutions, each with its BatchNorm."""
-    for index in range(num_convs):
-        yield _conv(part, level, in_channels if index == 0 else out_channels, out_channels, 27)
+    for _ in range(num_convs):
+        yield _conv(part, level, in_channels, out_channels, 27)
         yield LayerCost(part, level, 2 * out_channels, 0)
+        in_channels = out_channels
 
 
 def _final_block(spec: NetworkSpec, in_channels: int) -> Iterator[LayerCost]:
@@ -195,10 +208,13 @@ def _final_block(spec: NetworkSpec, in_channels: int) -> Iterator[LayerCost]:
 
 
 def _encoder_costs(spec: NetworkSpec) -> Iterator[LayerCost]:
+    part = "encoder"
+    in_channels = spec.in_channels
     for level, width in enumerate(spec.channels):
-        part = "bottleneck" if level == spec.num_levels - 1 else "encoder"
-        below = spec.channels[level - 1] if level else spec.in_channels
-        yield from _block(part, level, below, width, spec.convs_per_block)
+        if level == spec.num_levels - 1:
+            part = "bottleneck"
+        yield from _block(part, level, in_channels, width, spec.convs_per_block)
+        in_channels = width
 
 
 def _unet_costs(spec: NetworkSpec) -> Iterator[LayerCost]:
@@ -236,7 +252,9 @@ def _mednext_block(
     in_channels, out_channels = widths
     hidden = ratio * in_channels
     weights = in_channels * spec.kernel_size**3
-    yield LayerCost(part, level if dw_level is None else dw_level, weights + in_channels, weights)
+    if dw_level is None:
+        dw_level = level
+    yield LayerCost(part, dw_level, weights + in_channels, weights)
     yield LayerCost(part, level, 2 * in_channels, 0)
     yield _conv(part, level, in_channels, hidden, 1)
     yield _conv(part, level, hidden, out_channels, 1)
@@ -245,14 +263,13 @@ def _mednext_block(
 def _mednext_costs(spec: NetworkSpec) -> Iterator[LayerCost]:
     deepest = spec.num_levels - 1
     ratios, blocks, channels = spec.expansion_ratios, spec.blocks_per_stage, spec.channels
+    parts = [*["encoder"] * deepest, "bottleneck", *["decoder"] * deepest]
     yield _conv("stem", 0, spec.in_channels, channels[0], 1)
     for stage in range(2 * deepest + 1):
         level = min(stage, 2 * deepest - stage)
-        part = "encoder" if stage < deepest else "bottleneck" if stage == deepest else "decoder"
+        widths = (channels[level], channels[level])
         for _ in range(blocks[stage]):
-            yield from _mednext_block(
-                part, spec, level, (channels[level], channels[level]), ratios[stage]
-            )
+            yield from _mednext_block(parts[stage], spec, level, widths, ratios[stage])
         if stage < deepest:
             widths = (channels[level], channels[level + 1])
             yield from _mednext_block("down", spec, level + 1, widths, ratios[stage + 1])

@@ -8,12 +8,21 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BeforeValidator, Field, ValidationError, field_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    ModelWrapValidatorHandler,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from lunet_cli.config.base import Section
 from lunet_cli.config.metrics import METRICS, MetricName
+from lunet_cli.config.mistakes import Mistake, find_mistakes
+from lunet_cli.config.names import KeyPath, closest
 from lunet_cli.config.vocabulary import (
     DeviceName,
     ExportFormat,
@@ -25,7 +34,7 @@ from lunet_cli.config.vocabulary import (
 )
 from lunet_cli.errors import ConfigError
 
-_LARGEST_EDGE = 4096
+_LARGEST_EDGE = 4096  # Of a patch in a configuration too; no scanner has more voxels along an axis.
 _MIB_PER_UNIT = {"": 1.0, "k": 1 / 1024, "m": 1.0, "g": 1024.0, "t": 1024.0**2}
 
 
@@ -35,10 +44,12 @@ def _read_size(value: Any) -> Any:
         return (value, value, value)
     if not isinstance(value, str):
         return value
-    edges = value.lower().split("x")
-    if len(edges) not in (1, 3) or not all(edge.isdigit() for edge in edges):
+    if not re.fullmatch(r"\d+(x\d+x\d+)?", value.lower(), flags=re.ASCII):
         raise ValueError(f"'{value}' is not a size; write 96, or 96x96x64 (z, y, x)")
-    return tuple(map(int, edges * 3 if len(edges) == 1 else edges))
+    edges = tuple(map(int, value.lower().split("x")))
+    if len(edges) == 1:
+        return edges * 3
+    return edges
 
 
 def _read_window(value: Any) -> Any:
@@ -75,24 +86,31 @@ class Options(Section):
         ConfigError: A value is wrong; a line for each, which names the field.
     """
 
-    def __init__(self, **values: Any) -> None:
+    misplaced_truth: ClassVar[str] = "cannot be true or false"
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _told_by_field(cls, values: Any, check: ModelWrapValidatorHandler[Self]) -> Self:
         try:
-            super().__init__(**values)
+            return check(values)
         except ValidationError as error:
-            raise ConfigError(_mistakes(error)) from None
+            mistakes = find_mistakes(error, cls, cls._unknown)
+        raise ConfigError([_told(mistake) for mistake in mistakes])
+
+    @classmethod
+    def _unknown(cls, place: KeyPath) -> str:
+        known = cls.model_fields
+        hint = closest(str(place[-1]), known) or f"Known: {', '.join(known)}."
+        return f"unknown field. {hint}"
 
 
-def _mistakes(error: ValidationError) -> list[str]:
-    """A line for each field that is wrong: a union reports each of its members."""
-    lines: dict[str, str] = {}
-    for detail in error.errors():
-        field = str(detail["loc"][0]) if detail["loc"] else ""
-        message = detail["msg"].removeprefix("Value error, ")
-        message = message[:1].lower() + message[1:]
-        if detail["type"] != "value_error":
-            message = f"{message} (found {detail['input']!r})"
-        lines.setdefault(field, f"`{field}`: {message}" if field else message)
-    return list(lines.values())
+def _told(mistake: Mistake) -> str:
+    """A mistake with its field, as `sizes`[0] where a value within it is wrong."""
+    if not mistake.place:
+        return mistake.sentence
+    field, *inside = mistake.place
+    indices = "".join(f"[{index}]" for index in inside)
+    return f"`{field}`{indices}: {mistake.sentence}"
 
 
 class PredictionOptions(Options):

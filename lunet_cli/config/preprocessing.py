@@ -8,11 +8,13 @@ from pydantic import AfterValidator, Field, model_validator
 
 from lunet_cli.config.base import Section
 
+_AXIS_OF = {"L": "x", "R": "x", "P": "y", "A": "y", "S": "z", "I": "z"}
 PositiveSpacing = Annotated[float, Field(ge=0.001, le=1000)]
 
 
 def _valid_orientation(code: str) -> str:
-    if len(code) != 3 or any(len(set(pair) & set(code)) != 1 for pair in ("LR", "PA", "SI")):
+    axes = [_AXIS_OF.get(letter, "") for letter in code]
+    if sorted(axes) != ["x", "y", "z"]:
         raise ValueError(
             f"'{code}' is not an orientation; use one letter each of L/R, P/A and S/I, such as LPS"
         )
@@ -26,7 +28,8 @@ class NormalizationConfig(Section):
     """How intensities are brought to a common scale, per volume and channel."""
 
     name: Literal["zscore", "ct_window", "minmax", "none"] = "zscore"
-    """`zscore`: mean 0, standard deviation 1; `ct_window`: the window to 0..1, clipped; `minmax`: 0..1; `none`."""
+    """`zscore`: mean 0, standard deviation 1; `ct_window`: the window to 0..1, clipped; `minmax`:
+    0..1; `none`."""
 
     window_level: Annotated[float, Field(ge=-1e6, le=1e6)] = 40.0
     """Centre of the window for `ct_window`, in HU."""
@@ -49,8 +52,8 @@ class PreprocessingConfig(Section):
     """Orientation, spacing and intensities; saved inside every checkpoint."""
 
     orientation: Orientation | None = "LPS"
-    """Direction in which the x, y and z axes increase, such as `LPS` (left, posterior, superior); null keeps the
-    axes as stored."""
+    """Direction in which the x, y and z axes increase, such as `LPS` (left, posterior, superior);
+    null keeps the axes as stored."""
 
     spacing_mm: tuple[PositiveSpacing, PositiveSpacing, PositiveSpacing] | None = None
     """Voxel size to resample to, in mm, in array order (z, y, x); null keeps each volume's own."""

@@ -13,9 +13,10 @@ from lunet_cli.config.experiment import ExperimentConfig
 from lunet_cli.config.labels import Labels
 from lunet_cli.config.model import ModelConfig
 from lunet_cli.config.preprocessing import PreprocessingConfig
-from lunet_cli.config.training import TrainingConfig
+from lunet_cli.config.training import TrainingConfig, fitting_loss
 from lunet_cli.config.visualization import VisualizationConfig
 from lunet_cli.config.wandb import WandbConfig
+from lunet_cli.errors import ConfigError
 
 
 class RunConfig(Section):
@@ -28,8 +29,9 @@ class RunConfig(Section):
     """The network."""
 
     labels: Labels | None = None
-    """Names for label values, `{anterior: 1, posterior: 2}`, or for groups of them, `{whole: [1, 2]}`. null takes
-    them from `dataset.json` or the phantom, and `{foreground: 1}` for other layouts."""
+    """Names for label values, `{anterior: 1, posterior: 2}`, or for groups of them, `{whole: [1,
+    2]}`. null takes them from `dataset.json` or the phantom, and `{foreground: 1}` for other
+    layouts."""
 
     data: DataConfig = DataConfig()
     """The volumes."""
@@ -57,20 +59,15 @@ class RunConfig(Section):
 
     @model_validator(mode="after")
     def _sections_fit(self) -> RunConfig:
-        loss, activation = self.training.loss.name, self.model.activation
-        if loss in ("ce", "dice_ce") and activation == "sigmoid":
+        if self.model.activation != "auto":
+            try:
+                fitting_loss(self.training.loss.name, self.model.activation)
+            except ConfigError as error:
+                raise ValueError(f"{error.message}. {error.hint}") from None
+        # Settings without effect are a mistake; those that a resolved file writes out are not.
+        is_default = self.augmentation == AugmentationConfig()
+        if not self.augmentation.enabled and not is_default:
             raise ValueError(
-                f"training.loss.name: {loss} needs exclusive classes; set model.activation: softmax"
+                "augmentation has settings but enabled is false; set augmentation.enabled: true"
             )
-        if loss in ("bce", "dice_bce") and activation == "softmax":
-            raise ValueError(
-                f"training.loss.name: {loss} needs independent channels; set model.activation: sigmoid"
-            )
-        if self.augmentation.enabled is False and self.augmentation.model_fields_set - {"enabled"}:
-            changed = {k for k in self.augmentation.model_fields_set if k != "enabled"}
-            defaults = AugmentationConfig()
-            if any(getattr(self.augmentation, k) != getattr(defaults, k) for k in changed):
-                raise ValueError(
-                    "augmentation has settings but enabled is false; set augmentation.enabled: true"
-                )
         return self

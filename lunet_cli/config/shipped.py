@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from lunet_cli.config.presets import closest
+from lunet_cli.config.names import closest
 from lunet_cli.errors import ConfigError
 
 LIST_HINT = "`lunet config list` shows those that are shipped."
@@ -15,8 +15,9 @@ _PACKAGE = Path(__file__).resolve().parents[1]
 def shipped_configs() -> dict[str, Path]:
     """The shipped files by their names without ending."""
     # A wheel carries the folder inside the package; a checkout has it beside the package.
-    places = (_PACKAGE / "configs", _PACKAGE.parent / "configs")
-    folder = next((place for place in places if place.is_dir()), places[0])
+    folder = _PACKAGE / "configs"
+    if not folder.is_dir():
+        folder = _PACKAGE.parent / "configs"
     return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
 
 

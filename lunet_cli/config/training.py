@@ -8,18 +8,26 @@ from pydantic import Field, model_validator
 
 from lunet_cli.config.base import Count, Section, Weight
 from lunet_cli.config.labels import Activation
+from lunet_cli.config.vocabulary import DeviceName, PrecisionChoice
 from lunet_cli.errors import ConfigError
 
 LossName = Literal["auto", "dice", "bce", "dice_bce", "ce", "dice_ce"]
 PatchEdge = Annotated[int, Field(ge=2, le=4096)]
+# A cross-entropy over exclusive classes needs their softmax, a binary one a sigmoid for each label;
+# Dice takes either.
+_FITTING: dict[Activation, tuple[LossName, ...]] = {
+    "softmax": ("dice_ce", "dice", "ce"),
+    "sigmoid": ("dice_bce", "dice", "bce"),
+}
 
 
 class LossConfig(Section):
     """What is minimised, from logits."""
 
     name: LossName = "dice"
-    """`dice`: soft Dice; `bce`: binary cross-entropy; `ce`: cross-entropy of exclusive classes; sums of two.
-    `auto`: `dice_ce` where the labels are trained with a softmax, `dice_bce` with a sigmoid."""
+    """`dice`: soft Dice; `bce`: binary cross-entropy; `ce`: cross-entropy of exclusive classes;
+    sums of two. `auto`: `dice_ce` where the labels are trained with a softmax, `dice_bce` with a
+    sigmoid."""
 
     dice_weight: Weight = 1.0
     """Weight of the Dice term in `dice_bce` and `dice_ce`."""
@@ -42,17 +50,15 @@ def fitting_loss(name: LossName, activation: Activation) -> LossName:
         ConfigError: The loss does not fit the activation.
     """
     if name == "auto":
-        return "dice_ce" if activation == "softmax" else "dice_bce"
-    fitting: dict[Activation, tuple[LossName, ...]] = {
-        "softmax": ("dice", "ce", "dice_ce"),
-        "sigmoid": ("dice", "bce", "dice_bce"),
-    }
-    if name in fitting[activation]:
+        return _FITTING[activation][0]
+    if name in _FITTING[activation]:
         return name
-    needs = "exclusive classes" if activation == "sigmoid" else "independent channels"
-    other = "softmax" if activation == "sigmoid" else "sigmoid"
+    needs, other = "exclusive classes", "softmax"
+    if activation == "softmax":
+        needs, other = "independent channels", "sigmoid"
     raise ConfigError(
-        f"training.loss.name: {name} needs {needs}, and these labels are trained with a {activation}",
+        f"training.loss.name: {name} needs {needs}, and these labels are trained with a "
+        f"{activation}",
         hint=f"Set training.loss.name: auto, or model.activation: {other}.",
     )
 
@@ -77,14 +83,16 @@ class TrainingConfig(Section):
     """Patches per step."""
 
     patch_size: tuple[PatchEdge, PatchEdge, PatchEdge] | None = None
-    """Voxels of a training patch in array order (z, y, x). null trains on whole volumes, padded to the largest, as
-    long as that has at most 128^3 voxels, and on patches of at most 96 voxels per axis beyond."""
+    """Voxels of a training patch in array order (z, y, x). null trains on whole volumes, padded to
+    the largest, as long as that has at most 128^3 voxels, and on patches of at most 96 voxels per
+    axis beyond."""
 
     patches_per_case: Annotated[int, Field(ge=1, le=10_000)] = 1
     """Patches drawn from each case per epoch."""
 
     foreground_fraction: Annotated[float, Field(ge=0, le=1)] = 0.33
-    """Share of patches that are centred on a labelled voxel, where a patch is smaller than the volume."""
+    """Share of patches that are centred on a labelled voxel, where a patch is smaller than the
+    volume."""
 
     optimizer: Literal["adam", "adamw", "sgd"] = "adam"
     """`sgd` uses Nesterov momentum 0.99."""
@@ -111,8 +119,9 @@ class TrainingConfig(Section):
     """Largest norm of the gradient; null does not clip."""
 
     ema_decay: Annotated[float, Field(gt=0, lt=1)] | None = None
-    """Decay per step of an exponential moving average of the weights, which then validates and is kept as the best
-    model; it grows to this from 0.2 at the first step, as (1 + n) / (10 + n). null keeps none."""
+    """Decay per step of an exponential moving average of the weights, which then validates and is
+    kept as the best model; it grows to this from 0.2 at the first step, as (1 + n) / (10 + n). null
+    keeps none."""
 
     early_stopping_patience: Count | None = None
     """Stop after so many epochs without a better validation Dice; null never stops early."""
@@ -120,16 +129,17 @@ class TrainingConfig(Section):
     log_interval: Count = 10
     """Steps between two lines about the running loss in `train.log`."""
 
-    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    device: DeviceName = "auto"
     """Where to compute; `auto` takes CUDA, then MPS, then the CPU."""
 
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
-    """Arithmetic of the forward and backward pass; weights stay in fp32. `auto` takes
-    what the machine has instructions for (bf16 on a CPU with AMX or AVX-512-BF16 and on newer
-    GPUs), and verifies it against fp32 for a few steps."""
+    precision: PrecisionChoice = "auto"
+    """Arithmetic of the forward and backward pass; weights stay in fp32. `auto` takes what the
+    machine has instructions for (bf16 on a CPU with AMX or AVX-512-BF16 and on newer GPUs), and
+    verifies it against fp32 for a few steps."""
 
     compile: bool | Literal["auto"] = False
-    """Whether `torch.compile` is used; `auto` does so on CUDA only (compilation takes about half a minute)."""
+    """Whether `torch.compile` is used; `auto` does so on CUDA only (compilation takes about half a
+    minute)."""
 
     num_threads: Annotated[int, Field(ge=1, le=1024)] | None = None
     """CPU threads; null takes what PyTorch finds."""

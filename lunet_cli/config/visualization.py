@@ -16,7 +16,8 @@ class VisualizationConfig(Section):
     """Draw loss and Dice over the epochs, also as `training_curves.png`."""
 
     plot_slices: bool = False
-    """Draw slices of validation cases with reference, prediction and error, also as `slices.png`."""
+    """Draw slices of validation cases with reference, prediction and error, also as
+    `slices.png`."""
 
     slice_axis: Literal[0, 1, 2, "axial", "coronal", "sagittal"] = 0
     """Array axis (z, y, x) that the slices are perpendicular to, or its name."""
@@ -27,5 +28,6 @@ class VisualizationConfig(Section):
     @property
     def axis_index(self) -> int:
         """The axis as a number: 0 is z."""
-        names = {"axial": 0, "coronal": 1, "sagittal": 2}
-        return self.slice_axis if isinstance(self.slice_axis, int) else names[self.slice_axis]
+        if isinstance(self.slice_axis, int):
+            return self.slice_axis
+        return {"axial": 0, "coronal": 1, "sagittal": 2}[self.slice_axis]

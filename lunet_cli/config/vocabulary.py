@@ -1,4 +1,4 @@
-"""The words that several sections, options and jobs share, each written once: devices, precisions, runtimes, formats."""
+"""The words that sections, options and jobs share: devices, precisions, runtimes, formats."""
 
 from __future__ import annotations
 

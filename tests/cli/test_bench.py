@@ -185,7 +185,7 @@ ONE = ("--arch", "lunet_small_1f")
         ((*ONE, "--save", "absent/new.json"), 1, "absent/new.json: there is no folder absent"),
         ((*ONE, "--compare", "absent.json"), 1, "absent.json: there is no such file"),
         ((*ONE, "--compare", "bad.yaml"), 1, "bad.yaml: is not valid JSON"),
-        (("bad.yaml",), 2, "bad.yaml:3: no valid YAML"),
+        (("bad.yaml",), 2, "bad.yaml:3: is not valid YAML"),
         (("absent.yaml",), 2, "absent.yaml: there is no such file"),
         (("absent.pt",), 1, "absent.pt: there is no such"),
         (("bad.pt",), 1, "bad.pt: "),

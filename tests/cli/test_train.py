@@ -159,7 +159,7 @@ def test_a_file_that_breaks_during_training_is_named_by_the_worker(
         (
             ["training.epochs=-3"],
             2,
-            "training.epochs: input should be greater than or equal to 1 (found -3)",
+            "training.epochs: expected at least 1, found -3",
         ),
         (["data.split.fold=5"], 2, "fold 5 is out of range"),
         (["data.split.fold=0", "data.split.num_folds=7"], 2, "7 folds of 4 cases"),

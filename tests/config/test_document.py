@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from lunet_cli.config.document import one_line, read_document, read_value
+from lunet_cli.config.document import read_document, read_value
 from lunet_cli.config.load import load_config
 from lunet_cli.errors import ConfigError
 
@@ -114,19 +114,3 @@ def test_lines_are_those_of_the_keys(tmp_path: Path) -> None:
     path = tmp_path / "run.yaml"
     path.write_text("a:\n  b: 1\n\nc: {d: 2}\n", encoding="utf-8")
     assert read_document(path).lines == {("a",): 1, ("a", "b"): 2, ("c",): 4, ("c", "d"): 4}
-
-
-def test_texts_from_outside_stay_in_one_line() -> None:
-    assert one_line("a\nb\x1b[2J") == "a\\nb\\x1b[2J"
-    assert one_line("x" * 100) == "x" * 77 + "..."
-    assert one_line("Größe") == "Größe"
-
-
-def test_more_mistakes_than_a_screen_shows_are_counted(tmp_path: Path) -> None:
-    path = tmp_path / "run.yaml"
-    path.write_text("".join(f"key{index}: 1\n" for index in range(3000)), encoding="utf-8")
-    with pytest.raises(ConfigError) as caught:
-        load_config(path)
-    *told, counted = caught.value.message.splitlines()
-    assert len(told) == 40
-    assert counted == f"{path}: and 2960 more mistakes"

@@ -53,12 +53,12 @@ def test_words_of_other_tools_lead_to_our_keys(word: str, key: str | None) -> No
 @pytest.mark.parametrize(
     ("place", "sentence"),
     [
-        (("training", "lr"), " Did you mean 'learning_rate'?"),
-        (("lr",), " Did you mean 'training.learning_rate'?"),
-        (("model", "dropout"), " Did you mean 'drop_prob'?"),
-        (("data", "dataset_dir"), " Did you mean 'root'?"),
-        (("training", "classes"), " Did you mean 'labels'?"),
-        (("training", "zzz"), " Known here: epochs, "),
+        (("training", "lr"), "Did you mean 'learning_rate'?"),
+        (("lr",), "Did you mean 'training.learning_rate'?"),
+        (("model", "dropout"), "Did you mean 'drop_prob'?"),
+        (("data", "dataset_dir"), "Did you mean 'root'?"),
+        (("training", "classes"), "Did you mean 'labels'?"),
+        (("training", "zzz"), "Known here: epochs, "),
     ],
 )
 def test_unknown_keys_lead_to_the_one_that_is_meant(place: tuple[str, ...], sentence: str) -> None:

@@ -63,8 +63,8 @@ REPORTS = {
     "3: experiment.sead: unknown key": ["Did you mean 'seed'?"],
     "5: model.architecture: ": ["'lunet_smal_4f' is not a preset", "Did you mean lunet_small_4f"],
     "6: model.learning_rate: unknown key": ["Did you mean 'training.learning_rate'?"],
-    "8: training.epochs: ": ["'ten'", "integer"],
-    "9: training.batch_size: ": ["found 0", "1"],
+    "8: training.epochs: ": ["expected a whole number, found 'ten'"],
+    "9: training.batch_size: ": ["expected at least 1, found 0"],
     "10: training.optimizer: ": ["one of adam, adamw, sgd", "found 'adamm'"],
     "11: training.optimiser: unknown key": ["Did you mean 'optimizer'?"],
     "12: training.compile: ": ["one of true, false, auto", "found 'maybe'"],
@@ -72,7 +72,7 @@ REPORTS = {
     "15: training.loss.name: ": ["one of auto, dice, bce, dice_bce, ce, dice_ce", "found 'focal'"],
     "16: training.loss.weight: unknown key": [],
     "17: training.checkpoint: ": ["found 'best'"],
-    "19: evaluation.metrics.1: ": ["'dice'", "'hausdorff95'", "found 'accuracy'"],
+    "19: evaluation.metrics.1: ": ["one of dice, iou", "hausdorff95", "found 'accuracy'"],
     "21: labels.liver: ": ["[1, 1]", "twice"],
     "22: datta: unknown key": ["Did you mean 'data'?"],
 }
@@ -96,6 +96,13 @@ def test_each_mistake_is_reported_with_its_place_and_the_way_out(
 
 def test_all_mistakes_are_reported_at_once_and_nothing_else(many: tuple[Path, list[str]]) -> None:
     assert len(many[1]) == len(REPORTS) == 16
+
+
+def test_more_mistakes_than_a_screen_shows_are_counted(write) -> None:
+    path = write("".join(f"key{index}: 1\n" for index in range(3000)))
+    *told, counted = failure(path).message.splitlines()
+    assert len(told) == 40
+    assert counted == f"{path}: and 2960 more mistakes"
 
 
 def test_mistakes_in_a_configuration_mean_exit_code_2_and_point_at_the_schema(write) -> None:
@@ -178,7 +185,7 @@ def test_only_a_mapping_is_a_configuration(write, text: str, found: str) -> None
     ids=["tab", "open bracket", "two documents"],
 )
 def test_broken_yaml_is_reported_with_its_line(write, text: str, line: int) -> None:
-    assert f"run.yaml:{line}: no valid YAML: " in failure(write(text)).message
+    assert f"run.yaml:{line}: is not valid YAML: " in failure(write(text)).message
 
 
 @pytest.mark.parametrize(
@@ -613,8 +620,8 @@ def test_each_word_of_the_authors_is_accepted(write, override: str) -> None:
 @pytest.mark.parametrize(
     ("override", "words"),
     [
-        ("training.patch_size=64", "expected a list in brackets, such as [64, 64, 64] (found 64)"),
-        ("evaluation.metrics=dice", "expected a list in brackets, such as [1, 2] (found 'dice')"),
+        ("training.patch_size=64", "expected a list in brackets, such as [64, 64, 64], found 64"),
+        ("evaluation.metrics=dice", "expected a list in brackets, such as [1, 2], found 'dice'"),
         ("experiment.name=a b", "expected a name of letters, digits and . _ + -"),
         ("model.architecture=unet", "Did you mean unet_small_4f"),
     ],

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from lunet_cli.config.presets import closest, named_presets, parse_preset
+from lunet_cli.config.presets import named_presets, parse_preset
 from lunet_cli.errors import ConfigError
 
 
@@ -114,7 +114,3 @@ def test_closest_name_is_offered_first(typed: str, meant: str) -> None:
 def test_a_name_like_no_other_points_at_the_list() -> None:
     with pytest.raises(ConfigError, match="`lunet presets list` shows all names"):
         parse_preset("zzz")
-
-
-def test_nothing_is_offered_where_nothing_is_similar() -> None:
-    assert closest("xyz", ["unet", "lunet"]) == ""

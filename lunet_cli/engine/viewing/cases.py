@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import SimpleITK as sitk  # noqa: N813
 
-from lunet_cli.config.presets import closest
+from lunet_cli.config.names import closest
 from lunet_cli.engine.evaluation import overlap
 from lunet_cli.engine.inference.labelled_cases import (
     SplitName,

@@ -238,7 +238,7 @@ def test_nnunet_case_with_too_few_channels_is_named(nnunet: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        ("{broken", "no valid JSON"),
+        ("{broken", "not valid JSON"),
         ("[1, 2]", "expected an object"),
         ('{"training": 3}', "has no list 'training'"),
         ('{"training": [{"image": "a.nii.gz"}]}', "training[0] needs an 'image' and a 'label'"),
@@ -335,8 +335,8 @@ def test_images_of_nnunet_without_its_description_are_recognised(tmp_path: Path)
         (lambda path: path.write_text("[" * 100_000), "nested too deep"),
         (lambda path: path.symlink_to("/dev/zero"), "is not a file"),
         (lambda path: path.mkdir(), "looks like none"),
-        (lambda path: path.write_text('{"training": ' + "9" * 5000 + "}"), "no valid JSON"),
-        (lambda path: path.write_bytes(b"\xff\xfe{"), "no valid JSON"),
+        (lambda path: path.write_text('{"training": ' + "9" * 5000 + "}"), "not valid JSON"),
+        (lambda path: path.write_bytes(b"\xff\xfe{"), "not valid JSON"),
     ],
     ids=["deep", "device", "folder", "number", "encoding"],
 )

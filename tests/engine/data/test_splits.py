@@ -165,7 +165,7 @@ def test_a_way_that_is_asked_for_goes_before_splits_json(
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        ("{broken", "no valid JSON"),
+        ("{broken", "not valid JSON"),
         ([], "expected a list of objects"),
         ([["a"]], "expected a list of objects"),
         ({"train": ["a"]}, "entry 0 has no list 'val'"),
