@@ -29,7 +29,9 @@ def usage_error(error: TyperException) -> ConfigError:
     """What is wrong with a command line, as one of our errors."""
     message = " ".join(error.format_message().split())
     context: typer.Context | None = getattr(error, "ctx", None)
-    hint = "" if context is None else f"All options: {context.command_path} --help"
+    hint = ""
+    if context is not None:
+        hint = f"All options: {context.command_path} --help"
     return ConfigError(f"{message[:1].lower()}{message[1:].removesuffix('.')}", hint)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import shlex
 from difflib import get_close_matches
@@ -114,8 +115,8 @@ def option(model: type[Options], field: str, *names: str, **settings: Any) -> An
         names: How it is written; the field with dashes if none is given.
         settings: More for `typer.Option`.
     """
-    description = " ".join((model.model_fields[field].description or "").split())
     written = names or (f"--{field.replace('_', '-')}",)
+    description = model.model_fields[field].description or ""
     return typer.Option(*written, help=reworded(description), **settings)
 
 
@@ -154,44 +155,38 @@ def refuse_extras(context: typer.Context, first: Path | None) -> None:
         extras.insert(0, str(first))
     if not extras:
         return
-    known = [
-        name
-        for parameter in context.command.params
-        for name in parameter.opts
-        if name.startswith("--")
-    ]
+    known = [name for parameter in context.command.params for name in parameter.opts]
     unknown = [extra.partition("=")[0] for extra in extras if extra.startswith("-")]
+    problem = f"there is one argument too many: {extras[0]}"
     if unknown:
-        named = ", ".join(dict.fromkeys(unknown))
-        raise ConfigError(f"there is no option {named}", hint=_meant_options(extras, known))
-    raise ConfigError(
-        f"there is one argument too many: {extras[0]}", hint=_meant_options(extras, known)
-    )
+        problem = f"there is no option {', '.join(dict.fromkeys(unknown))}"
+    raise ConfigError(problem, hint=_meant_options(extras, known))
 
 
 def _meant_options(extras: list[str], known: list[str]) -> str:
     """A sentence with the options that are probably meant."""
     from lunet_cli.config.keys import key_called
+    from lunet_cli.config.names import did_you_mean
 
-    settings, similar = [], []
-    for index, extra in enumerate(extras):
+    settings: list[str] = []
+    similar: list[str] = []
+    # A value may follow its option as a word of its own.
+    for extra, following in itertools.pairwise([*extras, "-"]):
         name, separator, value = extra.partition("=")
-        if not (name.startswith("--") or separator):
+        if not name.startswith("--") and not separator:
             continue
         own = get_close_matches(name, known, n=1, cutoff=0.8)
         key = key_called(name)
         if own or key is None:
             similar += own
             continue
-        following = extras[index + 1 : index + 2]
-        if not separator and following and not following[0].startswith("-"):
-            value = following[0]
+        if not separator and not following.startswith("-"):
+            value = following
         settings.append(shlex.join(["--set", f"{key}={value or 'VALUE'}"]))
-    if settings:
-        return f"Keys of the configuration are set so: {' '.join(settings)}"
-    if similar:
-        return f"Did you mean {', '.join(similar)}?"
-    return "Keys of the configuration are set so: --set training.epochs=20"
+    if similar and not settings:
+        return did_you_mean(similar)
+    example = " ".join(settings) or "--set training.epochs=20"
+    return f"Set a key of the configuration like this: {example}"
 
 
 def parse_window(text: str | None) -> tuple[int, int, int] | Literal["whole"] | None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from lunet_cli.cli.helping import PlainCommand, new_app
 from lunet_cli.cli.options import AsJson
+
+if TYPE_CHECKING:
+    from lunet_cli.config.presets import Preset
 
 app = new_app("List the named networks, or show one level by level.")
 
@@ -34,14 +37,17 @@ def list_presets(
             f"--family {family}: unknown family. {closest(family, FAMILIES)}",
             hint=f"Known: {', '.join(FAMILIES)}",
         )
-    presets = [preset for preset in named_presets() if family in (None, preset.family)]
+    rows = []
+    for preset in named_presets():
+        if family in (None, preset.family):
+            rows.append(describe(preset))
     if as_json:
-        typer.echo(json.dumps([describe(preset) for preset in presets], indent=2))
+        typer.echo(json.dumps(rows, indent=2))
         return
     from lunet_cli.render.console import make_console
     from lunet_cli.render.tables import presets_table
 
-    make_console().print(presets_table([describe(preset) for preset in presets]))
+    make_console().print(presets_table(rows))
 
 
 @app.command("show", cls=PlainCommand)
@@ -57,16 +63,16 @@ def show(
     from lunet_cli.config.presets import parse_preset
 
     preset = parse_preset(name)
-    levels = [
-        {
-            "level": c.level,
-            "channels": c.channels,
-            "edge": 64 >> c.level,
-            "parameters": c.parameters,
-            "flops": c.flops,
+    levels = []
+    for cost in level_costs(preset.spec):
+        level = {
+            "level": cost.level,
+            "channels": cost.channels,
+            "edge": 64 >> cost.level,
+            "parameters": cost.parameters,
+            "flops": cost.flops,
         }
-        for c in level_costs(preset.spec)
-    ]
+        levels.append(level)
     if as_json:
         typer.echo(json.dumps({**describe(preset), "levels_at_64": levels}, indent=2))
         return
@@ -76,7 +82,7 @@ def show(
     make_console().print(preset_levels(describe(preset), levels))
 
 
-def describe(preset: Any) -> dict[str, Any]:
+def describe(preset: Preset) -> dict[str, object]:
     """A preset as plain values."""
     from lunet_cli.config.network import count_conv_flops, count_parameters
 

@@ -11,10 +11,12 @@ from types import FrameType
 @contextlib.contextmanager
 def ended_by_signals() -> Iterator[None]:
     """Let SIGTERM and SIGHUP raise `KeyboardInterrupt`, unless they are ignored, as under nohup."""
-    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
-    ending = [number for number in numbers if signal.getsignal(number) is signal.SIG_DFL]
-    for number in ending:
-        signal.signal(number, _interrupt)
+    ending: list[int] = []
+    for name in ("SIGTERM", "SIGHUP"):  # Windows has no SIGHUP.
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, _interrupt)
+            ending.append(number)
     try:
         yield
     finally:

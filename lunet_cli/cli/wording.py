@@ -3,13 +3,18 @@
 The engine speaks to Python: between backticks it names fields (`max_memory_mib`), fields with the
 value that they should get (`resume=auto`), keys of a configuration (`training.epochs=20`) and jobs
 (`evaluate(RUN, data=FOLDER)`). Here they become `--max-memory`, `--resume auto`,
-`--set training.epochs=20` and `lunet eval RUN --data FOLDER`.
+`--set training.epochs=20` and `lunet eval RUN --data FOLDER`, quoted as a shell needs it.
+
+Messages hold names of strangers too, and these may hold backticks. So only what is known is put
+into other words: an option of the command that runs, a key below a section, a job. All else,
+backticks included, stays as it is.
 """
 
 from __future__ import annotations
 
 import contextlib
 import re
+import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextvars import ContextVar
 from typing import TYPE_CHECKING
@@ -19,10 +24,33 @@ if TYPE_CHECKING:
 
     from lunet_cli.results.events import Event
 
-_QUOTED = re.compile(r"`([^`\n]+)`")
-_CALL = re.compile(r"(\w+)\((.*)\)")
-_COMMANDS = {"evaluate": "eval", "benchmark": "bench"}
-# Fields whose options are called otherwise than the field; the command that runs knows its own.
+_PHRASE = re.compile(
+    r"""
+    (?<![\w`])`                                         # within a word, it is a part of a name
+    (?: (?P<job>\w+) \( (?P<arguments>[^`\n]*) \)
+      | (?P<field>\w+ (?:\.[^=`\n]+)?) (?:=(?P<value>[^`\n]*))?
+    )
+    `(?![\w`])
+    """,
+    re.VERBOSE,
+)
+_JOBS = {
+    "train": "train",
+    "predict": "predict",
+    "evaluate": "eval",
+    "score": "score",
+    "compare": "compare",
+    "export": "export",
+    "benchmark": "bench",
+    "report": "report",
+    "viz_curves": "viz curves",
+    "viz_slices": "viz slices",
+    "viz_volume": "viz volume",
+    "viz_network": "viz network",
+    "viz_pareto": "viz pareto",
+}
+# Fields whose options have other names; these are for jobs that do not run, since the command that
+# runs knows its own.
 _OPTIONS = {"max_memory_mib": "--max-memory", "tolerance_mm": "--tolerance", "metrics": "--metric"}
 _own_options: ContextVar[Mapping[str, str]] = ContextVar("own_options")
 
@@ -34,7 +62,7 @@ def speak_of(options: Iterable[tuple[str, str]]) -> None:
 
 def reworded(text: str) -> str:
     """The text with every field, key and job between backticks as the command line writes it."""
-    return _QUOTED.sub(lambda match: _on_command_line(match[1]), text)
+    return _PHRASE.sub(_on_command_line, text)
 
 
 @contextlib.contextmanager
@@ -46,34 +74,42 @@ def show_progress(console: Console) -> Iterator[Callable[[Event], None]]:
         yield on_event
 
 
-def _on_command_line(phrase: str) -> str:
-    call = _CALL.fullmatch(phrase)
-    if call is not None:
-        return _command(call[1], call[2])
-    field, equals, value = phrase.partition("=")
+def _on_command_line(phrase: re.Match[str]) -> str:
+    field, value = phrase["field"], phrase["value"]
+    if phrase["job"] in _JOBS:
+        return _command(phrase["job"], phrase["arguments"])
     option = _own_options.get({}).get(field)
     if option is not None:
-        return _with_value(option, value) if equals else option
-    is_key = re.fullmatch(r"\w+(\.[\w-]+)+", field) is not None
-    if is_key and equals:
-        return f"--set {phrase}"
-    return phrase
+        return " ".join(_written(option, value))
+    if value is not None and _is_key(field):
+        return shlex.join(["--set", f"{field}={value}"])
+    return phrase[0]
 
 
 def _command(job: str, arguments: str) -> str:
-    words = ["lunet", *_COMMANDS.get(job, job).split("_")]
+    words = ["lunet", _JOBS[job]]
     for argument in filter(None, arguments.split(", ")):
         field, equals, value = argument.partition("=")
         if not equals:
-            words.append(argument)
+            words.append(shlex.quote(argument))
         elif "." in field:
-            words.append(f"--set {argument}")
+            words += ["--set", shlex.quote(argument)]
         else:
-            option = _OPTIONS.get(field, f"--{field.replace('_', '-')}")
-            words.append(_with_value(option, value))
+            words += _written(_OPTIONS.get(field, f"--{field.replace('_', '-')}"), value)
     return " ".join(words)
 
 
-def _with_value(option: str, value: str) -> str:
-    is_flag = value == "True"
-    return option if is_flag else f"{option} {value}"
+def _written(option: str, value: str | None) -> list[str]:
+    """An option with its value; a flag has none."""
+    if value in (None, "True"):
+        return [option]
+    return [option, shlex.quote(value)]
+
+
+def _is_key(name: str) -> bool:
+    section, dot, _ = name.partition(".")
+    if not dot:
+        return False
+    from lunet_cli.config.run import RunConfig
+
+    return section in RunConfig.model_fields

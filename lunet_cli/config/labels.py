@@ -68,10 +68,7 @@ def resolve_regions(
     Raises:
         ConfigError: The three do not fit together.
     """
-    named = configured or known or {"foreground": (1,)}
-    regions: Regions = {name: tuple(values) for name, values in named.items()}
-    if configured is None and out_channels == 1 and len(regions) > 1:
-        regions = {"foreground": tuple(sorted(set(chain(*regions.values()))))}
+    regions = _named_regions(configured, known, out_channels)
     overlap = _share_values(regions.values())
     if activation == "softmax" and overlap:
         raise ConfigError(
@@ -80,10 +77,23 @@ def resolve_regions(
         )
     if activation == "auto":
         # As many channels as labels leave none for the background that a softmax needs.
-        is_independent = overlap or len(regions) == 1 or out_channels == len(regions)
-        activation = "sigmoid" if is_independent else "softmax"
+        activation = "softmax"
+        if overlap or len(regions) == 1 or out_channels == len(regions):
+            activation = "sigmoid"
     _require_channels(regions, activation, out_channels)
     return regions, activation
+
+
+def _named_regions(
+    configured: dict[str, list[int]] | None, known: Regions | None, out_channels: int | None
+) -> Regions:
+    """The regions that are configured, or else those of the data set, in one where one is asked."""
+    if configured is not None:
+        return {name: tuple(values) for name, values in configured.items()}
+    regions = dict(known or {"foreground": (1,)})
+    if out_channels == 1 and len(regions) > 1:
+        return {"foreground": tuple(sorted(set(chain(*regions.values()))))}
+    return regions
 
 
 def _share_values(regions: Iterable[tuple[int, ...]]) -> bool:

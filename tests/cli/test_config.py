@@ -92,7 +92,6 @@ def test_schema_prints_the_shipped_schema(run_lunet) -> None:
 
 
 # --- shipped configurations
-# --------------------------------------------------------------------------------------
 
 
 def test_list_names_the_shipped_files_and_what_they_are_for(call_lunet, tmp_path: Path) -> None:
@@ -168,7 +167,6 @@ def test_check_is_the_door_of_a_training(call_lunet, tmp_path: Path) -> None:
 
 
 # --- options that are keys
-# ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,6 @@ def failure(path: Path | None, *overrides: str) -> ConfigError:
 
 
 # --- one file with many mistakes
-# ---------------------------------------------------------------------------------
 
 MANY_MISTAKES = """\
 experiment:
@@ -112,7 +111,6 @@ def test_mistakes_in_a_configuration_mean_exit_code_2_and_point_at_the_schema(wr
 
 
 # --- unknown keys
-# ------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -138,7 +136,6 @@ def test_number_as_key_is_refused(write) -> None:
 
 
 # --- the file itself
-# ---------------------------------------------------------------------------------------------
 
 
 def test_no_file_and_an_empty_file_mean_the_defaults(write) -> None:
@@ -212,7 +209,6 @@ def test_same_key_in_two_sections_is_no_duplicate(write) -> None:
 
 
 # --- values
-# ------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -299,7 +295,6 @@ def test_background_is_no_label(write, value: int) -> None:
 
 
 # --- sections that must fit each other
-# ---------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -385,7 +380,6 @@ def test_combination_that_can_work_loads_and_survives_writing(write, text: str) 
 
 
 # --- overrides
-# ---------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -499,7 +493,6 @@ def test_mistake_is_blamed_on_the_file_or_on_the_override(
 
 
 # --- the authors' files
-# ------------------------------------------------------------------------------------------
 
 AUTHORS = """\
 experiment:
@@ -639,7 +632,6 @@ def test_the_name_of_a_label_is_told_as_it_is() -> None:
 
 
 # --- writing
-# -----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.name)
