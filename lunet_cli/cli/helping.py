@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pkgutil
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import typer
 from typer.core import TyperArgument, TyperCommand, TyperGroup
@@ -38,8 +38,7 @@ class Command(NamedTuple):
             add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False
         )
         alone.command(cls=PlainCommand, context_settings=self.context_settings)(found)
-        command: TyperCommand = typer.main.get_command(alone)
-        return command
+        return cast("TyperCommand", typer.main.get_command(alone))
 
 
 class _NotLoaded(TyperCommand):

@@ -18,25 +18,26 @@ class AugmentationConfig(Section):
     """Whether training patches are changed at all."""
 
     flip_probability: Probability = 0.0
-    """Probability of mirroring, per axis; leave 0 where left and right are different structures."""
+    """Probability that a patch is mirrored, for each axis. Leave it 0 where left and right are
+    different structures."""
 
     affine_probability: Probability = 0.3
-    """Probability of a rotation with scaling."""
+    """Probability that a patch is rotated and scaled."""
 
     rotation_deg: Annotated[float, Field(ge=0, le=180)] = 15.0
     """Largest rotation about each axis, in degrees."""
 
     scale: Annotated[float, Field(ge=0, lt=1)] = 0.15
-    """Largest relative change of size."""
+    """Largest relative change of size: 0.15 gives 85 % to 115 %."""
 
     noise_probability: Probability = 0.15
-    """Probability of Gaussian noise."""
+    """Probability that Gaussian noise is added."""
 
     noise_std: Annotated[float, Field(ge=0, le=100)] = 0.1
-    """Largest standard deviation of the noise, in normalised intensity."""
+    """Largest standard deviation of the noise, in units of the normalised grey values."""
 
     contrast_probability: Probability = 0.3
-    """Probability of a random gain and offset."""
+    """Probability that grey values are multiplied and shifted."""
 
     contrast: Annotated[float, Field(ge=0, lt=1)] = 0.25
-    """Largest relative change of contrast, and largest offset in normalised intensity."""
+    """Largest relative change of contrast, and largest shift of the normalised grey values."""

@@ -15,13 +15,14 @@ class BenchmarkConfig(Section):
     """Latency of the trained network."""
 
     enabled: bool = False
-    """Whether to measure after training."""
+    """Whether to measure once training has ended."""
 
     warmup_runs: Annotated[int, Field(ge=0, le=10_000)] = 3
-    """Forward passes before the timed ones."""
+    """Forward passes before those that are timed."""
 
     timed_runs: Annotated[int, Field(ge=1, le=10_000)] = 10
     """Forward passes whose median is reported."""
 
     input_size: tuple[Positive, Positive, Positive, Positive, Positive] = (1, 1, 64, 64, 64)
-    """Batch, channels, depth, height, width. The channels must be those of the network."""
+    """Size of the input: batch, channels, depth, height, width. The channels must be those of the
+    network."""

@@ -27,23 +27,24 @@ class SplitConfig(Section):
     """
 
     file: PlainPath | None = None
-    """JSON list of `{train: [...], val: [...]}` (one object per fold); relative paths start at
-    `data.root`."""
+    """JSON file with `{train: [...], val: [...]}`, or a list of such objects, one for each fold; a
+    relative path starts at `data.root`."""
 
     val_fraction: Annotated[float, Field(gt=0, lt=1)] | None = None
-    """Share of cases that validate."""
+    """Share of the cases that validate; the others train."""
 
     fold: Annotated[int, Field(ge=0, le=9999)] | None = None
-    """Which fold validates, from 0: of `num_folds`, or of the list in `file`."""
+    """Number of the fold that validates, counted from 0: one of `num_folds`, or one of the list in
+    `file`."""
 
     num_folds: Annotated[int, Field(ge=2, le=9999)] = 5
-    """Number of folds that the cases are divided into when `fold` is given without `file`."""
+    """How many folds the cases are divided into when `fold` is given without `file`."""
 
     group_pattern: (
         Annotated[str, Field(max_length=LONGEST_PATTERN), AfterValidator(checked_pattern)] | None
     ) = None
-    """Regular expression on the case id whose first group names the patient, so that no patient
-    stands on both sides, for instance `^(sub-\\d+)`."""
+    """Regular expression whose first group finds the patient in the case id, for instance
+    `^(sub-\\d+)`. All cases of a patient then stand on the same side of the split."""
 
     def path_below(self, root: Path | None) -> Path | None:
         """Where `file` lies, for a data set in the folder `root`; None if there is none."""
@@ -73,8 +74,8 @@ class PhantomConfig(Section):
     """Edge of a volume in voxels."""
 
     noise: Annotated[float, Field(ge=0, le=1)] = 0.12
-    """Standard deviation of the noise, relative to the contrast between structure and
-    surroundings."""
+    """Standard deviation of the noise, relative to the contrast between a structure and what
+    surrounds it."""
 
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     """Seed of the shapes: the same seed gives the same volumes, whatever `experiment.seed` is."""
@@ -84,7 +85,7 @@ class DataConfig(Section):
     """Volumes and their reading."""
 
     dataset: DatasetName = "auto"
-    """Layout of the folder. `harp`: `ct_<id>` beside `label_<id>`; `paired`: `images/` and
+    """How the files are arranged. `harp`: `ct_<id>` beside `label_<id>`; `paired`: `images/` and
     `labels/` with equal names; `msd`, `nnunet`: with `dataset.json`; `phantom`: built in. `auto`
     looks at what is there, and takes the phantom where no folder is given."""
 
@@ -98,28 +99,30 @@ class DataConfig(Section):
     """Folder of the validation cases."""
 
     source: Annotated[str, Field(max_length=1000)] | None = None
-    """Where to get the data that this configuration is made for, in a sentence; shown where no
-    folder is given, instead of training on the phantom."""
+    """Where the data for this configuration can be found, in a sentence; it is shown where no
+    folder is given, and nothing is trained then."""
 
     split: SplitConfig = SplitConfig()
     """How the cases below `root` are divided."""
 
     phantom: PhantomConfig = PhantomConfig()
-    """The built-in volumes."""
+    """The built-in volumes, which need no files."""
 
     num_workers: Annotated[int, Field(ge=0, le=1024)] = 0
-    """Processes that prepare batches; 0 prepares them in the training process, which is fastest for
-    volumes kept in memory."""
+    """Processes that prepare batches. 0 prepares them in the training process, which is fastest for
+    volumes that are kept in memory."""
 
     pin_memory: bool = False
-    """Page-locked host memory for faster copies to a CUDA device."""
+    """Whether batches are put into page-locked memory, from which copies to a CUDA device are
+    faster."""
 
     persistent_workers: bool = False
-    """Keep the worker processes between epochs; without effect on the result."""
+    """Whether the worker processes live on between epochs; the result is the same."""
 
     cache: Literal["auto", "memory", "disk", "none"] = "auto"
     """Where preprocessed volumes are kept: in memory, in files below `<output_dir>/.cache`, or
-    nowhere (read anew each time). `auto` takes memory up to `cache_limit_mib`, then disk."""
+    nowhere, so that they are read again each time. `auto` takes memory up to `cache_limit_mib`,
+    then the disk."""
 
     cache_limit_mib: Annotated[int, Field(ge=0, le=2**30)] = 4096
     """Memory that `cache: auto` may use for volumes, in MiB."""

@@ -19,7 +19,8 @@ class ExperimentConfig(Section):
     """Name of the run folder: letters, digits and `._+-`."""
 
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 42
-    """Seed of initialisation, sampling, augmentation, dropout and the split."""
+    """Start of all random numbers: initial weights, patches, augmentation, dropout and the
+    split."""
 
     output_dir: PlainPath = Path("runs")
-    """Folder that holds the run folders, relative to where the command is started."""
+    """Folder that holds the run folders; a relative path starts where the command is started."""

@@ -22,19 +22,20 @@ class ModelConfig(Section):
     """The network."""
 
     architecture: Annotated[str, AfterValidator(_known_architecture)] = "lunet_small_4f"
-    """Preset name, such as `lunet_small_4f` or `unet_large_24f`; `lunet presets list` shows all."""
+    """Name of a preset, such as `lunet_small_4f` or `unet_large_24f`; `lunet presets list` shows
+    all."""
 
     in_channels: Annotated[int, Field(ge=1, le=1024)] | None = None
-    """Image channels; null takes the number that the data has."""
+    """Image channels; null takes as many as the images have."""
 
     out_channels: Annotated[int, Field(ge=1, le=65536)] | None = None
-    """Logit channels; null takes what the labels and the activation need. With 1 and no `labels`,
-    all structures of the data set are trained as one."""
+    """Output channels of the network; null takes as many as the labels and the activation need.
+    With 1 and no `labels`, all structures of the data set are trained as one."""
 
     activation: Literal["auto", "sigmoid", "softmax"] = "auto"
-    """`sigmoid`: one independent channel per label (regions may overlap); `softmax`: exclusive
-    classes and a background channel; `auto`: softmax for two or more labels that share no value,
+    """`sigmoid`: each label has a channel of its own, and labels may overlap; `softmax`: each voxel
+    has one label or is background. `auto`: softmax for two or more labels that share no value,
     otherwise sigmoid."""
 
     drop_prob: Annotated[float, Field(ge=0, lt=1)] = 0.005
-    """Probability of dropping a channel after each convolution."""
+    """Probability that dropout sets a channel to zero, after each convolution."""

@@ -28,14 +28,15 @@ class NormalizationConfig(Section):
     """How intensities are brought to a common scale, per volume and channel."""
 
     name: Literal["zscore", "ct_window", "minmax", "none"] = "zscore"
-    """`zscore`: mean 0, standard deviation 1; `ct_window`: the window to 0..1, clipped; `minmax`:
-    0..1; `none`."""
+    """`zscore`: mean 0 and standard deviation 1; `ct_window`: a range of grey values becomes 0 to
+    1, and what lies outside is cut off; `minmax`: the smallest value becomes 0, the largest 1;
+    `none`: as stored."""
 
     window_level: Annotated[float, Field(ge=-1e6, le=1e6)] = 40.0
-    """Centre of the window for `ct_window`, in HU."""
+    """Centre of the range of grey values for `ct_window`, in HU."""
 
     window_width: Annotated[float, Field(gt=0, le=1e6)] = 400.0
-    """Width of the window for `ct_window`, in HU."""
+    """Width of the range of grey values for `ct_window`, in HU."""
 
     @model_validator(mode="after")
     def _window_only_for_ct(self) -> NormalizationConfig:
@@ -52,11 +53,12 @@ class PreprocessingConfig(Section):
     """Orientation, spacing and intensities; saved inside every checkpoint."""
 
     orientation: Orientation | None = "LPS"
-    """Direction in which the x, y and z axes increase, such as `LPS` (left, posterior, superior);
-    null keeps the axes as stored."""
+    """Directions in which the x, y and z axes increase, such as `LPS` (left, posterior, superior);
+    null keeps the axes as they are stored."""
 
     spacing_mm: tuple[PositiveSpacing, PositiveSpacing, PositiveSpacing] | None = None
-    """Voxel size to resample to, in mm, in array order (z, y, x); null keeps each volume's own."""
+    """Size of a voxel after resampling, in mm, in array order (z, y, x); null keeps that of each
+    volume."""
 
     normalization: NormalizationConfig = NormalizationConfig()
-    """Intensities."""
+    """How grey values are brought to a common scale."""

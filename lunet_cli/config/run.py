@@ -23,39 +23,39 @@ class RunConfig(Section):
     """Everything that a run is asked to do."""
 
     experiment: ExperimentConfig = ExperimentConfig()
-    """Name, seed and place."""
+    """What the run is called and where it is kept."""
 
     model: ModelConfig = ModelConfig()
     """The network."""
 
     labels: Labels | None = None
-    """Names for label values, `{anterior: 1, posterior: 2}`, or for groups of them, `{whole: [1,
-    2]}`. null takes them from `dataset.json` or the phantom, and `{foreground: 1}` for other
-    layouts."""
+    """Names for the values of the label maps, `{anterior: 1, posterior: 2}`, or for groups of
+    values, `{whole: [1, 2]}`. null takes the names from `dataset.json` or from the phantom, and
+    `{foreground: 1}` for other layouts."""
 
     data: DataConfig = DataConfig()
-    """The volumes."""
+    """The volumes, and how they are split."""
 
     preprocessing: PreprocessingConfig = PreprocessingConfig()
-    """From stored volume to network input."""
+    """What is done to a volume before the network sees it."""
 
     augmentation: AugmentationConfig = AugmentationConfig()
-    """Random changes while training."""
+    """Random changes to the training patches."""
 
     training: TrainingConfig = TrainingConfig()
-    """Learning."""
+    """How the network learns."""
 
     evaluation: EvaluationConfig = EvaluationConfig()
-    """Measures at the end."""
+    """What is measured once training has ended."""
 
     benchmark: BenchmarkConfig = BenchmarkConfig()
-    """Latency at the end."""
+    """Whether the time of a forward pass is measured once training has ended."""
 
     visualization: VisualizationConfig = VisualizationConfig()
-    """Pictures at the end."""
+    """Which pictures are drawn once training has ended."""
 
     wandb: WandbConfig = WandbConfig()
-    """Mirror of the history."""
+    """A copy of the history at Weights & Biases."""
 
     @model_validator(mode="after")
     def _sections_fit(self) -> RunConfig:

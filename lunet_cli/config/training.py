@@ -25,9 +25,9 @@ class LossConfig(Section):
     """What is minimised, from logits."""
 
     name: LossName = "dice"
-    """`dice`: soft Dice; `bce`: binary cross-entropy; `ce`: cross-entropy of exclusive classes;
-    sums of two. `auto`: `dice_ce` where the labels are trained with a softmax, `dice_bce` with a
-    sigmoid."""
+    """`dice`: soft Dice; `bce`: binary cross-entropy; `ce`: cross-entropy of classes that exclude
+    each other; `dice_bce`, `dice_ce`: sums of two. `auto`: `dice_ce` with a softmax, `dice_bce`
+    with a sigmoid."""
 
     dice_weight: Weight = 1.0
     """Weight of the Dice term in `dice_bce` and `dice_ce`."""
@@ -67,7 +67,7 @@ class CheckpointConfig(Section):
     """Which states are kept, beside `last.pt`."""
 
     save_every: Annotated[int, Field(ge=0, le=1_000_000)] = 0
-    """Keep `checkpoint_epochNNN.pt` every so many epochs; 0 keeps none."""
+    """Keep a `checkpoint_epochNNN.pt` each time so many epochs have passed; 0 keeps none."""
 
     keep_best: bool = True
     """Keep the state with the best validation Dice as `best_model.pt`."""
@@ -77,78 +77,81 @@ class TrainingConfig(Section):
     """Epochs, batches, loss, optimiser and how they run on the machine."""
 
     epochs: Count = 100
-    """Passes over the training cases."""
+    """How often each training case is used."""
 
     batch_size: Annotated[int, Field(ge=1, le=65536)] = 4
-    """Patches per step."""
+    """Patches in one step."""
 
     patch_size: tuple[PatchEdge, PatchEdge, PatchEdge] | None = None
     """Voxels of a training patch in array order (z, y, x). null trains on whole volumes, padded to
-    the largest, as long as that has at most 128^3 voxels, and on patches of at most 96 voxels per
-    axis beyond."""
+    the largest, if that has at most 128^3 voxels; otherwise on patches of at most 96 voxels along
+    each axis."""
 
     patches_per_case: Annotated[int, Field(ge=1, le=10_000)] = 1
-    """Patches drawn from each case per epoch."""
+    """Patches that are taken from each case in one epoch."""
 
     foreground_fraction: Annotated[float, Field(ge=0, le=1)] = 0.33
-    """Share of patches that are centred on a labelled voxel, where a patch is smaller than the
-    volume."""
+    """Share of the patches that have a labelled voxel in their centre, where a patch is smaller
+    than the volume."""
 
     optimizer: Literal["adam", "adamw", "sgd"] = "adam"
-    """`sgd` uses Nesterov momentum 0.99."""
+    """How steps follow from gradients; `sgd` has Nesterov momentum of 0.99."""
 
     learning_rate: Annotated[float, Field(gt=0, le=1e30)] = 1e-2
-    """Step size after warm-up."""
+    """Size of the steps, once warm-up is over."""
 
     weight_decay: Weight = 0.0
-    """L2 penalty (decoupled with `adamw`)."""
+    """How strongly weights are pulled to 0: as a part of the loss (L2), or with `adamw` apart from
+    it."""
 
     scheduler: Literal["none", "cosine", "step", "poly", "one-cycle"] = "none"
-    """Course of the learning rate."""
+    """How the learning rate changes during training."""
 
     scheduler_step_size: Count = 100
-    """`step`: epochs between two reductions."""
+    """For `step`: epochs between two reductions."""
 
     scheduler_gamma: Annotated[float, Field(gt=0, le=1)] = 0.5
-    """`step`: factor of each reduction."""
+    """For `step`: factor of each reduction."""
 
     warmup_epochs: Annotated[float, Field(ge=0, le=1e6)] = 0.0
-    """Epochs over which the learning rate rises linearly from 0."""
+    """Epochs in which the learning rate rises from 0 in equal steps; parts of an epoch are
+    possible."""
 
     gradient_clip: Annotated[float, Field(gt=0, le=1e12)] | None = None
-    """Largest norm of the gradient; null does not clip."""
+    """Largest norm of the gradient, longer ones are shortened to it; null leaves them as they
+    are."""
 
     ema_decay: Annotated[float, Field(gt=0, lt=1)] | None = None
-    """Decay per step of an exponential moving average of the weights, which then validates and is
-    kept as the best model; it grows to this from 0.2 at the first step, as (1 + n) / (10 + n). null
-    keeps none."""
+    """Keep a moving average of the weights, which then validates and becomes the best model. The
+    value is its decay at each step: how much of the average stays. It rises to this value, as (1 +
+    n) / (10 + n) after n steps. null keeps no average."""
 
     early_stopping_patience: Count | None = None
-    """Stop after so many epochs without a better validation Dice; null never stops early."""
+    """Stop after so many epochs without a better Dice of the validation; null never stops early."""
 
     log_interval: Count = 10
-    """Steps between two lines about the running loss in `train.log`."""
+    """Steps between two lines about the loss in `train.log`."""
 
     device: DeviceName = "auto"
     """Where to compute; `auto` takes CUDA, then MPS, then the CPU."""
 
     precision: PrecisionChoice = "auto"
-    """Arithmetic of the forward and backward pass; weights stay in fp32. `auto` takes what the
-    machine has instructions for (bf16 on a CPU with AMX or AVX-512-BF16 and on newer GPUs), and
-    verifies it against fp32 for a few steps."""
+    """Arithmetic of the forward and backward pass; weights stay in fp32. `auto` takes bf16 where
+    the machine has instructions for it (CPUs with AMX or AVX-512-BF16, newer GPUs), and compares it
+    with fp32 for a few steps."""
 
     compile: bool | Literal["auto"] = False
-    """Whether `torch.compile` is used; `auto` does so on CUDA only (compilation takes about half a
-    minute)."""
+    """Whether `torch.compile` is used, which takes about half a minute at the start; `auto` does so
+    on CUDA only."""
 
     num_threads: Annotated[int, Field(ge=1, le=1024)] | None = None
-    """CPU threads; null takes what PyTorch finds."""
+    """CPU threads; null leaves the number to PyTorch."""
 
     loss: LossConfig = LossConfig()
-    """The loss."""
+    """What is minimised."""
 
     checkpoint: CheckpointConfig = CheckpointConfig()
-    """The states that are kept."""
+    """Which states of the training are kept."""
 
     @model_validator(mode="after")
     def _warmup_fits(self) -> TrainingConfig:

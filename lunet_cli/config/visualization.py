@@ -20,10 +20,11 @@ class VisualizationConfig(Section):
     `slices.png`."""
 
     slice_axis: Literal[0, 1, 2, "axial", "coronal", "sagittal"] = 0
-    """Array axis (z, y, x) that the slices are perpendicular to, or its name."""
+    """The axis that the slices are perpendicular to: its number in array order (z, y, x), or its
+    name."""
 
     num_samples: Annotated[int, Field(ge=1, le=100)] = 3
-    """Number of cases drawn."""
+    """How many cases are drawn."""
 
     @property
     def axis_index(self) -> int:

@@ -13,10 +13,11 @@ class WandbConfig(Section):
     """Weights & Biases; off unless enabled, and never able to stop a run."""
 
     enabled: bool = False
-    """Whether the history is mirrored (needs the extra `wandb`)."""
+    """Whether the history is copied there (needs the extra `wandb`)."""
 
     project: Annotated[str, Field(min_length=1, max_length=128)] = "lunet"
-    """Project name there."""
+    """Name of the project there."""
 
     mode: Literal["online", "offline", "disabled"] = "online"
-    """`offline` writes below the run folder only."""
+    """`online` sends while training runs, `offline` writes below the run folder only, `disabled`
+    does neither."""
