@@ -12,6 +12,7 @@ from lunet_cli.errors import ConfigError
 from lunet_cli.results.words import plural
 
 Activation = Literal["sigmoid", "softmax"]
+ActivationChoice = Literal["auto", "sigmoid", "softmax"]
 Regions = dict[str, tuple[int, ...]]
 MOST_OVERLAPPING_REGIONS = 63  # With a sigmoid, a voxel's regions are the bits of one number.
 LabelValue = Annotated[int, Field(ge=1, le=65535)]
@@ -54,7 +55,7 @@ def resolve_regions(
     configured: dict[str, list[int]] | None,
     known: Regions | None,
     *,
-    activation: Literal["auto", "sigmoid", "softmax"],
+    activation: ActivationChoice,
     out_channels: int | None,
 ) -> tuple[Regions, Activation]:
     """Decide on regions and activation.

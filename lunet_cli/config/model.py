@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
 from lunet_cli.config.base import Section
+from lunet_cli.config.labels import ActivationChoice
 from lunet_cli.config.presets import parse_preset
 from lunet_cli.errors import ConfigError
 
@@ -32,7 +33,7 @@ class ModelConfig(Section):
     """Output channels of the network; null takes as many as the labels and the activation need.
     With 1 and no `labels`, all structures of the data set are trained as one."""
 
-    activation: Literal["auto", "sigmoid", "softmax"] = "auto"
+    activation: ActivationChoice = "auto"
     """`sigmoid`: each label has a channel of its own, and labels may overlap; `softmax`: each voxel
     has one label or is background. `auto`: softmax for two or more labels that share no value,
     otherwise sigmoid."""

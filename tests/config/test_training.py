@@ -1,0 +1,34 @@
+from __future__ import annotations
+
+from typing import get_args
+
+import pytest
+
+from lunet_cli.config.labels import Activation
+from lunet_cli.config.load import load_config
+from lunet_cli.config.training import LossName, fitting_loss
+from lunet_cli.errors import ConfigError
+
+# A softmax gives classes that exclude each other, a sigmoid channels that do not.
+FITTING = {
+    "softmax": {"dice", "ce", "dice_ce"},
+    "sigmoid": {"dice", "bce", "dice_bce"},
+}
+
+
+@pytest.mark.parametrize("activation", get_args(Activation))
+@pytest.mark.parametrize("name", get_args(LossName))
+def test_a_loss_fits_the_activation_or_is_refused(name: LossName, activation: Activation) -> None:
+    overrides = [f"training.loss.name={name}", f"model.activation={activation}"]
+    if name == "auto":
+        assert fitting_loss(name, activation) in FITTING[activation] - {"dice"}
+    elif name in FITTING[activation]:
+        assert fitting_loss(name, activation) == name
+        load_config(None, overrides)
+    else:
+        with pytest.raises(ConfigError, match=rf"^training.loss.name: {name} needs ") as caught:
+            fitting_loss(name, activation)
+        (other,) = set(FITTING) - {activation}
+        assert caught.value.hint.endswith(f"model.activation: {other}.")
+        with pytest.raises(ConfigError, match=rf": training.loss.name: {name} needs "):
+            load_config(None, overrides)
