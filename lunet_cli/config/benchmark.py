@@ -23,6 +23,7 @@ class BenchmarkConfig(Section):
     timed_runs: Annotated[int, Field(ge=1, le=10_000)] = 10
     """Forward passes whose median is reported."""
 
+    # 64^3 voxels are what the published FLOPs of the presets are counted for.
     input_size: tuple[Positive, Positive, Positive, Positive, Positive] = (1, 1, 64, 64, 64)
     """Size of the input: batch, channels, depth, height, width. The channels must be those of the
     network."""

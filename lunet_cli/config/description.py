@@ -21,12 +21,9 @@ def require_folder(folder: Path) -> None:
     Raises:
         DataError: With the nearest name.
     """
-    if folder.is_dir():
-        return
-    what = "there is no such folder"
-    if folder.exists():
-        what = "is a file, not a folder"
-    raise DataError(f"{folder}: {what}", hint=_similar_folder(folder))
+    if not folder.is_dir():
+        what = "is a file, not a folder" if folder.exists() else "there is no such folder"
+        raise DataError(f"{folder}: {what}", hint=_similar_folder(folder))
 
 
 def require_apart(train_dir: Path, val_dir: Path) -> None:

@@ -210,6 +210,7 @@ class _PlainLoader(yaml.SafeLoader):
         return value
 
 
+# PyYAML finds constructors by tag in a table, and not by the names of methods.
 _PlainLoader.add_constructor("tag:yaml.org,2002:int", _PlainLoader.construct_yaml_int)
 _PlainLoader.add_constructor("tag:yaml.org,2002:float", _PlainLoader.construct_yaml_float)
 
@@ -245,9 +246,7 @@ def _similar_files(path: Path) -> str:
 def _files_in(folder: Path) -> str:
     """A hint for who named a run folder."""
     config = folder / "config.yaml"
-    if not config.is_file():
-        return ""
-    return did_you_mean([str(config)])
+    return did_you_mean([str(config)]) if config.is_file() else ""
 
 
 def _type_name(value: object) -> str:

@@ -13,6 +13,8 @@ from lunet_cli.config.base import PlainPath, Section
 class ExperimentConfig(Section):
     """Name, seed and place of a run."""
 
+    # A name that every file system takes and no shell reads as more than a word. File systems take
+    # 255 bytes; the rest is room for the endings of files that are being written.
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$", max_length=200)] = (
         "experiment"
     )

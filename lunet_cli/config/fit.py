@@ -16,6 +16,7 @@ from lunet_cli.config.vocabulary import WHOLE_VOLUME_VOXELS, WINDOW_EDGE, Size
 from lunet_cli.errors import ConfigError, DataError
 from lunet_cli.results.words import plural
 
+# A fifth, as much as one of the five folds that are usual in the field (nnU-Net).
 DEFAULT_VAL_FRACTION = 0.2
 
 
@@ -71,9 +72,7 @@ def count_validation(split: SplitConfig, num_groups: int) -> int:
 
 def unit_of(split: SplitConfig) -> str:
     """What is divided, one of it in words."""
-    if split.group_pattern is None:
-        return "case"
-    return "group"
+    return "case" if split.group_pattern is None else "group"
 
 
 def require_channels(config: RunConfig, found: int) -> None:

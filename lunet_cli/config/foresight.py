@@ -78,6 +78,7 @@ def _require_fit_of_phantom(config: RunConfig) -> None:
     case_ids = [PHANTOM_NAME.format(index) for index in range(data.phantom.num_cases)]
     if data.split.group_pattern is not None:
         group_names(data.split.group_pattern, case_ids)
+    # How many cases of each group or of a file validate is known once the cases are read.
     num_train = data.phantom.num_cases
     if data.split.file is None and data.split.group_pattern is None:
         num_train -= count_validation(data.split, num_train)

@@ -19,6 +19,8 @@ from collections.abc import Sequence
 from lunet_cli.errors import ConfigError
 
 LONGEST_PATTERN = 200
+# An honest pattern takes microseconds for a name; on a busy machine, Python needs up to a second
+# to start.
 _PATIENCE_SECONDS = 5.0
 _SEARCH = """\
 import json, re, sys
@@ -51,6 +53,7 @@ def group_names(pattern: str, case_ids: Sequence[str]) -> list[str]:
     Raises:
         ConfigError: It matches nothing in one of them, or the search takes too long.
     """
+    # Isolated, so that neither the working folder nor PYTHONPATH brings another `re` or `json`.
     command = [sys.executable, "-I", "-c", _SEARCH]
     question = json.dumps([pattern, list(case_ids)]).encode()
     place = f"data.split.group_pattern: {pattern!r}"

@@ -108,6 +108,7 @@ def nearest_key(place: KeyPath) -> str:
     meant = _meant_instead(place, known)
     if meant:
         return did_you_mean([f"'{meant}'"])
+    # A key of another section comes last: near names within the section are likelier slips.
     for path in _key_paths(RunConfig):
         if path[-1] == name:
             return did_you_mean([f"'{dotted(path)}'"])

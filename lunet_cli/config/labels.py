@@ -15,6 +15,7 @@ Activation = Literal["sigmoid", "softmax"]
 ActivationChoice = Literal["auto", "sigmoid", "softmax"]
 Regions = dict[str, tuple[int, ...]]
 MOST_OVERLAPPING_REGIONS = 63  # With a sigmoid, a voxel's regions are the bits of one number.
+# Label maps are kept as uint8 or uint16; 0 is the background.
 LabelValue = Annotated[int, Field(ge=1, le=65535)]
 
 

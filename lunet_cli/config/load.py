@@ -66,6 +66,7 @@ def _apply_override(values: dict[str, Any], override: str, origins: dict[KeyPath
         value = read_value(text)
     except ConfigError as error:
         raise ConfigError(f"{origin}: the value is not valid YAML ({error.message})") from None
+    # What stands in the way of an override, such as a number where a section belongs, gives way.
     target = values
     for key in keys[:-1]:
         if not isinstance(target.get(key), dict):

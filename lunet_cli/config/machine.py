@@ -69,14 +69,12 @@ def batch_mistakes(
     # Images in fp32, labels in uint8.
     needed_each = math.prod(window) * (4 * spec.in_channels + 1)
     if on_cpu:
-        bytes_of_value = {"fp32": 4}.get(config.training.precision, 2)
+        bytes_of_value = 4 if config.training.precision == "fp32" else 2
         needed_each += kept_values(spec, window) * bytes_of_value
     needed = batch_size * needed_each
     if needed <= memory_bytes():
         return []
-    key = "batch_size"
-    if needed_each > memory_bytes():
-        key = "patch_size"
+    key = "patch_size" if needed_each > memory_bytes() else "batch_size"
     return [
         f"training.{key}: batches of {batch_size} patches of {' x '.join(map(str, window))} voxels "
         f"need more than {_size(needed)} of memory, and this machine has {_size(memory_bytes())}"

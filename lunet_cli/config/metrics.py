@@ -41,15 +41,11 @@ class Metric(NamedTuple):
     @property
     def decimals(self) -> int:
         """How many are worth showing: four of ratios, two of mm and ml."""
-        if self.unit:
-            return 2
-        return 4
+        return 2 if self.unit else 4
 
     def column(self, name: str) -> str:
         """Its name with unit, as in `metrics.csv`."""
-        if not self.unit:
-            return name
-        return f"{name}_{self.unit}"
+        return f"{name}_{self.unit}" if self.unit else name
 
 
 _EMPTY_OVERLAP = "1 where both masks are empty, 0 where one is"

@@ -38,5 +38,6 @@ class ModelConfig(Section):
     has one label or is background. `auto`: softmax for two or more labels that share no value,
     otherwise sigmoid."""
 
+    # As in the recipe of the Lean Unet authors, and so in their configurations.
     drop_prob: Annotated[float, Field(ge=0, lt=1)] = 0.005
     """Probability that dropout sets a channel to zero, after each convolution."""

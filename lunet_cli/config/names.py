@@ -21,9 +21,7 @@ def one_line(text: str, *, longest: int = 80) -> str:
     """A text from outside as a part of a message: cut, and control characters written out."""
     if len(text) > longest:
         text = f"{text[: longest - 3]}..."
-    if text.isprintable():
-        return text
-    return repr(text)[1:-1]
+    return text if text.isprintable() else repr(text)[1:-1]
 
 
 def closest(name: str, known: Iterable[str]) -> str:
@@ -47,6 +45,4 @@ def closest(name: str, known: Iterable[str]) -> str:
 
 def did_you_mean(names: Sequence[str]) -> str:
     """The question whether one of these names was meant; empty if there are none."""
-    if not names:
-        return ""
-    return f"Did you mean {', '.join(names)}?"
+    return f"Did you mean {', '.join(names)}?" if names else ""

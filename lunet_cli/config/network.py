@@ -8,15 +8,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, get_args
 
 Family = Literal["unet", "lunet", "unetpp", "lunetpp", "mednext"]
-Topology = Literal["unet", "unetpp", "mednext"]
 FAMILIES: tuple[Family, ...] = get_args(Family)
-_TOPOLOGIES: dict[Family, Topology] = {
-    "unet": "unet",
-    "lunet": "unet",
-    "unetpp": "unetpp",
-    "lunetpp": "unetpp",
-    "mednext": "mednext",
-}
 
 # Far beyond every network of the field, and small enough that counting what a network costs takes
 # no time. The largest preset has 10^8 parameters; 10^9 take 4 GB.
@@ -57,9 +49,11 @@ class NetworkSpec:
     blocks_per_stage: tuple[int, ...] = field(default=())
 
     @property
-    def topology(self) -> Topology:
+    def topology(self) -> Literal["unet", "unetpp", "mednext"]:
         """The graph that this specification is built as."""
-        return _TOPOLOGIES[self.family]
+        if self.family == "mednext":
+            return "mednext"
+        return "unetpp" if self.family.endswith("pp") else "unet"
 
     @property
     def num_levels(self) -> int:
@@ -183,6 +177,10 @@ def _require_range(name: str, values: Sequence[int], highest: int) -> None:
             raise ValueError(f"{name} hold a value outside of 1 to {highest}")
 
 
+# Weights of a 3x3x3 kernel, and of the 2x2x2 one of an upsampling, per pair of channels.
+_CONV_VOXELS, _UP_VOXELS = 27, 8
+
+
 def _conv(part: str, level: int, in_channels: int, out_channels: int, volume: int) -> LayerCost:
     """A biased convolution whose kernel covers `volume` voxels."""
     weights = in_channels * out_channels * volume
@@ -194,7 +192,7 @@ def _block(
 ) -> Iterator[LayerCost]:
     """3x3x3 convolutions, each with its BatchNorm."""
     for _ in range(num_convs):
-        yield _conv(part, level, in_channels, out_channels, 27)
+        yield _conv(part, level, in_channels, out_channels, _CONV_VOXELS)
         yield LayerCost(part, level, 2 * out_channels, 0)
         in_channels = out_channels
 
@@ -221,7 +219,7 @@ def _unet_costs(spec: NetworkSpec) -> Iterator[LayerCost]:
     yield from _encoder_costs(spec)
     for level in reversed(range(spec.num_levels - 1)):
         width = spec.channels[level]
-        yield _conv("up", level + 1, spec.channels[level + 1], width, 8)
+        yield _conv("up", level + 1, spec.channels[level + 1], width, _UP_VOXELS)
         if level:
             yield from _block("decoder", level, 2 * width, width, spec.convs_per_block)
     yield from _final_block(spec, 2 * spec.channels[0])
@@ -232,7 +230,8 @@ def _unetpp_costs(spec: NetworkSpec) -> Iterator[LayerCost]:
     for column in range(1, spec.num_levels):
         for level in range(spec.num_levels - column):
             width = spec.channels[level]
-            yield _conv("up", level + 1, spec.channels[level + 1], width, 8)
+            yield _conv("up", level + 1, spec.channels[level + 1], width, _UP_VOXELS)
+            # The last column is the final block, which takes all columns of the top level together.
             if column < spec.num_levels - 1:
                 yield from _block(
                     "decoder", level, (column + 1) * width, width, spec.convs_per_block

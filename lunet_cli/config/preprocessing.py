@@ -9,6 +9,7 @@ from pydantic import AfterValidator, Field, model_validator
 from lunet_cli.config.base import Section
 
 _AXIS_OF = {"L": "x", "R": "x", "P": "y", "A": "y", "S": "z", "I": "z"}
+# From a micrometre, as of a microscope, to a metre: beyond, it is a mistake of units.
 PositiveSpacing = Annotated[float, Field(ge=0.001, le=1000)]
 
 

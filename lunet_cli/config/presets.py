@@ -36,6 +36,7 @@ class MedNeXtSize:
     blocks_per_stage: tuple[int, ...]
 
 
+# Expansion of the sizes B and M: wide in the middle, where there are few voxels to pay for.
 _WIDE = (2, 3, 4, 4, 4, 4, 4, 3, 2)
 MEDNEXT_SIZES = {
     "small": MedNeXtSize(4, (2,) * 9, (2,) * 9),
@@ -105,6 +106,7 @@ def parse_preset(name: str) -> Preset:
 
 def closest_presets(name: str) -> str:
     """A sentence with the preset names that look most like `name`."""
+    # Of the endless names of the grammar, those that have been published are the likely ones.
     known = [*_published_names(), *(f"mednext_{size}" for size in MEDNEXT_SIZES)]
     return closest(name, dict.fromkeys(known)) or "`lunet presets list` shows all names."
 

@@ -60,6 +60,7 @@ class RunConfig(Section):
     @model_validator(mode="after")
     def _sections_fit(self) -> RunConfig:
         if self.model.activation != "auto":
+            # `auto` is decided with the labels of the data, and the rule is asked again then.
             try:
                 fitting_loss(self.training.loss.name, self.model.activation)
             except ConfigError as error:

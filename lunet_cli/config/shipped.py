@@ -27,6 +27,7 @@ def find_config(path: Path) -> Path:
     `lunet_small`, `lunet_small.yaml` and `configs/lunet_small.yaml` name a shipped file, unless
     there is such a file.
     """
+    # The documentation says both `lunet_small` and `configs/lunet_small.yaml`.
     is_name = str(path.parent) in (".", "configs") and path.suffix in ("", ".yaml", ".yml")
     if not is_name or os.path.isfile(path):  # Unlike pathlib, it takes any text.
         return path

@@ -90,6 +90,7 @@ class TrainingConfig(Section):
     patches_per_case: Annotated[int, Field(ge=1, le=10_000)] = 1
     """Patches that are taken from each case in one epoch."""
 
+    # A third, as in nnU-Net (oversample_foreground_percent).
     foreground_fraction: Annotated[float, Field(ge=0, le=1)] = 0.33
     """Share of the patches that have a labelled voxel in their centre, where a patch is smaller
     than the volume."""
@@ -97,6 +98,7 @@ class TrainingConfig(Section):
     optimizer: Literal["adam", "adamw", "sgd"] = "adam"
     """How steps follow from gradients; `sgd` has Nesterov momentum of 0.99."""
 
+    # That of the paper for its small networks; the large ones take 1e-3 (configs/lunet_large.yaml).
     learning_rate: Annotated[float, Field(gt=0, le=1e30)] = 1e-2
     """Size of the steps, once warm-up is over."""
 
