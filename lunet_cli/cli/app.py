@@ -35,6 +35,7 @@ _COMMANDS = {
     "presets": Command("lunet_cli.cli.presets:app", "List the named networks, or show one."),
     "config": Command("lunet_cli.cli.config:app", "List, copy, check or show configurations."),
 }
+# Tracebacks of bugs stay plain, to be copied into a report.
 app = new_app(
     "Compact 3D segmentation networks for medical images: train, measure and shrink them.",
     _COMMANDS,
@@ -78,6 +79,7 @@ def main() -> None:
     try:
         prepare_streams()
         try:
+            # Otherwise Typer prints errors in its own way and ends the process.
             code = app(standalone_mode=False)
         except TyperException as error:
             raise usage_error(error) from None

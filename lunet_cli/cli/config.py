@@ -51,6 +51,7 @@ def copy(
     target = destination or Path(source.name)
     if target.is_dir():
         target /= source.name
+    # To look first and write then would leave a moment in which another file can come.
     try:
         with target.open("xb") as file:
             file.write(source.read_bytes())

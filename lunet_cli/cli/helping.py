@@ -34,6 +34,7 @@ class Command(NamedTuple):
         found = pkgutil.resolve_name(self.place)
         if isinstance(found, typer.Typer):
             return typer.main.get_group(found)
+        # Typer makes commands of applications only.
         alone = typer.Typer(
             add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False
         )

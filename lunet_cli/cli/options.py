@@ -175,6 +175,7 @@ def _meant_options(extras: list[str], known: list[str]) -> str:
         name, separator, value = extra.partition("=")
         if not name.startswith("--") and not separator:
             continue
+        # One slip in five letters: an option that is less alike is rather a key.
         own = get_close_matches(name, known, n=1, cutoff=0.8)
         key = key_called(name)
         if own or key is None:

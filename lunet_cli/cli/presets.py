@@ -68,7 +68,7 @@ def show(
         level = {
             "level": cost.level,
             "channels": cost.channels,
-            "edge": 64 >> cost.level,
+            "edge": 64 >> cost.level,  # For the input that published FLOPs are counted for.
             "parameters": cost.parameters,
             "flops": cost.flops,
         }

@@ -66,6 +66,24 @@ def test_views_load_only_what_they_draw_with(trained_run: Path) -> None:
         assert modules_after(*arguments) & (HEAVY - {"numpy", "plotext"}) == set()
 
 
+@pytest.mark.parametrize(
+    ("arguments", "group", "loaded"),
+    [
+        ("--help", "lunet_cli.cli.", set()),
+        ("viz --help", "lunet_cli.cli.viz.", set()),
+        ("viz pareto --help", "lunet_cli.cli.viz.", {"pareto", "display"}),
+        ("train --help", "lunet_cli.cli.", {"train", "options"}),
+        ("presets list", "lunet_cli.results.", {"words", "events"}),
+    ],
+)
+def test_only_the_command_that_is_asked_for_is_imported(
+    arguments: str, group: str, loaded: set[str]
+) -> None:
+    always = {"app", "failure", "helping", "streams", "wording"}
+    modules = {name for name in modules_after(*arguments.split()) if name.startswith(group)}
+    assert {name.removeprefix(group) for name in modules} - always <= loaded
+
+
 @pytest.mark.parametrize("argument", ["--help", "--version"])
 def test_help_and_version_do_without_pydantic(argument: str) -> None:
     assert (
