@@ -116,8 +116,9 @@ def option(model: type[Options], field: str, *names: str, **settings: Any) -> An
         settings: More for `typer.Option`.
     """
     written = names or (f"--{field.replace('_', '-')}",)
-    description = model.model_fields[field].description or ""
-    return typer.Option(*written, help=reworded(description), **settings)
+    # The backticks that are left mark words for the documentation; a terminal shows them plainly.
+    description = reworded(model.model_fields[field].description or "").replace("`", "")
+    return typer.Option(*written, help=description, **settings)
 
 
 def default(model: type[Options], field: str) -> Any:
