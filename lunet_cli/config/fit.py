@@ -58,7 +58,10 @@ def count_validation(split: SplitConfig, num_groups: int) -> int:
     counted = plural(num_groups, unit_of(split))
     if split.fold is not None:
         if num_groups < split.num_folds:
-            raise ConfigError(f"data.split.num_folds: {split.num_folds} folds of {counted}")
+            raise ConfigError(
+                f"data.split.num_folds: {split.num_folds} folds of {counted}, and each fold needs "
+                "one"
+            )
         return len(range(split.fold, num_groups, split.num_folds))
     if num_groups < 2:
         raise DataError(

@@ -106,8 +106,8 @@ def _processes(config: RunConfig) -> Iterator[str]:
     for key, number in asked.items():
         if number is not None and number > most:
             yield (
-                f"{key}: {number} is more than this machine bears; with its {cores} cores at most "
-                f"{most} are possible"
+                f"{key}: {number} is more than this machine can run; with its {cores} cores at "
+                f"most {most} are possible"
             )
 
 

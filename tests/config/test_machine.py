@@ -31,7 +31,7 @@ def test_memory_is_that_of_the_machine() -> None:
     [
         (
             "training.num_threads=17",
-            "training.num_threads: 17 is more than this machine bears; with its 2 cores",
+            "training.num_threads: 17 is more than this machine can run; with its 2 cores",
         ),
         ("data.num_workers=1000", "data.num_workers: 1000 is more"),
         ("training.device=cuda", "training.device: this machine has no cuda"),

@@ -105,11 +105,11 @@ def test_group_pattern_that_does_not_match_is_refused() -> None:
 
 def test_more_folds_than_groups_are_refused() -> None:
     message = _refusal(ConfigError, _case_set("a", "b"), fold=0, num_folds=3).message
-    assert message == "data.split.num_folds: 3 folds of 2 cases"
+    assert message == "data.split.num_folds: 3 folds of 2 cases, and each fold needs one"
     message = _refusal(
         ConfigError, VISITS, fold=0, num_folds=11, group_pattern=r"^(sub-\d+)"
     ).message
-    assert message == "data.split.num_folds: 11 folds of 10 groups"
+    assert message == "data.split.num_folds: 11 folds of 10 groups, and each fold needs one"
 
 
 def test_a_single_case_cannot_be_divided() -> None:
