@@ -18,6 +18,7 @@ Item = TypeVar("Item")
 
 def print_error(error: LunetError) -> None:
     """One line on stderr for each mistake, and the hint, in the words of the command line."""
+    # Before control characters are written out: what is made of a name is not to be read again.
     error = error.reworded(reworded)
     for line in error.lines:
         print(visible(f"error: {line}"), file=sys.stderr)

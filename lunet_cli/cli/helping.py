@@ -88,6 +88,7 @@ class PlainGroup(TyperGroup):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Read the arguments of the group itself."""
+        # With `no_args_is_help`, Typer ends with an exit code that says it was a mistake.
         return super().parse_args(ctx, args or ["--help"])
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:

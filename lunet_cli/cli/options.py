@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 import shlex
+from collections.abc import Iterator
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -137,6 +138,7 @@ def read_config(path: Path | None, overrides: list[str] | None) -> RunConfig:
 
     found = None if path is None else find_config(path)
     if found != path:
+        # Not to standard output: that of `config show` is a configuration.
         typer.echo(f"configuration: the shipped {found}", err=True)
     return load_config(found, overrides or ())
 
@@ -171,24 +173,28 @@ def _meant_options(extras: list[str], known: list[str]) -> str:
 
     settings: list[str] = []
     similar: list[str] = []
-    # A value may follow its option as a word of its own.
-    for extra, following in itertools.pairwise([*extras, "-"]):
-        name, separator, value = extra.partition("=")
-        if not name.startswith("--") and not separator:
-            continue
+    for name, value in _named_values(extras):
         # One slip in five letters: an option that is less alike is rather a key.
         own = get_close_matches(name, known, n=1, cutoff=0.8)
         key = key_called(name)
         if own or key is None:
             similar += own
-            continue
-        if not separator and not following.startswith("-"):
-            value = following
-        settings.append(shlex.join(["--set", f"{key}={value or 'VALUE'}"]))
+        else:
+            settings.append(shlex.join(["--set", f"{key}={value or 'VALUE'}"]))
     if similar and not settings:
         return did_you_mean(similar)
     example = " ".join(settings) or "--set training.epochs=20"
     return f"Set a key of the configuration like this: {example}"
+
+
+def _named_values(extras: list[str]) -> Iterator[tuple[str, str]]:
+    """What may be meant as an option or a key, with its value; empty if it has none."""
+    for extra, following in itertools.pairwise([*extras, "-"]):
+        name, separator, value = extra.partition("=")
+        if separator:
+            yield name, value
+        elif name.startswith("--"):
+            yield name, "" if following.startswith("-") else following
 
 
 def parse_window(text: str | None) -> tuple[int, int, int] | Literal["whole"] | None:
