@@ -37,17 +37,14 @@ def list_presets(
             f"--family {family}: unknown family. {closest(family, FAMILIES)}",
             hint=f"Known: {', '.join(FAMILIES)}",
         )
-    rows = []
-    for preset in named_presets():
-        if family in (None, preset.family):
-            rows.append(describe(preset))
+    presets = [preset for preset in named_presets() if family in (None, preset.family)]
     if as_json:
-        typer.echo(json.dumps(rows, indent=2))
+        typer.echo(json.dumps([describe(preset) for preset in presets], indent=2))
         return
     from lunet_cli.render.console import make_console
     from lunet_cli.render.tables import presets_table
 
-    make_console().print(presets_table(rows))
+    make_console().print(presets_table([describe(preset) for preset in presets]))
 
 
 @app.command("show", cls=PlainCommand)
@@ -63,16 +60,16 @@ def show(
     from lunet_cli.config.presets import parse_preset
 
     preset = parse_preset(name)
-    levels = []
-    for cost in level_costs(preset.spec):
-        level = {
-            "level": cost.level,
-            "channels": cost.channels,
-            "edge": 64 >> cost.level,  # For the input that published FLOPs are counted for.
-            "parameters": cost.parameters,
-            "flops": cost.flops,
+    levels = [
+        {
+            "level": c.level,
+            "channels": c.channels,
+            "edge": 64 >> c.level,
+            "parameters": c.parameters,
+            "flops": c.flops,
         }
-        levels.append(level)
+        for c in level_costs(preset.spec)
+    ]
     if as_json:
         typer.echo(json.dumps({**describe(preset), "levels_at_64": levels}, indent=2))
         return

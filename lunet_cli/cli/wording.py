@@ -52,6 +52,8 @@ _JOBS = {
 # Fields whose options have other names; these are for jobs that do not run, since the command that
 # runs knows its own.
 _OPTIONS = {"max_memory_mib": "--max-memory", "tolerance_mm": "--tolerance", "metrics": "--metric"}
+# Values that are written as options of their own.
+_FLAGS = {("weights", "int8"): "--int8", ("weights", "fp16"): "--half"}
 _own_options: ContextVar[Mapping[str, str]] = ContextVar("own_options")
 
 
@@ -78,7 +80,9 @@ def _on_command_line(phrase: re.Match[str]) -> str:
     field, value = phrase["field"], phrase["value"]
     if phrase["job"] in _JOBS:
         return _command(phrase["job"], phrase["arguments"])
-    option = _own_options.get({}).get(field)
+    options = _own_options.get({})
+    # What a command takes several times is a field in the plural; messages are about one of them.
+    option = _FLAGS.get((field, value)) or options.get(field) or options.get(f"{field}s")
     if option is not None:
         return " ".join(_written(option, value))
     if value is not None and _is_key(field):
@@ -95,13 +99,14 @@ def _command(job: str, arguments: str) -> str:
         elif "." in field:
             words += ["--set", shlex.quote(argument)]
         else:
-            words += _written(_OPTIONS.get(field, f"--{field.replace('_', '-')}"), value)
+            option = _OPTIONS.get(field, f"--{field.replace('_', '-')}")
+            words += _written(_FLAGS.get((field, value), option), value)
     return " ".join(words)
 
 
 def _written(option: str, value: str | None) -> list[str]:
     """An option with its value; a flag has none."""
-    if value in (None, "True"):
+    if value in (None, "True") or option in _FLAGS.values():
         return [option]
     return [option, shlex.quote(value)]
 

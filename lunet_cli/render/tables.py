@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.padding import Padding
@@ -14,14 +14,12 @@ from rich.text import Text
 
 from lunet_cli.config.metrics import METRICS as _METRICS
 from lunet_cli.config.metrics import Metric
+from lunet_cli.results.evaluation import CompareResult, EvalResult
 from lunet_cli.results.events import format_seconds
+from lunet_cli.results.exporting import ExportResult
+from lunet_cli.results.prediction import PredictResult
+from lunet_cli.results.training import DryRunResult, TrainResult
 from lunet_cli.results.words import plural, visible
-
-if TYPE_CHECKING:
-    from lunet_cli.results.evaluation import CompareResult, EvalResult
-    from lunet_cli.results.exporting import ExportResult
-    from lunet_cli.results.prediction import PredictResult
-    from lunet_cli.results.training import DryRunResult, TrainResult
 
 _UNDEFINED = """
 undef.: cases where the prediction or the reference is empty. They have no

@@ -52,7 +52,7 @@ def test_name_help_and_default_are_those_of_the_field() -> None:
 
     first, second, *_ = alone(command).params
     assert (first.opts, first.metavar, first.default) == (["--batch-size"], "N", 2)
-    assert first.help == "Windows per forward pass."
+    assert first.help == PredictionOptions.model_fields["batch_size"].description
     assert second.opts == ["--tol", "-t"]
 
 

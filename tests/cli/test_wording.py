@@ -28,6 +28,7 @@ def _predict_runs() -> Iterator[None]:
             ("tta", "--tta"),
             ("path", "--output"),
             ("inputs", "INPUT"),
+            ("architectures", "--arch"),
         ]
     )
     yield
@@ -43,6 +44,9 @@ def _predict_runs() -> Iterator[None]:
         ("`inputs`: there is no such folder", "INPUT: there is no such folder"),
         ("go on with `resume=auto`.", "go on with --resume auto."),
         ("(`tta=True`)", "(--tta)"),
+        ("`weights=int8` needs volumes", "--int8 needs volumes"),
+        ("`export(RUN, weights=fp16)`", "lunet export RUN --half"),
+        ("`architecture=unet`: is not a preset", "--arch unet: is not a preset"),
         ("`sizes`[0]: is missing", "`sizes`[0]: is missing"),
         ("`path`[0]: is missing", "--output[0]: is missing"),
         # keys of a configuration

@@ -11,7 +11,6 @@ from lunet_cli.config.options import (
     EvaluationOptions,
     ExportOptions,
     Options,
-    OutputOptions,
     PredictionOptions,
 )
 from lunet_cli.errors import ConfigError
@@ -40,7 +39,7 @@ def test_every_wrong_value_is_told_by_its_field_at_once() -> None:
         (lambda: BenchOptions(devices=["gpu"]), "`devices`[0]: expected one of auto, cpu, "),
         (lambda: BenchOptions(batch_sizes=3), "`batch_sizes`: expected a list in brackets"),
         (lambda: ExportOptions(), "`format`: is missing"),
-        (lambda: OutputOptions(path=3), "`path`: expected a path, found 3"),
+        (lambda: ExportOptions(format="onnx", output=3), "`output`: expected a path, found 3"),
         (lambda: EvaluationOptions(zzz=1), "`zzz`: unknown field. Known: metrics, "),
     ],
 )
