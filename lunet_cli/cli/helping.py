@@ -12,7 +12,7 @@ from typer.core import TyperArgument, TyperCommand, TyperGroup
 from lunet_cli.cli.wording import speak_of
 
 # Lets a command see the options that it does not have, to say how they are written; see
-# `cli.options.refuse_extras`.
+# `cli.config_file.refuse_extras`.
 LENIENT = {"allow_extra_args": True, "ignore_unknown_options": True}
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lunet_cli.cli.options import ConfigFile, Overrides, read_config, refuse_extras
+from lunet_cli.cli.config_file import ConfigFile, Overrides, read_config, refuse_extras
 from lunet_cli.cli.wording import show_progress
 from lunet_cli.errors import LunetError
 from lunet_cli.results.words import visible

@@ -72,7 +72,7 @@ def test_views_load_only_what_they_draw_with(trained_run: Path) -> None:
         ("--help", "lunet_cli.cli.", set()),
         ("viz --help", "lunet_cli.cli.viz.", set()),
         ("viz pareto --help", "lunet_cli.cli.viz.", {"pareto", "display"}),
-        ("train --help", "lunet_cli.cli.", {"train", "options"}),
+        ("train --help", "lunet_cli.cli.", {"train", "config_file"}),
     ],
 )
 def test_only_the_command_that_is_asked_for_is_imported(
