@@ -18,7 +18,7 @@ from lunet_cli.engine.data.volume import Geometry
 from lunet_cli.errors import DataError
 
 PARTIAL = ".partial"
-_ATTEMPTS = 1000
+_ATTEMPTS = 1000  # a second in all: others need the folder for less
 
 
 def write_volume(array: npt.NDArray[Any], geometry: Geometry, path: Path) -> None:
@@ -60,7 +60,7 @@ def remove_partial_folder(folder: Path) -> None:
 
 
 def _reserve(partial: Path) -> None:
-    """Make an empty file, and its folder again where another process that has ended has just removed it."""
+    """Make an empty file in its folder, which another process may just have removed."""
     for attempt in range(_ATTEMPTS):
         try:
             partial.parent.mkdir(parents=True, exist_ok=True)

@@ -14,7 +14,8 @@ from lunet_cli.errors import ConfigError, DataError, LunetError
 
 
 def _case_set(*names: str, root: Path | None = None) -> CaseSet:
-    return CaseSet(tuple(Case(name) for name in names), read_case_files, None, "harp", root)
+    cases = tuple(Case(name) for name in names)
+    return CaseSet(cases=cases, reader=read_case_files, labels=None, layout="harp", root=root)
 
 
 def _divide(case_set: CaseSet, *, seed: int = 0, **options: Any) -> Split:

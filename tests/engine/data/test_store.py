@@ -56,7 +56,9 @@ class Data:
         self.cache = folder / "cache"
         self.reader = CountingReader()
         found = find_cases(folder, "paired")
-        self.case_set = CaseSet(found.cases, self.reader, None, "paired", folder)
+        self.case_set = CaseSet(
+            cases=found.cases, reader=self.reader, labels=None, layout="paired", root=folder
+        )
 
     def store(
         self, kind: Any, preprocessing: Preprocessing = PREPROCESSING, scheme: LabelScheme = SCHEME
@@ -84,7 +86,9 @@ def data(tmp_path: Path, write_volume: Any) -> Data:
 
 
 def _prepare(folder: Path, scheme: LabelScheme = SCHEME) -> PreparedCase:
-    case_set = CaseSet((), read_case_files, None, "paired", folder)
+    case_set = CaseSet(
+        cases=(), reader=read_case_files, labels=None, layout="paired", root=folder
+    )
     return prepare_case(
         Case("c", (folder / "c.nrrd",), folder / "c_label.nrrd"), case_set, PREPROCESSING, scheme
     )
@@ -330,7 +334,9 @@ def test_a_spacing_that_multiplies_the_voxels_beyond_memory_is_refused(
     write_volume(tmp_path / "c.nrrd", IMAGE, spacing=(100.0, 100.0, 100.0))
     write_volume(tmp_path / "c_label.nrrd", LABEL, spacing=(100.0, 100.0, 100.0))
     fine = Preprocessing("LPS", (0.001, 0.001, 0.001), Normalization("minmax", 40, 400))
-    case_set = CaseSet((), read_case_files, None, "paired", tmp_path)
+    case_set = CaseSet(
+        cases=(), reader=read_case_files, labels=None, layout="paired", root=tmp_path
+    )
     case = Case("c", (tmp_path / "c.nrrd",), tmp_path / "c_label.nrrd")
     message = _refusal(lambda: prepare_case(case, case_set, fine, SCHEME))
     assert message.startswith("case c: would have 300000 x 400000 x 500000 voxels, more than ")
@@ -340,7 +346,7 @@ def test_an_unforeseen_error_names_the_case(data: Data, monkeypatch: pytest.Monk
     def fail(_: Case, on_remark: object) -> None:
         raise ZeroDivisionError("ouch")
 
-    data.case_set = CaseSet(data.case_set.cases, fail, None, "paired", None)  # type: ignore[arg-type]
+    data.case_set = replace(data.case_set, reader=fail)
     message = _refusal(lambda: data.store("none")[0])
     assert str(data.folder / "images" / "one.nrrd") in message
     assert "ouch" in message
