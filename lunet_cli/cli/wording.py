@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextvars import ContextVar
 from typing import TYPE_CHECKING
@@ -54,9 +55,10 @@ def _on_command_line(phrase: str) -> str:
     option = _own_options.get({}).get(field)
     if option is not None:
         return _with_value(option, value) if equals else option
-    is_key = re.fullmatch(r"\w+(\.[\w-]+)+", field) is not None
+    is_key = re.fullmatch(r"\w+(\.[\w +-]+)+", field) is not None
     if is_key and equals:
-        return f"--set {phrase}"
+        # Names of labels may have spaces, and values brackets, which a shell would take apart.
+        return f"--set {shlex.quote(phrase)}"
     return phrase
 
 

@@ -36,7 +36,7 @@ SHAPE = (10, 12, 14)
 
 @pytest.fixture
 def folder(tmp_path: Path, write_volume: Any) -> Path:
-    """Four cases, each voxel with its own value; one labelled voxel, in a corner, in the first case."""
+    """Four cases, each voxel with its own value; in the first, one labelled voxel in a corner."""
     for index in range(NUM_CASES):
         image = np.arange(np.prod(SHAPE), dtype=np.float32).reshape(SHAPE) + 10000 * index
         label = np.zeros(SHAPE, np.uint8)

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -86,9 +87,7 @@ def data(tmp_path: Path, write_volume: Any) -> Data:
 
 
 def _prepare(folder: Path, scheme: LabelScheme = SCHEME) -> PreparedCase:
-    case_set = CaseSet(
-        cases=(), reader=read_case_files, labels=None, layout="paired", root=folder
-    )
+    case_set = CaseSet(cases=(), reader=read_case_files, labels=None, layout="paired", root=folder)
     return prepare_case(
         Case("c", (folder / "c.nrrd",), folder / "c_label.nrrd"), case_set, PREPROCESSING, scheme
     )
@@ -215,7 +214,8 @@ root = Path(sys.argv[1])
 case_set = find_cases(root, "paired")
 preprocessing = Preprocessing("LPS", None, Normalization("minmax", 40, 400))
 scheme = LabelScheme((("a", (1,)), ("b", (2,))), "softmax")
-store = CaseStore(case_set, case_set.cases, preprocessing, scheme, kind="disk", folder=root / "cache")
+cache = root / "cache"
+store = CaseStore(case_set, case_set.cases, preprocessing, scheme, kind="disk", folder=cache)
 store.scan(lambda: None, Mistakes())
 """
 
@@ -308,11 +308,11 @@ def test_scan_tells_of_every_case_that_cannot_be_used(data: Data, write_volume: 
 @pytest.mark.parametrize(
     ("regions", "value", "hint"),
     [
-        ({"foreground": (1,)}, 2, "--set labels.foreground=1 --set labels.NAME=2)"),
+        ({"foreground": (1,)}, 2, "`labels.foreground=1` `labels.NAME=2`)"),
         (
             {"left lung": (1,), "both": (1, 3)},
             7,
-            "--set 'labels.left lung=1' --set 'labels.both=[1, 3]' --set labels.NAME=7)",
+            "`labels.left lung=1` `labels.both=[1, 3]` `labels.NAME=7`)",
         ),
         ({f"r{i}": (i,) for i in range(1, 9)}, 9, "labels.NAME: VALUE"),
     ],
@@ -342,14 +342,23 @@ def test_a_spacing_that_multiplies_the_voxels_beyond_memory_is_refused(
     assert message.startswith("case c: would have 300000 x 400000 x 500000 voxels, more than ")
 
 
-def test_an_unforeseen_error_names_the_case(data: Data, monkeypatch: pytest.MonkeyPatch) -> None:
+def _failing(data: Data, error: Exception) -> CaseStore:
     def fail(_: Case, on_remark: object) -> None:
-        raise ZeroDivisionError("ouch")
+        raise error
 
-    data.case_set = replace(data.case_set, reader=fail)
-    message = _refusal(lambda: data.store("none")[0])
+    data.case_set = replace(data.case_set, reader=fail)  # type: ignore[arg-type]
+    return data.store("none")
+
+
+def test_what_simpleitk_cannot_do_names_the_case(data: Data) -> None:
+    message = _refusal(lambda: _failing(data, RuntimeError("ouch"))[0])
     assert str(data.folder / "images" / "one.nrrd") in message
     assert "ouch" in message
+
+
+def test_a_defect_keeps_its_traceback(data: Data) -> None:
+    with pytest.raises(ZeroDivisionError):
+        _failing(data, ZeroDivisionError())[0]
 
 
 @pytest.mark.parametrize(
