@@ -164,7 +164,7 @@ def open_series(series: DicomSeries) -> VolumeFile:
         what = series.damaged[0]
         if len(series.damaged) > 1:
             what += f" ({len(series.damaged) - 1} more files are damaged, too)"
-        raise DataError(what, hint="A slice may be missing; copy the series anew.")
+        raise DataError(what, hint="A slice may be missing; copy the series again.")
     files = [read_planes(path) for path in series.files]
     unordered: list[Plane] = []
     for file in files:
@@ -223,15 +223,15 @@ def _series_of(path: Path) -> DicomSeries | None:
 # That slices are missing at an end of a stack, the distances between the others cannot show; counts
 # and numbers can. They only make a remark: part of a scan that was exported on purpose looks alike.
 def _doubts_on_headers(files: Sequence[PlanesOfFile], planes: Sequence[Plane]) -> list[str]:
-    """Where headers tell of more images or files than there are."""
+    """Where headers count more images or files than there are."""
     doubts = []
     num_images = max(file.num_images for file in files)
     is_single = all(plane.number is not None for plane in planes)
     if is_single and num_images > len(planes):
-        doubts.append(f"its headers tell of {num_images} images, and {len(planes)} are here")
+        doubts.append(f"its headers count {num_images} images, but only {len(planes)} are here")
     num_files = max(file.num_files for file in files)
     if num_files > len(files):
-        doubts.append(f"its headers tell of {num_files} files, and {len(files)} are here")
+        doubts.append(f"its headers count {num_files} files, but only {len(files)} are here")
     return doubts
 
 
@@ -249,5 +249,5 @@ def _doubts_on_instance_numbers(planes: Sequence[Plane]) -> list[str]:
         doubts.append(f"its instance numbers begin at {first}")
     num_missing = last - first + 1 - len(numbers)
     if num_missing:
-        doubts.append(f"of its instance numbers {first} to {last}, {num_missing} are not here")
+        doubts.append(f"{num_missing} of its instance numbers {first} to {last} are missing")
     return doubts

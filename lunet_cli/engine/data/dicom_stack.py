@@ -57,10 +57,10 @@ def stack(source: object, planes: Sequence[Plane]) -> tuple[list[Plane], Geometr
         remarks.append(f"{source}: has one slice and does not say its thickness; taken as 1 mm")
     geometry = checked_geometry(
         source,
-        (planes[0].size[1], planes[0].size[0], len(planes)),
-        (between_columns, between_rows, distance),
-        ordered[0].position,
-        np.column_stack([across, down, normal]),
+        sizes=(planes[0].size[1], planes[0].size[0], len(planes)),
+        spacing_mm=(between_columns, between_rows, distance),
+        origin_mm=ordered[0].position,
+        direction=np.column_stack([across, down, normal]),
     )
     return ordered, geometry, remarks
 
@@ -110,7 +110,7 @@ def _even_distance(source: object, planes: Sequence[Plane], places: _Floats) -> 
             f"{source}: the {len(planes)} slices of its DICOM series lie {distances.min():g} to "
             f"{distances.max():g} mm apart; {distances[worst]:g} mm between {_name(planes[worst])} "
             f"and {_name(planes[worst + 1])}",
-            hint="Is a slice missing, damaged or there twice? Copy the series anew, "
+            hint="Is a slice missing, damaged or there twice? Copy the series again, "
             "or resample it to equal distances.",
         )
     return float(places[-1] - places[0]) / (len(planes) - 1)

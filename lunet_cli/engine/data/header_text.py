@@ -40,7 +40,7 @@ def one_whole_number(path: Path, field: str, text: str) -> int:
     return numbers[0]
 
 
-def real_numbers(path: Path, field: str, text: str, count: int) -> list[float]:
+def real_numbers(path: Path, field: str, text: str, *, count: int) -> list[float]:
     """Finite numbers of a field, between which spaces or commas stand.
 
     Raises:
@@ -56,7 +56,7 @@ def real_numbers(path: Path, field: str, text: str, count: int) -> list[float]:
 
 
 def data_files(
-    path: Path, field: str, text: str, names: list[str], sizes: tuple[int, ...]
+    path: Path, field: str, text: str, *, names: list[str], sizes: tuple[int, ...]
 ) -> list[Path]:
     """The files that hold the voxels in equal parts.
 

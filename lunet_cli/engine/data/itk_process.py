@@ -147,7 +147,7 @@ def _run(scratch: Path, job: _Job) -> str:
     if ended.returncode == _EXIT_UNREADABLE:
         raise ItkError(answer_file.read_text(encoding="utf-8"))
     if ended.returncode != 0:
-        raise ItkError("it is damaged (the process that read it has ended)")
+        raise ItkError("it is damaged (the process that read it has crashed)")
     return answer_file.read_text(encoding="utf-8")
 
 

@@ -83,7 +83,7 @@ class _Header:
         name, text = self.first(names)
         if text is None:
             return default
-        return real_numbers(self.path, name, text, len(default))
+        return real_numbers(self.path, name, text, count=len(default))
 
     def is_true(self, names: tuple[str, ...], *, default: bool) -> bool:
         name, text = self.first(names)
@@ -116,11 +116,11 @@ def open_metaimage(path: Path) -> VolumeFile:
         packing = "gzip"
     if packing == "gzip" and len(parts) > 1:
         raise damaged(
-            path, "its voxels are compressed and in several files, which MetaImage does not know"
+            path, "its voxels are compressed and in several files, which MetaImage does not allow"
         )
 
     def read() -> Voxels:
-        flat = read_parts(path, parts, packing, number)
+        flat = read_parts(path, parts, packing=packing, number=number)
         if components == 1:
             return flat.reshape(num_stacked, *geometry.size)
         return np.moveaxis(flat.reshape(*geometry.size, components), -1, 0)
@@ -158,7 +158,13 @@ def _geometry(header: _Header, sizes: tuple[int, ...]) -> Geometry:
     rows = header.reals(_DIRECTION, np.eye(num_axes).ravel().tolist())
     matrix = np.array(rows).reshape(num_axes, num_axes)
     # MetaIO writes an axis as a row, ITK as a column.
-    return checked_geometry(header.path, sizes[:3], spacing[:3], origin[:3], matrix[:3, :3].T)
+    return checked_geometry(
+        header.path,
+        sizes=sizes[:3],
+        spacing_mm=spacing[:3],
+        origin_mm=origin[:3],
+        direction=matrix[:3, :3].T,
+    )
 
 
 def _remarks(header: _Header) -> tuple[str, ...]:
@@ -220,6 +226,6 @@ def _parts(header: _Header, sizes: tuple[int, ...], bytes_per_voxel: int) -> lis
         raise damaged(header.path, f"'HeaderSize' is {start}")
     if text.upper() in ("LOCAL", "LOCALFILE"):
         return [Part(path=header.path, start=header.end, num_bytes=num_bytes)]
-    files = data_files(header.path, _DATA, text, header.names, sizes)
+    files = data_files(header.path, _DATA, text, names=header.names, sizes=sizes)
     # A start of -1 says that the voxels end with the file.
     return [Part(path=file, start=start, num_bytes=num_bytes // len(files)) for file in files]

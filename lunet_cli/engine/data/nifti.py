@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from lunet_cli.engine.data.stored_bytes import Packing, Part, read_head, read_parts
+from lunet_cli.engine.data.stored_bytes import Part, read_head, read_parts
 from lunet_cli.engine.data.volume import in_words
 from lunet_cli.engine.data.volume_file import (
     VolumeFile,
@@ -122,18 +122,31 @@ def open_nifti(path: Path) -> VolumeFile:
     content, packing = read_head(path, 544)
     header = _parse(path, content)
     number, num_colours = _number(path, header)
-    sizes, num_channels = _sizes(path, header)
+    sizes, num_stacked = _sizes(path, header)
     matrix, remarks = _matrix(path, header)
     spacing, direction = axes_of(path, matrix[:, :3])
     spacing = _as_in_pixdim(header, spacing)
-    geometry = checked_geometry(path, sizes, spacing, matrix[:, 3].tolist(), direction)
+    geometry = checked_geometry(
+        path,
+        sizes=sizes,
+        spacing_mm=spacing,
+        origin_mm=matrix[:, 3].tolist(),
+        direction=direction,
+    )
 
     def read() -> Voxels:
-        return _read(path, header, packing, number, (num_channels, *geometry.size), num_colours)
+        num_bytes = math.prod(sizes) * num_stacked * num_colours * number.itemsize
+        # The place of the voxels counts bytes of the file as it was before packing.
+        start, skip = (header.offset, 0) if packing == "raw" else (0, header.offset)
+        part = Part(path=path, start=start, num_bytes=num_bytes, skip=skip)
+        flat = read_parts(path, [part], packing=packing, number=number)
+        if num_colours > 1:
+            return np.moveaxis(flat.reshape(*geometry.size, num_colours), -1, 0)
+        return _rescaled(flat.reshape(num_stacked, *geometry.size), header)
 
     return VolumeFile(
         geometry=geometry,
-        num_channels=num_channels * num_colours,
+        num_channels=num_stacked * num_colours,
         number=number,
         read=read,
         remarks=remarks,
@@ -317,25 +330,6 @@ def _is_skewed(matrix: _Matrix) -> bool:
     with np.errstate(all="ignore"):
         axes = matrix[:, :3] / np.linalg.norm(matrix[:, :3], axis=0)
     return not np.allclose(axes.T @ axes, np.eye(3), rtol=0, atol=_SAME_COSINE)
-
-
-def _read(
-    path: Path,
-    header: _Header,
-    packing: Packing,
-    number: np.dtype[Any],
-    shape: tuple[int, ...],
-    num_colours: int,
-) -> Voxels:
-    num_bytes = math.prod(shape) * num_colours * number.itemsize
-    if packing == "raw":
-        part = Part(path=path, start=header.offset, num_bytes=num_bytes)
-    else:
-        part = Part(path=path, start=0, num_bytes=num_bytes, skip=header.offset)
-    flat = read_parts(path, [part], packing, number)
-    if num_colours > 1:
-        return np.moveaxis(flat.reshape(*shape[1:], num_colours), -1, 0)
-    return _rescaled(flat.reshape(shape), header)
 
 
 def _rescaled(voxels: Voxels, header: _Header) -> Voxels:

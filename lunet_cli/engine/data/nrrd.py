@@ -127,7 +127,7 @@ class _Header:
             if inside is None:
                 found.append(None)
             else:
-                found.append(real_numbers(self.path, name, inside, inside.count(",") + 1))
+                found.append(real_numbers(self.path, name, inside, count=inside.count(",") + 1))
         return found
 
 
@@ -145,12 +145,14 @@ def open_nrrd(path: Path) -> VolumeFile:
     channel_axis = _channel_axis(header, sizes)
     domain = slice(1, 4) if channel_axis == 0 else slice(0, 3)
     spacing, direction, origin = _grid(header, sizes, domain)
-    geometry = checked_geometry(path, sizes[domain], spacing, origin, direction)
+    geometry = checked_geometry(
+        path, sizes=sizes[domain], spacing_mm=spacing, origin_mm=origin, direction=direction
+    )
     number, packing = _number(header), _packing(header)
     parts = _parts(header, sizes, number.itemsize, packing)
 
     def read() -> Voxels:
-        voxels = read_parts(path, parts, packing, number).reshape(sizes[::-1])
+        voxels = read_parts(path, parts, packing=packing, number=number).reshape(sizes[::-1])
         if channel_axis is None:
             return voxels[None]
         # Axes run from the fastest to the slowest in the file, and the other way round in an array.
@@ -212,7 +214,9 @@ def _channel_axis(header: _Header, sizes: tuple[int, ...]) -> int | None:
     if len(found) > 1 or found[0] not in (0, 3):
         listed = ", ".join(map(str, found))
         raise damaged(
-            header.path, f"its axes {listed} are not in space; one, at an end, can be read"
+            header.path,
+            f"its axes {listed} are not axes of space; only one such axis can be read, "
+            "the first or the last",
         )
     return found[0]
 
@@ -239,10 +243,11 @@ def _grid(
     if "spacings" in header.fields:
         # NaN stands for an axis without a spacing.
         words = header.fields["spacings"].lower().replace("nan", "1").split()
-        stored = real_numbers(header.path, "spacings", " ".join(words), len(sizes))
+        stored = real_numbers(header.path, "spacings", " ".join(words), count=len(sizes))
         spacing = stored[domain]
     if "axis mins" in header.fields and "nan" not in header.fields["axis mins"].lower():
-        stored = real_numbers(header.path, "axis mins", header.fields["axis mins"], len(sizes))
+        text = header.fields["axis mins"]
+        stored = real_numbers(header.path, "axis mins", text, count=len(sizes))
         origin = stored[domain]
     return spacing, np.eye(3), origin
 
@@ -327,7 +332,8 @@ def _parts(
         raise damaged(path, f"'line skip' is {num_lines}, and 'byte skip' is {skip}")
     files, start = [path], header.end
     if text:
-        files, start = data_files(path, "data file", text, header.names, sizes), 0
+        files = data_files(path, "data file", text, names=header.names, sizes=sizes)
+        start = 0
     num_bytes = math.prod(sizes) * bytes_per_number // len(files)
     parts = []
     for file in files:

@@ -46,9 +46,16 @@ def open_with_itk(path: Path) -> VolumeFile:
     if num_axes not in (3, 4) or (num_axes == 4 and components > 1):
         raise not_three_dimensional(path, sizes)
     number = np.dtype(header.number)
-    _require_whole(path, head, num_bytes, math.prod(sizes) * components, number)
+    num_values = math.prod(sizes) * components
+    _require_whole(path, head, num_bytes=num_bytes, num_values=num_values, number=number)
     direction = np.array(header.direction).reshape(num_axes, num_axes)[:3, :3]
-    geometry = checked_geometry(path, sizes[:3], header.spacing[:3], header.origin[:3], direction)
+    geometry = checked_geometry(
+        path,
+        sizes=sizes[:3],
+        spacing_mm=header.spacing[:3],
+        origin_mm=header.origin[:3],
+        direction=direction,
+    )
 
     def read() -> Voxels:
         try:
@@ -64,7 +71,7 @@ def open_with_itk(path: Path) -> VolumeFile:
 
 
 def _require_whole(
-    path: Path, head: bytes, num_bytes: int, num_values: int, number: np.dtype[Any]
+    path: Path, head: bytes, *, num_bytes: int, num_values: int, number: np.dtype[Any]
 ) -> None:
     """Refuse files in two formats without compression that end early, which ITK does not notice."""
     suffix = path.suffix.lower()

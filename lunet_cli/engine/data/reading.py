@@ -104,7 +104,7 @@ def read_label(path: Path, *, on_remark: OnRemark = ignore_remark) -> sitk.Image
     volume = open_volume(path, on_remark=on_remark)
     if volume.num_channels != 1:
         raise DataError(
-            f"{path}: a label map has one value per voxel, this has {volume.num_channels}"
+            f"{path}: a label map has one value per voxel, but this file has {volume.num_channels}"
         )
     with _within_memory(path):
         array = volume.read()[0]
@@ -147,7 +147,7 @@ def _within_memory(source: Source) -> Iterator[None]:
         yield
     except MemoryError:
         raise DataError(
-            f"{source}: is larger than the memory that is free",
+            f"{source}: does not fit into the free memory",
             hint="Crop it, or use a machine with more memory.",
         ) from None
 

@@ -85,8 +85,8 @@ def find_test_cases(data: DataConfig) -> CaseSet:
             return found
     raise DataError(
         f"{data.root or 'the data'}: names no labelled test cases",
-        hint="They stand as 'test' in splits.json, or lie in imagesTs and labelsTs. "
-        "Or name a folder: `data=FOLDER`",
+        hint="They are listed as 'test' in splits.json, or are in the folders imagesTs and "
+        "labelsTs. Or name a folder: `data=FOLDER`",
     )
 
 
@@ -142,9 +142,7 @@ def _from_file(cases: Sequence[Case], entry: _Entry) -> Split:
     train, val = entry.named("train", cases), entry.named("val", cases)
     both = set(_ids(train)) & set(_ids(val))
     if both:
-        raise DataError(
-            f"{entry.path}: '{min(both)}' stands in train and in val of entry {entry.fold}"
-        )
+        raise DataError(f"{entry.path}: '{min(both)}' is in train and in val of entry {entry.fold}")
     return Split(train, val, f"{entry.path}, entry {entry.fold}")
 
 
@@ -234,7 +232,7 @@ def _require_groups_apart(split: Split, pattern: str) -> None:
     train, val = set(names[: len(split.train)]), set(names[len(split.train) :])
     if train & val:
         raise DataError(
-            f"{split.origin}: cases of '{min(train & val)}' stand in train and in val",
+            f"{split.origin}: cases of '{min(train & val)}' are in train and in val",
             hint="Correct the file, or change data.split.group_pattern.",
         )
 

@@ -48,6 +48,7 @@ class PreparedCase:
 def prepare_case(
     case: Case,
     case_set: CaseSet,
+    *,
     preprocessing: Preprocessing,
     scheme: LabelScheme,
     on_remark: OnRemark = ignore_remark,
@@ -226,7 +227,13 @@ class CaseStore:
 
     def _prepare(self, case: Case, on_remark: OnRemark) -> PreparedCase:
         try:
-            return prepare_case(case, self._case_set, self._preprocessing, self._scheme, on_remark)
+            return prepare_case(
+                case,
+                self._case_set,
+                preprocessing=self._preprocessing,
+                scheme=self._scheme,
+                on_remark=on_remark,
+            )
         except (RuntimeError, MemoryError) as error:
             # SimpleITK tells by a RuntimeError whatever it cannot do. One such case must not keep
             # the mistakes of the others from being told.

@@ -77,7 +77,7 @@ def read_head(path: Path, num_bytes: int) -> tuple[bytes, Packing]:
 
 
 def read_parts(
-    source: object, parts: Sequence[Part], packing: Packing, number: np.dtype[Any]
+    source: object, parts: Sequence[Part], *, packing: Packing, number: np.dtype[Any]
 ) -> npt.NDArray[Any]:
     """Read voxels.
 
@@ -217,4 +217,4 @@ def _incomplete(source: object, found: int, wanted: int) -> DataError:
 
 
 def _surplus(source: object, found: str, wanted: int) -> DataError:
-    return damaged(source, f"its header tells of {wanted} bytes of voxels, and {found} follow")
+    return damaged(source, f"its header asks for {wanted} bytes of voxels, but {found} follow")

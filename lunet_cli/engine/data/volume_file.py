@@ -22,7 +22,7 @@ _LARGEST_OFFSET_MM = 1e7
 _LARGEST_EDGE = 2**20
 # Headers store cosines as float32 or as rounded decimals; beyond this, the axes are skewed.
 _SKEW = 1e-3
-_COPY_HINT = "Open it in a viewer, or copy it anew from its source."
+_COPY_HINT = "Open it in a viewer, or copy it again from its source."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,6 +78,7 @@ def checked_sizes(source: object, sizes: Sequence[int]) -> tuple[int, ...]:
 
 def checked_geometry(
     source: object,
+    *,
     sizes: Sequence[int],
     spacing_mm: Sequence[float],
     origin_mm: Sequence[float],

@@ -55,7 +55,7 @@ def test_enhanced_image_in_a_folder_and_in_parts(
     (image,) = read_image([tmp_path / "two"])
     np.testing.assert_array_equal(sitk.GetArrayFromImage(image), ARRAY)
     assert remarks_on(tmp_path / "two") == [
-        "may be incomplete: its headers tell of 3 files, and 2 are here"
+        "may be incomplete: its headers count 3 files, but only 2 are here"
     ]
 
 
@@ -80,16 +80,16 @@ def test_missing_slices(
         path.unlink()  # the end, which no distance and no number shows
     assert remarks_on(other) == []
     change_slices(other, lambda dataset, index: setattr(dataset, "ImagesInAcquisition", 5))
-    assert remarks_on(other) == ["may be incomplete: its headers tell of 5 images, and 3 are here"]
+    assert remarks_on(other) == [
+        "may be incomplete: its headers count 5 images, but only 3 are here"
+    ]
 
 
 def test_every_second_slice_is_told(series: Path, remarks_on: Any) -> None:
     names = sorted(series.iterdir(), reverse=True)
     for path in names[1::2]:
         path.unlink()
-    assert remarks_on(series) == [
-        "may be incomplete: of its instance numbers 1 to 5, 2 are not here"
-    ]
+    assert remarks_on(series) == ["may be incomplete: 2 of its instance numbers 1 to 5 are missing"]
 
 
 def test_damaged_slice_is_told_even_at_the_end(series: Path, refusal: Any) -> None:

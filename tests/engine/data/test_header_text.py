@@ -19,7 +19,7 @@ SIZES = (7, 6, 4, 2)
 def test_numbers() -> None:
     assert whole_numbers(HEADER, "sizes", " 7 -6  +4 ") == (7, -6, 4)
     assert one_whole_number(HEADER, "dimension", "3") == 3
-    assert real_numbers(HEADER, "spacing", "1, 2.5e0 -3", 3) == [1.0, 2.5, -3.0]
+    assert real_numbers(HEADER, "spacing", "1, 2.5e0 -3", count=3) == [1.0, 2.5, -3.0]
 
 
 @pytest.mark.parametrize("text", ["", "1.5", "1e3", "0x10", "9" * 19])
@@ -33,7 +33,7 @@ def test_what_is_not_whole_is_refused(text: str) -> None:
 @pytest.mark.parametrize("text", ["1 2", "1 2 3 4", "1 2 nan", "1 2 inf", "1 2 x", ""])
 def test_what_is_not_as_many_finite_numbers_is_refused(text: str) -> None:
     with pytest.raises(DataError, match="not 3 numbers"):
-        real_numbers(HEADER, "spacing", text, 3)
+        real_numbers(HEADER, "spacing", text, count=3)
 
 
 def test_long_texts_are_cut_in_messages() -> None:
@@ -43,7 +43,7 @@ def test_long_texts_are_cut_in_messages() -> None:
 
 
 def _names(text: str, names: list[str] | None = None) -> list[str]:
-    paths = data_files(HEADER, "data file", text, names or [], SIZES)
+    paths = data_files(HEADER, "data file", text, names=names or [], sizes=SIZES)
     assert {path.parent for path in paths} == {Path("folder")}
     return [path.name for path in paths]
 

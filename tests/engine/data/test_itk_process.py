@@ -24,7 +24,7 @@ def test_a_file_that_ends_the_process_of_itk_is_one_line(
     other = path.rename(tmp_path / "a.vtk")
     assert "it is not an image, or its format is unknown" in refusal(read_image, [other])
     monkeypatch.setattr(sys, "executable", shutil.which("false"))
-    ended = f"{other}: cannot be read: it is damaged (the process that read it has ended)"
+    ended = f"{other}: cannot be read: it is damaged (the process that read it has crashed)"
     assert refusal(read_image, [other]) == ended
 
 

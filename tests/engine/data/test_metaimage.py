@@ -53,7 +53,7 @@ def test_slices_in_files_of_their_own(listed: list[str], tmp_path: Path, write_v
         ),
         (
             ["LIST", "s0.raw", "s1.raw", "s2.raw", "a.mhd"],
-            "it is damaged or incomplete|and .* follow",
+            "it is damaged or incomplete|but .* follow",
         ),
     ],
 )

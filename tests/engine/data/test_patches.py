@@ -225,7 +225,7 @@ def test_unreadable_case_is_named_from_a_worker_too(num_workers: int, folder: Pa
         list(_batches(_dataset(folder), num_workers))
     assert str(path) in caught.value.message
     assert "\n" not in caught.value.message
-    assert "copy it anew" in caught.value.hint
+    assert "copy it again" in caught.value.hint
 
 
 def test_death_of_a_worker_is_a_data_error() -> None:

@@ -288,5 +288,5 @@ def test_a_volume_larger_than_memory_is_an_error_of_its_own(
     opened = replace(reading.open_volume(path), read=fail)
     monkeypatch.setattr(reading, "open_volume", lambda *_, **__: opened)
     for read in (lambda: read_image([path]), lambda: read_label(path)):
-        with pytest.raises(DataError, match=r"large\.nii: is larger than the memory that is free$"):
+        with pytest.raises(DataError, match=r"large\.nii: does not fit into the free memory$"):
             read()

@@ -176,7 +176,7 @@ def test_a_way_that_is_asked_for_goes_before_splits_json(
             "2 case ids of 'train' are not in the data, such as 'd'",
         ),
         ({"train": ["a"], "val": [{"image": "b"}]}, "1 case ids of 'val' are not in the data"),
-        ({"train": ["a", "b"], "val": ["b", "c"]}, "'b' stands in train and in val of entry 0"),
+        ({"train": ["a", "b"], "val": ["b", "c"]}, "'b' is in train and in val of entry 0"),
     ],
 )
 def test_wrong_splits_file_is_named(content: object, words: str, tmp_path: Path) -> None:

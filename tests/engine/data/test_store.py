@@ -88,9 +88,8 @@ def data(tmp_path: Path, write_volume: Any) -> Data:
 
 def _prepare(folder: Path, scheme: LabelScheme = SCHEME) -> PreparedCase:
     case_set = CaseSet(cases=(), reader=read_case_files, labels=None, layout="paired", root=folder)
-    return prepare_case(
-        Case("c", (folder / "c.nrrd",), folder / "c_label.nrrd"), case_set, PREPROCESSING, scheme
-    )
+    case = Case("c", (folder / "c.nrrd",), folder / "c_label.nrrd")
+    return prepare_case(case, case_set, preprocessing=PREPROCESSING, scheme=scheme)
 
 
 def _refusal(call: Callable[[], object]) -> str:
@@ -101,7 +100,9 @@ def _refusal(call: Callable[[], object]) -> str:
 
 
 def test_case_is_prepared(data: Data) -> None:
-    prepared = prepare_case(data.case_set.cases[1], data.case_set, PREPROCESSING, SCHEME)
+    prepared = prepare_case(
+        data.case_set.cases[1], data.case_set, preprocessing=PREPROCESSING, scheme=SCHEME
+    )
     np.testing.assert_allclose(prepared.image[0], IMAGE / 59, atol=1e-6)
     np.testing.assert_array_equal(prepared.label, np.roll(LABEL, 1))
     assert prepared.image.dtype == np.float32
@@ -338,7 +339,7 @@ def test_a_spacing_that_multiplies_the_voxels_beyond_memory_is_refused(
         cases=(), reader=read_case_files, labels=None, layout="paired", root=tmp_path
     )
     case = Case("c", (tmp_path / "c.nrrd",), tmp_path / "c_label.nrrd")
-    message = _refusal(lambda: prepare_case(case, case_set, fine, SCHEME))
+    message = _refusal(lambda: prepare_case(case, case_set, preprocessing=fine, scheme=SCHEME))
     assert message.startswith("case c: would have 300000 x 400000 x 500000 voxels, more than ")
 
 

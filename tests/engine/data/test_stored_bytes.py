@@ -61,11 +61,11 @@ def test_bomb_takes_no_memory(
             return getattr(self._unpacker, name)
 
     monkeypatch.setattr(zlib, "decompressobj", Watched)
-    assert "and more bytes follow" in refusal(read_image, [tmp_path / "bomb.nii.gz"])
+    assert "but more bytes follow" in refusal(read_image, [tmp_path / "bomb.nii.gz"])
     assert largest < 1000
 
 
-def test_more_voxels_than_the_header_tells_of_are_refused(
+def test_more_voxels_than_the_header_asks_for_are_refused(
     tmp_path: Path, write_volume: Any, refusal: Any
 ) -> None:
     for suffix in (".nii", ".nii.gz", ".nrrd", ".mha"):
@@ -75,7 +75,7 @@ def test_more_voxels_than_the_header_tells_of_are_refused(
         path.write_bytes(
             gzip.compress(gzip.decompress(content) + bytes(9)) if is_packed else content + bytes(9)
         )
-        assert "its header tells of 240 bytes of voxels, and" in refusal(read_image, [path])
+        assert "its header asks for 240 bytes of voxels, but" in refusal(read_image, [path])
         path.write_bytes(
             gzip.compress(gzip.decompress(content) + b"\n") if is_packed else content + b"\n"
         )
@@ -97,7 +97,7 @@ def test_parts_of_several_files_in_another_byte_order(tmp_path: Path) -> None:
     one.write_bytes(b"head" + np.array([1, 2], ">u2").tobytes())
     two.write_bytes(b"a longer head" + np.array([3], ">u2").tobytes())
     parts = [Part(path=one, start=4, num_bytes=4), Part(path=two, start=-1, num_bytes=2)]
-    found = read_parts("header", parts, "raw", np.dtype(">u2"))
+    found = read_parts("header", parts, packing="raw", number=np.dtype(">u2"))
     assert found.dtype.isnative
     assert found.tolist() == [1, 2, 3]
 
@@ -107,14 +107,24 @@ def test_packed_streams_one_behind_the_other_and_padding(pack: Any, tmp_path: Pa
     path = tmp_path / "a"
     path.write_bytes(pack(b"skipped" + bytes([1, 2])) + pack(bytes([3])) + bytes(8))
     part = Part(path=path, start=0, num_bytes=3, skip=7)
-    assert read_parts("header", [part], "gzip", np.dtype("u1")).tolist() == [1, 2, 3]
+    assert read_parts("header", [part], packing="gzip", number=np.dtype("u1")).tolist() == [1, 2, 3]
 
 
 def test_a_stream_that_ends_early_is_refused_with_what_is_there(tmp_path: Path) -> None:
     path = tmp_path / "a"
     path.write_bytes(gzip.compress(bytes(100)))
     with pytest.raises(DataError, match=r"^header: .* it is incomplete \(100 bytes of 101\)$"):
-        read_parts("header", [Part(path=path, start=0, num_bytes=101)], "gzip", np.dtype("u1"))
+        read_parts(
+            "header",
+            [Part(path=path, start=0, num_bytes=101)],
+            packing="gzip",
+            number=np.dtype("u1"),
+        )
     path.write_bytes(path.read_bytes()[:-1])  # a byte of the checksum
     with pytest.raises(DataError, match="it is incomplete"):
-        read_parts("header", [Part(path=path, start=0, num_bytes=100)], "gzip", np.dtype("u1"))
+        read_parts(
+            "header",
+            [Part(path=path, start=0, num_bytes=100)],
+            packing="gzip",
+            number=np.dtype("u1"),
+        )

@@ -17,7 +17,9 @@ SIZES, SPACING, ORIGIN = (7, 6, 5), (0.7, 0.8, 2.5), (-10.0, 20.0, 30.0)
 
 def test_geometry_turns_from_the_order_of_files_to_that_of_arrays() -> None:
     direction = np.array([[0.0, -1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
-    geometry = checked_geometry("a", SIZES, SPACING, ORIGIN, direction)
+    geometry = checked_geometry(
+        "a", sizes=SIZES, spacing_mm=SPACING, origin_mm=ORIGIN, direction=direction
+    )
     assert geometry.size == (5, 6, 7)
     assert geometry.spacing_mm == (2.5, 0.8, 0.7)
     assert geometry.origin_mm == ORIGIN
