@@ -104,6 +104,7 @@ def find_series(folder: Path) -> list[DicomSeries]:
         raise DataError(
             problems[0], hint=f"All {len(problems)} DICOM files of {folder} are damaged."
         )
+    # They may belong to any of the series, so that each is told of them.
     series = [replace(one, damaged=tuple(problems)) for one in found.values()]
     return sorted(series, key=_place_in_list)
 

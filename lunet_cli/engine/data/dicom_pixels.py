@@ -40,6 +40,7 @@ _BYTES_PER_VALUE = 16
 
 def number_of(planes: Sequence[Plane]) -> np.dtype[Any]:
     """The smallest type that holds all rescaled values, whatever the stored ones are."""
+    # Decided by what bits and scales allow, not by the voxels, so that it is known from headers.
     low, high = math.inf, -math.inf
     for plane in planes:
         if not (plane.slope.is_integer() and plane.intercept.is_integer()):

@@ -30,6 +30,7 @@ _SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 _PER_FRAME, _SHARED = "PerFrameFunctionalGroupsSequence", "SharedFunctionalGroupsSequence"
 _COUNTS = ("ImagesInAcquisition", "NumberOfSlices", "NumberOfSeriesRelatedInstances")
 _CONCATENATION = "InConcatenationTotalNumber"
+# More than any scan has; each frame becomes an object in memory.
 _MOST_FRAMES = 2**20
 _LARGEST = 1e12  # of all numbers that are read here: a position in nanometres, a scale of counts
 _TAGS = [

@@ -74,6 +74,7 @@ def _require_equal_pixels(source: object, planes: Sequence[Plane]) -> None:
     spacings = np.array([plane.spacing for plane in planes])
     if not (spacings > 0).all():
         raise damaged(source, f"its Pixel Spacing is {in_words(spacings.min(axis=0))}")
+    # Spacings are decimals of some digits, rounded slice by slice by some writers.
     if not np.allclose(spacings, spacings[0], rtol=1e-3, atol=0):
         raise damaged(source, "its slices differ in their pixel spacing")
 
@@ -119,6 +120,7 @@ def _even_distance(source: object, planes: Sequence[Plane], places: _Floats) -> 
 def _at_one_place(
     source: object, planes: Sequence[Plane], places: _Floats, index: int
 ) -> DataError:
+    # To a micrometre: positions of repeats differ by rounding at most.
     num_places = len(set(np.round(places, 3).tolist()))
     if num_places > 1 and len(planes) % num_places == 0:
         return DataError(

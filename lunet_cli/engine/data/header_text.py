@@ -13,6 +13,7 @@ LARGEST_HEADER = 2**18  # bytes; real ones have some hundred
 _WHOLE_NUMBER = re.compile(r"[+-]?\d{1,18}")  # Longer ones do not fit into 64 bits.
 # One number to be filled in, and no other placeholder: names come from strangers.
 _PATTERN = re.compile(r"[^%]*%0?\d{0,3}d[^%]*")
+# A file for each slice of any scan; names alone of many more would take memory and time.
 _MOST_FILES = 100_000
 
 
@@ -98,7 +99,6 @@ def _expand(path: Path, field: str, words: list[str]) -> list[str]:
         reason = "not a pattern with first, last and step"
         raise damaged(path, f"'{field}' is '{_short(' '.join(words))}', {reason}")
     first, last, step, *_ = (*map(int, numbers), 1)
-    # Names of a million files would take memory before the first of them turns out to be missing.
     if step < 1 or not 0 <= last - first < _MOST_FILES * step:
         reason = "which names no sensible number of files"
         raise damaged(path, f"'{field}' is '{_short(' '.join(words))}', {reason}")

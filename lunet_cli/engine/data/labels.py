@@ -66,6 +66,7 @@ class LabelScheme:
         highest = len(self.regions)
         if self.activation == "sigmoid":
             highest = (1 << len(self.regions)) - 1
+        # A volume of codes is kept at full size, so that a byte where it is enough saves memory.
         for number in (torch.uint8, torch.int16, torch.int32):
             if highest <= torch.iinfo(number).max:
                 return number
@@ -124,6 +125,7 @@ class LabelScheme:
                 hint="Name each label once; later ones cover earlier ones.",
             )
         values: dict[str, int] = {}
+        # Values of no region, each given out once.
         spare = (value for value in itertools.count(1) if value not in self.values)
         for index, name in enumerate(names):
             taken = set(values.values())

@@ -98,6 +98,7 @@ def detect_layout(folder: Path) -> str:
     Raises:
         DataError: It looks like none.
     """
+    # The surest sign first: file names that look like another layout lie in many folders.
     if has_dataset_json(folder) and not _is_foreign(folder):
         return "msd" if _names_existing_images(folder) else "nnunet"
     if (folder / "images").is_dir():

@@ -40,7 +40,8 @@ _NUMBERS = {
     "MET_USHORT": "u2",
     "MET_INT": "i4",
     "MET_UINT": "u4",
-    "MET_LONG": "i4",  # MetaIO stores a long in 4 bytes on every machine.
+    # MetaIO stores a long in 4 bytes on every machine.
+    "MET_LONG": "i4",
     "MET_ULONG": "u4",
     "MET_LONG_LONG": "i8",
     "MET_ULONG_LONG": "u8",
@@ -137,13 +138,14 @@ def open_metaimage(path: Path) -> VolumeFile:
 def _sizes(header: _Header) -> tuple[tuple[int, ...], int]:
     """Voxels along each of three or four axes, and values per voxel."""
     path, num_axes = header.path, header.whole("NDims", 0)
-    # Asked first: ITK aborts on a hundred axes.
+    # MetaIO has room for ten; ITK aborts on more.
     if num_axes not in range(1, 11):
         raise damaged(path, f"'NDims' is {num_axes}")
     sizes = checked_sizes(path, whole_numbers(path, "DimSize", header.fields.get("DimSize", "")))
     if len(sizes) != num_axes:
         raise damaged(path, f"'NDims' is {num_axes}, and 'DimSize' has {len(sizes)} numbers")
     components = header.whole("ElementNumberOfChannels", 1)
+    # Far beyond diffusion directions or echoes; a larger number is a damaged one.
     if not 1 <= components <= 1024:
         raise damaged(path, f"'ElementNumberOfChannels' is {components}")
     if num_axes not in (3, 4) or (num_axes == 4 and components > 1):

@@ -119,7 +119,7 @@ def open_nifti(path: Path) -> VolumeFile:
     Raises:
         DataError: It is not a NIfTI file, is damaged, or is not a volume.
     """
-    content, packing = read_head(path, 544)
+    content, packing = read_head(path, _FIRST_OFFSET_2)
     header = _parse(path, content)
     number, num_colours = _number(path, header)
     sizes, num_stacked = _sizes(path, header)
@@ -222,6 +222,7 @@ def _sizes(path: Path, header: _Header) -> tuple[tuple[int, ...], int]:
     if not 1 <= num_axes <= 7:
         raise damaged(path, f"its header says {num_axes} dimensions")
     sizes = checked_sizes(path, header.dim[1 : num_axes + 1])
+    # Some writers state all seven axes, the last of length 1.
     while len(sizes) > 3 and sizes[-1] == 1:
         sizes = sizes[:-1]
     num_channels = math.prod(sizes[3:])
@@ -284,6 +285,7 @@ def _qform(path: Path, header: _Header) -> _Matrix:
             [2 * (b * d - a * c), 2 * (c * d + a * b), a * a + d * d - c * c - b * b],
         ]
     )
+    # A quaternion cannot mirror; the sign of the otherwise unused pixdim[0] does.
     qfac = -1.0 if header.pixdim[0] < 0 else 1.0
     spacing = _pixdim(path, header) * [1, 1, qfac]
     return np.column_stack([rotation * spacing, header.qoffset])

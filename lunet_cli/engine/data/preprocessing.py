@@ -180,6 +180,7 @@ def _resample(image: sitk.Image, placement: Placement, interpolator: int) -> sit
     resample.SetOutputOrigin(grid.origin_mm)
     resample.SetOutputDirection(grid.direction)
     resample.SetInterpolator(interpolator)
+    # Into an image of integers, ITK would round what lies between two voxels.
     if interpolator == sitk.sitkLinear:
         resample.SetOutputPixelType(sitk.sitkFloat32)
     # Else ITK puts zeros half a voxel wide around the volume, a rim that no scanner has measured.

@@ -108,6 +108,7 @@ def read_label(path: Path, *, on_remark: OnRemark = ignore_remark) -> sitk.Image
         )
     with _within_memory(path):
         array = volume.read()[0]
+        # NaN makes both ends NaN, which no comparison below lets pass.
         low, high = float(array.min()), float(array.max())
         is_whole = array.dtype.kind in "iu" or bool(np.all(array == np.round(array)))
     if not (is_whole and low >= 0 and high <= 65535):

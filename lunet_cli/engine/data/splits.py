@@ -206,6 +206,7 @@ def _read_entry(path: Path, fold: int) -> _Entry:
     entries = read_description(path)
     if isinstance(entries, dict):
         entries = [entries]
+    # nnU-Net writes a list of folds; one division by hand is often just the object.
     is_list = isinstance(entries, list) and len(entries) > 0
     if not is_list or not all(isinstance(entry, dict) for entry in entries):
         raise DataError(f"{path}: expected a list of objects with 'train' and 'val'")

@@ -70,6 +70,7 @@ def prepare_case(
         raise DataError(f"{source}: {error.message}", hint=error.hint) from None
     label_map = preprocessing.apply_to_label(label)
     labels: npt.NDArray[np.uint8] | npt.NDArray[np.uint16] = label_map.array
+    # Labels are kept for every case, and few data sets have more than 255 of them.
     if max(scheme.values) < 256:
         labels = labels.astype(np.uint8)
     return PreparedCase(volume.array, labels, volume.geometry.spacing_mm)

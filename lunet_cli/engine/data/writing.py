@@ -76,6 +76,7 @@ def _reserve(partial: Path) -> None:
 def _reason(error: Exception, folder: Path) -> str:
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
+    # ITK does not say why it failed; less than a MiB that is free is the reason in all likelihood.
     if folder.is_dir() and shutil.disk_usage(folder).free < 2**20:
         return "No space left on device"
     return str(error).strip().splitlines()[-1]
