@@ -251,6 +251,26 @@ def test_error_of_another_kind_is_not_hidden() -> None:
         list(batches(failing()))  # type: ignore[arg-type]
 
 
+@forks
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_a_defect_keeps_its_traceback_and_names_the_case(num_workers: int, folder: Path) -> None:
+    dataset = _dataset(folder)
+    dataset._augmentation = None  # type: ignore[assignment]
+    with pytest.raises(AttributeError) as caught:
+        list(_batches(dataset, num_workers))
+    notes = getattr(caught.value, "__notes__", [])
+    assert "while preparing a patch of Case(case_id=" in str(caught.value) + "".join(notes)
+
+
+def test_an_error_within_a_worker_is_not_taken_for_its_death() -> None:
+    def failing() -> Iterator[Batch]:
+        raise RuntimeError("Caught RuntimeError in DataLoader worker process 0.\nTraceback")
+        yield
+
+    with pytest.raises(RuntimeError, match="Caught RuntimeError"):
+        list(batches(failing()))  # type: ignore[arg-type]
+
+
 def _epoch(sampler: EpochSampler, epoch: int, first_step: int = 0) -> list[list[PatchKey]]:
     sampler.epoch, sampler.first_step = epoch, first_step
     return list(sampler)
