@@ -1,4 +1,4 @@
-"""Attacks with damaged and hostile volumes: none ends a batch, is slow, or is read wrong in silence."""
+"""Attacks with damaged and hostile volumes: none ends a batch, is slow, or is read wrong unsaid."""
 
 from __future__ import annotations
 
@@ -48,11 +48,14 @@ for line in sys.stdin:
             array = sitk.GetArrayViewFromImage(image)
             assert np.isfinite(array).all() and min(image.GetSpacing()) > 0, path
             assert array.shape == image.GetSize()[::-1], path
-            assert abs(abs(np.linalg.det(np.reshape(image.GetDirection(), (3, 3)))) - 1) < 0.01, path
+            turn = np.reshape(image.GetDirection(), (3, 3))
+            assert abs(abs(np.linalg.det(turn)) - 1) < 0.01, path
     except LunetError as raised:
         error = raised.message
     # getrusage tells the peak of the process that started this one, too.
-    (peak,) = [int(row.split()[1]) // 1024 for row in open("/proc/self/status") if row.startswith("VmHWM")]
+    with open("/proc/self/status") as status:
+        (row,) = [row for row in status if row.startswith("VmHWM")]
+    peak = int(row.split()[1]) // 1024
     print(json.dumps([error, remarks, time.perf_counter() - start, peak]), flush=True)
 """
 
@@ -96,7 +99,6 @@ def _stored(folder: Path, suffix: str, array: np.ndarray[Any, Any] = ARRAY) -> d
 
 
 # --- NIfTI
-# -----------------------------------------------------------------------------------------------------------
 
 NAN, INF = float("nan"), float("inf")
 NIFTI_FIELDS: list[tuple[str, str, int, list[float], Expectation]] = [
@@ -171,7 +173,6 @@ def nifti_attacks(folder: Path) -> Iterator[Attack]:
 
 
 # --- NRRD and MetaImage
-# ----------------------------------------------------------------------------------------------
 
 WRONG_EVERYWHERE = [
     "",
@@ -283,7 +284,7 @@ NRRD_FIELDS: dict[str, list[str]] = {
 
 
 def _replace(header: bytes, separator: str, field: str, value: str) -> bytes:
-    """The header with another value of a field, which is put in front of the last line where it is absent."""
+    """The header with another value of a field, which is put in where it is absent."""
     lines = header.decode("latin-1").split("\n")
     wanted = f"{field}{separator}{value}"
     for index, line in enumerate(lines):
@@ -294,7 +295,7 @@ def _replace(header: bytes, separator: str, field: str, value: str) -> bytes:
 
 
 def _of_text(suffix: str, field: str, value: str) -> Expectation:
-    """What must happen to a text header with this value: most cannot be; some leave a volume that can."""
+    """What must happen to a text header with this value: most cannot be; some leave a volume."""
     is_empty_name = field == "data file" and value == ""  # The voxels follow the header then.
     is_without_use = field == "HeaderSize" and suffix == ".mha"
     return "calm" if is_empty_name or is_without_use else "refused"
@@ -358,7 +359,6 @@ def list_attacks(folder: Path) -> Iterator[Attack]:
 
 
 # --- DICOM
-# -----------------------------------------------------------------------------------------------------------
 
 
 def _dicom(index: int | None) -> Dataset:
@@ -502,7 +502,6 @@ def _misplaced(series: dict[str, bytes]) -> Iterator[Attack]:
 
 
 # --- all formats
-# -----------------------------------------------------------------------------------------------------
 
 
 def cut_and_flipped(folder: Path, num: int) -> Iterator[Attack]:
@@ -605,7 +604,7 @@ def test_no_volume_ends_the_reader_or_is_read_wrong_in_silence(
 
 
 def _odd_paths(folder: Path) -> tuple[list[str], list[str]]:
-    """Things in a folder that only look like volumes; and good volumes of odd names. Returns both, by their stems."""
+    """Stems of things that only look like volumes, and of good volumes with odd names."""
     good = gzip.compress(_stored(folder.with_name("odd"), ".nii")[".nii"])
     os.mkfifo(folder / "pipe.nii.gz")
     (folder / "gone.nii.gz").symlink_to(folder / "nowhere")

@@ -25,9 +25,11 @@ def augment(
     Returns:
         New image and label of the same shapes and types.
     """
-    flips = [axis for axis in range(3) if _happens(config.flip_probability, generator)]
+    # Counted from the end, the axes of image and label are called alike. The order of the draws is
+    # part of what a seed means: another one would give other patches.
+    flips = [axis for axis in (-3, -2, -1) if _happens(config.flip_probability, generator)]
     if flips:
-        image, label = image.flip([axis + 1 for axis in flips]), label.flip(flips)
+        image, label = image.flip(flips), label.flip(flips)
     if _happens(config.affine_probability, generator):
         image, label = _affine(image, label, config, generator)
     if _happens(config.contrast_probability, generator):
@@ -43,7 +45,7 @@ def augment(
 def _affine(
     image: Tensor, label: Tensor, config: AugmentationConfig, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """Rotate about all axes and scale, about the centre of the patch, in voxel units; zeros come in."""
+    """Rotate about all axes and scale, in voxels, about the centre of the patch; zeros come in."""
     matrix = torch.eye(3) / (1 + _symmetric(config.scale, generator))
     for i, j in ((0, 1), (0, 2), (1, 2)):
         angle = math.radians(_symmetric(config.rotation_deg, generator))
@@ -57,9 +59,9 @@ def _affine(
     theta = F.pad(matrix * edges[None, :] / edges[:, None], (0, 1))[None]
     grid = F.affine_grid(theta, [1, 1, depth, height, width], align_corners=False)
     moved = F.grid_sample(image[None], grid, mode="bilinear", align_corners=False)[0]
-    moved_label = F.grid_sample(
-        label[None, None].float(), grid, mode="nearest", align_corners=False
-    )[0, 0]
+    # A mixture of two label values is neither of them. float32 holds all that a uint16 can be.
+    labels = label[None, None].float()
+    moved_label = F.grid_sample(labels, grid, mode="nearest", align_corners=False)[0, 0]
     return moved, moved_label.to(label.dtype)
 
 

@@ -33,10 +33,13 @@ class CaseReader(Protocol):
     def __call__(
         self, case: Case, on_remark: OnRemark = ...
     ) -> tuple[list[sitk.Image], sitk.Image]:
-        """Return three-dimensional channels and a uint16 label map; call `on_remark` with what is odd about them."""
+        """Return three-dimensional channels and a uint16 label map.
+
+        `on_remark` is told what is odd about their files.
+        """
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class CaseSet:
     """All cases of a data set and what the data set says about itself.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pydicom.uid import UID, MediaStorageDirectoryStorage
@@ -24,18 +24,17 @@ from lunet_cli.errors import DataError
 from lunet_cli.results.words import plural
 
 SUFFIXES = (".dcm", ".ima")
-_CONCATENATION = "InConcatenationTotalNumber"
-_TAGS = (
+_TAGS = [
     "SeriesInstanceUID",
     "SeriesNumber",
     "SeriesDescription",
     "Modality",
     "SOPClassUID",
     "Rows",
-)
+]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class DicomSeries:
     """One series of a folder.
 
@@ -68,22 +67,20 @@ class DicomSeries:
 
     def summary(self) -> str:
         """What a person tells series apart by."""
-        words = [f"'{self.description}'"] if self.description else []
-        words += [self.modality] if self.modality else []
+        words = []
+        if self.description:
+            words.append(f"'{self.description}'")
+        if self.modality:
+            words.append(self.modality)
+        words += [plural(len(self.files), "file"), f"UID {self.uid}"]
         number = f"number {self.number}" if self.number else "no number"
-        return (
-            f"{number}: {', '.join([*words, plural(len(self.files), 'file'), f'UID {self.uid}'])}"
-        )
+        return f"{number}: {', '.join(words)}"
 
     def matches(self, wanted: str) -> bool:
         """Whether `wanted` is its number, description, or UID or the end of it."""
-        described = self.description and wanted.lower() == self.description.lower()
-        return (
-            bool(described)
-            or wanted == self.number
-            or self.uid == wanted
-            or self.uid.endswith(f".{wanted}")
-        )
+        if self.description and wanted.lower() == self.description.lower():
+            return True
+        return wanted in (self.number, self.uid) or self.uid.endswith(f".{wanted}")
 
 
 def find_series(folder: Path) -> list[DicomSeries]:
@@ -92,30 +89,24 @@ def find_series(folder: Path) -> list[DicomSeries]:
     Raises:
         DataError: The folder cannot be listed, or holds DICOM files and none of them can be read.
     """
-    found: dict[str, list[tuple[Path, tuple[str, ...]]]] = {}
+    found: dict[str, DicomSeries] = {}
     problems: list[str] = []
     for path in list_folder(folder):
-        if has_volume_suffix(path) or not is_file(path):
-            continue
         try:
-            if path.suffix.lower() in SUFFIXES or is_dicom(path):
-                description = _describe(path)
-                if description is not None:
-                    found.setdefault(description[0], []).append((path, description))
+            one = _series_of(path) if _may_be_dicom(path) else None
         except DataError as error:
             problems.append(error.message)
+            continue
+        if one is not None:
+            first = found.get(one.uid, replace(one, folder=folder, files=()))
+            found[one.uid] = replace(first, files=(*first.files, path))
     if problems and not found:
         raise DataError(
             problems[0], hint=f"All {len(problems)} DICOM files of {folder} are damaged."
         )
-    series = []
-    for uid, files in found.items():
-        _, number, words, modality = files[0][1]
-        paths = tuple(path for path, _ in files)
-        series.append(DicomSeries(folder, uid, number, words, modality, paths, tuple(problems)))
-    return sorted(
-        series, key=lambda one: (int(one.number) if one.number.isdecimal() else 0, one.uid)
-    )
+    # They may belong to any of the series, so that each is told of them.
+    series = [replace(one, damaged=tuple(problems)) for one in found.values()]
+    return sorted(series, key=_place_in_list)
 
 
 def series_of_file(path: Path) -> DicomSeries:
@@ -124,11 +115,10 @@ def series_of_file(path: Path) -> DicomSeries:
     Raises:
         DataError: It is damaged, or holds no image.
     """
-    description = _describe(path)
-    if description is None:
+    series = _series_of(path)
+    if series is None:
         raise DataError(f"{path}: is a DICOM file without an image")
-    uid, number, words, modality = description
-    return DicomSeries(path, uid, number, words, modality, (path,))
+    return series
 
 
 def choose_series(folder: Path, wanted: str | None = None) -> DicomSeries:
@@ -159,7 +149,8 @@ def choose_among(series: Sequence[DicomSeries], folder: Path, wanted: str | None
         raise DataError(f"{folder}: no DICOM series is called '{wanted}'; there are {listed}")
     raise DataError(
         f"{folder}: holds {len(fitting)} DICOM series ({listed})",
-        hint="Name one by its number, description or UID (lunet predict --series), or keep one series per folder.",
+        hint="Name one by its number, description or UID (`series`), "
+        "or keep one series per folder.",
     )
 
 
@@ -170,56 +161,94 @@ def open_series(series: DicomSeries) -> VolumeFile:
         DataError: A file is damaged, or they are not one volume; see `stack`.
     """
     if series.damaged:
-        more = (
-            f" ({len(series.damaged) - 1} more files are, too)" if len(series.damaged) > 1 else ""
-        )
-        raise DataError(
-            f"{series.damaged[0]}{more}", hint="A slice may be missing; copy the series anew."
-        )
+        # A damaged file does not tell its series, so it may be a slice of this one.
+        what = series.damaged[0]
+        if len(series.damaged) > 1:
+            what += f" ({len(series.damaged) - 1} more files are damaged, too)"
+        raise DataError(what, hint="A slice may be missing; copy the series again.")
     files = [read_planes(path) for path in series.files]
-    planes, geometry, remarks = stack(series, [plane for file in files for plane in file.planes])
-    remarks += _remarks_on_count(series, files, planes)
-    return VolumeFile(geometry, 1, number_of(planes), lambda: read_pixels(planes), tuple(remarks))
+    unordered: list[Plane] = []
+    for file in files:
+        unordered += file.planes
+    planes, geometry, remarks = stack(series, unordered)
+    doubts = [*_doubts_on_headers(files, planes), *_doubts_on_instance_numbers(planes)]
+    if doubts:
+        remarks.append(f"{series}: may be incomplete: {'; '.join(doubts)}")
+    return VolumeFile(
+        geometry=geometry,
+        num_channels=1,
+        number=number_of(planes),
+        read=lambda: read_pixels(planes),
+        remarks=tuple(remarks),
+    )
 
 
-def _describe(path: Path) -> tuple[str, ...] | None:
-    """UID, number, description and modality of the series of a file; None if it holds no image, as a report does."""
+def _may_be_dicom(path: Path) -> bool:
+    if has_volume_suffix(path) or not is_file(path):
+        return False
+    return path.suffix.lower() in SUFFIXES or is_dicom(path)
+
+
+def _place_in_list(series: DicomSeries) -> tuple[int, str]:
+    number = int(series.number) if series.number.isdecimal() else 0
+    return number, series.uid
+
+
+def _series_of(path: Path) -> DicomSeries | None:
+    """A file as a series of its own; None if it holds no image, as a report does."""
     dataset = read_dataset(path, _TAGS)
     try:
-        *words, kind, rows = (str(dataset.get(keyword) or "").strip() for keyword in _TAGS)
-    except Exception:  # A damaged file leads pydicom into errors of every kind.
+        words = [str(dataset.get(keyword) or "").strip() for keyword in _TAGS]
+    except Exception:
+        # pydicom converts values when they are asked for, and those of damaged files lead it into
+        # errors of every kind; a stranger's file must give one line.
         raise damaged(path, "the description of its series is damaged") from None
+    uid, series_number, description, modality, kind, rows = words
     name = UID(kind or str(dataset.file_meta.get("MediaStorageSOPClassUID", ""))).name
     if len(dataset) == 0 and name != MediaStorageDirectoryStorage.name:
         raise damaged(path, "it is not a DICOM file, or its header is damaged")
     if not rows and name.endswith("Image Storage"):
         raise damaged(path, "it is incomplete (it ends before its image)")
-    return tuple(words) if rows else None
+    if not rows:
+        return None
+    return DicomSeries(
+        folder=path,
+        uid=uid,
+        number=series_number,
+        description=description,
+        modality=modality,
+        files=(path,),
+    )
 
 
-def _remarks_on_count(
-    series: DicomSeries, files: Sequence[PlanesOfFile], planes: Sequence[Plane]
-) -> list[str]:
-    """What says that slices may be missing, which the distances cannot show at an end of the stack."""
+# That slices are missing at an end of a stack, the distances between the others cannot show; counts
+# and numbers can. They only make a remark: part of a scan that was exported on purpose looks alike.
+def _doubts_on_headers(files: Sequence[PlanesOfFile], planes: Sequence[Plane]) -> list[str]:
+    """Where headers count more images or files than there are."""
     doubts = []
-    expected = max(
-        count for file in files for name, count in file.counts.items() if name != _CONCATENATION
-    )
+    num_images = max(file.num_images for file in files)
     is_single = all(plane.number is not None for plane in planes)
-    if is_single and expected > len(planes):
-        doubts.append(f"its headers tell of {expected} images, and {len(planes)} are here")
-    num_files = max(file.counts[_CONCATENATION] for file in files)
+    if is_single and num_images > len(planes):
+        doubts.append(f"its headers count {num_images} images, but only {len(planes)} are here")
+    num_files = max(file.num_files for file in files)
     if num_files > len(files):
-        doubts.append(f"its headers tell of {num_files} files, and {len(files)} are here")
-    numbers = sorted(
-        {plane.number for plane in planes if plane.number is not None and plane.number >= 0}
-    )
-    if len(numbers) == len(planes) > 1:
-        if numbers[0] > 1:
-            doubts.append(f"its instance numbers begin at {numbers[0]}")
-        num_missing = numbers[-1] - numbers[0] + 1 - len(numbers)
-        if num_missing:
-            doubts.append(
-                f"of its instance numbers {numbers[0]} to {numbers[-1]}, {num_missing} are not here"
-            )
-    return [f"{series}: may be incomplete: {'; '.join(doubts)}"] if doubts else []
+        doubts.append(f"its headers count {num_files} files, but only {len(files)} are here")
+    return doubts
+
+
+def _doubts_on_instance_numbers(planes: Sequence[Plane]) -> list[str]:
+    """Where instance numbers that are all there and all different begin late, or have gaps."""
+    numbers = set()
+    for plane in planes:
+        if plane.number is not None:
+            numbers.add(plane.number)
+    if len(numbers) != len(planes) or len(planes) == 1 or min(numbers) < 0:
+        return []
+    first, last = min(numbers), max(numbers)
+    doubts = []
+    if first > 1:
+        doubts.append(f"its instance numbers begin at {first}")
+    num_missing = last - first + 1 - len(numbers)
+    if num_missing:
+        doubts.append(f"{num_missing} of its instance numbers {first} to {last} are missing")
+    return doubts

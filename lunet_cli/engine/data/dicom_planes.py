@@ -1,10 +1,10 @@
-"""What DICOM files say about their images: each slice or frame as a plane with its place and its scale of values."""
+"""What DICOM files say about their images: slices and frames as planes with place and scale."""
 
 from __future__ import annotations
 
 import logging
+import re
 import warnings
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,49 +12,54 @@ from typing import Any
 import pydicom
 from pydicom.dataset import Dataset
 
-from lunet_cli.engine.data.disk import open_file, reason_of
+from lunet_cli.engine.data.disk import open_file
+from lunet_cli.engine.data.stored_bytes import read_start
 from lunet_cli.engine.data.volume_file import damaged
 from lunet_cli.errors import DataError
 
 # Real files break rules of value representations everywhere; what matters here is checked by hand
 # below.
 pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
-logging.getLogger("pydicom").setLevel(
-    logging.CRITICAL
-)  # It would print its doubts on every damaged file.
-warnings.filterwarnings(
-    "ignore", module=r"pydicom\."
-)  # Texts are decoded, and doubted, when they are looked at.
+# It would print its doubts on every damaged file.
+logging.getLogger("pydicom").setLevel(logging.CRITICAL)
+# Texts are decoded, and doubted, when they are looked at.
+warnings.filterwarnings("ignore", module=r"pydicom\.")
 
 _DEFLATED = b"1.2.840.10008.1.2.1.99"
 _SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 _PER_FRAME, _SHARED = "PerFrameFunctionalGroupsSequence", "SharedFunctionalGroupsSequence"
 _COUNTS = ("ImagesInAcquisition", "NumberOfSlices", "NumberOfSeriesRelatedInstances")
+_CONCATENATION = "InConcatenationTotalNumber"
+# More than any scan has; each frame becomes an object in memory.
 _MOST_FRAMES = 2**20
 _LARGEST = 1e12  # of all numbers that are read here: a position in nanometres, a scale of counts
 _TAGS = [
-    *(
-        "SOPClassUID",
-        "Modality",
-        "InstanceNumber",
-        "NumberOfFrames",
-        "Rows",
-        "Columns",
-        "SamplesPerPixel",
-    ),
-    *("BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "ImagePositionPatient"),
-    *(
-        "ImageOrientationPatient",
-        "PixelSpacing",
-        "SliceThickness",
-        "RescaleSlope",
-        "RescaleIntercept",
-    ),
-    *("ModalityLUTSequence", "InConcatenationTotalNumber", _PER_FRAME, _SHARED, *_COUNTS),
+    "SOPClassUID",
+    "Modality",
+    "InstanceNumber",
+    "NumberOfFrames",
+    "Rows",
+    "Columns",
+    "SamplesPerPixel",
+    "BitsAllocated",
+    "BitsStored",
+    "HighBit",
+    "PixelRepresentation",
+    "ImagePositionPatient",
+    "ImageOrientationPatient",
+    "PixelSpacing",
+    "SliceThickness",
+    "RescaleSlope",
+    "RescaleIntercept",
+    "ModalityLUTSequence",
+    _CONCATENATION,
+    _PER_FRAME,
+    _SHARED,
+    *_COUNTS,
 ]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Plane:
     """One slice or frame.
 
@@ -93,12 +98,13 @@ class PlanesOfFile:
 
     Args:
         planes: In the order of the file.
-        counts: What its header says of the number of images and files around it, by the name of the
-            field.
+        num_images: Images that there are around it, as its header says; 0 if it does not.
+        num_files: Files that it is a part of, likewise.
     """
 
     planes: list[Plane]
-    counts: dict[str, int]
+    num_images: int
+    num_files: int
 
 
 def is_dicom(path: Path) -> bool:
@@ -107,19 +113,15 @@ def is_dicom(path: Path) -> bool:
     Raises:
         DataError: It cannot be opened.
     """
-    with open_file(path) as file:
-        try:
-            head = file.read(132)
-        except OSError as error:
-            raise damaged(path, reason_of(error)) from None
+    head = read_start(path, 132)
+    if head[128:] == b"DICM":
+        return True
     # Without a preamble, the first tag is one of the groups 0002 and 0008.
-    return head[128:] == b"DICM" or (
-        head[:2] in (b"\x02\0", b"\x08\0") and head[3:4] == b"\0" and len(head) == 132
-    )
+    return head[:2] in (b"\x02\0", b"\x08\0") and head[3:4] == b"\0" and len(head) == 132
 
 
 def read_dataset(
-    path: Path, tags: Sequence[str] | None = None, *, with_pixels: bool = False
+    path: Path, tags: list[str] | None = None, *, with_pixels: bool = False
 ) -> Dataset:
     """Read a DICOM file.
 
@@ -131,26 +133,24 @@ def read_dataset(
     Raises:
         DataError: It is damaged, or deflated.
     """
-    with open_file(path) as file:
+    # pydicom would unpack all of it at once, and a small file may unpack to gigabytes.
+    if _DEFLATED in read_start(path, 4096):
+        raise DataError(
+            f"{path}: cannot be read: its data set is deflated",
+            hint="Convert it, for instance with dcmconv.",
+        )
+    with open_file(path) as file, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
         try:
-            if _DEFLATED in file.read(4096):
-                raise DataError(
-                    f"{path}: cannot be read: its data set is deflated",
-                    hint="Convert it, for instance with dcmconv.",
-                )
-            file.seek(0)
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                return pydicom.dcmread(
-                    file,
-                    stop_before_pixels=not with_pixels,
-                    force=True,
-                    specific_tags=None if tags is None else list(tags),
-                )
-        except DataError:
-            raise
-        except Exception as error:  # A damaged file leads pydicom into errors of every kind.
-            raise damaged(path, f"it is damaged or incomplete ({_one_line(error)})") from None
+            return pydicom.dcmread(
+                file,
+                stop_before_pixels=not with_pixels,
+                force=True,
+                specific_tags=tags,
+            )
+        except Exception as error:
+            # A damaged file leads pydicom into errors of every kind, and must give one line.
+            raise damaged(path, f"it is damaged or incomplete ({one_line(error)})") from None
 
 
 def read_planes(path: Path) -> PlanesOfFile:
@@ -162,32 +162,40 @@ def read_planes(path: Path) -> PlanesOfFile:
     """
     dataset = read_dataset(path, _TAGS)
     _require_image(path, dataset)
+    planes = []
+    for index, group in enumerate(_groups_of_frames(path, dataset)):
+        planes.append(_plane(_Frame(path, dataset, group), index))
+    num_images = max(_whole(path, dataset, name, 0) for name in _COUNTS)
+    return PlanesOfFile(planes, num_images, _whole(path, dataset, _CONCATENATION, 0))
+
+
+def _groups_of_frames(path: Path, dataset: Dataset) -> list[Dataset | None]:
+    """The functional group of each frame; a single None for an image of one frame without any."""
     num_frames = _whole(path, dataset, "NumberOfFrames", 1)
     groups = _value(path, dataset, _PER_FRAME)
-    if groups is None and num_frames > 1:
-        raise DataError(
-            f"{path}: has {num_frames} frames without a position of their own",
-            hint="Enhanced multi-frame images and series of single slices can be read.",
-        )
-    if groups is not None and not (
-        isinstance(groups, pydicom.Sequence) and 0 < len(groups) <= _MOST_FRAMES
-    ):
+    if groups is None:
+        if num_frames > 1:
+            raise DataError(
+                f"{path}: has {num_frames} frames without a position of their own",
+                hint="Enhanced multi-frame images and series of single slices can be read.",
+            )
+        return [None]
+    if not isinstance(groups, pydicom.Sequence) or not 0 < len(groups) <= _MOST_FRAMES:
         raise damaged(path, "its functional groups are not a sequence")
-    if groups is not None and len(groups) != num_frames:
+    if len(groups) != num_frames:
         raise damaged(path, f"it has {num_frames} frames, and {len(groups)} functional groups")
-    frames = (
-        [_Frame(path, dataset, None)]
-        if groups is None
-        else [_Frame(path, dataset, group) for group in groups]
-    )
-    counts = {name: _whole(path, dataset, name, 0) for name in _COUNTS}
-    counts["InConcatenationTotalNumber"] = _whole(path, dataset, "InConcatenationTotalNumber", 0)
-    return PlanesOfFile([_plane(frame, index) for index, frame in enumerate(frames)], counts)
+    return list(groups)
 
 
 @dataclass(frozen=True)
 class _Frame:
-    """Where the values of a frame stand: in its own group, in the shared one, or (`group` is None) in the file."""
+    """Where the values of a frame stand: in its group, in the shared one, or in the file.
+
+    Args:
+        path: The file.
+        dataset: All of it.
+        group: Functional group of the frame; None where the values stand in the file itself.
+    """
 
     path: Path
     dataset: Dataset
@@ -208,14 +216,12 @@ class _Frame:
                     f"{self.path}: has no {_words(keyword)}, so its place in the patient is unknown"
                 )
             return default
-        try:
-            numbers = [float(part) for part in ([value] if count == 1 else value)]
-        except (TypeError, ValueError):
-            numbers = []
+        numbers = _floats([value] if count == 1 else value)
         # What is not finite fails the comparison, too.
         if len(numbers) != count or not all(abs(number) < _LARGEST for number in numbers):
+            expected = "a number" if count == 1 else f"{count} numbers"
             raise damaged(
-                self.path, f"its {_words(keyword)} is '{str(value)[:60]}', not {_count(count)}"
+                self.path, f"its {_words(keyword)} is '{str(value)[:60]}', not {expected}"
             )
         return numbers
 
@@ -224,28 +230,39 @@ class _Frame:
             return self.dataset
         shared = _first(_value(self.path, self.dataset, _SHARED))
         for place in (self.group, shared):
-            item = None if place is None else _first(_value(self.path, place, macro))
-            if item is not None and keyword in item:
+            item = _first(_value(self.path, place, macro))
+            if keyword in item:
                 return item
         return Dataset()
 
 
+def _floats(values: Any) -> list[float]:
+    """Values as numbers; none where they are something else."""
+    try:
+        return list(map(float, values))
+    except (TypeError, ValueError):
+        return []
+
+
 def _plane(frame: _Frame, index: int) -> Plane:
     path, dataset = frame.path, frame.dataset
-    is_alone = frame.group is None
+    measures, scale = "PixelMeasuresSequence", "PixelValueTransformationSequence"
+    number = None
+    if frame.group is None:
+        number = _whole(path, dataset, "InstanceNumber", -1)
     return Plane(
-        path,
-        index,
-        tuple(frame.numbers("PlanePositionSequence", "ImagePositionPatient", 3)),
-        tuple(frame.numbers("PlaneOrientationSequence", "ImageOrientationPatient", 6)),
-        tuple(frame.numbers("PixelMeasuresSequence", "PixelSpacing", 2)),
-        frame.numbers("PixelMeasuresSequence", "SliceThickness", 1, [0.0])[0],
-        frame.numbers("PixelValueTransformationSequence", "RescaleSlope", 1, [1.0])[0],
-        frame.numbers("PixelValueTransformationSequence", "RescaleIntercept", 1, [0.0])[0],
-        (_whole(path, dataset, "Rows", 0), _whole(path, dataset, "Columns", 0)),
-        _whole(path, dataset, "BitsStored", 0) or _whole(path, dataset, "BitsAllocated", 0),
-        _whole(path, dataset, "PixelRepresentation", 0) == 1,
-        (_whole(path, dataset, "InstanceNumber", -1) if is_alone else None),
+        file=path,
+        frame=index,
+        position=tuple(frame.numbers("PlanePositionSequence", "ImagePositionPatient", 3)),
+        orientation=tuple(frame.numbers("PlaneOrientationSequence", "ImageOrientationPatient", 6)),
+        spacing=tuple(frame.numbers(measures, "PixelSpacing", 2)),
+        thickness=frame.numbers(measures, "SliceThickness", 1, [0.0])[0],
+        slope=frame.numbers(scale, "RescaleSlope", 1, [1.0])[0],
+        intercept=frame.numbers(scale, "RescaleIntercept", 1, [0.0])[0],
+        size=(_whole(path, dataset, "Rows", 0), _whole(path, dataset, "Columns", 0)),
+        bits=_whole(path, dataset, "BitsStored", 0) or _whole(path, dataset, "BitsAllocated", 0),
+        is_signed=_whole(path, dataset, "PixelRepresentation", 0) == 1,
+        number=number,
     )
 
 
@@ -267,7 +284,13 @@ def _require_image(path: Path, dataset: Dataset) -> None:
         raise DataError(
             f"{path}: scales its values by a table (Modality LUT Sequence), which is not supported"
         )
-    allocated, stored = (_whole(path, dataset, name, 0) for name in ("BitsAllocated", "BitsStored"))
+    _require_bits(path, dataset)
+
+
+def _require_bits(path: Path, dataset: Dataset) -> None:
+    """Refuse stored values that the masks of `dicom_pixels` would tear apart."""
+    allocated = _whole(path, dataset, "BitsAllocated", 0)
+    stored = _whole(path, dataset, "BitsStored", 0)
     if allocated not in (8, 16, 32) or not 0 < stored <= allocated:
         raise damaged(path, f"it stores {stored} of {allocated} bits per pixel")
     if _whole(path, dataset, "HighBit", stored - 1) != stored - 1:
@@ -284,42 +307,40 @@ def _whole(path: Path, dataset: Dataset, keyword: str, default: int) -> int:
         raise damaged(
             path, f"its {_words(keyword)} is '{str(value)[:60]}', not a whole number"
         ) from None
-    if not 0 <= number < 2**31:
-        return (
-            default if keyword in ("InstanceNumber", *_COUNTS) else _refuse(path, keyword, number)
-        )
-    return number
-
-
-def _refuse(path: Path, keyword: str, number: int) -> int:
+    if 0 <= number < 2**31:
+        return number
+    # These only make remarks, and some writers put -1 for "unknown".
+    if keyword in ("InstanceNumber", *_COUNTS):
+        return default
     raise damaged(path, f"its {_words(keyword)} is {number}")
 
 
 def _value(path: Path, dataset: Dataset, keyword: str) -> Any:
-    """A value that pydicom converts only now, which fails where something else stands."""
+    """A value of the file, of whatever type it has there; None where it is absent."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return dataset.get(keyword)
     except Exception as error:
-        raise damaged(
-            path, f"its {_words(keyword)} cannot be understood ({_one_line(error)})"
-        ) from None
+        # pydicom converts a value only now, and fails with errors of every kind where something
+        # else stands.
+        reason = one_line(error)
+        raise damaged(path, f"its {_words(keyword)} cannot be understood ({reason})") from None
 
 
-def _first(sequence: Any) -> Dataset | None:
-    return sequence[0] if isinstance(sequence, pydicom.Sequence) and len(sequence) else None
+def _first(sequence: object) -> Dataset:
+    """The first item; an empty one where there is none."""
+    if isinstance(sequence, pydicom.Sequence) and len(sequence):
+        return sequence[0]
+    return Dataset()
 
 
 def _words(keyword: str) -> str:
-    """The keyword as the standard prints it: `ImagePositionPatient` becomes `Image Position Patient`."""
-    return "".join(f" {letter}" if letter.isupper() else letter for letter in keyword).strip()
+    """The keyword as the standard prints it, such as `Image Position Patient`."""
+    return re.sub("(?=[A-Z])", " ", keyword).strip()
 
 
-def _count(count: int) -> str:
-    return "a number" if count == 1 else f"{count} numbers"
-
-
-def _one_line(error: Exception) -> str:
+def one_line(error: Exception) -> str:
+    """What an error says first, or else its kind."""
     lines = str(error).strip().splitlines()
     return lines[0][:120] if lines else type(error).__name__

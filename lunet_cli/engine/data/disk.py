@@ -21,18 +21,12 @@ _KINDS = {
 
 def is_folder(path: Path) -> bool:
     """Whether there is a folder; False too where the question itself fails."""
-    try:
-        return stat.S_ISDIR(path.stat().st_mode)
-    except (OSError, ValueError):
-        return False
+    return stat.S_ISDIR(_mode(path))
 
 
 def is_file(path: Path) -> bool:
     """Whether there is a regular file; False too where the question itself fails."""
-    try:
-        return stat.S_ISREG(path.stat().st_mode)
-    except (OSError, ValueError):
-        return False
+    return stat.S_ISREG(_mode(path))
 
 
 def require_present(path: Path) -> None:
@@ -45,7 +39,9 @@ def require_present(path: Path) -> None:
 
 
 def require_file(path: Path) -> None:
-    """Raise if there is no regular file. A pipe would keep a reader waiting for ever, and a device has no end.
+    """Raise if there is no regular file.
+
+    A pipe would keep a reader waiting for ever, and a device has no end.
 
     Raises:
         DataError: It is missing, or something else.
@@ -66,9 +62,7 @@ def open_file(path: Path) -> BinaryIO:
     try:
         return path.open("rb")
     except OSError as error:
-        raise DataError(
-            f"{path}: cannot be read: {reason_of(error)}", hint=_access_hint(error)
-        ) from None
+        raise _refusal(path, "read", error) from None
 
 
 def list_folder(folder: Path) -> list[Path]:
@@ -80,9 +74,7 @@ def list_folder(folder: Path) -> list[Path]:
     try:
         return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
     except OSError as error:
-        raise DataError(
-            f"{folder}: cannot be listed: {reason_of(error)}", hint=_access_hint(error)
-        ) from None
+        raise _refusal(folder, "listed", error) from None
 
 
 def reason_of(error: OSError) -> str:
@@ -95,19 +87,27 @@ def _status(path: Path) -> os.stat_result:
     try:
         return path.stat()
     except FileNotFoundError:
+        what = "there is no such file or folder"
         if path.is_symlink():
-            target = os.readlink(path)
-            raise DataError(
-                f"{path}: is a link to {target}, and there is no such file or folder"
-            ) from None
-        raise DataError(f"{path}: there is no such file or folder") from None
-    except (OSError, ValueError) as error:  # A zero byte in a name is a ValueError.
-        reason = reason_of(error) if isinstance(error, OSError) else str(error)
-        hint = _access_hint(error) if isinstance(error, OSError) else ""
-        raise DataError(f"{path}: cannot be read: {reason}", hint=hint) from None
+            what = f"is a link to {os.readlink(path)}, and {what}"
+        raise DataError(f"{path}: {what}") from None
+    except OSError as error:
+        raise _refusal(path, "read", error) from None
+    except ValueError as error:  # A zero byte in a name.
+        raise DataError(f"{path}: cannot be read: {error}") from None
 
 
-def _access_hint(error: OSError) -> str:
+def _mode(path: Path) -> int:
+    """Kind and rights of what lies there; 0, which is of no kind, where the question fails."""
+    # Before Python 3.14, `Path.is_dir` and `Path.is_file` raise where a folder may not be entered.
+    try:
+        return path.stat().st_mode
+    except (OSError, ValueError):
+        return 0
+
+
+def _refusal(path: Path, done: str, error: OSError) -> DataError:
+    hint = ""
     if error.errno in (errno.EACCES, errno.EPERM):
-        return "Ask its owner for the right to read it, or copy it."
-    return ""
+        hint = "Ask its owner for the right to read it, or copy it."
+    return DataError(f"{path}: cannot be {done}: {reason_of(error)}", hint=hint)

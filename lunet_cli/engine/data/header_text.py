@@ -1,4 +1,4 @@
-"""What the text headers of NRRD and MetaImage share: numbers in words, and data files that are named."""
+"""What the text headers of NRRD and MetaImage share: numbers in words, and names of data files."""
 
 from __future__ import annotations
 
@@ -7,9 +7,13 @@ import re
 from pathlib import Path
 
 from lunet_cli.engine.data.volume_file import damaged
+from lunet_cli.results.words import plural
 
 LARGEST_HEADER = 2**18  # bytes; real ones have some hundred
+_WHOLE_NUMBER = re.compile(r"[+-]?\d{1,18}")  # Longer ones do not fit into 64 bits.
+# One number to be filled in, and no other placeholder: names come from strangers.
 _PATTERN = re.compile(r"[^%]*%0?\d{0,3}d[^%]*")
+# A file for each slice of any scan; names alone of many more would take memory and time.
 _MOST_FILES = 100_000
 
 
@@ -20,9 +24,9 @@ def whole_numbers(path: Path, field: str, text: str) -> tuple[int, ...]:
         DataError: Something else stands there.
     """
     words = text.split()
-    if not words or not all(re.fullmatch(r"[+-]?\d{1,18}", word) for word in words):
+    if not words or not all(map(_WHOLE_NUMBER.fullmatch, words)):
         raise damaged(path, f"'{field}' is '{_short(text)}', not whole numbers")
-    return tuple(int(word) for word in words)
+    return tuple(map(int, words))
 
 
 def one_whole_number(path: Path, field: str, text: str) -> int:
@@ -37,7 +41,7 @@ def one_whole_number(path: Path, field: str, text: str) -> int:
     return numbers[0]
 
 
-def real_numbers(path: Path, field: str, text: str, count: int) -> list[float]:
+def real_numbers(path: Path, field: str, text: str, *, count: int) -> list[float]:
     """Finite numbers of a field, between which spaces or commas stand.
 
     Raises:
@@ -52,46 +56,53 @@ def real_numbers(path: Path, field: str, text: str, count: int) -> list[float]:
     return numbers
 
 
-def data_files(path: Path, field: str, words: list[str], names: list[str]) -> list[Path]:
-    """The files that hold the voxels: one, a pattern with first, last and step, or a list of names.
+def data_files(
+    path: Path, field: str, text: str, *, names: list[str], sizes: tuple[int, ...]
+) -> list[Path]:
+    """The files that hold the voxels in equal parts.
 
     Args:
         path: The header; names are relative to its folder.
         field: Name of the field, for messages.
-        words: What stands in the field.
-        names: The lines behind it.
+        text: What stands there: a name; a pattern with first, last and step; or `LIST`. Behind the
+            two latter may stand how many axes lie within a file, which are else all but the last.
+        names: The lines behind the field, for `LIST`.
+        sizes: Voxels along each axis.
 
     Raises:
-        DataError: There is none, or the pattern is not one.
+        DataError: They are not as many as the sizes ask for, or the field is damaged.
     """
+    words = text.split()
     if words[:1] == ["LIST"]:
-        found = [name.strip() for name in names if name.strip()]
+        found, extra = [name.strip() for name in names if name.strip()], words[1:]
     elif words and "%" in words[0]:
-        found = _expand(path, field, words)
+        found, extra = _expand(path, field, words), words[4:]
     else:
-        found = [" ".join(words)] if words else []
-    if not found or len(found) > _MOST_FILES:
-        raise damaged(path, f"'{field}' names {len(found)} data files")
+        return [path.parent / text]
+    num_axes = len(sizes) - 1
+    if extra:
+        num_axes = one_whole_number(path, field, " ".join(extra))
+    if not 1 <= num_axes < len(sizes):
+        raise damaged(path, f"'{field}' is '{_short(text)}' for {len(sizes)} axes")
+    expected = math.prod(sizes[num_axes:])
+    if len(found) != expected:
+        counted = plural(len(found), "data file")
+        raise damaged(path, f"'{field}' names {counted}, and its sizes ask for {expected}")
     return [path.parent / name for name in found]
 
 
 def _expand(path: Path, field: str, words: list[str]) -> list[str]:
-    numbers = words[1:]
-    if not (
-        _PATTERN.fullmatch(words[0]) and 2 <= len(numbers) <= 4 and all(map(str.isdecimal, numbers))
-    ):
-        raise damaged(
-            path,
-            f"'{field}' is '{_short(' '.join(words))}', not a pattern with first, last and step",
-        )
-    first, last = int(numbers[0]), int(numbers[1])
-    step = int(numbers[2]) if len(numbers) > 2 else 1
+    """The names that a pattern stands for, such as `slice%03d.raw 1 20 1`."""
+    pattern, *numbers = words
+    is_pattern = _PATTERN.fullmatch(pattern) and all(map(str.isdecimal, numbers))
+    if not is_pattern or not 2 <= len(numbers) <= 4:
+        reason = "not a pattern with first, last and step"
+        raise damaged(path, f"'{field}' is '{_short(' '.join(words))}', {reason}")
+    first, last, step, *_ = (*map(int, numbers), 1)
     if step < 1 or not 0 <= last - first < _MOST_FILES * step:
-        raise damaged(
-            path,
-            f"'{field}' is '{_short(' '.join(words))}', which names no sensible number of files",
-        )
-    return [words[0] % number for number in range(first, last + 1, step)]
+        reason = "which names no sensible number of files"
+        raise damaged(path, f"'{field}' is '{_short(' '.join(words))}', {reason}")
+    return [pattern % number for number in range(first, last + 1, step)]
 
 
 def _short(text: str) -> str:

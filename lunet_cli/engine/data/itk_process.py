@@ -1,7 +1,9 @@
 """ITK and GDCM in a process of its own: damaged bytes can end it, and then only it (docs/adr/0017).
 
 Run as `python -m lunet_cli.engine.data.itk_process JOB.json`; the job names what to read and where
-the answer goes.
+the answer goes. A pool of the standard library would not do: it cannot end a worker that hangs
+(`kill_workers` comes with Python 3.14), a worker that dies takes the jobs of the others with it,
+and starting one imports the script of the user once more.
 """
 
 from __future__ import annotations
@@ -13,46 +15,101 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+import SimpleITK as sitk  # noqa: N813
 
 from lunet_cli.engine.data.plain_path import plain_path
 
 _MODULE = "lunet_cli.engine.data.itk_process"
+# Far longer than any volume takes that fits into memory; what is not there by then hangs.
 _SLOWEST_SECONDS = 300
 _BASE_MIB = 2048  # for Python, ITK and its tables, which are mapped rather than used
 _EXIT_UNREADABLE = 3
+_NUMBERS = {  # the names that ITK gives to types, as numpy spells them
+    "8-bit unsigned integer": "u1",
+    "8-bit signed integer": "i1",
+    "16-bit unsigned integer": "u2",
+    "16-bit signed integer": "i2",
+    "32-bit unsigned integer": "u4",
+    "32-bit signed integer": "i4",
+    "64-bit unsigned integer": "u8",
+    "64-bit signed integer": "i8",
+    "32-bit float": "f4",
+    "64-bit float": "f8",
+}
+_REASONS = {  # what stands in an error of ITK, and what it means
+    "Unable to determine ImageIO": "it is not an image, or its format is unknown",
+    "orthonormal": "its axes are not at right angles, which ITK refuses",
+    "nondecreasing": "its axes are not at right angles, which ITK refuses",
+}
 
 
 class ItkError(Exception):
     """ITK could not read a file, or its process has ended; the text says which."""
 
 
-def read_with_itk(
-    path: Path, *, with_voxels: bool, limit_mib: int
-) -> tuple[dict[str, Any], npt.NDArray[Any] | None]:
-    """Read a file of any format that ITK knows.
+@dataclass(frozen=True, kw_only=True)
+class ItkHeader:
+    """What a file says about its volume.
 
     Args:
-        path: The file.
-        with_voxels: Whether voxels are read; otherwise, only the header is.
-        limit_mib: Memory that may be taken for them.
+        size: Voxels along each axis, x first.
+        spacing: Distance of voxels along each axis.
+        origin: Place of the first voxel.
+        direction: Square matrix of the axes, row by row.
+        components: Values per voxel.
+        number: Type of a value, as numpy spells it.
+    """
 
-    Returns:
-        `size`, `spacing`, `origin`, `direction` and `components` as ITK gives them, with `number`,
-        the type as numpy spells it; and the voxels, the components last.
+    size: list[int]
+    spacing: list[float]
+    origin: list[float]
+    direction: list[float]
+    components: int
+    number: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Job:
+    """What the process does.
+
+    Args:
+        kind: Read a header, read voxels, or decompress DICOM files.
+        files: From where.
+        limit_mib: Memory that it may take.
+    """
+
+    kind: Literal["header", "voxels", "dicom"]
+    files: list[str]
+    limit_mib: int
+
+
+def read_header_with_itk(path: Path, *, limit_mib: int) -> ItkHeader:
+    """Read the header of a file of any format that ITK knows, in at most `limit_mib` of memory.
 
     Raises:
         ItkError: It cannot be read.
     """
     with tempfile.TemporaryDirectory(prefix="lunet-") as scratch, plain_path(path) as plain:
-        job = {"kind": "volume", "file": str(plain), "with_voxels": with_voxels}
-        answer = _run(job, Path(scratch), limit_mib)
-        voxels = np.load(Path(scratch, "0.npy")) if with_voxels else None
-    return answer, voxels
+        answer = _run(Path(scratch), _Job(kind="header", files=[str(plain)], limit_mib=limit_mib))
+    return ItkHeader(**json.loads(answer))
+
+
+def read_voxels_with_itk(path: Path, *, limit_mib: int) -> npt.NDArray[Any]:
+    """Read the voxels of a file, the components last; see `read_header_with_itk`.
+
+    Raises:
+        ItkError: They cannot be read.
+    """
+    with tempfile.TemporaryDirectory(prefix="lunet-") as scratch, plain_path(path) as plain:
+        _run(Path(scratch), _Job(kind="voxels", files=[str(plain)], limit_mib=limit_mib))
+        voxels: npt.NDArray[Any] = np.load(Path(scratch, "0.npy"))
+    return voxels
 
 
 def decode_dicom(files: Sequence[bytes], *, limit_mib: int) -> list[npt.NDArray[Any]]:
@@ -69,16 +126,19 @@ def decode_dicom(files: Sequence[bytes], *, limit_mib: int) -> list[npt.NDArray[
         ItkError: One of them cannot be decompressed.
     """
     with tempfile.TemporaryDirectory(prefix="lunet-") as scratch:
-        names = [str(Path(scratch, f"{index}.dcm")) for index in range(len(files))]
-        for name, content in zip(names, files, strict=True):
-            Path(name).write_bytes(content)
-        _run({"kind": "dicom", "files": names}, Path(scratch), limit_mib)
+        names = []
+        for index, content in enumerate(files):
+            path = Path(scratch, f"{index}.dcm")
+            path.write_bytes(content)
+            names.append(str(path))
+        _run(Path(scratch), _Job(kind="dicom", files=names, limit_mib=limit_mib))
         return [np.load(Path(scratch, f"{index}.npy")) for index in range(len(files))]
 
 
-def _run(job: dict[str, Any], scratch: Path, limit_mib: int) -> dict[str, Any]:
+def _run(scratch: Path, job: _Job) -> str:
+    """Let the process do a job in a folder, and give back what it answers."""
     job_file, answer_file = scratch / "job.json", scratch / "answer.json"
-    job_file.write_text(json.dumps({**job, "limit_mib": _BASE_MIB + limit_mib}), encoding="utf-8")
+    job_file.write_text(json.dumps(asdict(job)), encoding="utf-8")
     command = [sys.executable, "-m", _MODULE, str(job_file)]
     try:
         ended = subprocess.run(command, capture_output=True, timeout=_SLOWEST_SECONDS, check=False)
@@ -87,30 +147,54 @@ def _run(job: dict[str, Any], scratch: Path, limit_mib: int) -> dict[str, Any]:
     if ended.returncode == _EXIT_UNREADABLE:
         raise ItkError(answer_file.read_text(encoding="utf-8"))
     if ended.returncode != 0:
-        raise ItkError("it is damaged (the process that read it has ended)")
-    answer: dict[str, Any] = json.loads(answer_file.read_text(encoding="utf-8"))
-    return answer
+        raise ItkError("it is damaged (the process that read it has crashed)")
+    return answer_file.read_text(encoding="utf-8")
 
 
 def _serve(job_file: Path) -> int:
-    """What the process does: read, write the answer beside the job, and say by the exit code how it went."""
-    import SimpleITK as sitk  # noqa: N813
-
-    job = json.loads(job_file.read_text(encoding="utf-8"))
+    """What the process does: read, write the answer beside the job, and say how it went."""
+    job = _Job(**json.loads(job_file.read_text(encoding="utf-8")))
     answer_file = job_file.with_name("answer.json")
-    _limit_memory(job["limit_mib"])
+    _limit_memory(_BASE_MIB + job.limit_mib)
     sitk.ProcessObject.SetGlobalWarningDisplay(False)
     try:
-        answer = (
-            _read_volume(job, job_file.parent)
-            if job["kind"] == "volume"
-            else _read_dicom(job, job_file.parent)
-        )
-    except (RuntimeError, MemoryError) as error:
+        answer = _answer(job, job_file.parent)
+    except (RuntimeError, MemoryError) as error:  # All errors of SimpleITK are RuntimeErrors.
         answer_file.write_text(_reason(str(error)), encoding="utf-8")
         return _EXIT_UNREADABLE
-    answer_file.write_text(json.dumps(answer), encoding="utf-8")
+    answer_file.write_text(answer, encoding="utf-8")
     return 0
+
+
+def _answer(job: _Job, scratch: Path) -> str:
+    if job.kind == "header":
+        return json.dumps(asdict(_header(job.files[0])))
+    if job.kind == "voxels":
+        image = sitk.ReadImage(job.files[0])  # A view does not keep its image alive.
+        np.save(scratch / "0.npy", sitk.GetArrayViewFromImage(image))
+    else:
+        for index, name in enumerate(job.files):
+            array = sitk.GetArrayFromImage(sitk.ReadImage(name, imageIO="GDCMImageIO"))
+            np.save(scratch / f"{index}.npy", array.reshape(-1, *array.shape[-2:]))
+    return ""
+
+
+def _header(name: str) -> ItkHeader:
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(name)
+    reader.ReadImageInformation()
+    kind = sitk.GetPixelIDValueAsString(reader.GetPixelID())
+    number = _NUMBERS.get(kind.removeprefix("vector of "))
+    if number is None:
+        raise RuntimeError(f"its voxels are {kind}")
+    return ItkHeader(
+        size=list(reader.GetSize()),
+        spacing=list(reader.GetSpacing()),
+        origin=list(reader.GetOrigin()),
+        direction=list(reader.GetDirection()),
+        components=reader.GetNumberOfComponents(),
+        number=number,
+    )
 
 
 def _limit_memory(limit_mib: int) -> None:
@@ -126,70 +210,17 @@ def _limit_memory(limit_mib: int) -> None:
         resource.setrlimit(resource.RLIMIT_AS, (limit, hard))
 
 
-def _read_volume(job: dict[str, Any], scratch: Path) -> dict[str, Any]:
-    import SimpleITK as sitk  # noqa: N813
-
-    reader = sitk.ImageFileReader()
-    reader.SetFileName(job["file"])
-    reader.ReadImageInformation()
-    number = sitk.GetArrayFromImage(sitk.Image([1, 1], _scalar_of(reader.GetPixelID()))).dtype.str
-    if job["with_voxels"]:
-        image = reader.Execute()  # A view does not keep its image alive.
-        np.save(scratch / "0.npy", sitk.GetArrayViewFromImage(image))
-    return {
-        "size": reader.GetSize(),
-        "spacing": reader.GetSpacing(),
-        "origin": reader.GetOrigin(),
-        "direction": reader.GetDirection(),
-        "components": reader.GetNumberOfComponents(),
-        "number": number,
-    }
-
-
-def _scalar_of(pixel_id: int) -> int:
-    """The type of one component."""
-    import SimpleITK as sitk  # noqa: N813
-
-    name = sitk.GetPixelIDValueAsString(pixel_id)
-    known = (
-        *(
-            sitk.sitkUInt8,
-            sitk.sitkInt8,
-            sitk.sitkUInt16,
-            sitk.sitkInt16,
-            sitk.sitkUInt32,
-            sitk.sitkInt32,
-        ),
-        *(sitk.sitkUInt64, sitk.sitkInt64, sitk.sitkFloat32, sitk.sitkFloat64),
-    )
-    for one in known:
-        if name.removeprefix("vector of ") == sitk.GetPixelIDValueAsString(one):
-            return int(one)
-    raise RuntimeError(f"its voxels are {name}")
-
-
-def _read_dicom(job: dict[str, Any], scratch: Path) -> dict[str, Any]:
-    import SimpleITK as sitk  # noqa: N813
-
-    for index, name in enumerate(job["files"]):
-        array = sitk.GetArrayFromImage(sitk.ReadImage(name, imageIO="GDCMImageIO"))
-        np.save(scratch / f"{index}.npy", array.reshape(-1, *array.shape[-2:]))
-    return {}
-
-
 def _reason(text: str) -> str:
     """Say in words why ITK could not read a file."""
-    reasons = {
-        "Unable to determine ImageIO": "it is not an image, or its format is unknown",
-        "orthonormal": "its axes are not at right angles, which ITK refuses",
-        "nondecreasing": "its axes are not at right angles, which ITK refuses",
-    }
-    if reason := next((words for key, words in reasons.items() if key in text), None):
-        return reason
-    # The last line that carries words is the reason; the lines before name the source files of ITK.
-    text = re.sub(r"\w+\(0x[0-9a-f]+\): ", "", text)  # the address of an object
-    lines = [line.split("ERROR:")[-1].strip() for line in text.splitlines() if line.strip()]
-    return f"it is damaged or incomplete ({lines[-1] if lines else text})"
+    for key, reason in _REASONS.items():
+        if key in text:
+            return reason
+    # The last line that carries words is the reason; lines before it name source files of ITK.
+    reason = re.sub(r"\w+\(0x[0-9a-f]+\): ", "", text)  # the address of an object
+    for line in reason.splitlines():
+        if line.strip():
+            reason = line.split("ERROR:")[-1].strip()
+    return f"it is damaged or incomplete ({reason})"
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -11,8 +12,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from lunet_cli.config.labels import Activation as Activation
-from lunet_cli.config.labels import Regions, resolve_regions
+from lunet_cli.config.labels import Activation, Regions, resolve_regions
 from lunet_cli.errors import ConfigError
 from lunet_cli.results.words import visible
 
@@ -51,10 +51,10 @@ class LabelScheme:
     @property
     def num_channels(self) -> int:
         """Logit channels that a network needs."""
-        return len(self.regions) + (1 if self.activation == "softmax" else 0)
+        return len(self.regions) + (self.activation == "softmax")
 
     def encode(self, label: Tensor) -> Tensor:
-        """Turn label values (B, D, H, W) of any integer type into target channels (B, C, D, H, W), bool."""
+        """Turn label values (B, D, H, W), integers, into target channels (B, C, D, H, W), bool."""
         channels = [_is_one_of(label, values) for _, values in self.regions]
         if self.activation == "softmax":
             channels.insert(0, ~torch.stack(channels).any(dim=0))
@@ -63,17 +63,17 @@ class LabelScheme:
     @property
     def code_type(self) -> torch.dtype:
         """Number type that holds the values of `codes`."""
-        highest = (
-            len(self.regions) if self.activation == "softmax" else (1 << len(self.regions)) - 1
-        )
-        return next(
-            t
-            for t in (torch.uint8, torch.int16, torch.int32, torch.int64)
-            if highest <= torch.iinfo(t).max
-        )
+        highest = len(self.regions)
+        if self.activation == "sigmoid":
+            highest = (1 << len(self.regions)) - 1
+        # A volume of codes is kept at full size, so that a byte where it is enough saves memory.
+        for number in (torch.uint8, torch.int16, torch.int32):
+            if highest <= torch.iinfo(number).max:
+                return number
+        return torch.int64
 
     def codes(self, logits: Tensor) -> Tensor:
-        """Turn logits (B, C, D, H, W) into one number per voxel (B, D, H, W) that tells the regions it belongs to.
+        """Turn logits (B, C, D, H, W) into a number per voxel (B, D, H, W) that tells its regions.
 
         With softmax, 0 is background and `i + 1` region `i`; with sigmoid, bit `i` is set in region
         `i`.
@@ -104,7 +104,7 @@ class LabelScheme:
         return torch.softmax(logits, dim=1)[:, 1:]
 
     def painted_values(self, order: Sequence[str] | None = None) -> dict[str, int]:
-        """The label value that stands for each region in a label map, in the order in which regions are painted.
+        """The label value that stands for each region in a label map, in the order of painting.
 
         Later regions cover earlier ones, so each gets the first of its values that no later region
         has. With `whole: [1, 2]` and then `anterior: 1`, whole is painted as 2 and anterior over it
@@ -121,22 +121,18 @@ class LabelScheme:
         names = list(regions) if order is None else list(order)
         if sorted(names) != sorted(regions):
             raise ConfigError(
-                f"--order {','.join(names)}: is not an order of the labels {', '.join(regions)}",
+                f"`order={','.join(names)}`: is not an order of the labels {', '.join(regions)}",
                 hint="Name each label once; later ones cover earlier ones.",
             )
         values: dict[str, int] = {}
+        # Values of no region, each given out once.
+        spare = (value for value in itertools.count(1) if value not in self.values)
         for index, name in enumerate(names):
-            later = {value for other in names[index + 1 :] for value in regions[other]}
-            own = (
-                value
-                for value in regions[name]
-                if value not in later and value not in values.values()
-            )
-            values[name] = next(own, None) or next(
-                value
-                for value in range(1, 65536)
-                if value not in self.values and value not in values.values()
-            )
+            taken = set(values.values())
+            for later in names[index + 1 :]:
+                taken.update(regions[later])
+            free = [value for value in regions[name] if value not in taken]
+            values[name] = free[0] if free else next(spare)
         return values
 
     def masks(self, label: Tensor) -> Tensor:
@@ -147,7 +143,7 @@ class LabelScheme:
         """Values of a label map that are neither background nor configured."""
         return sorted(set(np.unique(array).tolist()) - self.values - {0})
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """Plain values for a checkpoint."""
         return {
             "regions": {name: list(values) for name, values in self.regions},

@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from lunet_cli.config.data import DataConfig
-from lunet_cli.config.description import read_description, require_folder
+from lunet_cli.config.description import require_folder
+from lunet_cli.config.labels import Regions
 from lunet_cli.engine.data.cases import Case, CaseSet, read_case_files
+from lunet_cli.engine.data.dataset_json import has_dataset_json, read_dataset_json
 from lunet_cli.engine.data.disk import is_folder, list_folder
 from lunet_cli.engine.data.mistakes import Mistakes
 from lunet_cli.engine.data.phantom import PhantomReader, phantom_case_set
@@ -17,7 +18,7 @@ from lunet_cli.engine.data.volume import has_volume_suffix, stem
 from lunet_cli.errors import DataError
 from lunet_cli.results.words import plural
 
-Labels = dict[str, tuple[int, ...]]
+_Found = tuple[list[Case], Regions | None]
 _HARP_IMAGE = re.compile(r"ct_(?P<id>.+)")
 _SAME_NAME = "A label map has the name of its image."
 _MOST_LOOKED_AT = 100  # Sub-folders; more of them are cases rather than data sets.
@@ -51,7 +52,13 @@ def find_cases(folder: Path, layout: str, mistakes: Mistakes | None = None) -> C
     if not cases:
         raise DataError(f"{folder}: holds no case in the layout '{name}'", hint=EXPECTATIONS[name])
     _require_unique(cases)
-    return CaseSet(tuple(cases), read_case_files, labels, name, folder)
+    return _case_set(cases, labels, name, folder)
+
+
+def _case_set(cases: list[Case], labels: Regions | None, layout: str, folder: Path) -> CaseSet:
+    return CaseSet(
+        cases=tuple(cases), reader=read_case_files, labels=labels, layout=layout, root=folder
+    )
 
 
 def _require_unique(cases: list[Case]) -> None:
@@ -65,13 +72,16 @@ def _require_unique(cases: list[Case]) -> None:
         seen.add(case.case_id)
 
 
-def find_labels(*places: Path) -> Labels | None:
-    """Labels of the first `dataset.json` in one of these folders or in the folder above; None if there is none."""
+def find_labels(*places: Path) -> Regions | None:
+    """Labels of the first `dataset.json` that names some, in these folders or in those above.
+
+    Raises:
+        DataError: One of these files cannot be read.
+    """
     for place in places:
         for folder in (place, place.parent):
-            if (folder / "dataset.json").is_file() and (
-                labels := _read_labels(_read_dataset_json(folder), folder)
-            ):
+            labels = read_dataset_json(folder).labels if has_dataset_json(folder) else None
+            if labels is not None:
                 return labels
     return None
 
@@ -88,11 +98,12 @@ def detect_layout(folder: Path) -> str:
     Raises:
         DataError: It looks like none.
     """
-    if (folder / "dataset.json").is_file() and not _is_foreign(folder):
-        return "msd" if _names_existing_images(_read_dataset_json(folder), folder) else "nnunet"
+    # The surest sign first: file names that look like another layout lie in many folders.
+    if has_dataset_json(folder) and not _is_foreign(folder):
+        return "msd" if _names_existing_images(folder) else "nnunet"
     if (folder / "images").is_dir():
         return "paired"
-    if any(_HARP_IMAGE.fullmatch(stem(path)) for path in _entries(folder, Mistakes())):
+    if any(map(_HARP_IMAGE.fullmatch, _entries(folder, Mistakes()))):
         return "harp"
     if (folder / "imagesTr").is_dir():
         raise DataError(
@@ -110,130 +121,141 @@ def _is_foreign(folder: Path) -> bool:
     """Whether the `dataset.json` is another program's and the layout `paired` lies beside it."""
     if not (folder / "images").is_dir() or (folder / "imagesTr").is_dir():
         return False
-    return "training" not in _read_dataset_json(folder)
+    return not read_dataset_json(folder).has_training
 
 
 def _data_sets_below(folder: Path) -> list[Path]:
     """Up to three sub-folders that are data sets, as the one that an archive unpacks to."""
-    folders = sorted(
-        path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")
-    )
+    folders = [path for path in list_folder(folder) if is_folder(path)]
     found = []
     for path in folders[:_MOST_LOOKED_AT]:
-        if (path / "dataset.json").is_file() or (path / "images").is_dir():
+        if has_dataset_json(path) or (path / "images").is_dir():
             found.append(path)
     return found[:3]
 
 
-def _names_existing_images(description: dict[str, Any], folder: Path) -> bool:
-    """Whether `training` lists files as they are; nnU-Net 1 lists them without the channel number."""
-    if "training" not in description:
+def _names_existing_images(folder: Path) -> bool:
+    """Whether `training` lists files as they are, not without their channel number."""
+    description = read_dataset_json(folder)
+    if not description.has_training:
         return False
-    entries = description["training"] if isinstance(description["training"], list) else []
-    images = [str(entry.get("image")) for entry in entries[:1] if isinstance(entry, dict)]
-    return not images or (folder / images[0]).exists() or not (folder / "imagesTr").is_dir()
+    first = description.training[:1]
+    if not first or not isinstance(first[0], dict) or not (folder / "imagesTr").is_dir():
+        return True
+    # nnU-Net 1 lists NAME.nii.gz where NAME_0000.nii.gz lies.
+    return (folder / str(first[0].get("image"))).exists()
 
 
-def _find_harp(folder: Path, mistakes: Mistakes) -> tuple[list[Case], Labels | None]:
-    entries = {stem(path): path for path in _entries(folder, mistakes)}
+def _find_harp(folder: Path, mistakes: Mistakes) -> _Found:
+    entries = _entries(folder, mistakes)
     cases = []
     for name, path in entries.items():
         match = _HARP_IMAGE.fullmatch(name)
         if match is None:
             continue
+        label = f"label_{match['id']}"
         with mistakes.gathering():
-            label = _require_label(
-                entries.get(f"label_{match['id']}"), path, folder / f"label_{match['id']}.*"
-            )
-            cases.append(Case(match["id"], (path,), label))
+            if label not in entries:
+                raise _missing_label(path, folder / f"{label}.*")
+            cases.append(Case(match["id"], (path,), entries[label]))
     return cases, None
 
 
-def _find_paired(folder: Path, mistakes: Mistakes) -> tuple[list[Case], Labels | None]:
-    for name in ("images", "labels"):
-        if not (folder / name).is_dir():
-            raise DataError(f"{folder}: has no folder '{name}'", hint=EXPECTATIONS["paired"])
+def _find_paired(folder: Path, mistakes: Mistakes) -> _Found:
+    _require_folders(folder, ("images", "labels"), "paired")
     files = _images(folder / "images", mistakes)
-    labels = _label_maps(folder / "labels", files, mistakes)
-    cases = []
-    for name, paths in _group_channels(files, set(labels)).items():
-        with mistakes.gathering():
-            label = _require_label(labels.get(name), paths[0], folder / "labels" / f"{name}.*")
-            cases.append(Case(name, tuple(paths), label))
-    return cases, None
+    return _pairs(files, folder / "labels", mistakes), None
 
 
-def _find_msd(folder: Path, mistakes: Mistakes) -> tuple[list[Case], Labels | None]:
-    description = _read_dataset_json(folder)
-    entries = description.get("training")
-    if not isinstance(entries, list):
-        raise DataError(
-            f"{folder / 'dataset.json'}: has no list 'training'", hint=EXPECTATIONS["msd"]
-        )
+def _find_msd(folder: Path, mistakes: Mistakes) -> _Found:
+    description = read_dataset_json(folder)
+    if not isinstance(description.values.get("training"), list):
+        raise DataError(f"{description.path}: has no list 'training'", hint=EXPECTATIONS["msd"])
     cases = []
-    for number, entry in enumerate(entries):
+    for number, entry in enumerate(description.training):
         with mistakes.gathering():
             cases.append(_msd_case(folder, number, entry))
-    return cases, _read_labels(description, folder)
+    return cases, description.labels
 
 
 def _msd_case(folder: Path, number: int, entry: object) -> Case:
     """The case that one entry of the list `training` names."""
-    named = entry if isinstance(entry, dict) else {}
-    if not (isinstance(named.get("image"), str) and isinstance(named.get("label"), str)):
+    image_name = label_name = None
+    if isinstance(entry, dict):
+        image_name, label_name = entry.get("image"), entry.get("label")
+    if not (isinstance(image_name, str) and isinstance(label_name, str)):
         raise DataError(
             f"{folder / 'dataset.json'}: training[{number}] needs an 'image' and a 'label'"
         )
-    image, label = folder / named["image"], folder / named["label"]
+    image, label = folder / image_name, folder / label_name
     if not image.exists():
         raise DataError(f"{image}: named in dataset.json, but there is no such file")
-    return Case(
-        stem(image), (image,), _require_label(label if label.exists() else None, image, label)
-    )
+    if not label.exists():
+        raise _missing_label(image, label)
+    return Case(stem(image), (image,), label)
 
 
 def find_test_folders(folder: Path) -> CaseSet | None:
     """The cases of `imagesTs` and `labelsTs`; None where one of them is missing."""
-    if not (
-        (folder / "dataset.json").is_file()
-        and all((folder / name).is_dir() for name in ("imagesTs", "labelsTs"))
-    ):
+    if not (has_dataset_json(folder) and (folder / "imagesTs").is_dir()):
+        return None
+    if not (folder / "labelsTs").is_dir():
         return None
     mistakes = Mistakes()
     cases, labels = _find_nnunet(folder, mistakes, "Ts")
     mistakes.require_none()
-    return CaseSet(tuple(cases), read_case_files, labels, "nnunet", folder)
+    return _case_set(cases, labels, "nnunet", folder)
 
 
-def _find_nnunet(
-    folder: Path, mistakes: Mistakes, side: str = "Tr"
-) -> tuple[list[Case], Labels | None]:
-    description = _read_dataset_json(folder)
-    images_name, labels_name = f"images{side}", f"labels{side}"
-    for name in (images_name, labels_name):
+def _find_nnunet(folder: Path, mistakes: Mistakes, side: str = "Tr") -> _Found:
+    description = read_dataset_json(folder)
+    images, labels = folder / f"images{side}", folder / f"labels{side}"
+    _require_folders(folder, (images.name, labels.name), "nnunet")
+    ending = description.file_ending
+    files = [path for path in _images(images, mistakes) if path.name.endswith(ending)]
+    num_channels = description.num_channels
+    cases = _pairs(files, labels, mistakes, ending=ending, num_channels=num_channels)
+    return cases, description.labels
+
+
+def _require_folders(folder: Path, names: tuple[str, ...], layout: str) -> None:
+    for name in names:
         if not (folder / name).is_dir():
-            raise DataError(f"{folder}: has no folder '{name}'", hint=EXPECTATIONS["nnunet"])
-    ending = description.get("file_ending", "")
-    channels = description.get("channel_names", description.get("modality", {}))
-    files = [path for path in _images(folder / images_name, mistakes) if path.name.endswith(ending)]
-    labels = _label_maps(folder / labels_name, files, mistakes)
+            raise DataError(f"{folder}: has no folder '{name}'", hint=EXPECTATIONS[layout])
+
+
+def _pairs(
+    images: list[Path],
+    folder: Path,
+    mistakes: Mistakes,
+    *,
+    ending: str = ".*",
+    num_channels: int = 0,
+) -> list[Case]:
+    """The cases of images and of the label maps in a folder that have the same names."""
+    labels = _entries(folder, mistakes)
+    if images and not labels:
+        raise DataError(f"{folder}: holds no label map", hint=_SAME_NAME)
     cases = []
-    for name, paths in _group_channels(files, set(labels)).items():
+    for name, paths in _group_channels(images, set(labels)).items():
         with mistakes.gathering():
-            if channels and len(paths) != len(channels):
-                raise DataError(
-                    f"{paths[0]}: case {name} has {plural(len(paths), 'channel file')}, dataset.json names "
-                    f"{plural(len(channels), 'channel')}",
-                    hint="Each case needs one file per channel: NAME_0000, NAME_0001, ...",
-                )
-            label = _require_label(
-                labels.get(name), paths[0], folder / labels_name / f"{name}{ending}"
-            )
-            cases.append(Case(name, tuple(paths), label))
-    return cases, _read_labels(description, folder)
+            _require_channels(name, paths, num_channels)
+            if name not in labels:
+                raise _missing_label(paths[0], folder / f"{name}{ending}")
+            cases.append(Case(name, tuple(paths), labels[name]))
+    return cases
 
 
-LAYOUTS: dict[str, Callable[[Path, Mistakes], tuple[list[Case], Labels | None]]] = {
+def _require_channels(name: str, paths: list[Path], expected: int) -> None:
+    if expected not in (0, len(paths)):  # 0 where the data set does not say
+        raise DataError(
+            f"{paths[0]}: case {name} has {plural(len(paths), 'channel file')}, dataset.json names "
+            f"{plural(expected, 'channel')}",
+            hint="Each case needs one file per channel: NAME_0000, NAME_0001, ...",
+        )
+
+
+LAYOUTS: dict[str, Callable[[Path, Mistakes], _Found]] = {
     "harp": _find_harp,
     "paired": _find_paired,
     "msd": _find_msd,
@@ -247,34 +269,23 @@ EXPECTATIONS = {
 }
 
 
-def _label_maps(folder: Path, images: list[Path], mistakes: Mistakes) -> dict[str, Path]:
-    """The label maps of a folder by their names.
-
-    Raises:
-        DataError: There is none for all the images.
-    """
-    found = {stem(path): path for path in _entries(folder, mistakes)}
-    if images and not found:
-        raise DataError(f"{folder}: holds no label map", hint=_SAME_NAME)
-    return found
-
-
 def volumes_in(folder: Path) -> list[Path]:
     """Volume files of a folder, sorted by name; hidden ones left out."""
     mistakes = Mistakes()
     entries = _entries(folder, mistakes)
     mistakes.require_none()
-    return [path for path in entries if not is_folder(path)]
+    return [path for path in entries.values() if not is_folder(path)]
 
 
 def _images(folder: Path, mistakes: Mistakes) -> list[Path]:
     """Image files and DICOM series of a folder; files within folders are told."""
     found = []
-    for path in _entries(folder, mistakes):
-        if path.is_dir() and any(has_volume_suffix(inside) for inside in path.iterdir()):
+    for path in _entries(folder, mistakes).values():
+        if path.is_dir() and any(map(has_volume_suffix, path.iterdir())):
             mistakes.add(
                 DataError(
-                    f"{path}: is a folder of volume files, where a file or a DICOM series was expected",
+                    f"{path}: is a folder of volume files, where a file or a DICOM series was "
+                    "expected",
                     hint="Move the files up, and name them after their folder.",
                 )
             )
@@ -283,17 +294,18 @@ def _images(folder: Path, mistakes: Mistakes) -> list[Path]:
     return found
 
 
-def _entries(folder: Path, mistakes: Mistakes) -> list[Path]:
-    """Volume files and sub-folders (DICOM series), sorted by name; hidden ones left out."""
-    found = [path for path in list_folder(folder) if has_volume_suffix(path) or is_folder(path)]
+def _entries(folder: Path, mistakes: Mistakes) -> dict[str, Path]:
+    """Volume files and sub-folders (DICOM series) by name, sorted; hidden ones left out."""
     by_name: dict[str, Path] = {}
-    for path in found:
+    for path in list_folder(folder):
+        if not (has_volume_suffix(path) or is_folder(path)):
+            continue
         other = by_name.setdefault(stem(path), path)
         if other is not path:
             mistakes.add(
                 DataError(f"{path}: {other.name} beside it has the same name; keep one of them")
             )
-    return list(by_name.values())
+    return by_name
 
 
 def _group_channels(paths: list[Path], label_names: set[str]) -> dict[str, list[Path]]:
@@ -301,40 +313,12 @@ def _group_channels(paths: list[Path], label_names: set[str]) -> dict[str, list[
     groups: dict[str, list[Path]] = {}
     for path in paths:
         name = stem(path)
-        match = None if name in label_names else _CHANNEL.fullmatch(name)
-        groups.setdefault(match["id"] if match else name, []).append(path)
+        match = _CHANNEL.fullmatch(name)
+        if match is not None and name not in label_names:
+            name = match["id"]
+        groups.setdefault(name, []).append(path)
     return groups
 
 
-def _require_label(label: Path | None, image: Path, expected: Path) -> Path:
-    if label is None:
-        raise DataError(
-            f"{image}: this image has no label map, expected {expected}", hint=_SAME_NAME
-        )
-    return label
-
-
-def _read_dataset_json(folder: Path) -> dict[str, Any]:
-    path = folder / "dataset.json"
-    description = read_description(path)
-    if not isinstance(description, dict):
-        raise DataError(f"{path}: expected an object with labels and cases")
-    return description
-
-
-def _read_labels(description: dict[str, Any], folder: Path) -> Labels | None:
-    """Labels as MSD writes them, {"1": "name"}, or as nnU-Net does, {"name": 1} and {"name": [1, 2]}."""
-    labels = description.get("labels")
-    if not isinstance(labels, dict):
-        return None
-    found: Labels = {}
-    try:
-        for key, value in labels.items():
-            name, values = (str(value), [int(key)]) if str(key).isdigit() else (str(key), value)
-            listed = values if isinstance(values, list) else [values]
-            numbers = tuple(int(number) for number in listed if int(number) != 0)
-            if numbers and name != "ignore":
-                found[name] = numbers
-    except (TypeError, ValueError):
-        raise DataError(f"{folder / 'dataset.json'}: cannot read the labels {labels!r}") from None
-    return found or None
+def _missing_label(image: Path, expected: Path) -> DataError:
+    return DataError(f"{image}: this image has no label map, expected {expected}", hint=_SAME_NAME)

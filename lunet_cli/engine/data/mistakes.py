@@ -48,6 +48,7 @@ class Mistakes:
         for error in self._found:
             kinds.setdefault(error.hint, []).extend(error.lines)
         lines: list[str] = []
+        # Those of one kind stand together, whatever order the cases have.
         for messages in kinds.values():
             lines += sorted(messages)[:_MOST_ALIKE]
             if len(messages) > _MOST_ALIKE:

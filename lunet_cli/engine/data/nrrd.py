@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from lunet_cli.engine.data.disk import open_file, reason_of
+from lunet_cli.engine.data.disk import open_file
 from lunet_cli.engine.data.header_text import (
     LARGEST_HEADER,
     data_files,
@@ -22,7 +22,7 @@ from lunet_cli.engine.data.header_text import (
     real_numbers,
     whole_numbers,
 )
-from lunet_cli.engine.data.stored_bytes import Packing, Part, read_parts
+from lunet_cli.engine.data.stored_bytes import Packing, Part, read_parts, read_start
 from lunet_cli.engine.data.volume_file import (
     VolumeFile,
     Voxels,
@@ -37,25 +37,48 @@ from lunet_cli.errors import DataError
 
 SUFFIXES = (".nrrd", ".nhdr")
 _NUMBERS = {
-    "i1": ("signed char", "int8", "int8_t"),
-    "u1": ("uchar", "unsigned char", "uint8", "uint8_t"),
-    "i2": ("short", "short int", "signed short", "signed short int", "int16", "int16_t"),
-    "u2": ("ushort", "unsigned short", "unsigned short int", "uint16", "uint16_t"),
-    "i4": ("int", "signed int", "int32", "int32_t"),
-    "u4": ("uint", "unsigned int", "uint32", "uint32_t"),
-    "i8": (
-        "longlong",
-        "long long",
-        "long long int",
-        "signed long long",
-        "signed long long int",
-        "int64",
-        "int64_t",
-    ),
-    "u8": ("ulonglong", "unsigned long long", "unsigned long long int", "uint64", "uint64_t"),
-    "f4": ("float",),
-    "f8": ("double",),
+    "signed char": "i1",
+    "int8": "i1",
+    "int8_t": "i1",
+    "uchar": "u1",
+    "unsigned char": "u1",
+    "uint8": "u1",
+    "uint8_t": "u1",
+    "short": "i2",
+    "short int": "i2",
+    "signed short": "i2",
+    "signed short int": "i2",
+    "int16": "i2",
+    "int16_t": "i2",
+    "ushort": "u2",
+    "unsigned short": "u2",
+    "unsigned short int": "u2",
+    "uint16": "u2",
+    "uint16_t": "u2",
+    "int": "i4",
+    "signed int": "i4",
+    "int32": "i4",
+    "int32_t": "i4",
+    "uint": "u4",
+    "unsigned int": "u4",
+    "uint32": "u4",
+    "uint32_t": "u4",
+    "longlong": "i8",
+    "long long": "i8",
+    "long long int": "i8",
+    "signed long long": "i8",
+    "signed long long int": "i8",
+    "int64": "i8",
+    "int64_t": "i8",
+    "ulonglong": "u8",
+    "unsigned long long": "u8",
+    "unsigned long long int": "u8",
+    "uint64": "u8",
+    "uint64_t": "u8",
+    "float": "f4",
+    "double": "f8",
 }
+_BYTE_ORDERS = {"little": "<", "big": ">"}
 _PACKINGS: dict[str, Packing] = {"raw": "raw", "gz": "gzip", "gzip": "gzip"}
 _SPACES = {  # signs of its axes in LPS
     "right-anterior-superior": (-1, -1, 1),
@@ -66,11 +89,11 @@ _SPACES = {  # signs of its axes in LPS
     "lps": (1, 1, 1),
     "": (1, 1, 1),  # `space dimension: 3` names none; ITK takes it as LPS.
 }
-_DOMAIN_KINDS = ("domain", "space", "time")
+_DOMAIN_KINDS = ("domain", "space", "time", "???")  # The last stands for an unknown kind.
 _VECTOR = re.compile(r"none|\(([^()]*)\)")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class _Header:
     """The fields, and where they end.
 
@@ -101,11 +124,10 @@ class _Header:
         found: list[list[float] | None] = []
         for match in _VECTOR.finditer(text):
             inside = match[1]
-            found.append(
-                None
-                if inside is None
-                else real_numbers(self.path, name, inside, inside.count(",") + 1)
-            )
+            if inside is None:
+                found.append(None)
+            else:
+                found.append(real_numbers(self.path, name, inside, count=inside.count(",") + 1))
         return found
 
 
@@ -117,37 +139,36 @@ def open_nrrd(path: Path) -> VolumeFile:
     """
     header = _parse(path)
     sizes = checked_sizes(path, whole_numbers(path, "sizes", header.fields.get("sizes", "")))
-    if header.whole("dimension") != len(sizes):
-        raise damaged(
-            path,
-            f"'dimension' is {header.whole('dimension')}, and 'sizes' has {len(sizes)} numbers",
-        )
+    num_axes = header.whole("dimension")
+    if num_axes != len(sizes):
+        raise damaged(path, f"'dimension' is {num_axes}, and 'sizes' has {len(sizes)} numbers")
     channel_axis = _channel_axis(header, sizes)
-    domain = [axis for axis in range(len(sizes)) if axis != channel_axis]
+    domain = slice(1, 4) if channel_axis == 0 else slice(0, 3)
     spacing, direction, origin = _grid(header, sizes, domain)
-    geometry = checked_geometry(path, [sizes[axis] for axis in domain], spacing, origin, direction)
-    num_channels = 1 if channel_axis is None else sizes[channel_axis]
+    geometry = checked_geometry(
+        path, sizes=sizes[domain], spacing_mm=spacing, origin_mm=origin, direction=direction
+    )
     number, packing = _number(header), _packing(header)
     parts = _parts(header, sizes, number.itemsize, packing)
 
     def read() -> Voxels:
-        voxels = read_parts(path, parts, packing, number).reshape(sizes[::-1])
+        voxels = read_parts(path, parts, packing=packing, number=number).reshape(sizes[::-1])
+        if channel_axis is None:
+            return voxels[None]
         # Axes run from the fastest to the slowest in the file, and the other way round in an array.
-        return (
-            voxels[None]
-            if channel_axis is None
-            else np.moveaxis(voxels, len(sizes) - 1 - channel_axis, 0)
-        )
+        return np.moveaxis(voxels, len(sizes) - 1 - channel_axis, 0)
 
-    return VolumeFile(geometry, num_channels, number, read, _remarks(header))
+    return VolumeFile(
+        geometry=geometry,
+        num_channels=math.prod(sizes) // math.prod(geometry.size),
+        number=number,
+        read=read,
+        remarks=_remarks(header),
+    )
 
 
 def _parse(path: Path) -> _Header:
-    with open_file(path) as file:
-        try:
-            content = file.read(LARGEST_HEADER)
-        except OSError as error:
-            raise damaged(path, reason_of(error)) from None
+    content = read_start(path, LARGEST_HEADER)
     if not re.match(rb"NRRD000[1-5]\r?\n", content):
         raise not_an_image(path)
     fields: dict[str, str] = {}
@@ -162,8 +183,10 @@ def _parse(path: Path) -> _Header:
         is_list = _data_file(fields).split()[:1] == ["LIST"]
         if not line or is_list or position == len(content):
             break
-    names = content[position:].decode("utf-8", "surrogateescape").splitlines() if is_list else []
-    return _Header(path, fields, names, position)
+    names: list[str] = []
+    if is_list:
+        names = content[position:].decode("utf-8", "surrogateescape").splitlines()
+    return _Header(path=path, fields=fields, names=names, end=position)
 
 
 def _add_field(path: Path, fields: dict[str, str], line: str) -> None:
@@ -185,26 +208,33 @@ def _channel_axis(header: _Header, sizes: tuple[int, ...]) -> int | None:
         return None
     if len(sizes) != 4:
         raise not_three_dimensional(header.path, sizes)
-    kinds = header.fields.get("kinds", "").lower().split()
-    ranges = [
-        axis for axis, kind in enumerate(kinds) if kind not in _DOMAIN_KINDS and kind != "???"
-    ]
-    if "space directions" in header.fields:
-        ranges = [
-            axis for axis, vector in enumerate(header.vectors("space directions")) if vector is None
-        ] or ranges
-    if not ranges:
-        return 3
-    if len(ranges) > 1 or ranges[0] not in (0, 3):
-        listed = ", ".join(map(str, ranges))
+    found = _axes_without_direction(header) or _axes_of_another_kind(header)
+    if not found:
+        return 3  # as writers do that say nothing of kinds
+    if len(found) > 1 or found[0] not in (0, 3):
+        listed = ", ".join(map(str, found))
         raise damaged(
-            header.path, f"its axes {listed} are not in space; one, at an end, can be read"
+            header.path,
+            f"its axes {listed} are not axes of space; only one such axis can be read, "
+            "the first or the last",
         )
-    return ranges[0]
+    return found[0]
+
+
+def _axes_without_direction(header: _Header) -> list[int]:
+    if "space directions" not in header.fields:
+        return []
+    vectors = header.vectors("space directions")
+    return [axis for axis, vector in enumerate(vectors) if vector is None]
+
+
+def _axes_of_another_kind(header: _Header) -> list[int]:
+    kinds = header.fields.get("kinds", "").lower().split()
+    return [axis for axis, kind in enumerate(kinds) if kind not in _DOMAIN_KINDS]
 
 
 def _grid(
-    header: _Header, sizes: tuple[int, ...], domain: list[int]
+    header: _Header, sizes: tuple[int, ...], domain: slice
 ) -> tuple[list[float], npt.NDArray[np.float64], list[float]]:
     """Spacing, direction and origin along the axes of space."""
     if "space directions" in header.fields:
@@ -213,11 +243,12 @@ def _grid(
     if "spacings" in header.fields:
         # NaN stands for an axis without a spacing.
         words = header.fields["spacings"].lower().replace("nan", "1").split()
-        stored = real_numbers(header.path, "spacings", " ".join(words), len(sizes))
-        spacing = [stored[axis] for axis in domain]
+        stored = real_numbers(header.path, "spacings", " ".join(words), count=len(sizes))
+        spacing = stored[domain]
     if "axis mins" in header.fields and "nan" not in header.fields["axis mins"].lower():
-        stored = real_numbers(header.path, "axis mins", header.fields["axis mins"], len(sizes))
-        origin = [stored[axis] for axis in domain]
+        text = header.fields["axis mins"]
+        stored = real_numbers(header.path, "axis mins", text, count=len(sizes))
+        origin = stored[domain]
     return spacing, np.eye(3), origin
 
 
@@ -225,7 +256,8 @@ def _remarks(header: _Header) -> tuple[str, ...]:
     """What the header leaves open."""
     if "space directions" not in header.fields:
         return (
-            f"{header.path}: does not say how its axes lie in the patient; taken as left, posterior, superior",
+            f"{header.path}: does not say how its axes lie in the patient; "
+            "taken as left, posterior, superior",
         )
     if "space origin" not in header.fields:
         return (f"{header.path}: does not say its origin; taken as 0",)
@@ -233,7 +265,7 @@ def _remarks(header: _Header) -> tuple[str, ...]:
 
 
 def _grid_in_space(
-    header: _Header, sizes: tuple[int, ...], domain: list[int]
+    header: _Header, sizes: tuple[int, ...], domain: slice
 ) -> tuple[list[float], npt.NDArray[np.float64], list[float]]:
     vectors = header.vectors("space directions")
     if len(vectors) != len(sizes):
@@ -241,7 +273,8 @@ def _grid_in_space(
             header.path, f"'space directions' has {len(vectors)} vectors for {len(sizes)} axes"
         )
     signs = _signs(header)
-    columns = [(vectors[axis] or [])[:3] for axis in domain]
+    # Behind the three of space may stand a fourth number, of time.
+    columns = [(vector or [])[:3] for vector in vectors[domain]]
     if any(len(column) != 3 for column in columns):
         raise damaged(header.path, "'space directions' are not three vectors of three numbers")
     spacing, direction = axes_of(header.path, signs[:, None] * np.array(columns, np.float64).T)
@@ -258,28 +291,33 @@ def _signs(header: _Header) -> npt.NDArray[np.float64]:
     name = header.fields.get("space", "").lower().removesuffix("-time").removesuffix("t")
     if name not in _SPACES:
         raise DataError(
-            f"{header.path}: cannot be read: its space '{header.fields['space'][:60]}' is not that of a patient",
-            hint="Known are left-posterior-superior, right-anterior-superior and left-anterior-superior.",
+            f"{header.path}: cannot be read: its space '{header.fields['space'][:60]}' is not "
+            "that of a patient",
+            hint="Known are left-posterior-superior, right-anterior-superior and "
+            "left-anterior-superior.",
         )
     return np.array(_SPACES[name], np.float64)
 
 
 def _number(header: _Header) -> np.dtype[Any]:
     name = header.fields.get("type", "").lower()
-    code = next((code for code, names in _NUMBERS.items() if name in names), None)
+    code = _NUMBERS.get(name)
     if code is None:
         raise damaged(header.path, f"its type '{name[:60]}' is not one of whole or real numbers")
     endian = header.fields.get("endian", "").lower()
-    if endian not in ("little", "big") and not (endian == "" and code in ("i1", "u1")):
+    if endian == "" and code in ("i1", "u1"):
+        return np.dtype(code)
+    if endian not in _BYTE_ORDERS:
         raise damaged(header.path, f"its endian '{endian[:60]}' is neither little nor big")
-    return np.dtype((">" if endian == "big" else "<") + code)
+    return np.dtype(_BYTE_ORDERS[endian] + code)
 
 
 def _packing(header: _Header) -> Packing:
     encoding = header.fields.get("encoding", "").lower()
     if encoding not in _PACKINGS:
         raise DataError(
-            f"{header.path}: cannot be read: its encoding '{encoding[:60]}' is neither raw nor gzip",
+            f"{header.path}: cannot be read: its encoding '{encoding[:60]}' is neither raw nor "
+            "gzip",
             hint="Convert it, for instance with 3D Slicer.",
         )
     return _PACKINGS[encoding]
@@ -288,49 +326,29 @@ def _packing(header: _Header) -> Packing:
 def _parts(
     header: _Header, sizes: tuple[int, ...], bytes_per_number: int, packing: Packing
 ) -> list[Part]:
-    path, num_bytes = header.path, math.prod(sizes) * bytes_per_number
+    path, text = header.path, _data_file(header.fields)
     num_lines, skip = header.whole("line skip", "lineskip"), header.whole("byte skip", "byteskip")
     if num_lines < 0 or skip < -1 or (skip == -1 and packing != "raw"):
         raise damaged(path, f"'line skip' is {num_lines}, and 'byte skip' is {skip}")
-    text = _data_file(header.fields)
-    if not text:
-        files, bounds = [path], header.end
-    else:
-        words = text.split()
-        is_several = words[0] == "LIST" or "%" in text
-        files, bounds = (
-            data_files(path, "data file", words if is_several else [text], header.names),
-            0,
-        )
-        if is_several:
-            num_axes = _axes_per_file(header, words, len(sizes))
-            expected = math.prod(sizes[num_axes:])
-            if len(files) != expected:
-                raise damaged(
-                    path, f"'data file' names {len(files)} files, and its sizes ask for {expected}"
-                )
-            num_bytes //= expected
-    return [_part(header, file, bounds, num_bytes, num_lines, skip, packing) for file in files]
-
-
-def _part(
-    header: _Header,
-    file: Path,
-    start: int,
-    num_bytes: int,
-    num_lines: int,
-    skip: int,
-    packing: Packing,
-) -> Part:
-    if skip == -1:
-        return Part(file, -1, num_bytes)
-    if num_lines:
-        start = _skip_lines(header, file, start, num_lines)
-    return (
-        Part(file, start + skip, num_bytes)
-        if packing == "raw"
-        else Part(file, start, num_bytes, skip=skip)
-    )
+    files, start = [path], header.end
+    if text:
+        files = data_files(path, "data file", text, names=header.names, sizes=sizes)
+        start = 0
+    num_bytes = math.prod(sizes) * bytes_per_number // len(files)
+    parts = []
+    for file in files:
+        if skip == -1:  # The voxels end with the file.
+            parts.append(Part(path=file, start=-1, num_bytes=num_bytes))
+            continue
+        begin = start
+        if num_lines:
+            begin = _skip_lines(header, file, start, num_lines)
+        # Lines are skipped in the file as it is stored, bytes once it is unpacked.
+        if packing == "raw":
+            parts.append(Part(path=file, start=begin + skip, num_bytes=num_bytes))
+        else:
+            parts.append(Part(path=file, start=begin, num_bytes=num_bytes, skip=skip))
+    return parts
 
 
 def _skip_lines(header: _Header, file: Path, start: int, num_lines: int) -> int:
@@ -345,14 +363,3 @@ def _skip_lines(header: _Header, file: Path, start: int, num_lines: int) -> int:
                 header.path, f"'line skip' is {num_lines}, and {file.name} has fewer lines"
             )
     return start + position
-
-
-def _axes_per_file(header: _Header, words: list[str], num_axes: int) -> int:
-    """Axes that lie within one file: those in front of the last, or as many as the field says at its end."""
-    extra = words[1:] if words[0] == "LIST" else words[4:]
-    if not extra:
-        return num_axes - 1
-    found = one_whole_number(header.path, "data file", " ".join(extra))
-    if not 1 <= found < num_axes:
-        raise damaged(header.path, f"'data file' is '{' '.join(words)[:60]}' for {num_axes} axes")
-    return found

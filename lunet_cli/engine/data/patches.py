@@ -1,8 +1,7 @@
-"""From prepared cases to training batches; what is drawn depends only on seed, epoch and position."""
+"""From prepared cases to training batches, drawn by seed, epoch and position alone."""
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -13,11 +12,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from lunet_cli.config.augmentation import AugmentationConfig
+from lunet_cli.config.vocabulary import Size
 from lunet_cli.engine.data.augmentation import augment
 from lunet_cli.engine.data.store import CaseStore
 from lunet_cli.errors import DataError, LunetError
-
-Size = tuple[int, int, int]
 
 
 @dataclass(frozen=True)
@@ -69,24 +67,21 @@ class PatchDataset(Dataset[tuple[Tensor, Tensor] | Failure]):
             return self._sample(key)
         except LunetError as error:
             return Failure(error)
-        except Exception:
-            case = self._store.cases[key.case_index]
-            told = [
-                f"case {case.case_id}: preparing a patch failed",
-                *traceback.format_exc().splitlines(),
-            ]
-            return Failure(DataError(told))
+        except Exception as error:
+            # A defect of lunet: it keeps its traceback, in which a worker would not name the case.
+            error.add_note(f"while preparing a patch of {self._store.cases[key.case_index]}")
+            raise
 
     def _sample(self, key: PatchKey) -> tuple[Tensor, Tensor]:
         rng = np.random.default_rng([self._seed, key.epoch, key.position])
         prepared = self._store[key.case_index]
-        start = self._draw_start(prepared.label, rng)
-        window = tuple(
-            slice(first, first + edge) for first, edge in zip(start, self._patch_size, strict=True)
-        )
+        z, y, x = self._draw_start(prepared.label, rng)
+        depth, height, width = self._patch_size
+        window = (slice(z, z + depth), slice(y, y + height), slice(x, x + width))
         image = torch.from_numpy(np.array(prepared.image[:, *window], dtype=np.float32))
         label = torch.from_numpy(np.ascontiguousarray(prepared.label[window]))
-        label = label.int() if label.dtype == torch.uint16 else label
+        if label.dtype == torch.uint16:  # a type that torch hardly computes with
+            label = label.int()
         image, label = pad_to(image, self._patch_size), pad_to(label, self._patch_size)
         if self._augmentation.enabled:
             generator = torch.Generator().manual_seed(int(rng.integers(2**63)))
@@ -94,26 +89,25 @@ class PatchDataset(Dataset[tuple[Tensor, Tensor] | Failure]):
         return image, label
 
     def _draw_start(self, label: np.ndarray, rng: np.random.Generator) -> list[int]:
-        room = [
-            max(0, size - edge) for size, edge in zip(label.shape, self._patch_size, strict=True)
-        ]
-        if not any(room):
+        """First voxel (z, y, x) of a patch; the order of the draws is part of what a seed means."""
+        size = np.array(self._patch_size)
+        room = np.maximum(0, np.array(label.shape) - size)
+        if not room.any():
             return [0, 0, 0]
-        start = [int(rng.integers(free + 1)) for free in room]
-        if rng.random() < self._foreground_fraction:
-            foreground = np.flatnonzero(label)
-            if len(foreground):
-                centre = np.unravel_index(int(rng.choice(foreground)), label.shape)
-                start = [
-                    min(max(0, int(c) - edge // 2), free)
-                    for c, edge, free in zip(centre, self._patch_size, room, strict=True)
-                ]
-        return start
+        start = [int(rng.integers(free + 1)) for free in room.tolist()]
+        if rng.random() >= self._foreground_fraction:
+            return start
+        foreground = np.flatnonzero(label)
+        if len(foreground) == 0:
+            return start
+        centre = np.unravel_index(int(rng.choice(foreground)), label.shape)
+        centred: list[int] = np.clip(np.array(centre) - size // 2, 0, room).tolist()
+        return centred
 
 
 def pad_to(tensor: Tensor, size: Size) -> Tensor:
     """Pad the last three axes with zeros, as evenly as possible, to at least `size`."""
-    padding: list[int] = []
+    padding: list[int] = []  # as `F.pad` takes it: the last axis first, both of its ends
     for edge, wanted in zip(reversed(tensor.shape[-3:]), reversed(size), strict=True):
         missing = max(0, wanted - edge)
         padding += [missing // 2, missing - missing // 2]
@@ -156,13 +150,14 @@ Batch = tuple[Tensor, Tensor]
 
 
 def collate(samples: list[tuple[Tensor, Tensor] | Failure]) -> Batch | Failure:
-    """Stack samples to image (B, C, D, H, W) and label (B, D, H, W), or hand on the first failure."""
-    good = []
+    """Stack samples to image (B, C, D, H, W) and label (B, D, H, W), or hand on a failure."""
+    images, labels = [], []
     for sample in samples:
         if isinstance(sample, Failure):
             return sample
-        good.append(sample)
-    return torch.stack([image for image, _ in good]), torch.stack([label for _, label in good])
+        images.append(sample[0])
+        labels.append(sample[1])
+    return torch.stack(images), torch.stack(labels)
 
 
 def make_loader(
@@ -199,9 +194,11 @@ def batches(loader: DataLoader[Batch | Failure]) -> Iterator[Batch]:
                 raise batch.error
             yield batch
     except RuntimeError as error:
-        if "DataLoader worker" not in str(error):
+        # So torch begins when a worker was killed or has ended; it has no kind of error for that.
+        if not str(error).startswith("DataLoader worker (pid"):
             raise
         raise DataError(
             f"a data worker died: {str(error).splitlines()[0]}",
-            hint="It was probably out of memory; try data.num_workers=0 or a smaller training.patch_size.",
+            hint="It was probably out of memory; try `data.num_workers=0`, "
+            "or a smaller training.patch_size.",
         ) from None

@@ -21,7 +21,11 @@ from lunet_cli.engine.data.reading import OnRemark, ignore_remark
 
 Floats = npt.NDArray[np.float64]
 
+# Lengths are in units of half an edge of the volume. Ranges are wide enough that cases differ, and
+# narrow enough that every case holds every label (the tests look at all of the default ones).
 _NECK = 0.4  # Where the thick head ends, as a share of the length of the centre line.
+_OTHER_AXES = ((1, 2), (0, 2), (0, 1))
+# Grey values: the structure is brighter than tissue, the cavity about as much darker.
 _OUTSIDE, _TISSUE, _STRUCTURE, _CAVITY = 0.0, 100.0, 150.0, 55.0
 
 
@@ -53,7 +57,7 @@ class PhantomReader:
 def phantom_case_set(num_cases: int, reader: PhantomReader) -> CaseSet:
     """`num_cases` cases, all different."""
     cases = tuple(Case(PHANTOM_NAME.format(index)) for index in range(num_cases))
-    return CaseSet(cases, reader, PHANTOM_LABELS, "phantom", None)
+    return CaseSet(cases=cases, reader=reader, labels=PHANTOM_LABELS, layout="phantom", root=None)
 
 
 def make_phantom(
@@ -69,6 +73,7 @@ def make_phantom(
     Returns:
         Intensities (size, size, size), about 0 to 200, and labels of the same shape, 0 to 3.
     """
+    # All draws come from one generator, so their order is part of what a seed means.
     world = _grid(size)
     body = _rotate(_deform(world, rng), rng)
     head_distance, along = _distance_to_curve(body, *_tube(rng))
@@ -78,6 +83,7 @@ def make_phantom(
     label[(head_distance < 1) & (along >= _NECK)] = 2
 
     image = np.full(label.shape, _TISSUE)
+    # A look-alike that touched the structure, of the same grey, would hide its border.
     image[_distractors(world, rng) & (head_distance > 1.25)] = _STRUCTURE
     image[label == 3] = _CAVITY
     image[(label == 1) | (label == 2)] = _STRUCTURE
@@ -98,14 +104,10 @@ def _rotate(points: Floats, rng: np.random.Generator) -> Floats:
     angles = np.deg2rad(rng.uniform(-20, 20, 3))
     matrix = np.eye(3)
     for axis, angle in enumerate(angles):
-        i, j = [k for k in range(3) if k != axis]
+        i, j = _OTHER_AXES[axis]
         rotation = np.eye(3)
-        rotation[[i, i, j, j], [i, j, i, j]] = [
-            np.cos(angle),
-            -np.sin(angle),
-            np.sin(angle),
-            np.cos(angle),
-        ]
+        rotation[i, i] = rotation[j, j] = np.cos(angle)
+        rotation[i, j], rotation[j, i] = -np.sin(angle), np.sin(angle)
         matrix = matrix @ rotation
     return ((points - rng.uniform(-0.12, 0.12, 3)) @ matrix) / rng.uniform(0.85, 1.15)
 
@@ -136,7 +138,7 @@ def _tube(rng: np.random.Generator) -> tuple[Floats, Floats]:
 
 
 def _distance_to_curve(points: Floats, line: Floats, radius: Floats) -> tuple[Floats, Floats]:
-    """Distance to a curve in units of its radius there, and the position 0..1 of the closest point."""
+    """Distance to a curve in units of its radius there, and the place 0..1 of its closest point."""
     nearest = np.full(points.shape[:-1], np.inf)
     position = np.zeros(points.shape[:-1])
     for where, (centre, r) in enumerate(zip(line, radius, strict=True)):
@@ -160,10 +162,8 @@ def _distractors(points: Floats, rng: np.random.Generator) -> npt.NDArray[np.boo
     """Balls and straight tubes that look like the structure in brightness only."""
     mask = np.zeros(points.shape[:-1], dtype=bool)
     for _ in range(rng.integers(2, 5)):
-        mask |= (
-            np.sum((points - rng.uniform(-0.75, 0.75, 3)) ** 2, axis=-1)
-            < rng.uniform(0.06, 0.14) ** 2
-        )
+        distance = np.sum((points - rng.uniform(-0.75, 0.75, 3)) ** 2, axis=-1)
+        mask |= distance < rng.uniform(0.06, 0.14) ** 2
     for _ in range(rng.integers(1, 3)):
         centre, axis = rng.uniform(-0.7, 0.7, 3), rng.normal(size=3)
         axis /= np.linalg.norm(axis)

@@ -1,4 +1,7 @@
-"""Names of files that ITK can open: it aborts on names that are not UTF-8, and on others under an ASCII locale."""
+"""Names of files that ITK can open, given to files that are called otherwise.
+
+ITK aborts on names that are not UTF-8, and on all that are not ASCII under an ASCII locale.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from lunet_cli.engine.data.volume import SUFFIXES
 
 @contextlib.contextmanager
 def plain_path(path: Path) -> Iterator[Path]:
-    """Lend a file, or one to be written, another name in ASCII: the way to it through a link that ends with the block.
+    """Lend a file, or one to be written, a name in ASCII: a link to it that ends with the block.
 
     Its ending stays as it is, and where only its folder needs another name, what lies beside it is
     there, too.
@@ -27,8 +30,14 @@ def plain_path(path: Path) -> Iterator[Path]:
             link.symlink_to(path.parent, target_is_directory=True)
             yield link / path.name
             return
-        name = path.name.lower()
-        suffix = next((suffix for suffix in SUFFIXES if name.endswith(suffix)), path.suffix)
-        link = Path(scratch, f"volume{suffix if suffix.isascii() else ''}")
+        link = Path(scratch, f"volume{_plain_suffix(path)}")
         link.symlink_to(path)
         yield link
+
+
+def _plain_suffix(path: Path) -> str:
+    """The ending by which ITK tells the format; empty where it is not ASCII, which none is."""
+    for suffix in SUFFIXES:
+        if path.name.lower().endswith(suffix):
+            return suffix
+    return path.suffix if path.suffix.isascii() else ""

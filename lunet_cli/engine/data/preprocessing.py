@@ -1,4 +1,4 @@
-"""From a stored volume to the network's input: orientation, spacing, intensities; and the way back."""
+"""From a stored volume to the network's input: orientation, spacing and intensities."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import numpy.typing as npt
 import SimpleITK as sitk  # noqa: N813
 
 from lunet_cli.config.preprocessing import PreprocessingConfig
-from lunet_cli.engine.data.volume import Geometry, LabelMap, Volume
+from lunet_cli.engine.data.volume import Geometry, LabelMap, Placement, Volume, place
 from lunet_cli.errors import DataError
 
-Axes = tuple[int, int, int]
 Floats = npt.NDArray[np.float32]
+# Divides constant channels, which become zero then; real intensities differ by far more.
 _FLOAT_TINY = 1e-8
-_CHUNK_VOXELS = 1 << 22
+_CHUNK_VOXELS = 1 << 22  # 32 MiB of float64 at a time
 _LARGEST_INPUT = 1e18  # Products of two such numbers still fit into float32.
 
 
@@ -37,7 +37,7 @@ class Normalization:
     window_width: float
 
     def fit(self, channel: npt.NDArray[Any]) -> Callable[[npt.NDArray[Any]], Floats]:
-        """Take from a whole channel (D, H, W) what is needed to normalise any part of it to float32.
+        """Take from a whole channel (D, H, W) what normalises any part of it to float32.
 
         A constant channel becomes zero, except with `none` and `ct_window`.
 
@@ -52,8 +52,8 @@ class Normalization:
         if not is_sound:
             low, high = extremes.tolist()
             raise DataError(
-                f"its intensities, {low:g} to {high:g}, give no finite numbers that a network can compute with "
-                f"(normalization {self.name})",
+                f"its intensities, {low:g} to {high:g}, give no finite numbers that a network can "
+                f"compute with (normalization {self.name})",
                 hint="Are they right? Clip values that stand for missing or saturated voxels.",
             )
         return scaling
@@ -75,49 +75,6 @@ class Normalization:
     def __call__(self, channel: npt.NDArray[Any]) -> Floats:
         """Normalise one whole channel (D, H, W)."""
         return self.fit(channel)(channel)
-
-
-@dataclass(frozen=True)
-class Placement:
-    """Where a stored grid lies in the network's: axes are reordered and mirrored, then spacing changes.
-
-    Args:
-        stored: The grid as it is in the file.
-        axes: The stored array axis that becomes each of z, y, x.
-        mirrored: Whether each of z, y, x runs against its stored axis.
-        grid: The network's grid.
-    """
-
-    stored: Geometry
-    axes: Axes
-    mirrored: tuple[bool, bool, bool]
-    grid: Geometry
-
-    @property
-    def oriented_size(self) -> tuple[int, int, int]:
-        """Voxels (D, H, W) in the network's axes, before resampling."""
-        z, y, x = (self.stored.size[axis] for axis in self.axes)
-        return z, y, x
-
-    @property
-    def oriented_spacing_mm(self) -> tuple[float, float, float]:
-        """Voxel size (z, y, x) in the network's axes, before resampling."""
-        z, y, x = (self.stored.spacing_mm[axis] for axis in self.axes)
-        return z, y, x
-
-    @property
-    def is_resampled(self) -> bool:
-        """Whether voxels are interpolated, not only reordered."""
-        return (self.grid.size, self.grid.spacing_mm) != (
-            self.oriented_size,
-            self.oriented_spacing_mm,
-        )
-
-    def orient(self, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """A view of a stored array (D, H, W) in the network's axes; writing to it writes to the array."""
-        return array.transpose(self.axes)[
-            tuple(slice(None, None, -1 if flip else 1) for flip in self.mirrored)
-        ]
 
 
 class NetworkInput:
@@ -149,10 +106,9 @@ class NetworkInput:
 
     def crop(self, where: tuple[slice, ...]) -> Floats:
         """Normalised intensities (C, d, h, w) of a box."""
-        parts = [
-            scale(channel[where])
-            for channel, scale in zip(self._channels, self._scalings, strict=True)
-        ]
+        parts = []
+        for channel, scale in zip(self._channels, self._scalings, strict=True):
+            parts.append(scale(channel[where]))
         return np.stack(parts)
 
     def whole(self) -> Floats:
@@ -186,30 +142,10 @@ class Preprocessing:
 
     def place(self, stored: Geometry) -> Placement:
         """The network's grid for a stored one."""
-        order, flips = _itk_orientation(stored, self.orientation)
-        direction = np.array(stored.direction).reshape(3, 3)[:, order]
-        spacing = np.array(stored.spacing_mm[::-1])[order]
-        size = np.array(stored.size[::-1])[order]
-        origin = np.array(stored.origin_mm) + direction @ (flips * spacing * (size - 1))
-        direction = direction * np.where(flips, -1.0, 1.0)
-        if self.spacing_mm is not None:
-            wanted = np.array(self.spacing_mm[::-1], dtype=float)
-            size = np.maximum(1, np.round(size * spacing / wanted)).astype(int)
-            # The outer corners stay in place, so the first voxel's centre moves by half the change
-            # in spacing.
-            origin = origin + direction @ ((wanted - spacing) / 2)
-            spacing = wanted
-        grid = Geometry(
-            _triple(size[::-1].tolist()),
-            _triple(spacing[::-1].tolist()),
-            _triple(origin.tolist()),
-            tuple(direction.ravel().tolist()),
-        )
-        axes = _triple([2 - int(axis) for axis in order[::-1]])
-        return Placement(stored, axes, _triple([bool(flip) for flip in flips[::-1]]), grid)
+        return place(stored, self.orientation, self.spacing_mm)
 
     def apply(self, channels: list[sitk.Image]) -> tuple[NetworkInput, Placement]:
-        """Bring the channels of a case onto the network's grid; without resampling, no voxel is copied."""
+        """Bring the channels of a case onto the network's grid; only resampling copies voxels."""
         placement = self.place(Geometry.of(channels[0]))
         images = [_resample(channel, placement, sitk.sitkLinear) for channel in channels]
         return NetworkInput(images, placement, self.normalization), placement
@@ -225,27 +161,12 @@ class Preprocessing:
         image = _resample(label, placement, sitk.sitkNearestNeighbor)
         return LabelMap(np.array(_view(image, placement)), placement.grid)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """Plain values for a checkpoint."""
-        values = asdict(self)
-        values["spacing_mm"] = None if self.spacing_mm is None else list(self.spacing_mm)
+        values: dict[str, object] = asdict(self)
+        if self.spacing_mm is not None:
+            values["spacing_mm"] = list(self.spacing_mm)
         return values
-
-
-def _itk_orientation(
-    stored: Geometry, orientation: str | None
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
-    """The stored axis (x, y, z) that becomes each axis, and whether each is then mirrored."""
-    if orientation is None:
-        return np.arange(3), np.zeros(3, dtype=bool)
-    voxel = sitk.Image([1, 1, 1], sitk.sitkUInt8)
-    voxel.SetDirection(stored.direction)
-    orient = sitk.DICOMOrientImageFilter()
-    orient.SetDesiredCoordinateOrientation(orientation)
-    orient.Execute(voxel)
-    return np.array(orient.GetPermuteOrder(), dtype=np.int64), np.array(
-        orient.GetFlipAxes(), dtype=bool
-    )
 
 
 def _resample(image: sitk.Image, placement: Placement, interpolator: int) -> sitk.Image:
@@ -259,27 +180,30 @@ def _resample(image: sitk.Image, placement: Placement, interpolator: int) -> sit
     resample.SetOutputOrigin(grid.origin_mm)
     resample.SetOutputDirection(grid.direction)
     resample.SetInterpolator(interpolator)
+    # Into an image of integers, ITK would round what lies between two voxels.
     if interpolator == sitk.sitkLinear:
         resample.SetOutputPixelType(sitk.sitkFloat32)
+    # Else ITK puts zeros half a voxel wide around the volume, a rim that no scanner has measured.
     resample.UseNearestNeighborExtrapolatorOn()
     resampled: sitk.Image = resample.Execute(image)
     return resampled
 
 
 def _view(image: sitk.Image, placement: Placement) -> npt.NDArray[Any]:
-    """The voxels (D, H, W) of an image from `_resample` in the network's axes; valid while the image lives."""
+    """The voxels (D, H, W) of an image from `_resample` in the network's axes.
+
+    They are valid while the image lives.
+    """
     array: npt.NDArray[Any] = sitk.GetArrayViewFromImage(image)
     return array if placement.is_resampled else placement.orient(array)
 
 
 def _mean_and_std(channel: npt.NDArray[Any]) -> tuple[float, float]:
-    """Mean and standard deviation, slab by slab, so that no copy of the channel in float64 is made."""
+    """Mean and standard deviation in float64, slab by slab, so that no whole copy is made."""
     mean = float(channel.mean(dtype=np.float64))
     step = max(1, _CHUNK_VOXELS // max(1, channel[0].size))
-    slabs = (channel[first : first + step] for first in range(0, len(channel), step))
-    squares = sum(float(np.square(slab.astype(np.float64) - mean).sum()) for slab in slabs)
+    squares = 0.0
+    for first in range(0, len(channel), step):
+        slab = channel[first : first + step].astype(np.float64)
+        squares += float(np.square(slab - mean).sum())
     return mean, float(np.sqrt(squares / channel.size))
-
-
-def _triple(values: list[Any]) -> Any:
-    return tuple(values)

@@ -25,6 +25,12 @@ from lunet_cli.errors import DataError
 
 Source = Path | DicomSeries
 OnRemark = Callable[[str], None]
+# A name decides, since some of these formats have no mark in their content to be told by.
+_FORMATS: dict[tuple[str, ...], Callable[[Path], VolumeFile]] = {
+    nifti.SUFFIXES: nifti.open_nifti,
+    metaimage.SUFFIXES: metaimage.open_metaimage,
+    nrrd.SUFFIXES: nrrd.open_nrrd,
+}
 # From microscopes of a tissue to the thickest slices; metres and micrometres that were meant as mm
 # lie outside.
 _SMALLEST_USUAL_MM, _LARGEST_USUAL_MM = 1e-3, 100.0
@@ -77,8 +83,10 @@ def read_image(
         differences = first.differences(volume.geometry)
         if differences:
             raise DataError(
-                f"{source}: does not lie on the grid of {sources[0].name}: {'; '.join(differences)}",
-                hint="All channels of a case need the same size, spacing, origin and direction; resample them first.",
+                f"{source}: does not lie on the grid of {sources[0].name}: "
+                f"{'; '.join(differences)}",
+                hint="All channels of a case need the same size, spacing, origin and direction; "
+                "resample them first.",
             )
         with _within_memory(source):
             for voxels in volume.read():
@@ -96,16 +104,18 @@ def read_label(path: Path, *, on_remark: OnRemark = ignore_remark) -> sitk.Image
     volume = open_volume(path, on_remark=on_remark)
     if volume.num_channels != 1:
         raise DataError(
-            f"{path}: a label map has one value per voxel, this has {volume.num_channels}"
+            f"{path}: a label map has one value per voxel, but this file has {volume.num_channels}"
         )
     with _within_memory(path):
         array = volume.read()[0]
+        # NaN makes both ends NaN, which no comparison below lets pass.
         low, high = float(array.min()), float(array.max())
         is_whole = array.dtype.kind in "iu" or bool(np.all(array == np.round(array)))
     if not (is_whole and low >= 0 and high <= 65535):
         fractions = "" if is_whole else " with fractions"
         raise DataError(
-            f"{path}: label values must be whole numbers from 0 to 65535, found {low:g} to {high:g}{fractions}",
+            f"{path}: label values must be whole numbers from 0 to 65535, found {low:g} to "
+            f"{high:g}{fractions}",
             hint="Was the label map resampled with linear interpolation? Use nearest neighbour.",
         )
     with _within_memory(path):
@@ -138,7 +148,7 @@ def _within_memory(source: Source) -> Iterator[None]:
         yield
     except MemoryError:
         raise DataError(
-            f"{source}: is larger than the memory that is free",
+            f"{source}: does not fit into the free memory",
             hint="Crop it, or use a machine with more memory.",
         ) from None
 
@@ -149,13 +159,9 @@ def _open(source: Source) -> VolumeFile:
     if is_folder(source):
         return open_series(choose_series(source))
     name = source.name.lower()
-    for module, opened in (
-        (nifti, nifti.open_nifti),
-        (metaimage, metaimage.open_metaimage),
-        (nrrd, nrrd.open_nrrd),
-    ):
-        if name.endswith(module.SUFFIXES):
-            return opened(source)
+    for suffixes, open_format in _FORMATS.items():
+        if name.endswith(suffixes):
+            return open_format(source)
     if is_dicom(source):
         return open_series(series_of_file(source))
     return open_with_itk(source)

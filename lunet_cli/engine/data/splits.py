@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -58,13 +57,12 @@ def load_cases(
         return _from_folders(data, data.train_dir, data.val_dir, mistakes)
     if data.is_missing:
         raise ConfigError(
-            f"data.root is not set. {data.source}", hint="Then add --set data.root=FOLDER"
+            f"data.root is not set. {data.source}", hint="Then add `data.root=FOLDER`"
         )
-    case_set = (
-        find_phantom_cases(data)
-        if data.root is None
-        else find_cases(data.root, data.dataset, mistakes)
-    )
+    if data.root is None:
+        case_set = find_phantom_cases(data)
+    else:
+        case_set = find_cases(data.root, data.dataset, mistakes)
     try:
         return case_set, divide(case_set, data.split, seed=seed)
     except LunetError:
@@ -74,29 +72,40 @@ def load_cases(
 
 
 def find_test_cases(data: DataConfig) -> CaseSet:
-    """The labelled test cases of a data set: a list `test` in its splits file, or `imagesTs` with `labelsTs`.
+    """The labelled test cases of a data set.
+
+    They are a list `test` in its splits file, or else lie in `imagesTs` and `labelsTs`.
 
     Raises:
         DataError: It names none.
     """
     if data.root is not None:
-        path, fold = _splits_file(data.split, data.root), data.split.fold or 0
-        if path is not None and "test" in (entry := _read_fold(path, fold)):
-            case_set = find_cases(data.root, data.dataset)
-            return replace(case_set, cases=_named_cases(case_set.cases, path, entry, fold, "test"))
-        if (found := find_test_folders(data.root)) is not None:
+        found = _listed_test_cases(data.root, data) or find_test_folders(data.root)
+        if found is not None:
             return found
     raise DataError(
         f"{data.root or 'the data'}: names no labelled test cases",
-        hint="They stand as 'test' in splits.json, or lie in imagesTs and labelsTs. Or name a folder: --data FOLDER",
+        hint="They are listed as 'test' in splits.json, or are in the folders imagesTs and "
+        "labelsTs. Or name a folder: `data=FOLDER`",
     )
 
 
+def _listed_test_cases(root: Path, data: DataConfig) -> CaseSet | None:
+    path = _splits_file(data.split, root)
+    if path is None:
+        return None
+    entry = _read_entry(path, data.split.fold or 0)
+    if "test" not in entry.lists:
+        return None
+    case_set = find_cases(root, data.dataset)
+    return replace(case_set, cases=entry.named("test", case_set.cases))
+
+
 def divide(case_set: CaseSet, split: SplitConfig, *, seed: int) -> Split:
-    """Divide the cases of one folder as `split` asks; see `SplitConfig` for the order of its ways."""
+    """Divide the cases of one folder as `split` asks; `SplitConfig` has the order of its ways."""
     path = _splits_file(split, case_set.root)
     if path is not None:
-        found = _from_file(case_set.cases, path, split.fold or 0)
+        found = _from_file(case_set.cases, _read_entry(path, split.fold or 0))
         if split.group_pattern is not None:
             _require_groups_apart(found, split.group_pattern)
         return found
@@ -104,33 +113,37 @@ def divide(case_set: CaseSet, split: SplitConfig, *, seed: int) -> Split:
     order = np.random.default_rng(seed).permutation(len(groups))
     num_val = count_validation(split, len(groups))
     if split.fold is not None:
-        chosen = {int(i) for i in order[split.fold :: split.num_folds]}
+        chosen = set(order[split.fold :: split.num_folds].tolist())
         origin = f"fold {split.fold} of {split.num_folds}, seed {seed}"
     else:
-        chosen = {int(i) for i in order[:num_val]}
+        chosen = set(order[:num_val].tolist())
         fraction = DEFAULT_VAL_FRACTION if split.val_fraction is None else split.val_fraction
         origin = f"random {fraction:.0%} of {plural(len(groups), unit_of(split))}, seed {seed}"
-    train = tuple(case for i, group in enumerate(groups) if i not in chosen for case in group)
-    val = tuple(case for i, group in enumerate(groups) if i in chosen for case in group)
-    return Split(train, val, origin)
+    # Both sides keep the order of the cases: what training draws depends on it.
+    train: list[Case] = []
+    val: list[Case] = []
+    for index, group in enumerate(groups):
+        side = val if index in chosen else train
+        side.extend(group)
+    return Split(tuple(train), tuple(val), origin)
 
 
 def _from_folders(
     data: DataConfig, train_dir: Path, val_dir: Path, mistakes: Mistakes | None
 ) -> tuple[CaseSet, Split]:
-    train, val = (find_cases(folder, data.dataset, mistakes) for folder in (train_dir, val_dir))
+    train = find_cases(train_dir, data.dataset, mistakes)
+    val = find_cases(val_dir, data.dataset, mistakes)
     require_apart(train_dir, val_dir)
-    together = CaseSet(train.cases + val.cases, train.reader, train.labels, train.layout, None)
+    together = replace(train, cases=train.cases + val.cases, root=None)
     return together, Split(train.cases, val.cases, f"folders {train_dir} and {val_dir}")
 
 
-def _from_file(cases: Sequence[Case], path: Path, fold: int) -> Split:
-    entry = _read_fold(path, fold)
-    sides = {side: _named_cases(cases, path, entry, fold, side) for side in ("train", "val")}
-    both = {case.case_id for case in sides["train"]} & {case.case_id for case in sides["val"]}
+def _from_file(cases: Sequence[Case], entry: _Entry) -> Split:
+    train, val = entry.named("train", cases), entry.named("val", cases)
+    both = set(_ids(train)) & set(_ids(val))
     if both:
-        raise DataError(f"{path}: '{min(both)}' stands in train and in val of entry {fold}")
-    return Split(sides["train"], sides["val"], f"{path}, entry {fold}")
+        raise DataError(f"{entry.path}: '{min(both)}' is in train and in val of entry {entry.fold}")
+    return Split(train, val, f"{entry.path}, entry {entry.fold}")
 
 
 def _splits_file(split: SplitConfig, root: Path | None) -> Path | None:
@@ -138,46 +151,71 @@ def _splits_file(split: SplitConfig, root: Path | None) -> Path | None:
     if split.file is not None:
         return split.path_below(root)
     if split.val_fraction is None and split.fold is None and root is not None:
-        return next((root / name for name in SPLIT_FILES if (root / name).is_file()), None)
+        for name in SPLIT_FILES:
+            if (root / name).is_file():
+                return root / name
     return None
 
 
-def _named_cases(
-    cases: Sequence[Case], path: Path, entry: dict[str, Any], fold: int, side: str
-) -> tuple[Case, ...]:
-    """The cases that the list `side` of one entry of a splits file names."""
-    by_id = {case.case_id: case for case in cases}
-    names = entry.get(side)
-    if not isinstance(names, list) or not names:
-        raise DataError(f"{path}: entry {fold} has no list '{side}'")
-    names = [str(name) for name in names]
-    unknown = [name for name in names if name not in by_id]
-    if unknown:
-        close = get_close_matches(unknown[0], list(by_id), n=1)
-        raise DataError(
-            f"{path}: {len(unknown)} case ids of '{side}' are not in the data, such as '{unknown[0]}'",
-            hint=f"Did you mean '{close[0]}'?"
-            if close
-            else "Case ids are file names without their ending.",
-        )
-    return tuple(by_id[name] for name in names)
+@dataclass(frozen=True)
+class _Entry:
+    """One division of a splits file.
+
+    Args:
+        path: The file.
+        fold: Which of its entries this is.
+        lists: What stands in it; `train`, `val` and `test` should be lists of case ids.
+    """
+
+    path: Path
+    fold: int
+    lists: dict[str, object]
+
+    def named(self, side: str, cases: Sequence[Case]) -> tuple[Case, ...]:
+        """Those of `cases` that the list `side` names, in its order.
+
+        Raises:
+            DataError: There is no such list, or it names a case that there is not.
+        """
+        listed = self.lists.get(side)
+        if not isinstance(listed, list) or not listed:
+            raise DataError(f"{self.path}: entry {self.fold} has no list '{side}'")
+        by_id = {case.case_id: case for case in cases}
+        names = [str(name) for name in listed]
+        unknown = [name for name in names if name not in by_id]
+        if unknown:
+            close = get_close_matches(unknown[0], list(by_id), n=1)
+            hint = "Case ids are file names without their ending."
+            if close:
+                hint = f"Did you mean '{close[0]}'?"
+            raise DataError(
+                f"{self.path}: {len(unknown)} case ids of '{side}' are not in the data, such as "
+                f"'{unknown[0]}'",
+                hint=hint,
+            )
+        return tuple(by_id[name] for name in names)
 
 
-def _read_fold(path: Path, fold: int) -> dict[str, Any]:
-    folds = read_description(path)
-    folds = [folds] if isinstance(folds, dict) else folds
-    if (
-        not isinstance(folds, list)
-        or not folds
-        or not all(isinstance(fold, dict) for fold in folds)
-    ):
+def _read_entry(path: Path, fold: int) -> _Entry:
+    """Read one entry of a splits file; an object stands for a list of one.
+
+    Raises:
+        DataError: The file is something else.
+        ConfigError: It has no such entry.
+    """
+    entries = read_description(path)
+    if isinstance(entries, dict):
+        entries = [entries]
+    # nnU-Net writes a list of folds; one division by hand is often just the object.
+    is_list = isinstance(entries, list) and len(entries) > 0
+    if not is_list or not all(isinstance(entry, dict) for entry in entries):
         raise DataError(f"{path}: expected a list of objects with 'train' and 'val'")
-    if fold >= len(folds):
+    if fold >= len(entries):
         raise ConfigError(
-            f"data.split.fold: {fold} is out of range: {path} has {len(folds)} (0 to {len(folds) - 1})"
+            f"data.split.fold: {fold} is out of range: {path} has {len(entries)} "
+            f"(0 to {len(entries) - 1})"
         )
-    entry: dict[str, Any] = folds[fold]
-    return entry
+    return _Entry(path, fold, entries[fold])
 
 
 def _groups(cases: Sequence[Case], pattern: str | None) -> list[list[Case]]:
@@ -195,7 +233,7 @@ def _require_groups_apart(split: Split, pattern: str) -> None:
     train, val = set(names[: len(split.train)]), set(names[len(split.train) :])
     if train & val:
         raise DataError(
-            f"{split.origin}: cases of '{min(train & val)}' stand in train and in val",
+            f"{split.origin}: cases of '{min(train & val)}' are in train and in val",
             hint="Correct the file, or change data.split.group_pattern.",
         )
 

@@ -6,7 +6,6 @@ import hashlib
 import json
 import math
 import os
-import shlex
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -25,7 +24,7 @@ from lunet_cli.engine.data.mistakes import Mistakes
 from lunet_cli.engine.data.preprocessing import Preprocessing
 from lunet_cli.engine.data.reading import OnRemark, ignore_remark
 from lunet_cli.engine.data.volume import Geometry
-from lunet_cli.errors import DataError, LunetError
+from lunet_cli.errors import DataError
 
 CacheKind = Literal["memory", "disk", "none"]
 _MOST_NAMED = 6  # Labels in a hint.
@@ -49,6 +48,7 @@ class PreparedCase:
 def prepare_case(
     case: Case,
     case_set: CaseSet,
+    *,
     preprocessing: Preprocessing,
     scheme: LabelScheme,
     on_remark: OnRemark = ignore_remark,
@@ -69,17 +69,24 @@ def prepare_case(
         source = case.images[0] if case.images else case.case_id
         raise DataError(f"{source}: {error.message}", hint=error.hint) from None
     label_map = preprocessing.apply_to_label(label)
-    narrow = label_map.array.astype(np.uint8) if max(scheme.values) < 256 else label_map.array
-    return PreparedCase(volume.array, narrow, volume.geometry.spacing_mm)
+    labels: npt.NDArray[np.uint8] | npt.NDArray[np.uint16] = label_map.array
+    # Labels are kept for every case, and few data sets have more than 255 of them.
+    if max(scheme.values) < 256:
+        labels = labels.astype(np.uint8)
+    return PreparedCase(volume.array, labels, volume.geometry.spacing_mm)
 
 
 def _require_room(case: Case, channels: Sequence[sitk.Image], preprocessing: Preprocessing) -> None:
-    """Raise if the preprocessed case would not fit into memory; a small `spacing_mm` multiplies its voxels."""
+    """Raise if the preprocessed case would not fit into memory.
+
+    A small `spacing_mm` multiplies its voxels.
+    """
     size = preprocessing.place(Geometry.of(channels[0])).grid.size
-    needed = 4 * len(channels) * math.prod(size)
+    needed = 4 * len(channels) * math.prod(size)  # bytes of float32
     if needed > memory_bytes():
+        voxels = " x ".join(map(str, size))
         raise DataError(
-            f"case {case.case_id}: would have {' x '.join(map(str, size))} voxels, more than {needed / GIB:,.0f} GiB",
+            f"case {case.case_id}: would have {voxels} voxels, more than {needed / GIB:,.0f} GiB",
             hint="Set a coarser preprocessing.spacing_mm.",
         )
 
@@ -102,24 +109,28 @@ def require_known_values(
     unknown = scheme.unknown_values(sitk.GetArrayViewFromImage(label))
     if unknown:
         known = ", ".join(f"{region}: {list(values)}" for region, values in scheme.regions)
+        noun = "label value" if len(unknown) == 1 else "label values"
+        listed = ", ".join(map(str, unknown[:5]))
         raise DataError(
-            f"{name}: label value{'s' if len(unknown) > 1 else ''} {', '.join(map(str, unknown[:5]))} "
-            f"not configured (labels are {known})",
+            f"{name}: {noun} {listed} not configured (labels are {known})",
             hint=_naming_hint(unknown, scheme) if may_name else "Correct the label map.",
         )
 
 
 def _naming_hint(unknown: list[int], scheme: LabelScheme) -> str:
-    """How the unknown values are named. Named labels replace those of the data set, so all of them are given."""
+    """How the unknown values are named, together with those that are known."""
+    # Named labels replace those of the data set, so all of them are given.
     if len(unknown) + len(scheme.regions) > _MOST_NAMED:
         return (
             "Correct the label map, or name all values in the section labels (labels.NAME: VALUE)."
         )
-    named = {
-        name: values[0] if len(values) == 1 else list(values) for name, values in scheme.regions
-    }
-    named |= {f"NAME{value}" if len(unknown) > 1 else "NAME": value for value in unknown}
-    settings = [shlex.join(["--set", f"labels.{name}={value}"]) for name, value in named.items()]
+    settings = []
+    for name, values in scheme.regions:
+        value = values[0] if len(values) == 1 else list(values)
+        settings.append(f"`labels.{name}={value}`")
+    for one in unknown:
+        name = "NAME" if len(unknown) == 1 else f"NAME{one}"
+        settings.append(f"`labels.{name}={one}`")
     return f"Correct the label map, or name the value ({' '.join(settings)})."
 
 
@@ -132,8 +143,10 @@ def require_same_grid(case: Case, image: sitk.Image, label: sitk.Image) -> None:
     differences = Geometry.of(label).differences(Geometry.of(image))
     if differences:
         raise DataError(
-            f"{case.label}: does not lie on the grid of its image {case.images[0].name}: {'; '.join(differences)}",
-            hint="Resample the label map onto the image (nearest neighbour), or correct its header.",
+            f"{case.label}: does not lie on the grid of its image {case.images[0].name}: "
+            f"{'; '.join(differences)}",
+            hint="Resample the label map onto the image (nearest neighbour), or correct its "
+            "header.",
         )
 
 
@@ -175,20 +188,22 @@ class CaseStore:
         return self.get(index)
 
     def get(self, index: int, on_remark: OnRemark = ignore_remark) -> PreparedCase:
-        """The prepared case at `index`; where it is read from its files, what is odd about them goes to `on_remark`.
+        """The prepared case at `index`; `on_remark` is told what is odd about files that are read.
 
         Raises:
             DataError: It cannot be read; the message names the file.
         """
         if index in self._memory:
             return self._memory[index]
-        if self._kind == "disk" and (prepared := self._from_disk(self.cases[index])) is not None:
-            return prepared
-        prepared = self._prepare(self.cases[index], on_remark)
+        case = self.cases[index]
+        stored = self._from_disk(case) if self._kind == "disk" else None
+        if stored is not None:
+            return stored
+        prepared = self._prepare(case, on_remark)
         if self._kind == "memory":
             self._memory[index] = prepared
         elif self._kind == "disk":
-            self._to_disk(self.cases[index], prepared)
+            self._to_disk(case, prepared)
         return prepared
 
     def scan(
@@ -213,21 +228,26 @@ class CaseStore:
 
     def _prepare(self, case: Case, on_remark: OnRemark) -> PreparedCase:
         try:
-            return prepare_case(case, self._case_set, self._preprocessing, self._scheme, on_remark)
-        except LunetError:
-            raise
-        except Exception as error:
-            raise DataError(
-                f"case {case.case_id} ({', '.join(map(str, case.images))}): {error!r}"
-            ) from error
+            return prepare_case(
+                case,
+                self._case_set,
+                preprocessing=self._preprocessing,
+                scheme=self._scheme,
+                on_remark=on_remark,
+            )
+        except (RuntimeError, MemoryError) as error:
+            # SimpleITK tells by a RuntimeError whatever it cannot do. One such case must not keep
+            # the mistakes of the others from being told.
+            files = ", ".join(map(str, case.images))
+            raise DataError(f"case {case.case_id} ({files}): {error!r}") from error
 
     def _paths(self, case: Case) -> tuple[Path, Path]:
-        files = [*case.images, *([case.label] if case.label else [])]
-        stamp = [
-            (str(path), path.stat().st_size, path.stat().st_mtime_ns)
-            for path in files
-            if path.exists()
-        ]
+        """Where the case is kept: named after its files, so that a changed file is read anew."""
+        stamp = []
+        for path in (*case.images, case.label):
+            if path is not None and path.exists():
+                status = path.stat()
+                stamp.append((str(path), status.st_size, status.st_mtime_ns))
         digest = hashlib.sha256(json.dumps([case.case_id, stamp]).encode()).hexdigest()[:16]
         return self._folder / f"{digest}.image.npy", self._folder / f"{digest}.label.npz"
 
@@ -243,6 +263,7 @@ class CaseStore:
         image_path, label_path = self._paths(case)
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
+            # Each file appears whole, and the label last: with it, the case counts as kept.
             with tempfile.TemporaryDirectory(dir=self._folder) as scratch:
                 image, label = Path(scratch, "image.npy"), Path(scratch, "label.npz")
                 np.save(image, prepared.image)

@@ -1,4 +1,4 @@
-"""The bytes of voxels on disk: as they are or compressed, in one file or several, and never more than expected."""
+"""The bytes of voxels on disk, as they are or compressed, and never more than expected."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ from lunet_cli.engine.data.volume_file import damaged
 from lunet_cli.errors import DataError
 
 Packing = Literal["raw", "gzip"]
+# Pieces that are read and unpacked at once: large enough that calls take no time, small beside any
+# volume.
 _CHUNK, _UNPACKED_CHUNK = 2**18, 2**22
 _GZIP_OR_ZLIB = 47  # for zlib: either header is recognised, and the checksum behind it is compared
 _GZIP_MAGIC = b"\x1f\x8b"
@@ -26,7 +28,7 @@ _LARGEST_RATIO = {"raw": 1, "gzip": 1040}
 _PADDING = 8
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Part:
     """A stretch of voxels.
 
@@ -43,18 +45,29 @@ class Part:
     skip: int = 0
 
 
+def read_start(path: Path, num_bytes: int) -> bytes:
+    """The first bytes of a file as they are stored; fewer if it ends early.
+
+    Raises:
+        DataError: The file cannot be opened or read.
+    """
+    with open_file(path) as file:
+        try:
+            return file.read(num_bytes)
+        except OSError as error:
+            raise damaged(path, reason_of(error)) from None
+
+
 def read_head(path: Path, num_bytes: int) -> tuple[bytes, Packing]:
-    """The first bytes of a file, unpacked if it is a gzip file, whatever its name says; fewer if it ends early.
+    """The first bytes of a file, unpacked if it is a gzip file, whatever its name says.
+
+    They are fewer than `num_bytes` if the file ends early.
 
     Raises:
         DataError: The file cannot be opened, or is damaged there.
     """
-    with open_file(path) as file:
-        try:
-            # 4 kB of gzip hold any header; of a damaged one, what there is.
-            start = file.read(max(num_bytes, 4096))
-        except OSError as error:
-            raise damaged(path, reason_of(error)) from None
+    # 4 kB of gzip hold any header; of a damaged one, what there is.
+    start = read_start(path, max(num_bytes, 4096))
     if start[:2] != _GZIP_MAGIC:
         return start[:num_bytes], "raw"
     try:
@@ -64,7 +77,7 @@ def read_head(path: Path, num_bytes: int) -> tuple[bytes, Packing]:
 
 
 def read_parts(
-    source: object, parts: Sequence[Part], packing: Packing, number: np.dtype[Any]
+    source: object, parts: Sequence[Part], *, packing: Packing, number: np.dtype[Any]
 ) -> npt.NDArray[Any]:
     """Read voxels.
 
@@ -92,8 +105,7 @@ def read_parts(
             except OSError as error:
                 raise damaged(source, reason_of(error)) from None
         done += part.num_bytes
-    array = content.view(number)
-    return array if number.isnative else array.astype(number.newbyteorder("="))
+    return content.view(number).astype(number.newbyteorder("="), copy=False)
 
 
 def _open(source: object, part: Part) -> BinaryIO:
@@ -120,7 +132,10 @@ def _read_raw(source: object, file: BinaryIO, part: Part, room: memoryview) -> N
     start = part.start if part.start >= 0 else size - part.num_bytes
     file.seek(start + part.skip)
     done = 0
-    while done < part.num_bytes and (content := file.read(_UNPACKED_CHUNK)):
+    while done < part.num_bytes:
+        content = file.read(_UNPACKED_CHUNK)
+        if not content:
+            break
         _put(content, done, room)
         done += len(content)
     if done < part.num_bytes:
@@ -133,28 +148,61 @@ def _read_raw(source: object, file: BinaryIO, part: Part, room: memoryview) -> N
 def _read_packed(source: object, file: BinaryIO, part: Part, room: memoryview) -> None:
     """Unpack one gzip stream after the other, and stop where more comes than there is room for."""
     file.seek(max(part.start, 0))
+    stream = _GzipStream(source, file)
     end, done = part.skip + part.num_bytes, 0
-    unpacker, packed, has_ended = zlib.decompressobj(_GZIP_OR_ZLIB), b"", False
     while done <= end + _PADDING:
-        packed = packed or file.read(_CHUNK)
-        if not packed:
+        # One byte more than there may be shows that there are too many.
+        content = stream.read(min(_UNPACKED_CHUNK, end + _PADDING + 1 - done))
+        if content is None:
             break
-        try:
-            content = unpacker.decompress(packed, min(_UNPACKED_CHUNK, end + _PADDING + 1 - done))
-        except zlib.error as error:
-            if has_ended:
-                break  # What follows a whole stream and is not a further one is padding.
-            raise damaged(source, f"it is damaged or incomplete ({error})") from None
         _put(content, done - part.skip, room)
         done += len(content)
-        has_ended = unpacker.eof
-        packed = unpacker.unused_data if has_ended else unpacker.unconsumed_tail
-        if has_ended:
-            unpacker = zlib.decompressobj(_GZIP_OR_ZLIB)
     if done > end + _PADDING:
         raise _surplus(source, "more bytes", part.num_bytes)
-    if done < end or not has_ended:
+    if done < end or not stream.has_ended:
         raise _incomplete(source, max(done - part.skip, 0), part.num_bytes)
+
+
+class _GzipStream:
+    """Streams of gzip or zlib, one behind the other, unpacked piece by piece.
+
+    The module `gzip` of the standard library refuses padding behind a stream, which some writers
+    leave, and does not know zlib's own header, which MetaImage has.
+
+    Args:
+        source: The file that the user has named, for messages.
+        file: At the first packed byte.
+    """
+
+    def __init__(self, source: object, file: BinaryIO) -> None:
+        self._source = source
+        self._file = file
+        self._unpacker = zlib.decompressobj(_GZIP_OR_ZLIB)
+        self._packed = b""
+        self.has_ended = False
+
+    def read(self, most: int) -> bytes | None:
+        """Up to `most` bytes, which may be none while more follow; None at the end.
+
+        Raises:
+            DataError: The stream is damaged.
+        """
+        packed = self._packed or self._file.read(_CHUNK)
+        if not packed:
+            return None
+        try:
+            content = self._unpacker.decompress(packed, most)
+        except zlib.error as error:
+            if self.has_ended:
+                return None  # What follows a whole stream and is not a further one is padding.
+            reason = f"it is damaged or incomplete ({error})"
+            raise damaged(self._source, reason) from None
+        self.has_ended = self._unpacker.eof
+        self._packed = self._unpacker.unconsumed_tail
+        if self.has_ended:
+            self._packed = self._unpacker.unused_data
+            self._unpacker = zlib.decompressobj(_GZIP_OR_ZLIB)
+        return content
 
 
 def _put(content: bytes, position: int, room: memoryview) -> None:
@@ -169,4 +217,4 @@ def _incomplete(source: object, found: int, wanted: int) -> DataError:
 
 
 def _surplus(source: object, found: str, wanted: int) -> DataError:
-    return damaged(source, f"its header tells of {wanted} bytes of voxels, and {found} follow")
+    return damaged(source, f"its header asks for {wanted} bytes of voxels, but {found} follow")

@@ -1,10 +1,11 @@
-"""Volumes with their place in the patient, and the names of their files."""
+"""Volumes and where they lie in the patient, and the names of their files."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +13,10 @@ import SimpleITK as sitk  # noqa: N813  # the name that its own documentation us
 
 from lunet_cli.results.words import visible
 
+# What ITK prints on standard error comes beside the lines that lunet says of the same file.
 sitk.ProcessObject.SetGlobalWarningDisplay(False)
+
+_T = TypeVar("_T")
 
 SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
 
@@ -40,14 +44,22 @@ class Geometry:
         depth, height, width = reversed(image.GetSize())
         z, y, x = reversed(image.GetSpacing())
         return cls(
-            (depth, height, width), (z, y, x), tuple(image.GetOrigin()), tuple(image.GetDirection())
+            size=(depth, height, width),
+            spacing_mm=(z, y, x),
+            origin_mm=tuple(image.GetOrigin()),
+            direction=tuple(image.GetDirection()),
         )
 
     def differences(self, other: Geometry) -> list[str]:
-        """Say in words where `other` differs: its spacing by 0.001, its origin by 0.01 voxel, a cosine by 0.001."""
+        """Say in words where `other` differs.
+
+        Less than 0.001 voxel of spacing, 0.01 voxel of origin and 0.001 of a cosine is rounding, as
+        headers in float32 or in decimals have it, and moves no voxel to the place of another.
+        """
         found = []
         if self.size != other.size:
-            found.append(f"size (z, y, x) {_numbers(self.size)} against {_numbers(other.size)}")
+            sizes = f"({in_words(self.size)}) against ({in_words(other.size)})"
+            found.append(f"size (z, y, x) {sizes}")
         voxel = min(self.spacing_mm)
         for name, mine, theirs, tolerance in (
             ("spacing (z, y, x)", self.spacing_mm, other.spacing_mm, 1e-3 * voxel),
@@ -55,8 +67,107 @@ class Geometry:
             ("direction", self.direction, other.direction, 1e-3),
         ):
             if not np.allclose(mine, theirs, rtol=0, atol=tolerance):
-                found.append(f"{name} {_numbers(mine)} against {_numbers(theirs)}")
+                found.append(f"{name} ({in_words(mine)}) against ({in_words(theirs)})")
         return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class Placement:
+    """Where a stored grid lies in another: axes are reordered, mirrored, then spacing changes.
+
+    Args:
+        stored: The grid as it is in the file.
+        axes: The stored array axis that becomes each of z, y, x.
+        mirrored: Whether each of z, y, x runs against its stored axis.
+        grid: The other grid, such as that of a network.
+    """
+
+    stored: Geometry
+    axes: tuple[int, int, int]
+    mirrored: tuple[bool, bool, bool]
+    grid: Geometry
+
+    @property
+    def oriented_size(self) -> tuple[int, int, int]:
+        """Voxels (D, H, W) in the axes of the grid, before resampling."""
+        z, y, x = (self.stored.size[axis] for axis in self.axes)
+        return z, y, x
+
+    @property
+    def oriented_spacing_mm(self) -> tuple[float, float, float]:
+        """Voxel size (z, y, x) in the axes of the grid, before resampling."""
+        z, y, x = (self.stored.spacing_mm[axis] for axis in self.axes)
+        return z, y, x
+
+    @property
+    def is_resampled(self) -> bool:
+        """Whether voxels are interpolated, not only reordered."""
+        oriented = (self.oriented_size, self.oriented_spacing_mm)
+        return (self.grid.size, self.grid.spacing_mm) != oriented
+
+    def orient(self, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """A stored array (D, H, W) in the axes of the grid: a view, through which one can write."""
+        return np.flip(array.transpose(self.axes), tuple(np.flatnonzero(self.mirrored)))
+
+
+def place(
+    stored: Geometry, orientation: str | None, spacing_mm: tuple[float, float, float] | None = None
+) -> Placement:
+    """How a stored grid is turned and resampled.
+
+    Args:
+        stored: The grid of a file.
+        orientation: Direction in which x, y and z increase, such as `LPS`; None keeps the axes.
+        spacing_mm: Voxel size (z, y, x) to resample to; None keeps that of the file.
+    """
+    order, flips = _itk_orientation(stored, orientation)
+    direction = np.array(stored.direction).reshape(3, 3)[:, order]
+    spacing = np.array(stored.spacing_mm[::-1])[order]
+    size = np.array(stored.size[::-1])[order]
+    origin = np.array(stored.origin_mm) + direction @ (flips * spacing * (size - 1))
+    direction = direction * np.where(flips, -1.0, 1.0)
+    if spacing_mm is not None:
+        wanted = np.array(spacing_mm[::-1], dtype=float)
+        size = np.maximum(1, np.round(size * spacing / wanted)).astype(int)
+        # The outer corners stay in place, so the first voxel's centre moves by half the change in
+        # spacing.
+        origin = origin + direction @ ((wanted - spacing) / 2)
+        spacing = wanted
+    grid = Geometry(
+        size=_triple(size[::-1].tolist()),
+        spacing_mm=_triple(spacing[::-1].tolist()),
+        origin_mm=_triple(origin.tolist()),
+        direction=tuple(direction.ravel().tolist()),
+    )
+    # ITK counts axes from x, arrays count them from z.
+    axes, mirrored = _triple((2 - order[::-1]).tolist()), _triple(flips[::-1].tolist())
+    return Placement(stored=stored, axes=axes, mirrored=mirrored, grid=grid)
+
+
+def along_patient(geometry: Geometry) -> Placement:
+    """How a stored array is turned so that its axes run upwards, to the back and to the left."""
+    return place(geometry, "LPS")
+
+
+def _itk_orientation(
+    stored: Geometry, orientation: str | None
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
+    """The stored axis (x, y, z) that becomes each axis, and whether each is then mirrored."""
+    if orientation is None:
+        return np.arange(3), np.zeros(3, dtype=bool)
+    # A single voxel lets ITK decide which axis of an oblique grid lies nearest to which direction.
+    voxel = sitk.Image([1, 1, 1], sitk.sitkUInt8)
+    voxel.SetDirection(stored.direction)
+    orient = sitk.DICOMOrientImageFilter()
+    orient.SetDesiredCoordinateOrientation(orientation)
+    orient.Execute(voxel)
+    order = np.array(orient.GetPermuteOrder(), dtype=np.int64)
+    return order, np.array(orient.GetFlipAxes(), dtype=bool)
+
+
+def _triple(values: list[_T]) -> tuple[_T, _T, _T]:
+    first, second, third = values
+    return first, second, third
 
 
 @dataclass(frozen=True)
@@ -91,12 +202,13 @@ def has_volume_suffix(path: Path) -> bool:
 
 
 def stem(path: Path) -> str:
-    """What a volume is called: its file name without the suffix, a folder's name as it is; see `visible`."""
+    """What a volume is called: its file name without the suffix, or the name of its folder."""
     for suffix in SUFFIXES:
         if path.name.lower().endswith(suffix):
             return visible(path.name[: -len(suffix)])
     return visible(path.name)
 
 
-def _numbers(values: Sequence[float]) -> str:
-    return "(" + ", ".join(f"{value:g}" for value in values) + ")"
+def in_words(values: Iterable[float]) -> str:
+    """Numbers as a message lists them."""
+    return ", ".join(f"{value:g}" for value in values)

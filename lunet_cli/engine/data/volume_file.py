@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from lunet_cli.engine.data.volume import Geometry
+from lunet_cli.engine.data.volume import Geometry, in_words
 from lunet_cli.errors import DataError
 
 Voxels = npt.NDArray[Any]
@@ -18,13 +18,14 @@ Voxels = npt.NDArray[Any]
 # another unit.
 _SMALLEST_SPACING_MM, _LARGEST_SPACING_MM = 1e-6, 1e4
 _LARGEST_OFFSET_MM = 1e7
+# Far more voxels than any scanner writes along an axis.
 _LARGEST_EDGE = 2**20
 # Headers store cosines as float32 or as rounded decimals; beyond this, the axes are skewed.
 _SKEW = 1e-3
-_COPY_HINT = "Open it in a viewer, or copy it anew from its source."
+_COPY_HINT = "Open it in a viewer, or copy it again from its source."
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class VolumeFile:
     """A volume that can be read.
 
@@ -56,9 +57,10 @@ def not_an_image(source: object) -> DataError:
 
 def not_three_dimensional(source: object, sizes: Sequence[int]) -> DataError:
     """The error of a file with too few or too many axes; `sizes` in the order of the file."""
+    listed = " x ".join(map(str, sizes))
     return DataError(
         f"{source}: expected a volume of three dimensions (or four, the last for channels), found "
-        f"{len(sizes)} dimensions ({' x '.join(map(str, sizes))})",
+        f"{len(sizes)} dimensions ({listed})",
         hint="Stack two-dimensional slices into one volume first.",
     )
 
@@ -76,6 +78,7 @@ def checked_sizes(source: object, sizes: Sequence[int]) -> tuple[int, ...]:
 
 def checked_geometry(
     source: object,
+    *,
     sizes: Sequence[int],
     spacing_mm: Sequence[float],
     origin_mm: Sequence[float],
@@ -95,21 +98,21 @@ def checked_geometry(
             right angles.
     """
     if not all(_SMALLEST_SPACING_MM <= value <= _LARGEST_SPACING_MM for value in spacing_mm):
-        raise damaged(source, f"its voxel spacing (x, y, z) is {_words(spacing_mm)} mm")
+        raise damaged(source, f"its voxel spacing (x, y, z) is ({in_words(spacing_mm)}) mm")
     if not all(abs(value) <= _LARGEST_OFFSET_MM for value in origin_mm):
-        raise damaged(source, f"its origin (x, y, z) is {_words(origin_mm)} mm")
+        raise damaged(source, f"its origin (x, y, z) is ({in_words(origin_mm)}) mm")
     if not (np.abs(direction) <= 1 + _SKEW).all() or np.linalg.matrix_rank(direction) < 3:
-        raise damaged(
-            source, f"its axes are not three of length 1 (direction {_words(direction.ravel())})"
-        )
+        cosines = in_words(direction.ravel())
+        raise damaged(source, f"its axes are not three of length 1 (direction ({cosines}))")
     if not np.allclose(direction.T @ direction, np.eye(3), rtol=0, atol=_SKEW):
+        cosines = in_words(direction.ravel())
         raise DataError(
-            f"{source}: cannot be read: its axes are not at right angles (direction {_words(direction.ravel())})",
+            f"{source}: cannot be read: its axes are not at right angles (direction ({cosines}))",
             hint="Resample it onto a grid with right angles first.",
         )
     width, height, depth = checked_sizes(source, sizes)
-    x, y, z = (float(value) for value in spacing_mm)
-    x0, y0, z0 = (float(value) for value in origin_mm)
+    x, y, z = map(float, spacing_mm)
+    x0, y0, z0 = map(float, origin_mm)
     return Geometry(
         (depth, height, width), (z, y, x), (x0, y0, z0), tuple(direction.ravel().tolist())
     )
@@ -123,10 +126,13 @@ def axes_of(
     Raises:
         DataError: A column is zero or not finite.
     """
+    # A damaged matrix may hold anything; what comes of it is judged by the next lines.
     with np.errstate(all="ignore"):
         norms = np.linalg.norm(matrix, axis=0)
     if not all(math.isfinite(norm) and norm > 0 for norm in norms):
-        raise damaged(source, f"its axes do not span a volume (matrix {_words(matrix.ravel())})")
+        raise damaged(
+            source, f"its axes do not span a volume (matrix ({in_words(matrix.ravel())}))"
+        )
     return norms.tolist(), matrix / norms
 
 
@@ -134,7 +140,3 @@ def words_of_number(number: np.dtype[Any]) -> str:
     """The type of a number in words, such as `16-bit signed integer`."""
     kind = {"i": "signed integer", "u": "unsigned integer", "f": "float"}[number.kind]
     return f"{8 * number.itemsize}-bit {kind}"
-
-
-def _words(values: Sequence[float] | npt.NDArray[np.float64]) -> str:
-    return "(" + ", ".join(f"{value:g}" for value in values) + ")"

@@ -18,7 +18,7 @@ from lunet_cli.engine.data.volume import Geometry
 from lunet_cli.errors import DataError
 
 PARTIAL = ".partial"
-_ATTEMPTS = 1000
+_ATTEMPTS = 1000  # a second in all: others need the folder for less
 
 
 def write_volume(array: npt.NDArray[Any], geometry: Geometry, path: Path) -> None:
@@ -60,7 +60,7 @@ def remove_partial_folder(folder: Path) -> None:
 
 
 def _reserve(partial: Path) -> None:
-    """Make an empty file, and its folder again where another process that has ended has just removed it."""
+    """Make an empty file in its folder, which another process may just have removed."""
     for attempt in range(_ATTEMPTS):
         try:
             partial.parent.mkdir(parents=True, exist_ok=True)
@@ -76,6 +76,7 @@ def _reserve(partial: Path) -> None:
 def _reason(error: Exception, folder: Path) -> str:
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
+    # ITK does not say why it failed; less than a MiB that is free is the reason in all likelihood.
     if folder.is_dir() and shutil.disk_usage(folder).free < 2**20:
         return "No space left on device"
     return str(error).strip().splitlines()[-1]

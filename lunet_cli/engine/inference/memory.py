@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from lunet_cli.config.network import NetworkSpec, count_parameters
 from lunet_cli.engine.checkpoints.checkpoint import ModelCard
-from lunet_cli.engine.data.preprocessing import Placement
+from lunet_cli.engine.data.volume import Placement
 
 _MIB = 2**20
 _PROCESS_MIB = 380  # Python with torch and SimpleITK, and what their libraries keep for themselves.

@@ -17,8 +17,7 @@ import torch
 
 from lunet_cli.engine.checkpoints.checkpoint import ModelCard
 from lunet_cli.engine.checkpoints.models import Model, load_model
-from lunet_cli.engine.data.preprocessing import Placement
-from lunet_cli.engine.data.volume import Geometry
+from lunet_cli.engine.data.volume import Geometry, Placement
 from lunet_cli.engine.inference.ensemble import Ensemble, PrecisionChoice
 from lunet_cli.engine.inference.memory import Estimate, estimate_memory
 from lunet_cli.engine.inference.segmentation import Segmentation, SegmentationBuilder

@@ -12,8 +12,7 @@ import torch
 from torch import Tensor
 
 from lunet_cli.engine.data.labels import LabelScheme
-from lunet_cli.engine.data.preprocessing import Placement
-from lunet_cli.engine.data.volume import Geometry
+from lunet_cli.engine.data.volume import Geometry, Placement
 
 Mask = npt.NDArray[np.bool_]
 

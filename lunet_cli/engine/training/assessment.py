@@ -10,7 +10,7 @@ import SimpleITK as sitk  # noqa: N813
 import torch
 
 from lunet_cli.config.run import RunConfig
-from lunet_cli.engine.data.volume import Geometry
+from lunet_cli.engine.data.volume import Geometry, along_patient
 from lunet_cli.engine.evaluation.scores import score_label
 from lunet_cli.engine.evaluation.summary import summarize
 from lunet_cli.engine.networks.blocks import SegmentationNetwork
@@ -19,7 +19,6 @@ from lunet_cli.engine.run_folder import RunFolder
 from lunet_cli.engine.runtimes.timing import time_passes_ms
 from lunet_cli.engine.training.loop import StepContext, predict_cases
 from lunet_cli.engine.training.setup import Setup
-from lunet_cli.engine.viewing.volumes import along_patient
 from lunet_cli.records.training_summary import TrainingSummary
 from lunet_cli.results.evaluation import CaseScore
 from lunet_cli.results.training import TrainResult

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import torch.nn.functional as F
 from torch import Tensor
 
+from lunet_cli.config.labels import Activation
 from lunet_cli.config.training import LossConfig, fitting_loss
-from lunet_cli.engine.data.labels import Activation
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 DICE_EPSILON = 1e-7

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import SimpleITK as sitk  # noqa: N813
 
 from lunet_cli.config.names import closest
+from lunet_cli.engine.data.volume import along_patient
 from lunet_cli.engine.evaluation import overlap
 from lunet_cli.engine.inference.labelled_cases import (
     SplitName,
@@ -19,7 +20,6 @@ from lunet_cli.engine.inference.labelled_cases import (
     select_cases,
 )
 from lunet_cli.engine.inference.predictor import Predictor
-from lunet_cli.engine.viewing.volumes import along_patient
 from lunet_cli.errors import ConfigError, DataError
 from lunet_cli.results.events import Event
 from lunet_cli.results.views import LabeledVolume, paint_masks

@@ -10,21 +10,14 @@ import numpy as np
 import SimpleITK as sitk  # noqa: N813
 
 from lunet_cli.engine.data.layouts import find_labels
-from lunet_cli.engine.data.preprocessing import Normalization, Placement, Preprocessing
 from lunet_cli.engine.data.reading import read_image, read_label, stored_number_type
-from lunet_cli.engine.data.volume import Geometry, stem
+from lunet_cli.engine.data.volume import Geometry, along_patient, stem
 from lunet_cli.errors import ConfigError, DataError
 from lunet_cli.results.events import Event, warnings_to
 from lunet_cli.results.views import LabeledVolume, LabelImage, VolumeFacts, paint_masks
 from lunet_cli.results.words import visible
 
-_AS_SEEN = Preprocessing("LPS", None, Normalization("none", 40.0, 400.0))
 _NUM_BINS = 48
-
-
-def along_patient(geometry: Geometry) -> Placement:
-    """How a stored array is turned so that its axes run upwards, to the back and to the left; nothing is resampled."""
-    return _AS_SEEN.place(geometry)
 
 
 def read_volume(

@@ -115,7 +115,7 @@ SetAffine = Callable[[float, tuple[float, float, float]], None]
 
 @pytest.fixture
 def set_affine(monkeypatch: pytest.MonkeyPatch) -> SetAffine:
-    """Fix what the affine change draws: the scale, then the angles in the planes (x, y), (x, z) and (y, z)."""
+    """Fix what the affine change draws: the scale, then angles in the planes xy, xz and yz."""
 
     def fix(scale: float, degrees: tuple[float, float, float]) -> None:
         draws = iter([scale, *degrees])
@@ -125,7 +125,7 @@ def set_affine(monkeypatch: pytest.MonkeyPatch) -> SetAffine:
 
 
 def _move(offset: tuple[int, int, int]) -> tuple[tuple[int, int, int], float]:
-    """Put a point at an offset (z, y, x) from the centre; return where it goes, and its intensity there."""
+    """Put a point at an offset (z, y, x) from the centre; return where it goes, and its grey."""
     image, label = torch.zeros(1, *SHAPE), torch.zeros(SHAPE, dtype=torch.uint8)
     place = tuple(centre + step for centre, step in zip(CENTRE, offset, strict=True))
     image[0, *place], label[place] = 1.0, 1

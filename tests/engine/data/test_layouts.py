@@ -272,13 +272,14 @@ def test_all_mistakes_of_a_folder_are_told_at_once(tmp_path: Path, write_volume:
         write_volume(tmp_path / "labels" / f"{name}.nrrd", LABEL)
     mistakes = Mistakes()
     assert _ids(find_cases(tmp_path, "paired", mistakes)) == ["a", "d"]
+    images, labels = tmp_path / "images", tmp_path / "labels"
     with pytest.raises(DataError) as caught:
         find_cases(tmp_path, "paired")
     assert caught.value.message.splitlines() == [
-        f"{tmp_path / 'images' / 'd.nrrd'}: d.mha beside it has the same name; keep one of them",
-        f"{tmp_path / 'images' / 'e'}: is a folder of volume files, where a file or a DICOM series was expected",
-        f"{tmp_path / 'images' / 'b.nrrd'}: this image has no label map, expected {tmp_path / 'labels' / 'b.*'}",
-        f"{tmp_path / 'images' / 'c.nrrd'}: this image has no label map, expected {tmp_path / 'labels' / 'c.*'}",
+        f"{images / 'd.nrrd'}: d.mha beside it has the same name; keep one of them",
+        f"{images / 'e'}: is a folder of volume files, where a file or a DICOM series was expected",
+        f"{images / 'b.nrrd'}: this image has no label map, expected {labels / 'b.*'}",
+        f"{images / 'c.nrrd'}: this image has no label map, expected {labels / 'c.*'}",
     ]
     assert "A label map has the name of its image." in caught.value.hint
 

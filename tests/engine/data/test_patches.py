@@ -36,7 +36,7 @@ SHAPE = (10, 12, 14)
 
 @pytest.fixture
 def folder(tmp_path: Path, write_volume: Any) -> Path:
-    """Four cases, each voxel with its own value; one labelled voxel, in a corner, in the first case."""
+    """Four cases, each voxel with its own value; in the first, one labelled voxel in a corner."""
     for index in range(NUM_CASES):
         image = np.arange(np.prod(SHAPE), dtype=np.float32).reshape(SHAPE) + 10000 * index
         label = np.zeros(SHAPE, np.uint8)
@@ -225,7 +225,7 @@ def test_unreadable_case_is_named_from_a_worker_too(num_workers: int, folder: Pa
         list(_batches(_dataset(folder), num_workers))
     assert str(path) in caught.value.message
     assert "\n" not in caught.value.message
-    assert "copy it anew" in caught.value.hint
+    assert "copy it again" in caught.value.hint
 
 
 def test_death_of_a_worker_is_a_data_error() -> None:
@@ -248,6 +248,26 @@ def test_error_of_another_kind_is_not_hidden() -> None:
         yield
 
     with pytest.raises(RuntimeError, match="CUDA error"):
+        list(batches(failing()))  # type: ignore[arg-type]
+
+
+@forks
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_a_defect_keeps_its_traceback_and_names_the_case(num_workers: int, folder: Path) -> None:
+    dataset = _dataset(folder)
+    dataset._augmentation = None  # type: ignore[assignment]
+    with pytest.raises(AttributeError) as caught:
+        list(_batches(dataset, num_workers))
+    notes = getattr(caught.value, "__notes__", [])
+    assert "while preparing a patch of Case(case_id=" in str(caught.value) + "".join(notes)
+
+
+def test_an_error_within_a_worker_is_not_taken_for_its_death() -> None:
+    def failing() -> Iterator[Batch]:
+        raise RuntimeError("Caught RuntimeError in DataLoader worker process 0.\nTraceback")
+        yield
+
+    with pytest.raises(RuntimeError, match="Caught RuntimeError"):
         list(batches(failing()))  # type: ignore[arg-type]
 
 

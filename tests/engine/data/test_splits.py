@@ -14,7 +14,8 @@ from lunet_cli.errors import ConfigError, DataError, LunetError
 
 
 def _case_set(*names: str, root: Path | None = None) -> CaseSet:
-    return CaseSet(tuple(Case(name) for name in names), read_case_files, None, "harp", root)
+    cases = tuple(Case(name) for name in names)
+    return CaseSet(cases=cases, reader=read_case_files, labels=None, layout="harp", root=root)
 
 
 def _divide(case_set: CaseSet, *, seed: int = 0, **options: Any) -> Split:
@@ -175,7 +176,7 @@ def test_a_way_that_is_asked_for_goes_before_splits_json(
             "2 case ids of 'train' are not in the data, such as 'd'",
         ),
         ({"train": ["a"], "val": [{"image": "b"}]}, "1 case ids of 'val' are not in the data"),
-        ({"train": ["a", "b"], "val": ["b", "c"]}, "'b' stands in train and in val of entry 0"),
+        ({"train": ["a", "b"], "val": ["b", "c"]}, "'b' is in train and in val of entry 0"),
     ],
 )
 def test_wrong_splits_file_is_named(content: object, words: str, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +57,9 @@ class Data:
         self.cache = folder / "cache"
         self.reader = CountingReader()
         found = find_cases(folder, "paired")
-        self.case_set = CaseSet(found.cases, self.reader, None, "paired", folder)
+        self.case_set = CaseSet(
+            cases=found.cases, reader=self.reader, labels=None, layout="paired", root=folder
+        )
 
     def store(
         self, kind: Any, preprocessing: Preprocessing = PREPROCESSING, scheme: LabelScheme = SCHEME
@@ -84,10 +87,9 @@ def data(tmp_path: Path, write_volume: Any) -> Data:
 
 
 def _prepare(folder: Path, scheme: LabelScheme = SCHEME) -> PreparedCase:
-    case_set = CaseSet((), read_case_files, None, "paired", folder)
-    return prepare_case(
-        Case("c", (folder / "c.nrrd",), folder / "c_label.nrrd"), case_set, PREPROCESSING, scheme
-    )
+    case_set = CaseSet(cases=(), reader=read_case_files, labels=None, layout="paired", root=folder)
+    case = Case("c", (folder / "c.nrrd",), folder / "c_label.nrrd")
+    return prepare_case(case, case_set, preprocessing=PREPROCESSING, scheme=scheme)
 
 
 def _refusal(call: Callable[[], object]) -> str:
@@ -98,7 +100,9 @@ def _refusal(call: Callable[[], object]) -> str:
 
 
 def test_case_is_prepared(data: Data) -> None:
-    prepared = prepare_case(data.case_set.cases[1], data.case_set, PREPROCESSING, SCHEME)
+    prepared = prepare_case(
+        data.case_set.cases[1], data.case_set, preprocessing=PREPROCESSING, scheme=SCHEME
+    )
     np.testing.assert_allclose(prepared.image[0], IMAGE / 59, atol=1e-6)
     np.testing.assert_array_equal(prepared.label, np.roll(LABEL, 1))
     assert prepared.image.dtype == np.float32
@@ -211,7 +215,8 @@ root = Path(sys.argv[1])
 case_set = find_cases(root, "paired")
 preprocessing = Preprocessing("LPS", None, Normalization("minmax", 40, 400))
 scheme = LabelScheme((("a", (1,)), ("b", (2,))), "softmax")
-store = CaseStore(case_set, case_set.cases, preprocessing, scheme, kind="disk", folder=root / "cache")
+cache = root / "cache"
+store = CaseStore(case_set, case_set.cases, preprocessing, scheme, kind="disk", folder=cache)
 store.scan(lambda: None, Mistakes())
 """
 
@@ -304,11 +309,11 @@ def test_scan_tells_of_every_case_that_cannot_be_used(data: Data, write_volume: 
 @pytest.mark.parametrize(
     ("regions", "value", "hint"),
     [
-        ({"foreground": (1,)}, 2, "--set labels.foreground=1 --set labels.NAME=2)"),
+        ({"foreground": (1,)}, 2, "`labels.foreground=1` `labels.NAME=2`)"),
         (
             {"left lung": (1,), "both": (1, 3)},
             7,
-            "--set 'labels.left lung=1' --set 'labels.both=[1, 3]' --set labels.NAME=7)",
+            "`labels.left lung=1` `labels.both=[1, 3]` `labels.NAME=7`)",
         ),
         ({f"r{i}": (i,) for i in range(1, 9)}, 9, "labels.NAME: VALUE"),
     ],
@@ -330,20 +335,31 @@ def test_a_spacing_that_multiplies_the_voxels_beyond_memory_is_refused(
     write_volume(tmp_path / "c.nrrd", IMAGE, spacing=(100.0, 100.0, 100.0))
     write_volume(tmp_path / "c_label.nrrd", LABEL, spacing=(100.0, 100.0, 100.0))
     fine = Preprocessing("LPS", (0.001, 0.001, 0.001), Normalization("minmax", 40, 400))
-    case_set = CaseSet((), read_case_files, None, "paired", tmp_path)
+    case_set = CaseSet(
+        cases=(), reader=read_case_files, labels=None, layout="paired", root=tmp_path
+    )
     case = Case("c", (tmp_path / "c.nrrd",), tmp_path / "c_label.nrrd")
-    message = _refusal(lambda: prepare_case(case, case_set, fine, SCHEME))
+    message = _refusal(lambda: prepare_case(case, case_set, preprocessing=fine, scheme=SCHEME))
     assert message.startswith("case c: would have 300000 x 400000 x 500000 voxels, more than ")
 
 
-def test_an_unforeseen_error_names_the_case(data: Data, monkeypatch: pytest.MonkeyPatch) -> None:
+def _failing(data: Data, error: Exception) -> CaseStore:
     def fail(_: Case, on_remark: object) -> None:
-        raise ZeroDivisionError("ouch")
+        raise error
 
-    data.case_set = CaseSet(data.case_set.cases, fail, None, "paired", None)  # type: ignore[arg-type]
-    message = _refusal(lambda: data.store("none")[0])
+    data.case_set = replace(data.case_set, reader=fail)  # type: ignore[arg-type]
+    return data.store("none")
+
+
+def test_what_simpleitk_cannot_do_names_the_case(data: Data) -> None:
+    message = _refusal(lambda: _failing(data, RuntimeError("ouch"))[0])
     assert str(data.folder / "images" / "one.nrrd") in message
     assert "ouch" in message
+
+
+def test_a_defect_keeps_its_traceback(data: Data) -> None:
+    with pytest.raises(ZeroDivisionError):
+        _failing(data, ZeroDivisionError())[0]
 
 
 @pytest.mark.parametrize(
