@@ -235,21 +235,21 @@ def test_twenty_labels_have_a_legend_of_twenty_colors() -> None:
 
 
 def test_names_that_look_like_formulas_stay_names(trained_run: Path) -> None:
-    course = read_history(trained_run)
-    courses = [replace(course, name="$x_y$"), replace(course, name="_hidden")]
-    found = texts(curves_figure(curve_panels(courses, CurveOptions(log=True))))
+    history = read_history(trained_run)
+    histories = [replace(history, name="$x_y$"), replace(history, name="_hidden")]
+    found = texts(curves_figure(curve_panels(histories, CurveOptions(log=True))))
     assert "$x_y$ training" in found
     assert "_hidden training" in found
 
 
 def test_the_best_epoch_is_marked_where_it_was_measured(trained_run: Path) -> None:
-    course = read_history(trained_run)
+    history = read_history(trained_run)
     figure = curves_figure(
-        curve_panels([course], CurveOptions(smoothing=0.9, quantities=("dice",)))
+        curve_panels([history], CurveOptions(smoothing=0.9, quantities=("dice",)))
     )
     (axes,) = figure.axes
     (diamond,) = [line for line in axes.lines if line.get_marker() == "D"]
-    assert diamond.get_ydata() == pytest.approx([course.best.val_dice])
+    assert diamond.get_ydata() == pytest.approx([history.best.val_dice])
     assert "smoothed, 0.9" in axes.get_title()
 
 

@@ -75,8 +75,8 @@ def test_the_page_holds_every_value(page: str, report: RunReport) -> None:
     first = report.evaluation.scores[0]
     assert data["rows"][0]["case"] == first.case
     assert data["rows"][0]["values"][0] == pytest.approx(first.values["dice"], rel=1e-5)
-    assert data["curves"][0]["x"] == [record.epoch for record in report.course.records]
-    losses = [record.train_loss for record in report.course.records]
+    assert data["curves"][0]["x"] == [record.epoch for record in report.history.records]
+    losses = [record.train_loss for record in report.history.records]
     assert data["curves"][0]["lines"][0]["y"] == pytest.approx(losses, rel=1e-5)
     for _, command in report.commands:
         assert command in page
@@ -100,8 +100,8 @@ def test_names_of_cases_are_text_and_never_markup(report: RunReport) -> None:
 
 
 def test_epochs_that_went_wrong_are_left_out_of_the_curves(report: RunReport) -> None:
-    broken = replace(report.course.records[0], val_loss=float("nan"), val_dice=float("nan"))
-    page = render_page(replace(report, course=replace(report.course, records=(broken,))))
+    broken = replace(report.history.records[0], val_loss=float("nan"), val_dice=float("nan"))
+    page = render_page(replace(report, history=replace(report.history, records=(broken,))))
     assert "NaN" not in page.split('type="application/json">')[1].split("</script>")[0]
     assert data_of(page)["curves"][0]["lines"][1]["best"] is None
 
@@ -109,14 +109,14 @@ def test_epochs_that_went_wrong_are_left_out_of_the_curves(report: RunReport) ->
 def test_values_under_the_pointer_are_of_one_epoch_however_long_the_training(
     report: RunReport,
 ) -> None:
-    first = report.course.records[0]
+    first = report.history.records[0]
     noise = np.random.default_rng(0).normal(size=(5000, 2))
     records = tuple(
         replace(first, epoch=index + 1, train_loss=float(a), val_loss=float(b))
         for index, (a, b) in enumerate(noise)
     )
     loss, *_ = data_of(
-        render_page(replace(report, course=replace(report.course, records=records)))
+        render_page(replace(report, history=replace(report.history, records=records)))
     )["curves"]
     assert len(loss["x"]) < 5000
     assert all(len(line["y"]) == len(loss["x"]) for line in loss["lines"])
@@ -380,7 +380,7 @@ def test_charts_tell_their_values_to_keys_and_pointer(browser: Any, report: RunR
     press(browser, chart, keys().HOME)
     reading = browser.find_element("css selector", "#curves .reading")
     assert reading.text.startswith("epoch 1: training ")
-    assert f"{report.course.records[0].train_loss:.3g}"[:4] in reading.text
+    assert f"{report.history.records[0].train_loss:.3g}"[:4] in reading.text
     press(browser, chart, keys().ARROW_RIGHT)
     assert reading.text.startswith("epoch 2: ")
     browser.execute_script(
@@ -412,7 +412,7 @@ def test_the_distribution_goes_from_case_to_case_by_keys(browser: Any) -> None:
 def test_one_epoch_is_a_point_and_equal_values_lie_in_the_middle(
     report: RunReport, tmp_path: Path, browser: Any
 ) -> None:
-    alone = replace(report, course=replace(report.course, records=report.course.records[:1]))
+    alone = replace(report, history=replace(report.history, records=report.history.records[:1]))
     (tmp_path / "one.html").write_text(render_page(alone), encoding="utf-8")
     before = browser.current_url
     browser.get((tmp_path / "one.html").as_uri())

@@ -50,8 +50,8 @@ PLAIN = Screen(80, 24, colors=False)
 
 
 def test_curves(show: Show, trained_run: Path) -> None:
-    course = read_history(trained_run)
-    lines, _ = show(lambda screen: draw_panels(curve_panels([course], CurveOptions()), screen))
+    history = read_history(trained_run)
+    lines, _ = show(lambda screen: draw_panels(curve_panels([history], CurveOptions()), screen))
     text = "\n".join(lines)
     for word in (
         "Loss",
@@ -65,14 +65,14 @@ def test_curves(show: Show, trained_run: Path) -> None:
     ):
         assert word in text
     assert "◆" in text
-    drawn, _ = show(lambda screen: best_lines([course]))
-    assert f"validation Dice {course.best.val_dice:.4f}" in " ".join(drawn)
+    drawn, _ = show(lambda screen: best_lines([history]))
+    assert f"validation Dice {history.best.val_dice:.4f}" in " ".join(drawn)
 
 
 def test_curves_of_several_runs_on_logarithmic_axes(show: Show, trained_run: Path) -> None:
-    courses = [read_history(trained_run)] * 2
+    histories = [read_history(trained_run)] * 2
     options = CurveOptions("seconds", smoothing=0.5, log=True)
-    lines, _ = show(lambda screen: draw_panels(curve_panels(courses, options), screen))
+    lines, _ = show(lambda screen: draw_panels(curve_panels(histories, options), screen))
     assert "training time in s" in "\n".join(lines)
 
 
@@ -104,9 +104,11 @@ def test_three_slices_fit_whatever_their_titles(tmp_path: Path) -> None:
 
 
 def test_a_followed_training_fits_the_screen(show: Show, trained_run: Path) -> None:
-    course = read_history(trained_run)
-    panels = curve_panels([course], CurveOptions())
-    lines, screen = show(lambda screen: draw_followed(panels, [course], ["waiting: other"], screen))
+    history = read_history(trained_run)
+    panels = curve_panels([history], CurveOptions())
+    lines, screen = show(
+        lambda screen: draw_followed(panels, [history], ["waiting: other"], screen)
+    )
     assert len(lines) <= screen.height - 1
     text = "\n".join(lines)
     assert "Validation Dice" in text, "what matters most is there on every screen"
@@ -117,11 +119,11 @@ def test_a_followed_training_fits_the_screen(show: Show, trained_run: Path) -> N
 
 
 def test_dice_is_followed_where_only_one_panel_finds_room(trained_run: Path) -> None:
-    course = read_history(trained_run)
+    history = read_history(trained_run)
     console = Console(file=io.StringIO(), width=60, _environ={})
     with console.capture() as captured:
-        panels = curve_panels([course], CurveOptions())
-        console.print(draw_followed(panels, [course], [], Screen(60, 16, colors=False)))
+        panels = curve_panels([history], CurveOptions())
+        console.print(draw_followed(panels, [history], [], Screen(60, 16, colors=False)))
     assert captured.get().startswith("Validation Dice")
     assert "no room for: Loss, Learning rate" in captured.get()
 
@@ -183,8 +185,8 @@ def test_a_broken_epoch_leaves_the_rest_of_a_curve_in_place() -> None:
         EpochRecord(i, 1 / i, math.nan if i == 3 else 2 / i, 0.1 * i, {"a": 0.1 * i}, 0.1, 1)
         for i in range(1, 9)
     ]
-    course = TrainingHistory("r", tuple(records), is_finished=True)
-    (panel,) = curve_panels([course], CurveOptions(quantities=("loss",)))
+    history = TrainingHistory("r", tuple(records), is_finished=True)
+    (panel,) = curve_panels([history], CurveOptions(quantities=("loss",)))
     console = Console(file=io.StringIO(), width=60, _environ={})
     with console.capture() as captured:
         console.print(draw_panel(panel, 60, 16, colors=False))
@@ -206,7 +208,7 @@ def test_slices(show: Show, case: LabeledVolume) -> None:
         assert "▀" in text
     else:
         assert "1" in text
-        assert set(text) & set("MIX") - set("image")
+        assert set(text) & set("NPW") - set("image")
     words = " ".join(show(lambda screen: legend(cut.labels, screen, with_errors=True))[0])
     assert all(
         name in words for name in (*case.labels, "false negative", "false positive", "wrong label")
@@ -240,7 +242,7 @@ def test_a_montage_shows_labels_and_errors() -> None:
     cut = LabeledVolume("c", np.zeros((1, 1, 4)), (1, 1, 1), ("a", "b"), reference, prediction).cut(
         0, 0
     )
-    assert picture(cut.image, overlay_of(cut, "montage"), PLAIN, (1, 4)).plain == "1MIX"
+    assert picture(cut.image, overlay_of(cut, "montage"), PLAIN, (1, 4)).plain == "1NPW"
 
 
 def test_errors_are_those_of_every_voxel_however_small_the_picture() -> None:
@@ -254,10 +256,10 @@ def test_errors_are_those_of_every_voxel_however_small_the_picture() -> None:
         "c", np.zeros((1, 60, 60)), (1, 1, 1), ("a", "b"), reference, prediction
     ).cut(0, 0)
     drawn = picture(cut.image, overlay_of(cut, "error"), PLAIN, (10, 20)).plain
-    assert drawn.count("X") == sum(line.count("X") > 0 for line in drawn.split("\n"))
-    assert 6 <= drawn.count("X") <= 8
-    assert "M" not in drawn
-    assert "I" not in drawn
+    assert drawn.count("W") == sum(line.count("W") > 0 for line in drawn.split("\n"))
+    assert 6 <= drawn.count("W") <= 8
+    assert "N" not in drawn
+    assert "P" not in drawn
 
 
 def test_volume(show: Show, hippocampus: Path) -> None:
@@ -354,10 +356,10 @@ def test_pareto(show: Show) -> None:
 
 
 def test_channels(show: Show) -> None:
-    course = ChannelHistory(
+    history = ChannelHistory(
         "pruned", (0, 1, 2), {"encoders.0.0": (4, 4, 3), "encoders.4.1": (64, 32, 8)}
     )
-    lines, _ = show(lambda screen: draw_channels(course, screen))
+    lines, _ = show(lambda screen: draw_channels(history, screen))
     assert lines[0] == "pruned: 68 channels in 2 layers, 11 at the end"
     (row,) = [line for line in lines if line.startswith("encoders.4.1")]
     assert row.split() == ["encoders.4.1", "64", "█▄▁", "8"]
@@ -392,17 +394,17 @@ def test_an_empty_label_map_is_drawn_without_colors_too() -> None:
 
 def test_a_training_without_any_dice_marks_no_epoch() -> None:
     records = [EpochRecord(i, 1 / i, 2 / i, math.nan, {"a": math.nan}, 0.1, 1) for i in (1, 2, 3)]
-    course = TrainingHistory("r", tuple(records), is_finished=True)
-    assert best_lines([course]).plain == "r: no validation Dice in 3 epochs"
+    history = TrainingHistory("r", tuple(records), is_finished=True)
+    assert best_lines([history]).plain == "r: no validation Dice in 3 epochs"
     assert all(
         line.best is None
-        for panel in curve_panels([course], CurveOptions())
+        for panel in curve_panels([history], CurveOptions())
         for line in panel.lines
     )
     console = Console(file=io.StringIO(), width=60, _environ={})
     with console.capture() as captured:
         console.print(
-            draw_panels(curve_panels([course], CurveOptions()), Screen(60, 24, colors=False))
+            draw_panels(curve_panels([history], CurveOptions()), Screen(60, 24, colors=False))
         )
     assert "◆" not in captured.get()
 
@@ -465,4 +467,4 @@ def test_terminals_that_are_too_small_are_refused(width: int, height: int) -> No
     )
     with pytest.raises(ConfigError, match=f"{width} x {height} characters, too few") as caught:
         Screen.of(console)
-    assert "-o picture.png" in caught.value.hint
+    assert "`output=picture.png`" in caught.value.hint

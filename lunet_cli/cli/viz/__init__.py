@@ -1,4 +1,4 @@
-"""`lunet viz`: courses, cases, volumes and networks, in the terminal or as pictures."""
+"""`lunet viz`: trainings, cases, volumes and networks, in the terminal or as pictures."""
 
 from collections.abc import Callable
 

@@ -11,7 +11,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import EngFormatter, MaxNLocator
 
 from lunet_cli.render.figures.style import FULL_WIDTH, new_figure, styled, unit
-from lunet_cli.render.networks import Drawing, compared, room, width_per_channel
+from lunet_cli.render.networks import Drawing, compared, Scale, room
 from lunet_cli.render.palette import label_colors
 
 _ROW = 0.42  # inches per level
@@ -24,7 +24,7 @@ def networks_figure(drawings: Sequence[Drawing]) -> Figure:
     """A row per network, all at one scale: its blocks and skips, and the parameters and FLOPs of each level."""
     figure = new_figure(FULL_WIDTH, sum(_ROW * len(drawing.levels) + 0.8 for drawing in drawings))
     levels = [level for drawing in drawings for level in drawing.levels]
-    scale = width_per_channel(drawings, _GAP)
+    scale = Scale.of(drawings, _GAP).width_per_channel
     most = {
         "parameters": max(level.parameters for level in levels),
         "flops": max(level.flops for level in levels),
