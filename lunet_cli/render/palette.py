@@ -40,6 +40,7 @@ ERRORS = {
     FALSE_POSITIVE: ErrorStyle("false positive", (0, 255, 255), "P"),
     WRONG_LABEL: ErrorStyle("wrong label", (255, 255, 0), "W"),
 }
+ERROR_COLORS = tuple(style.color for style in ERRORS.values())
 REFERENCE_COLOR: RGB = (90, 200, 90)
 """Of the reference's outline among errors."""
 LABEL_OPACITY = 0.45
@@ -78,7 +79,7 @@ def label_colors(number: int) -> tuple[RGB, ...]:
         return tuple(colors)
     candidates = _candidates()
     lab = to_oklab(candidates)
-    taken = [*colors, *(style.color for style in ERRORS.values()), REFERENCE_COLOR]
+    taken = [*colors, *ERROR_COLORS, REFERENCE_COLOR]
     nearest = np.full(len(lab), np.inf)
     for color in to_oklab(np.array(taken)):
         nearest = np.minimum(nearest, np.linalg.norm(lab - color, axis=1))

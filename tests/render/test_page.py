@@ -22,6 +22,7 @@ from lunet_cli.engine.reporting.report import gather_report
 from lunet_cli.engine.viewing.cases import CaseViews
 from lunet_cli.render.palette import label_colors
 from lunet_cli.render.report.page import render_page
+from lunet_cli.results.events import CaseFailed
 from lunet_cli.results.report import RunReport
 
 BROWSER, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
@@ -31,6 +32,7 @@ FLAGS = (
 )
 UNDEFINED = 2
 RED_CASE = "<img src=x onerror=alert(1)>"
+COMMAND = "lunet eval runs/first --split val"
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +52,7 @@ def report(trained_run: Path) -> RunReport:
 
 @pytest.fixture(scope="module")
 def page(report: RunReport) -> str:
-    return render_page(report)
+    return render_page(report, commands=[("measure it", COMMAND)])
 
 
 def data_of(page: str) -> dict[str, Any]:
@@ -78,8 +80,7 @@ def test_the_page_holds_every_value(page: str, report: RunReport) -> None:
     assert data["curves"][0]["x"] == [record.epoch for record in report.history.records]
     losses = [record.train_loss for record in report.history.records]
     assert data["curves"][0]["lines"][0]["y"] == pytest.approx(losses, rel=1e-5)
-    for _, command in report.commands:
-        assert command in page
+    assert COMMAND in page
     assert report.config.splitlines()[0] in page
     assert report.origin is not None
     assert dict(report.origin.details)["torch"] in page
@@ -453,3 +454,15 @@ def test_the_page_prints(browser: Any, report: RunReport) -> None:
         "return [...document.querySelectorAll('details')].every((item) => item.open)"
     )
     assert [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"] == []
+
+
+def test_warnings_and_failures_are_told_in_the_words_of_the_caller(report: RunReport) -> None:
+    assert report.evaluation is not None
+    failed = CaseFailed("c", "c: is too large for `max_memory_mib`")
+    evaluation = replace(report.evaluation, failures=(failed,))
+    page = render_page(
+        replace(report, evaluation=evaluation, warnings=("no cases: set `data`",)),
+        reword=lambda text: text.replace("`", "|"),
+    )
+    assert "c: is too large for |max_memory_mib|" in page
+    assert "no cases: set |data|" in page

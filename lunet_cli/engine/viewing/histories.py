@@ -34,7 +34,7 @@ def seconds_since_epoch(run: Path) -> float:
 
 def without_epochs(runs: Sequence[Path]) -> dict[Path, str]:
     """The runs that have no epoch yet, or none that can be read, each with the reason."""
-    found = {}
+    found: dict[Path, str] = {}
     for run in runs:
         try:
             read_history(run)

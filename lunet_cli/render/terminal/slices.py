@@ -10,7 +10,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from lunet_cli.render.palette import ERRORS, LABEL_OPACITY, RGB, label_colors
+from lunet_cli.render.palette import ERROR_COLORS, ERRORS, LABEL_OPACITY, RGB, label_colors
 from lunet_cli.render.terminal.screen import (
     Overlay,
     Screen,
@@ -27,7 +27,6 @@ _LEAST_PANEL = 28  # columns; with less, panels are stacked
 _MONTAGE_PANEL = 24
 # At least: errors are small, and the image behind them matters less than where they are.
 _ERROR_OPACITY = 0.7
-_ERROR_COLORS = tuple(style.color for style in ERRORS.values())
 _ERROR_MARKS = "".join(style.mark for style in ERRORS.values())
 
 
@@ -107,10 +106,10 @@ def overlay_of(cut: Slice, panel: str, opacity: float = LABEL_OPACITY) -> Overla
     if errors is None or panel in ("reference", "prediction"):
         return Overlay(labels, colors, marks, opacity)
     if panel == "error":
-        return Overlay(errors, _ERROR_COLORS, _ERROR_MARKS, max(opacity, _ERROR_OPACITY))
+        return Overlay(errors, ERROR_COLORS, _ERROR_MARKS, max(opacity, _ERROR_OPACITY))
     # Errors get the indices behind those of the labels: where pixels share a cell, they win.
     both = np.where(errors > 0, errors.astype(np.uint32) + number, labels)
-    return Overlay(both, colors + _ERROR_COLORS, marks + _ERROR_MARKS, opacity)
+    return Overlay(both, colors + ERROR_COLORS, marks + _ERROR_MARKS, opacity)
 
 
 def legend(
