@@ -27,9 +27,9 @@ def bench_table(result: BenchResult) -> RenderableType:
     if any(row.before_ms is not None for row in rows):
         tables.append(_change_table(rows, varying))
     parts: list[RenderableType] = [_head(result, varying)]
-    for part in (*tables, _notes(result)):
-        parts += [Text(), part]
-    return Group(*parts)
+    for table in tables:
+        parts += [Text(), table]
+    return Group(*parts, Text(), _notes(result))
 
 
 def _head(result: BenchResult, varying: set[str]) -> Text:

@@ -109,6 +109,7 @@ def thinned_out(y: Floats, number: int) -> npt.NDArray[np.int64]:
     """
     if len(y) <= 2 * number:
         return np.arange(len(y))
+    # Extremes and not means, so that a peak of a single epoch does not vanish.
     edges = np.linspace(0, len(y), number + 1).astype(int)
     is_finite = np.isfinite(y)
     low, high = np.where(is_finite, y, np.inf), np.where(is_finite, y, -np.inf)

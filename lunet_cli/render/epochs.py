@@ -9,7 +9,8 @@ from lunet_cli.results.training import EpochDone, TrainingStarted
 from lunet_cli.results.words import visible
 
 _WIDTH = 80
-_NUMBER, _LEFT = 8, 13  # columns, with the space before them
+# Columns, with the space before them: a loss of four decimals, and `12 h 34 min`.
+_NUMBER, _LEFT = 8, 13
 _LEAST_LABEL, _LONGEST_LABEL = 6, 12
 
 

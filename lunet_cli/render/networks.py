@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from lunet_cli.config.network import NetworkSpec, level_costs
 from lunet_cli.results.words import visible
 
-_EDGE = 64  # of the cube that voxels and FLOPs are told for, if the network can halve it
+# Of the cube that voxels and FLOPs are told for, if the network can halve it: that of the published
+# figures of Lean Unet (arXiv:2512.03834).
+_EDGE = 64
 # Of the width of a drawing, for the bottleneck: narrow enough for the shape of a U.
 _DEEPEST_ROOM = 0.4
 

@@ -13,7 +13,8 @@ from lunet_cli.config.network import count_conv_flops, count_parameters, level_c
 from lunet_cli.config.presets import Preset
 from lunet_cli.results.words import plural
 
-_EDGE = 64  # of the cube that FLOPs are told for, as in the paper of Lean Unet (arXiv:2512.03834)
+# Of the cube that FLOPs are told for: that of the published figures (arXiv:2512.03834).
+_EDGE = 64
 
 
 def presets_table(presets: Sequence[Preset]) -> Table:

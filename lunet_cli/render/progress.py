@@ -26,7 +26,9 @@ from lunet_cli.results.words import visible
 
 OnEvent = Callable[[Event], None]
 _FREQUENT = (CaseRead, StepDone, WindowDone, RoundDone)
-_QUIET_SECONDS = 30.0  # without a line, after which one of the frequent events is told
+# Without a line, after which one of the frequent events is told: who looks at a log wants to see
+# within a minute that the job lives.
+_QUIET_SECONDS = 30.0
 
 
 @contextlib.contextmanager

@@ -255,6 +255,7 @@ def _common_place(cases: Sequence[CasePredicted]) -> Path | str:
     """The file that was written, or the folder of all of them."""
     if len(cases) == 1:
         return cases[0].output
+    # Inputs from several folders are written into as many.
     return os.path.commonpath([case.output.parent for case in cases])
 
 

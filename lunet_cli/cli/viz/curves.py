@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from lunet_cli.render.curves import CurveOptions
     from lunet_cli.render.terminal.screen import Screen
 
-_INTERVAL = 2.0  # seconds between two looks: epochs of small trainings take about as long
+# Seconds between two looks: epochs of small trainings take about as long.
+_INTERVAL = 2.0
 
 
 def curves(
@@ -164,6 +165,7 @@ class _FollowedTrainings:
             without_epochs,
         )
 
+        # A run may begin between two looks, and its folder is made before its first epoch ends.
         waiting = without_epochs(self._runs)
         self.started = [run for run in self._runs if run not in waiting]
         self._histories = read_histories(self.started)

@@ -42,6 +42,7 @@ Width = Annotated[
     ),
 ]
 Interactive = Annotated[bool, typer.Option("--interactive", "-i", help="Leaf through with keys.")]
+# What journals take: pixels, and two kinds of lines.
 FORMATS = (".png", ".svg", ".pdf")
 
 
@@ -94,6 +95,17 @@ def require_output(output: Path | None, *, no_color: bool) -> None:
     if no_color:
         raise ConfigError("--no-color and -o: choose one")
     require_place(output)
+
+
+def open_drawing(output: Path | None, *, no_color: bool) -> tuple[Console, Screen] | None:
+    """The console and the screen to draw on; None where a file is written instead.
+
+    Raises:
+        ConfigError: The terminal is too small.
+    """
+    if output is not None:
+        return None
+    return open_screen(no_color=no_color)
 
 
 def require_keys(output: Path | None) -> None:

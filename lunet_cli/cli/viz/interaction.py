@@ -63,7 +63,8 @@ def _whole_screen(console: Console) -> Iterator[Callable[[Draw], None]]:
     def show(draw: Draw) -> None:
         try:
             live.update(draw(Screen.of(console)), refresh=True)
-        except ConfigError as error:  # The window was made too small.
+        except ConfigError as error:
+            # The window was made too small, and may be enlarged again.
             live.update(error.message, refresh=True)
 
     # Without this, a process that is stopped leaves a terminal without cursor and without lines.

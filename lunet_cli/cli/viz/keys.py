@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterator
 
 import typer
 
-_MOMENT = 0.3  # seconds, after which a window of another size is noticed
+# Seconds after which a window of another size is noticed, and after which a view may change.
+_MOMENT = 0.3
 # Seconds in which the rest of an arrow follows its Escape, also over a slow line.
 _ESCAPE_DELAY = 0.1
 # An arrow or the like, a key together with Alt, or one character.

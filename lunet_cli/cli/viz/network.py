@@ -48,6 +48,7 @@ def _find(text: str) -> tuple[str, NetworkSpec]:
     """Name and description of a preset, or of the network in a file."""
     from lunet_cli.config.presets import parse_preset
 
+    # A file wins over a preset: whoever has one of that name means it.
     path = Path(text)
     if not path.exists():
         if len(path.parts) > 1 or path.suffix:

@@ -56,6 +56,7 @@ def pareto(
         from lunet_cli.render.figures.pareto import pareto_figure
 
         save(pareto_figure(found), output)
+        # A picture for a paper has no room for those that are missing from it.
         if found.left_out:
             typer.echo(visible(found.left_out_words), err=True)
         return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,7 +19,7 @@ from lunet_cli.cli.viz.display import (
     Width,
     axis_number,
     intensity_window,
-    open_screen,
+    open_drawing,
     require_keys,
     require_output,
     save,
@@ -30,9 +31,12 @@ from lunet_cli.errors import EXIT_FAILURE, ConfigError
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from lunet_cli.engine.viewing.cases import CaseViews
     from lunet_cli.render.terminal.screen import Screen
+    from lunet_cli.render.terminal.viewer import Viewer
     from lunet_cli.results.views import LabeledVolume, Slice
 
+# Three rows of four in a picture, two of six in a wide terminal.
 _NUM_IN_MONTAGE = 12
 
 
@@ -70,9 +74,8 @@ def slices(
     """Draw cases: the image, the reference, the prediction, and where they differ."""
     number, window = axis_number(axis), intensity_window(level, width)
     _check(where, output, no_color=no_color, interactive=interactive)
-    drawing: tuple[Console, Screen] | None = None
-    if output is None:
-        drawing = open_screen(no_color=no_color)
+    # Before a volume is read or a network loaded, which takes a while.
+    drawing = open_drawing(output, no_color=no_color)
     from lunet_cli.config.options import PredictionOptions
     from lunet_cli.engine.inference.predictor import Predictor, set_up_process
     from lunet_cli.engine.viewing.cases import CaseViews
@@ -82,21 +85,12 @@ def slices(
     options = PredictionOptions(device=device)
     predictor = Predictor.load([target], architecture=architecture, options=options)
     views = CaseViews(predictor, data=data, split=split)
+    # All of them, before the first is segmented.
     for name in cases or ():
         views.require(name)
     if interactive and drawing is not None:
-        from lunet_cli.render.terminal.viewer import Viewer
-
-        shown = cases or views.names
-        viewer = Viewer(
-            shown,
-            lambda index: views.load(shown[index]),
-            axis=number,
-            where=where,
-            window=window,
-            reword=reworded,
-        )
-        interact(viewer, drawing[0])
+        console, _ = drawing
+        interact(_viewer(views, cases or views.names, number, where, window), console)
         return
     cuts: list[list[Slice]] = []
     with show_progress(make_status_console()) as on_event:
@@ -111,6 +105,25 @@ def slices(
         _show(cuts, output, drawing, is_montage=where == "montage")
     if not all_cut:
         raise typer.Exit(EXIT_FAILURE)
+
+
+def _viewer(
+    views: CaseViews,
+    cases: Sequence[str],
+    axis: int,
+    where: str,
+    window: tuple[float, float] | None,
+) -> Viewer:
+    from lunet_cli.render.terminal.viewer import Viewer
+
+    return Viewer(
+        cases,
+        lambda index: views.load(cases[index]),
+        axis=axis,
+        where=where,
+        window=window,
+        reword=reworded,
+    )
 
 
 def _check(where: str, output: Path | None, *, no_color: bool, interactive: bool) -> None:

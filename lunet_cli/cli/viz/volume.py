@@ -17,7 +17,7 @@ from lunet_cli.cli.viz.display import (
     Width,
     axis_number,
     intensity_window,
-    open_screen,
+    open_drawing,
     require_keys,
     require_output,
     save,
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from lunet_cli.render.terminal.screen import Screen
+    from lunet_cli.render.terminal.viewer import Viewer
 
 
 def volume(
@@ -61,26 +62,15 @@ def volume(
     _check(files, labels or [], output, no_color=no_color)
     if interactive:
         require_keys(output)
-    drawing: tuple[Console, Screen] | None = None
-    if output is None:
-        drawing = open_screen(no_color=no_color)
-    from lunet_cli.engine.viewing.volumes import read_volume
-
+    # Before a volume is read or a network loaded, which takes a while.
+    drawing = open_drawing(output, no_color=no_color)
     beside: list[Path | None] = [None] * len(files)
     if labels:
         beside = [*labels]
     pairs = list(zip(files, beside, strict=True))
     if interactive and drawing is not None:
-        from lunet_cli.render.terminal.viewer import Viewer
-
-        viewer = Viewer(
-            [str(path) for path in files],
-            lambda index: read_volume(*pairs[index], channel=channel)[0],
-            axis=axis_number(axis or "axial"),
-            window=window,
-            reword=reworded,
-        )
-        interact(viewer, drawing[0])
+        console, _ = drawing
+        interact(_viewer(pairs, channel, axis or "axial", window), console)
         return
 
     def show(pair: tuple[Path, Path | None]) -> None:
@@ -89,6 +79,24 @@ def volume(
 
     if not try_each(pairs, show):
         raise typer.Exit(EXIT_FAILURE)
+
+
+def _viewer(
+    pairs: list[tuple[Path, Path | None]],
+    channel: int,
+    axis: Axis,
+    window: tuple[float, float] | None,
+) -> Viewer:
+    from lunet_cli.engine.viewing.volumes import read_volume
+    from lunet_cli.render.terminal.viewer import Viewer
+
+    return Viewer(
+        [str(path) for path, _ in pairs],
+        lambda index: read_volume(*pairs[index], channel=channel)[0],
+        axis=axis_number(axis),
+        window=window,
+        reword=reworded,
+    )
 
 
 def _show(

@@ -32,7 +32,8 @@ from lunet_cli.results.report import ReportCase, RunOrigin, RunReport
 from lunet_cli.results.views import LabeledVolume, LabelImage
 from lunet_cli.results.words import plural
 
-_MARGIN_MM = 15.0  # around the labels: enough to see where in the body they lie
+# Around the labels: enough to see where in the body they lie.
+_MARGIN_MM = 15.0
 # Per case: three of them, each with two label maps, stay below 10 MB in a page.
 _MOST_VOXELS = 600_000
 
@@ -105,6 +106,7 @@ class _Gathering:
             self._warn_of_trained_cases(predictor.models[0], evaluation.scores)
             return evaluation, self._telling_cases(predictor, evaluation)
         except LunetError as error:
+            # What was asked for by name must be there; what is only usual may be missing.
             if self.data is not None and evaluation is None:
                 raise
             what = "the cases have no pictures"
@@ -166,6 +168,7 @@ class _Gathering:
         except DataError:
             return None
         model = found.facts.model
+        # By content and not by time: copies and restored files keep their results.
         if model is None or model.sha256 != (sha256_of(predictor.models[0].path),):
             return None
         if not self._is_of_our_data(found) or "dice" not in found.scores[0].values:

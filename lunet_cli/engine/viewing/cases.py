@@ -24,7 +24,8 @@ from lunet_cli.errors import ConfigError, DataError
 from lunet_cli.results.events import Event
 from lunet_cli.results.views import LabeledVolume, paint_masks
 
-_MOST_NAMES = 8  # that a hint lists
+# Names that a hint lists: what fits two lines.
+_MOST_NAMES = 8
 
 
 class CaseViews:

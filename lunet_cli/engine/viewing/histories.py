@@ -29,6 +29,7 @@ def read_history(run: Path) -> TrainingHistory:
 
 def seconds_since_epoch(run: Path) -> float:
     """How long ago the last epoch of a run was written."""
+    # The clock of a file server may run ahead of ours.
     return max(0.0, time.time() - RunFolder(run).history.stat().st_mtime)
 
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from lunet_cli.config.metrics import METRICS, MetricName
 from lunet_cli.engine.evaluation.compare import compare
@@ -22,6 +21,12 @@ from lunet_cli.results.views import CostName, Pareto, ParetoPoint
 from lunet_cli.results.words import plural
 
 _COSTS = {"parameters": "parameters", "flops": "FLOPs of the convolutions, 64 x 64 x 64 voxels"}
+# What must be the same of latencies that are compared, and the field that tells it.
+_CIRCUMSTANCES = {
+    "sizes": "input_shape",
+    "devices": "device",
+    "numbers of threads": "num_threads",
+}
 _HINTS: dict[CostName, str] = {
     "latency": "Measure them, and name that file too: `benchmark(RUN, RUN, save=bench.json)`"
 }
@@ -75,9 +80,7 @@ def pareto(
         )
     label = _COSTS.get(cost, "")
     if cost == "latency":
-        rows: list[BenchRow] = []
-        for bench in benches.values():
-            rows += (row for row in bench.rows if row.mode == "forward")
+        rows = _forward_rows(benches.values())
         networks = _with_latency(networks, runs, rows)
         label = f"median latency in ms{_circumstances(rows)}"
     return _pareto_of(networks, cost, label, quality)
@@ -100,6 +103,14 @@ def _sorted(
         else:
             comparisons[path] = file
     return runs, comparisons, benches
+
+
+def _forward_rows(benches: Iterable[BenchRecord]) -> list[BenchRow]:
+    """Those of forward passes: a training step takes several times as long."""
+    rows: list[BenchRow] = []
+    for bench in benches:
+        rows += filter(lambda row: row.mode == "forward", bench.rows)
+    return rows
 
 
 def _read(path: Path) -> ComparisonRecord | BenchRecord:
@@ -150,7 +161,7 @@ def _of_runs(
             f" {METRICS[metric].short} is defined for all",
             hint="Evaluate them on the same cases: `evaluate(RUN, data=FOLDER)`",
         )
-    return [_network(run) for run in compared]
+    return [*map(_network, compared)]
 
 
 def _require_different(networks: Sequence[_Network]) -> None:
@@ -189,18 +200,14 @@ def _with_latency(
 
 def _require_alike(rows: Sequence[BenchRow]) -> None:
     """Raise if latencies were not measured on the same input by the same processor."""
-    _require_one("sizes", {row.input_shape for row in rows})
-    _require_one("devices", {row.device for row in rows})
-    _require_one("numbers of threads", {row.num_threads for row in rows})
-
-
-def _require_one(what: str, different: set[Any]) -> None:
-    if len(different) > 1:
-        listed = ", ".join(map(str, sorted(different)))
-        raise ConfigError(
-            f"latencies of {len(different)} {what} ({listed}) cannot be compared",
-            hint="Measure all of them in one call: `benchmark(RUN, RUN, save=FILE)`",
-        )
+    for what, field in _CIRCUMSTANCES.items():
+        different = sorted({getattr(row, field) for row in rows})
+        if len(different) > 1:
+            raise ConfigError(
+                f"latencies of {len(different)} {what} ({', '.join(map(str, different))})"
+                " cannot be compared",
+                hint="Measure all of them in one call: `benchmark(RUN, RUN, save=FILE)`",
+            )
 
 
 def _circumstances(rows: Sequence[BenchRow]) -> str:

@@ -20,7 +20,8 @@ from lunet_cli.results.views import LabeledVolume, LabelImage, VolumeFacts, pain
 from lunet_cli.results.words import visible
 
 _AS_SEEN = Preprocessing("LPS", None, Normalization("none", 40.0, 400.0))
-_NUM_BINS = 48  # of the histogram: one per column of half a usual terminal
+# Of the histogram: a column each, in a terminal of 80.
+_NUM_BINS = 48
 
 
 def along_patient(geometry: Geometry) -> Placement:

@@ -9,7 +9,7 @@ from typing import Any, BinaryIO, Literal
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
-from matplotlib.axis import XAxis, YAxis
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 from matplotlib.ticker import Formatter, LogLocator, NullFormatter
@@ -57,7 +57,7 @@ def legend_columns(names: Iterable[str], width: float) -> int:
 def log_axis(axes: Axes, which: Literal["x", "y"], style: str | Formatter = "{x:g}") -> None:
     """Make an axis logarithmic, with numbers at powers of ten, and between those if few."""
     axes.set(**{f"{which}scale": "log"})
-    axis: XAxis | YAxis = {"x": axes.xaxis, "y": axes.yaxis}[which]
+    axis: Axis = {"x": axes.xaxis, "y": axes.yaxis}[which]
     axis.set_major_formatter(style)
     low, high = sorted(axis.get_view_interval())
     if high >= _FEW_DECADES * low:

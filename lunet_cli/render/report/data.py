@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import gzip
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, TypedDict
 
 import numpy as np
@@ -14,7 +14,6 @@ import numpy.typing as npt
 from lunet_cli.config.metrics import METRICS
 from lunet_cli.render.curves import CurveOptions, Panel, curve_panels, thinned_out
 from lunet_cli.render.palette import (
-    ERROR_COLORS,
     ERRORS,
     LABEL_OPACITY,
     REFERENCE_COLOR,
@@ -25,7 +24,9 @@ from lunet_cli.render.palette import (
 from lunet_cli.results.evaluation import EvalResult
 from lunet_cli.results.report import ReportCase, RunReport
 
-_STRETCHES = 600  # of a curve, each with its lowest and highest value
+# Stretches of a curve, of each of which the lowest and the highest value are kept: a chart in the
+# page is 560 units wide, and shows no more.
+_STRETCHES = 600
 _ENDINGS = {2: "nd", 3: "rd"}
 
 
@@ -107,13 +108,15 @@ class PageData(TypedDict):
 
 def page_data(report: RunReport) -> PageData:
     """What the scripts draw of a run."""
-    labels = _label_names(report)
+    errors: list[ColorData] = []
+    for style in ERRORS.values():
+        errors.append({"name": style.name, "color": style.color})
     return {
         "curves": [*map(_chart, curve_panels([report.history], CurveOptions()))],
         "metrics": _metrics(report.evaluation),
         "rows": _rows(report.evaluation),
-        "labels": _colored(labels, label_colors(len(labels))),
-        "errors": _colored((style.name for style in ERRORS.values()), ERROR_COLORS),
+        "labels": _labels(_label_names(report)),
+        "errors": errors,
         "reference_color": REFERENCE_COLOR,
         "opacity": round(100 * LABEL_OPACITY),
         "cases": [*map(_case, report.cases)],
@@ -121,6 +124,7 @@ def page_data(report: RunReport) -> PageData:
 
 
 def _chart(panel: Panel) -> ChartData:
+    # What is kept of any line is kept of all, since they share their places.
     kept = np.unique(np.concatenate([thinned_out(line.y, _STRETCHES) for line in panel.lines]))
     lines: list[LineData] = []
     for line in panel.lines:
@@ -186,16 +190,21 @@ def _label_names(report: RunReport) -> Sequence[str]:
     return list(dict.fromkeys(score.label for score in report.evaluation.scores))
 
 
-def _colored(names: Iterable[str], colors: Sequence[RGB]) -> list[ColorData]:
+def _labels(names: Sequence[str]) -> list[ColorData]:
     found: list[ColorData] = []
-    for name, color in zip(names, colors, strict=True):
+    for name, color in zip(names, label_colors(len(names)), strict=True):
         found.append({"name": name, "color": color})
     return found
 
 
 def _case(case: ReportCase) -> CaseData:
     volume = case.volume
+    best, sides = [], []
+    for axis in range(3):
+        best.append(volume.best_position(axis))
+        sides.append(volume.cut(axis, 0).sides)
     low, high = volume.intensity_range()
+    # A byte per voxel is what a browser draws, and what keeps the page small.
     grey = np.clip((volume.image.astype(np.float32) - low) / (high - low), 0, 1) * 255
     return {
         "name": volume.name,
@@ -206,8 +215,8 @@ def _case(case: ReportCase) -> CaseData:
         "first": case.first,
         "steps": case.steps,
         "thinned": _thinned(case.steps),
-        "best": [*map(volume.best_position, range(3))],
-        "sides": [volume.cut(axis, 0).sides for axis in range(3)],
+        "best": best,
+        "sides": sides,
         "image": _pack(grey.round().astype(np.uint8)),
         "reference": _pack(volume.reference),
         "prediction": _pack(volume.prediction),

@@ -34,6 +34,7 @@ def render_page(
         commands: Purpose and command line of each step that repeats it.
         reword: Applied to what is said of fields.
     """
+    # Names come from strangers: what is not marked as safe is escaped.
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_HERE),
         autoescape=True,
@@ -52,10 +53,14 @@ def render_page(
         commands=commands,
         provenance=details,
         summary=_summary(report.evaluation),
-        style=(_HERE / "page.css").read_text(encoding="utf-8"),
-        script="\n".join((_HERE / name).read_text(encoding="utf-8") for name in _SCRIPTS),
+        style=_read("page.css"),
+        script="\n".join(map(_read, _SCRIPTS)),
     )
     return page
+
+
+def _read(name: str) -> str:
+    return (_HERE / name).read_text(encoding="utf-8")
 
 
 def _shown(value: object) -> object:

@@ -21,9 +21,12 @@ from lunet_cli.results.training import TrainingHistory
 from lunet_cli.results.words import plural, visible
 
 _SYMBOLS = "ox+*#%@&=$ABCDEFGHIJKLMNPQRSTUVWYZ"
-_TWO_COLUMNS = 110  # columns of a screen, from which on two charts stand side by side
-_LEAST_ROWS = 9  # of a chart in which a curve can still be seen
-_TICK_COLUMNS, _TICK_ROWS = 8, 3  # between two ticks
+# Columns of a screen from which on two charts stand side by side, each with 50 of them.
+_TWO_COLUMNS = 110
+# Rows of a chart in which a curve can still be seen, with its title, axis and ticks.
+_LEAST_ROWS = 9
+# Between two ticks: the longest label, such as `0.86735`, has a space beside it.
+_TICK_COLUMNS, _TICK_ROWS = 8, 3
 # Of a step: how far a bound may lie from a tick that it is meant to be, since 0.3 / 0.1 < 3.
 _ROUNDING = 1e-9
 

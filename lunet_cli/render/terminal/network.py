@@ -33,7 +33,8 @@ def draw_networks(drawings: Sequence[Drawing], screen: Screen) -> RenderableType
 
 
 def _table(drawing: Drawing, scale: Scale, screen: Screen) -> Table:
-    figures = max(7, len(f"{scale.parameters:,}"))  # With a short bar, as wide as its heading.
+    # With a short bar, as wide as the heading.
+    figures = max(7, len(f"{scale.parameters:,}"))
     rest = screen.width - _FIGURES - figures
     has_blocks = rest >= _DRAWING + 2 + 2 * _LEAST_BAR
     if has_blocks:

@@ -17,7 +17,8 @@ from lunet_cli.render.palette import LABEL_OPACITY, RGB, to_hex
 MIN_WIDTH, MIN_HEIGHT = 40, 12
 _PIPE_HEIGHT = 48
 _SHADES = " ░▒▓█"
-_GREYS = 32  # few of them make long runs of equal cells, and little to send over a slow line
+# Few greys make long runs of equal cells, and little to send over a slow line.
+_GREYS = 32
 _BETWEEN = "  "
 # Without the letters that mean errors (`ERRORS` in the palette).
 _MARKS = "123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMOQRSTUVXYZ"

@@ -23,7 +23,8 @@ from lunet_cli.render.terminal.screen import (
 from lunet_cli.results.views import Slice
 
 _GAP = 2
-_LEAST_PANEL = 28  # columns; with less, panels are stacked
+# Columns: with less, a structure of a few voxels is not seen, and panels are stacked instead.
+_LEAST_PANEL = 28
 _MONTAGE_PANEL = 24
 # At least: errors are small, and the image behind them matters less than where they are.
 _ERROR_OPACITY = 0.7

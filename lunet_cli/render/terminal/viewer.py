@@ -29,9 +29,10 @@ _HELP = (
     ("q", "quit"),
 )
 _SHORT_HELP = ("←/→", "n/p", "v", "?", "q")
-_FULL_HELP = 30  # rows, below which only some keys are told
-_SMALL = 20  # rows, below which only what is needed stands beside the picture
-_QUIT = ("q", "escape", "\x03", "\x04")  # with Ctrl-C and Ctrl-D
+# Rows, below which only some keys are told, and only what is needed stands beside the picture.
+_FULL_HELP, _SMALL = 30, 20
+# With Ctrl-C and Ctrl-D, which are keys like others where a terminal sends them one by one.
+_QUIT = ("q", "escape", "\x03", "\x04")
 # Letters instead of arrows, as in vi, and the space bar as in a pager.
 _INSTEAD = {"h": "left", "k": "up", "j": "down", " ": "right", "page up": "up", "page down": "down"}
 _SLICES = {"left": -1, "right": 1, "up": 10, "down": -10}

@@ -44,7 +44,7 @@ def test_results_of_another_checkpoint_do_not_count_whatever_the_times_of_the_fi
         os.utime(path, (0, 0))
     events: list[Event] = []
     gather_report(run, on_event=events.append)
-    assert "of lunet eval" in str(events[0]), "older files of the same checkpoint do"
+    assert "of `evaluate()`" in str(events[0]), "older files of the same checkpoint do"
     shutil.copy(run / "last.pt", run / "best_model.pt")
     table = run / "eval" / "val" / "metrics.csv"
     table.write_text("of another checkpoint", encoding="utf-8")
