@@ -27,8 +27,8 @@ from lunet_cli.results.report import RunReport
 
 BROWSER, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 FLAGS = (
-    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync --window-size=1200,900"
+    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run "
+    "--disable-background-networking --disable-component-update --disable-sync --window-size=1200,900"
 )
 UNDEFINED = 2
 RED_CASE = "<img src=x onerror=alert(1)>"
@@ -201,7 +201,8 @@ def choose(browser: Any, selector: str, value: int) -> None:
 
 
 def column(browser: Any, number: int) -> list[str]:
-    script = 'return [...document.querySelectorAll("#table tbody tr")].map((row) => row.cells[arguments[0]].textContent)'
+    script = """const rows = [...document.querySelectorAll("#table tbody tr")];
+        return rows.map((row) => row.cells[arguments[0]].textContent);"""
     found: list[str] = browser.execute_script(script, number)
     return found
 
@@ -276,7 +277,8 @@ def test_sliders_move_the_picture(browser: Any) -> None:
     assert browser.execute_script(
         """const c = document.querySelector(".case canvas");
         const d = c.getContext("2d").getImageData(0, 20, c.width, c.height - 20).data;
-        for (let i = 0; i < d.length; i += 4) if (d[i] !== d[i + 1] || d[i] !== d[i + 2]) return false;
+        for (let i = 0; i < d.length; i += 4)
+          if (d[i] !== d[i + 1] || d[i] !== d[i + 2]) return false;
         return true;"""
     )
     press(browser, ".case .opacity", keys().END)
@@ -298,8 +300,10 @@ def test_the_page_shows_the_slices_that_it_says(
         const width = (c.width + 6) / 4 - 6, height = c.height - 18;
         const d = c.getContext("2d").getImageData(width + 6, 18, width, height);
         const middle = (place, size, number) => Math.floor((place + 0.5) * size / number);
-        const at = (r, k) => d.data[4 * (middle(r, height, rows) * width + middle(k, width, columns))];
-        return Array.from({ length: rows }, (_, r) => Array.from({ length: columns }, (_, k) => at(r, k)));"""
+        const at = (r, k) =>
+          d.data[4 * (middle(r, height, rows) * width + middle(k, width, columns))];
+        const row = (r) => Array.from({ length: columns }, (_, k) => at(r, k));
+        return Array.from({ length: rows }, (_, r) => row(r));"""
     down, right = (other for other in range(3) if other != axis)
     rows, columns = shown.volume.image.shape[down], shown.volume.image.shape[right]
     found = np.array(browser.execute_script(script, rows, columns))
