@@ -27,8 +27,8 @@ from lunet_cli.results.report import RunReport
 
 BROWSER, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 FLAGS = (
-    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run "
-    "--disable-background-networking --disable-component-update --disable-sync --window-size=1200,900"
+    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-sync "
+    "--disable-background-networking --disable-component-update --window-size=1200,900"
 )
 UNDEFINED = 2
 RED_CASE = "<img src=x onerror=alert(1)>"
