@@ -96,7 +96,7 @@ class LabeledVolume:
         """The slice with the most reference, or else the most prediction, or else the middle."""
         counts = self.voxels_per_slice(axis)
         if not counts.any():
-            return self.image.shape[axis] // 2
+            return int(self.image.shape[axis] // 2)
         return int(counts.argmax())
 
     def montage_positions(self, axis: int, number: int) -> list[int]:
@@ -118,7 +118,7 @@ class LabeledVolume:
         """
 
         def take(array: npt.NDArray[Number]) -> npt.NDArray[Number]:
-            flat = np.take(array, position, axis=axis)
+            flat: npt.NDArray[Number] = np.take(array, position, axis=axis)
             # z runs upwards, and rows run downwards; of axial slices, rows run to the back.
             if axis > 0:
                 flat = flat[::-1]
