@@ -229,39 +229,46 @@ def _pareto_of(
     networks: Sequence[_Network], cost: CostName, label: str, metric: MetricName
 ) -> Pareto:
     known: list[_Network] = []
-    values: list[float] = []
     left_out: list[str] = []
     for network in networks:
-        value = network.costs.get(cost)
         if math.isnan(network.quality):
             left_out.append(f"{network.name}: no {METRICS[metric].short}")
-        elif value is None:
+        elif network.costs.get(cost) is None:
             left_out.append(f"{network.name}: no known {cost}")
         else:
             known.append(network)
-            values.append(float(value))
     if len(known) < 2:
         raise DataError(
             f"{len(known)} of {len(networks)} networks have both {METRICS[metric].short}"
             f" and {cost}; it takes two",
             hint=_HINTS.get(cost, _USUAL_HINT),
         )
-    qualities = [network.quality for network in known]
+    return Pareto(
+        quality=_quality_words(metric),
+        cost=label,
+        points=_points_of(known, cost, metric),
+        higher_is_better=METRICS[metric].better == "higher",
+        left_out=tuple(left_out),
+    )
+
+
+def _points_of(
+    networks: Sequence[_Network], cost: CostName, metric: MetricName
+) -> tuple[ParetoPoint, ...]:
+    """The networks by ascending cost, which is known of all of them."""
+    qualities, costs = [], []
+    for network in networks:
+        qualities.append(network.quality)
+        costs.append(float(network.costs[cost] or 0))
     better = METRICS[metric].better
-    fronts = on_front(qualities, values, better)
+    fronts = on_front(qualities, costs, better)
     # Of a difference, only its size is good or bad.
     if better == "zero":
         qualities = [*map(abs, qualities)]
     points = []
-    for network, quality, value, is_best in zip(known, qualities, values, fronts, strict=True):
+    for network, quality, value, is_best in zip(networks, qualities, costs, fronts, strict=True):
         points.append(ParetoPoint(network.name, quality, value, is_best))
-    return Pareto(
-        quality=_quality_words(metric),
-        cost=label,
-        points=tuple(sorted(points, key=lambda point: point.cost)),
-        higher_is_better=better == "higher",
-        left_out=tuple(left_out),
-    )
+    return tuple(sorted(points, key=lambda point: point.cost))
 
 
 def _quality_words(metric: MetricName) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -55,7 +56,6 @@ def read_volume(
     image = channels[channel]
     geometry = Geometry.of(image)
     placement = along_patient(geometry)
-    array = sitk.GetArrayFromImage(image)
     names: tuple[str, ...] = ()
     oriented: LabelImage | None = None
     if label is not None:
@@ -63,16 +63,21 @@ def read_volume(
         oriented = placement.orient(painted)
     volume = LabeledVolume(
         stem(path),
-        placement.orient(array),
+        placement.orient(sitk.GetArrayFromImage(image)),
         placement.oriented_spacing_mm,
         names,
         oriented,
     )
-    label_ml: dict[str, float] | None = None
+    facts = _facts_of(path, image, num_channels=len(channels), channel=channel)
     if oriented is not None:
-        label_ml = volume.volumes_ml(oriented)
+        facts = replace(facts, label_ml=volume.volumes_ml(oriented))
+    return volume, facts
+
+
+def _facts_of(path: Path, image: sitk.Image, *, num_channels: int, channel: int) -> VolumeFacts:
+    geometry, array = Geometry.of(image), sitk.GetArrayFromImage(image)
     counts, edges = np.histogram(array, bins=_NUM_BINS)
-    facts = VolumeFacts(
+    return VolumeFacts(
         path=path,
         size=geometry.size[::-1],
         spacing_mm=geometry.spacing_mm[::-1],
@@ -82,14 +87,13 @@ def read_volume(
         ),
         angle_degrees=_angle_degrees(geometry),
         number_type=stored_number_type(path),
-        num_channels=len(channels),
+        num_channels=num_channels,
         channel=channel,
         intensity=_intensity(array),
         histogram=tuple(counts.tolist()),
         edges=tuple(edges.tolist()),
-        label_ml=label_ml,
+        label_ml=None,
     )
-    return volume, facts
 
 
 def _angle_degrees(geometry: Geometry) -> float:
