@@ -21,12 +21,11 @@ from lunet_cli.results.views import LabeledVolume, LabelImage, VolumeFacts, pain
 from lunet_cli.results.words import visible
 
 _AS_SEEN = Preprocessing("LPS", None, Normalization("none", 40.0, 400.0))
-# Of the histogram: a column each, in a terminal of 80.
 _NUM_BINS = 48
 
 
 def along_patient(geometry: Geometry) -> Placement:
-    """How a stored array is turned so that its axes run up, back and left; none is resampled."""
+    """How a stored array is turned so that its axes run upwards, to the back and to the left; nothing is resampled."""
     return _AS_SEEN.place(geometry)
 
 
@@ -76,6 +75,7 @@ def read_volume(
 
 def _facts_of(path: Path, image: sitk.Image, *, num_channels: int, channel: int) -> VolumeFacts:
     geometry, array = Geometry.of(image), sitk.GetArrayFromImage(image)
+    # As many as find a column each in a terminal of 80.
     counts, edges = np.histogram(array, bins=_NUM_BINS)
     return VolumeFacts(
         path=path,
