@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from lunet_cli.cli.options import Data, Device, Split, Threads
 from lunet_cli.cli.wording import reworded, show_progress
-from lunet_cli.config.vocabulary import SplitName
 from lunet_cli.errors import EXIT_FAILURE, ConfigError
 from lunet_cli.results.words import visible
+
+if TYPE_CHECKING:
+    from lunet_cli.config.vocabulary import SplitName
 
 
 def report(
