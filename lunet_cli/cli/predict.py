@@ -31,7 +31,7 @@ from lunet_cli.cli.options import (
     parse_window,
 )
 from lunet_cli.cli.signals import ended_by_signals
-from lunet_cli.cli.wording import show_progress
+from lunet_cli.cli.wording import reworded, show_progress
 from lunet_cli.errors import EXIT_FAILURE, EXIT_INTERRUPTED, ConfigError
 
 if TYPE_CHECKING:
@@ -161,7 +161,7 @@ def predict(
     else:
         make_console().print(predict_plan_table(result) if dry_run else predict_table(result))
         if explain:
-            make_console().print(runtime_table(result))
+            make_console().print(runtime_table(result, reworded))
     if result.failures:
         raise typer.Exit(EXIT_FAILURE)
 

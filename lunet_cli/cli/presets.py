@@ -42,9 +42,9 @@ def list_presets(
         typer.echo(json.dumps([describe(preset) for preset in presets], indent=2))
         return
     from lunet_cli.render.console import make_console
-    from lunet_cli.render.tables import presets_table
+    from lunet_cli.render.preset_tables import presets_table
 
-    make_console().print(presets_table([describe(preset) for preset in presets]))
+    make_console().print(presets_table(presets))
 
 
 @app.command("show", cls=PlainCommand)
@@ -74,9 +74,9 @@ def show(
         typer.echo(json.dumps({**describe(preset), "levels_at_64": levels}, indent=2))
         return
     from lunet_cli.render.console import make_console
-    from lunet_cli.render.tables import preset_levels
+    from lunet_cli.render.preset_tables import preset_levels
 
-    make_console().print(preset_levels(describe(preset), levels))
+    make_console().print(preset_levels(preset))
 
 
 def describe(preset: Preset) -> dict[str, object]:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from lunet_cli.cli.options import Data, Device, Split, Threads
-from lunet_cli.cli.wording import show_progress
+from lunet_cli.cli.wording import reworded, show_progress
 from lunet_cli.errors import EXIT_FAILURE, ConfigError
 from lunet_cli.results.words import visible
+
+if TYPE_CHECKING:
+    from lunet_cli.config.vocabulary import SplitName
 
 
 def report(
@@ -26,7 +30,7 @@ def report(
     device: Device = "auto",
     threads: Threads = None,
 ) -> None:
-    """Write one page about a run that needs no network: curves, every case, pictures, and how to repeat it."""
+    """Write a page about a run that needs no network: curves, cases, pictures, how to repeat it."""
     if output is not None and output.suffix.lower() not in (".html", ".htm"):
         raise ConfigError(f"-o {output}: is not a page", hint="End the name with .html.")
     from lunet_cli.engine.viewing.histories import read_history
@@ -35,7 +39,8 @@ def report(
     read_history(run)  # Whether there is a training here, before PyTorch is loaded.
     place = output or run / "report.html"
     require_place(place)
-    from lunet_cli.engine.inference.predictor import PredictionOptions, set_up_process
+    from lunet_cli.config.options import PredictionOptions
+    from lunet_cli.engine.inference.predictor import set_up_process
     from lunet_cli.engine.reporting.report import gather_report
     from lunet_cli.render.console import make_status_console
     from lunet_cli.render.report.page import render_page
@@ -45,8 +50,33 @@ def report(
         found = gather_report(
             run, data=data, split=split, options=PredictionOptions(device=device), on_event=on_event
         )
-        page = render_page(found)
+        page = render_page(found, commands=commands_for(run, data, split), reword=reworded)
     write_atomically(place, lambda file: file.write(page.encode()))
     typer.echo(visible(f"{place} ({len(page) / 1e6:.1f} MB)"))
     if found.evaluation is not None and found.evaluation.failures:
         raise typer.Exit(EXIT_FAILURE)
+
+
+def commands_for(
+    run: Path, data: Path | None, split: SplitName | None
+) -> tuple[tuple[str, str], ...]:
+    """Purpose and command line of each step that repeats what a report tells of a run."""
+    from lunet_cli.engine.run_folder import RunFolder
+
+    where = []
+    if data is not None:
+        where += ["--data", str(data)]
+    if split is not None:
+        where += ["--split", split]
+    config, name = RunFolder(run).config, f"{run.resolve().name}_again"
+    return (
+        ("train it again", _line("train", str(config), "--set", f"experiment.name={name}")),
+        ("measure it", _line("eval", str(run), *where)),
+        ("look at a case", _line("viz", "slices", str(run), *where, "--interactive")),
+        ("make this page", _line("report", str(run), *where)),
+    )
+
+
+def _line(*words: str) -> str:
+    """A line for a shell, in which names of strangers are quoted."""
+    return shlex.join(["lunet", *words])

@@ -12,14 +12,15 @@ from lunet_cli.errors import EXIT_BROKEN_PIPE, OutputError
 
 
 class _Results(io.FileIO):
-    """Standard output: what cannot be written ends the command, and is not tried again when the process ends."""
+    """Standard output: what cannot be written ends the command, and is not tried again later."""
 
     def write(self, data: Any) -> int:
         try:
             return super().write(data)
         except OSError as error:
             _open_nowhere(self.fileno())
-            if isinstance(error, BrokenPipeError):  # The reader has what it wants, like `head`.
+            # The reader has what it wants, like `head`.
+            if isinstance(error, BrokenPipeError):
                 raise SystemExit(EXIT_BROKEN_PIPE) from None
             raise OutputError(
                 f"standard output: cannot be written ({error.strerror or error})"
@@ -44,7 +45,9 @@ def prepare_streams() -> None:
     for descriptor in range(3):
         try:
             os.fstat(descriptor)
-        except OSError:  # A file that is opened next would take its number, and what is printed would end up in it.
+        except OSError:
+            # A file that is opened next would take its number, and what is printed would end up
+            # in it.
             _open_nowhere(descriptor)
     is_closed = sys.stdout is None
     if sys.stdin is None:
@@ -57,18 +60,19 @@ def prepare_streams() -> None:
 
 
 def _prepared(stream: Any, descriptor: int, kind: type[io.FileIO]) -> Any:
-    """The stream over a file of the given kind; one that does not write to a file, as in tests, stays what it is."""
+    """The stream over a file of the given kind; one without a file, as in tests, stays as it is."""
     buffer = getattr(stream, "buffer", None)
-    raw = getattr(
-        buffer, "raw", buffer
-    )  # Without a buffer, as with `python -u`, the file comes directly.
+    # Without a buffer, as with `python -u`, the file comes directly.
+    raw = getattr(buffer, "raw", buffer)
     is_plain = stream is None or type(raw) is io.FileIO
-    if sys.platform == "win32" or not is_plain:  # Consoles of Windows write characters, not bytes.
+    # Consoles of Windows write characters, not bytes.
+    if sys.platform == "win32" or not is_plain:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
         return stream
-    encoding = "utf-8" if stream is None else stream.encoding
-    is_by_lines = stream is not None and (stream.line_buffering or stream.write_through)
+    encoding, is_by_lines = "utf-8", False
+    if stream is not None:
+        encoding, is_by_lines = stream.encoding, stream.line_buffering or stream.write_through
     file = io.BufferedWriter(kind(descriptor, "w", closefd=False))
     # What an old terminal has no character for, it shows as `?`.
     return io.TextIOWrapper(file, encoding=encoding, errors="replace", line_buffering=is_by_lines)

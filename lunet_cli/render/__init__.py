@@ -1,1 +1,1 @@
-"""Showing results in the terminal: tables, progress, plots. Knows rich and plotext, not torch."""
+"""Showing results: in the terminal, as pictures for papers, as a page. Knows no PyTorch."""

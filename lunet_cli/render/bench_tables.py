@@ -8,26 +8,27 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from lunet_cli.results.benchmarking import BenchResult, BenchRow
+from lunet_cli.results.benchmarking import BenchResult, BenchRow, Roofline
 from lunet_cli.results.words import plural, visible
 
 _MIB = 2**20
 _COST_SETTINGS = ("size", "batch", "channels", "precision")
+# From so many columns on, one space between them instead of two keeps a table within 80 columns.
+_MANY_COLUMNS = 8
 
 
 def bench_table(result: BenchResult) -> RenderableType:
-    """What each network costs, how fast it runs, and, beside an earlier measurement, what has changed."""
-    if not result.rows:
+    """What each network costs and how fast it is; and what has changed since a measurement."""
+    rows = result.rows
+    if not rows:
         return Text("nothing was measured", style="bold")
-    varying = _varying(result.rows)
-    parts: list[RenderableType] = [
-        _head(result, varying),
-        Text(),
-        _cost_table(result.rows, varying),
-    ]
-    parts += [Text(), _speed_table(result.rows, varying)]
-    if any(row.before_ms is not None for row in result.rows):
-        parts += [Text(), _change_table(result.rows, varying)]
+    varying = _varying(rows)
+    tables = [_cost_table(rows, varying), _speed_table(rows, varying)]
+    if any(row.before_ms is not None for row in rows):
+        tables.append(_change_table(rows, varying))
+    parts: list[RenderableType] = [_head(result, varying)]
+    for table in tables:
+        parts += [Text(), table]
     return Group(*parts, Text(), _notes(result))
 
 
@@ -42,8 +43,12 @@ def _head(result: BenchResult, varying: set[str]) -> Text:
 def _cost_table(rows: Sequence[BenchRow], varying: set[str]) -> Table:
     table = _columns("network", "parameters", "size", "GMAC", "GFLOP", "activations\nMiB")
     shown = varying & set(_COST_SETTINGS)
-    cells = [
-        (
+    # Rows that differ only in how they were measured cost the same: one of them is enough.
+    by_label: dict[str, BenchRow] = {}
+    for row in rows:
+        by_label[_label(row, shown).plain] = row
+    for row in by_label.values():
+        table.add_row(
             _label(row, shown),
             f"{row.parameters:,}",
             _bytes(row.size_on_disk_bytes),
@@ -51,10 +56,6 @@ def _cost_table(rows: Sequence[BenchRow], varying: set[str]) -> Table:
             _digits(row.flops / 1e9),
             _digits(row.activation_mib),
         )
-        for row in rows
-    ]
-    for label, *numbers in {str(line[0]): line for line in cells}.values():
-        table.add_row(label, *numbers)
     return table
 
 
@@ -62,53 +63,64 @@ def _speed_table(rows: Sequence[BenchRow], varying: set[str]) -> Table:
     names = ["", "ms", "IQR", "p95", "per s", "GFLOP\n/s", "% of\npeak", "% of\ncopy", "peak\nMiB"]
     has_energy = any(row.energy_j is not None for row in rows)
     has_ratio = any(row.ratio is not None for row in rows)
-    table = _columns(
-        *names, *(["J"] if has_energy else []), *(["times\nas fast"] if has_ratio else [])
-    )
+    if has_energy:
+        names.append("J")
+    if has_ratio:
+        names.append("times\nas fast")
+    table = _columns(*names)
     for row in rows:
         latency = row.latency_ms
-        numbers = [latency.median, latency.iqr, latency.p95, row.throughput_per_s, row.gflop_per_s]
-        numbers += [100 * row.peak_share, 100 * row.bandwidth_share, row.peak_memory_mib]
-        more = ["-" if row.energy_j is None else _digits(row.energy_j)] if has_energy else []
-        more += ["-" if row.ratio is None else _digits(row.ratio)] if has_ratio else []
-        median, *others = map(_digits, numbers)
-        table.add_row(_label(row, varying), Text(median, style="bold"), *others, *more)
+        numbers = [
+            latency.iqr,
+            latency.p95,
+            row.throughput_per_s,
+            row.gflop_per_s,
+            100 * row.peak_share,
+            100 * row.bandwidth_share,
+            row.peak_memory_mib,
+        ]
+        cells = [*map(_digits, numbers)]
+        if has_energy:
+            cells.append(_digits(row.energy_j))
+        if has_ratio:
+            cells.append(_digits(row.ratio))
+        table.add_row(_label(row, varying), Text(_digits(latency.median), style="bold"), *cells)
     return table
 
 
 def _change_table(rows: Sequence[BenchRow], varying: set[str]) -> Table:
     table = _columns("", "before ms", "now ms", "now / before")
     for row in rows:
-        before = [
-            "-" if value is None else _digits(value) for value in (row.before_ms, row.before_ratio)
-        ]
         table.add_row(
             _label(row, varying),
-            before[0],
+            _digits(row.before_ms),
             _digits(row.latency_ms.median),
-            Text(before[1], style="bold"),
+            Text(_digits(row.before_ratio), style="bold"),
         )
     return table
 
 
 def _notes(result: BenchResult) -> Text:
-    peaks = ", ".join(
-        f"{_digits(roofline.gflop_per_s)} GFLOP/s in {roofline.precision} and {_digits(roofline.copy_gb_per_s)} GB/s"
-        + (
-            f" on {roofline.device} with {plural(roofline.num_threads, 'thread')}"
-            if len(result.rooflines) > 1
-            else ""
-        )
-        for roofline in result.rooflines
-    )
+    has_several = len(result.rooflines) > 1
+    peaks = [_peak(roofline, with_place=has_several) for roofline in result.rooflines]
     lines = [
-        "MAC, FLOP: multiply-accumulates of the convolutions alone, 1 MAC = 2 FLOP; activations: estimated.",
-        f"Median, interquartile range and 95th percentile of {_runs(result.rows)} in turns; per s: samples.",
-        f"peak, copy: a matrix product and a copy of memory here reach {peaks}.",
+        "MAC, FLOP: multiply-accumulates of the convolutions alone, 1 MAC = 2 FLOP;"
+        " activations: estimated.",
+        f"Median, interquartile range and 95th percentile of {_runs(result.rows)} in turns;"
+        " per s: samples.",
+        "peak, copy: a matrix product and a copy of memory here reach " + ", ".join(peaks) + ".",
     ]
     if result.baseline:
         lines.append(visible(f"times as fast: as {result.baseline}, by the medians."))
     return Text("\n".join(lines), style="dim")
+
+
+def _peak(roofline: Roofline, *, with_place: bool) -> str:
+    gflop, copy = _digits(roofline.gflop_per_s), _digits(roofline.copy_gb_per_s)
+    words = f"{gflop} GFLOP/s in {roofline.precision} and {copy} GB/s"
+    if with_place:
+        words += f" on {roofline.device} with {plural(roofline.num_threads, 'thread')}"
+    return words
 
 
 def _runs(rows: Iterable[BenchRow]) -> str:
@@ -119,36 +131,52 @@ def _runs(rows: Iterable[BenchRow]) -> str:
 
 
 def _varying(rows: Sequence[BenchRow]) -> set[str]:
-    return {name for name in rows[0].settings if len({row.settings[name] for row in rows}) > 1}
+    """The settings that are not the same in all rows."""
+    first = rows[0].settings
+    varying: set[str] = set()
+    for row in rows[1:]:
+        varying.update(dict(row.settings.items() - first.items()))
+    return varying
 
 
 def _label(row: BenchRow, shown: set[str]) -> Text:
-    settings = "".join(f" {text}" for name, text in row.settings.items() if name in shown)
-    return Text.assemble((visible(row.name), "bold"), visible(settings))
+    label = Text.assemble((visible(row.name), "bold"))
+    for name, text in row.settings.items():
+        if name in shown:
+            label.append(visible(f" {text}"))
+    return label
 
 
 def _columns(*names: str) -> Table:
     """Numbers are never cut or folded: the first column gives way."""
-    table = Table(
-        box=None, pad_edge=False, padding=(0, 2, 0, 0) if len(names) < 8 else (0, 1, 0, 0)
-    )
-    for index, name in enumerate(names):
-        is_first = index == 0
-        heading = Text(name)  # which may have two lines
-        table.add_column(
-            heading, justify="left" if is_first else "right", overflow="fold", no_wrap=not is_first
-        )
+    gap = 2
+    if len(names) >= _MANY_COLUMNS:
+        gap = 1
+    table = Table(box=None, pad_edge=False, padding=(0, gap, 0, 0))
+    first, *others = names
+    # As `Text`, since a heading may have two lines.
+    table.add_column(Text(first), overflow="fold")
+    for name in others:
+        table.add_column(Text(name), justify="right", overflow="fold", no_wrap=True)
     return table
 
 
-def _digits(value: float) -> str:
-    """Three significant digits, and all those before the point."""
+def _digits(value: float | None) -> str:
+    """Three significant digits, and all those before the point; a dash for no value."""
+    if value is None:
+        return "-"
     if value >= 100 or value == 0:
         return f"{value:.0f}"
     if value >= 10:
         return f"{value:.1f}"
-    return f"{value:.2f}" if value >= 1 else f"{value:.3g}" if value >= 0.001 else f"{value:.1g}"
+    if value >= 1:
+        return f"{value:.2f}"
+    if value >= 0.001:
+        return f"{value:.3g}"
+    return f"{value:.1g}"
 
 
 def _bytes(number: int) -> str:
-    return f"{number / 1024:.0f} KiB" if number < _MIB else f"{number / _MIB:.1f} MiB"
+    if number < _MIB:
+        return f"{number / 1024:.0f} KiB"
+    return f"{number / _MIB:.1f} MiB"

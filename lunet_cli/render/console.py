@@ -1,4 +1,4 @@
-"""The two consoles: results to stdout, everything else to stderr; neither obeys what strangers wrote into names."""
+"""The two consoles: results to stdout, all else to stderr; neither obeys names of strangers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PIPE_WIDTH = 120
 
 
 class PlainConsole(Console):
-    """A console that draws what we build, and writes control characters and markup in it as characters.
+    """A console that draws what we build; control characters and markup become characters.
 
     A plain string, also in a table, is one line; only a `Text` of ours may have several.
     """
@@ -33,15 +33,21 @@ class PlainConsole(Console):
     ) -> Iterable[Segment]:
         """The segments of anything; those of ours that control the terminal stay as they are."""
         for segment in super().render(renderable, options):
-            yield (
-                segment if segment.control else Segment(visible_lines(segment.text), segment.style)
-            )
+            if segment.control:
+                yield segment
+            else:
+                yield Segment(visible_lines(segment.text), segment.style)
 
 
 def make_console(*, no_color: bool = False) -> Console:
     """For results. Written to a file or pipe, lines are not folded at an assumed terminal width."""
-    width = None if sys.stdout.isatty() else PIPE_WIDTH
-    return PlainConsole(width=width, no_color=True if no_color else None)
+    width: int | None = PIPE_WIDTH
+    if sys.stdout.isatty():
+        width = None
+    if no_color:
+        return PlainConsole(width=width, no_color=True)
+    # Without an answer of ours, rich looks for NO_COLOR in the environment.
+    return PlainConsole(width=width)
 
 
 def make_status_console() -> Console:

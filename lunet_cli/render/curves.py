@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from lunet_cli.results.training import TrainingHistory
+from lunet_cli.results.training import EpochRecord, TrainingHistory
 from lunet_cli.results.words import visible
 
 Floats = npt.NDArray[np.float64]
@@ -21,7 +21,7 @@ QUANTITIES: tuple[Quantity, ...] = ("loss", "dice", "lr")
 
 @dataclass(frozen=True)
 class CurveOptions:
-    """How courses are drawn.
+    """How the histories of trainings are drawn.
 
     Args:
         x_axis: What they are drawn against; seconds count the epochs, not the time before and
@@ -37,7 +37,7 @@ class CurveOptions:
     quantities: tuple[Quantity, ...] = QUANTITIES
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Line:
     """One line.
 
@@ -60,7 +60,7 @@ class Line:
     is_faint: bool = False
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Panel:
     """One pair of axes.
 
@@ -81,44 +81,18 @@ class Panel:
     rank: int = 0
 
 
-def curve_panels(courses: Sequence[TrainingHistory], options: CurveOptions) -> list[Panel]:
+def curve_panels(histories: Sequence[TrainingHistory], options: CurveOptions) -> list[Panel]:
     """The panels for one run, with its labels as lines, or for several, with the runs as lines."""
-    xs = [_positions(course, options) for course in courses]
-    x_label = "epoch" if options.x_axis == "epoch" else "training time in s"
-    several = len(courses) > 1
     panels: list[Panel] = []
     for quantity in options.quantities:
         if quantity == "loss":
-            lines = []
-            for index, (course, x) in enumerate(zip(courses, xs, strict=True)):
-                prefix = f"{course.name} " if several else ""
-                colors = (index, index) if several else (0, 1)
-                train, val = (
-                    [getattr(r, key) for r in course.records] for key in ("train_loss", "val_loss")
-                )
-                lines.append(
-                    _line(f"{prefix}training", colors[0], x, train, options, is_faint=several)
-                )
-                lines.append(
-                    _line(f"{prefix}validation", colors[1], x, val, options, best=_best(course))
-                )
-            panels.append(
-                Panel(
-                    f"Loss{_smoothed(options)}", x_label, "loss", tuple(lines), options.log, rank=1
-                )
-            )
-        elif quantity == "dice":
-            panels += _dice_panels(courses, xs, x_label, options)
+            panels.append(_loss_panel(histories, options))
+        elif quantity == "lr":
+            panels.append(_learning_rate_panel(histories, options))
+        elif len(histories) == 1:
+            panels.append(_dice_panel_of_labels(histories[0], options))
         else:
-            lines = [
-                _line(
-                    course.name, index, x, [r.learning_rate for r in course.records], CurveOptions()
-                )
-                for index, (course, x) in enumerate(zip(courses, xs, strict=True))
-            ]
-            panels.append(
-                Panel("Learning rate", x_label, "learning rate", tuple(lines), options.log, rank=3)
-            )
+            panels += _dice_panels_of_runs(histories, options)
     return panels
 
 
@@ -129,105 +103,194 @@ def thin_out(x: Floats, y: Floats, number: int) -> tuple[Floats, Floats]:
 
 
 def thinned_out(y: Floats, number: int) -> npt.NDArray[np.int64]:
-    """Indices of two points for each of `number` stretches, the lowest and the highest: what a screen can show.
+    """Indices of the lowest and the highest of each of `number` stretches: what a screen can show.
 
     What is not finite is passed over, unless a stretch has nothing else; few points are all kept.
     """
     if len(y) <= 2 * number:
         return np.arange(len(y))
+    # Extremes and not means, so that a peak of a single epoch does not vanish.
     edges = np.linspace(0, len(y), number + 1).astype(int)
     is_finite = np.isfinite(y)
     low, high = np.where(is_finite, y, np.inf), np.where(is_finite, y, -np.inf)
-    kept = [
-        index
-        for first, stop in pairwise(edges)
-        for index in sorted(
-            {first + int(low[first:stop].argmin()), first + int(high[first:stop].argmax())}
-        )
-    ]
+    kept: list[int] = []
+    for first, stop in pairwise(edges.tolist()):
+        lowest = first + int(low[first:stop].argmin())
+        highest = first + int(high[first:stop].argmax())
+        kept += sorted({lowest, highest})
     return np.array(kept)
 
 
-def _dice_panels(
-    courses: Sequence[TrainingHistory], xs: Sequence[Floats], x_label: str, options: CurveOptions
-) -> list[Panel]:
-    labels = list(
-        dict.fromkeys(name for course in courses for name in course.records[0].val_dice_per_label)
+def _loss_panel(histories: Sequence[TrainingHistory], options: CurveOptions) -> Panel:
+    """Training and validation: in two colours of one run, in that of the run of several."""
+    has_several = len(histories) > 1
+    lines = []
+    for index, history in enumerate(histories):
+        prefix, colors = "", (0, 1)
+        if has_several:
+            prefix, colors = f"{history.name} ", (index, index)
+        of_training = _per_epoch(history, lambda record: record.train_loss)
+        of_validation = _per_epoch(history, lambda record: record.val_loss)
+        drawing = _Drawing(history, options)
+        lines += [
+            drawing.line(f"{prefix}training", colors[0], of_training, is_faint=has_several),
+            drawing.line(f"{prefix}validation", colors[1], of_validation, marks_best=True),
+        ]
+    return Panel(
+        title=f"Loss{_smoothed(options)}",
+        x_label=_x_label(options),
+        y_label="loss",
+        lines=tuple(lines),
+        log=options.log,
+        rank=1,
     )
-    if len(courses) == 1:
-        (course,), (x,) = courses, xs
-        lines = []
-        for index, name in enumerate(labels):
-            best = _best(course) if len(labels) == 1 else None
-            values = [r.val_dice_per_label[name] for r in course.records]
-            lines.append(_line(name, index, x, values, options, best=best))
-        if len(labels) > 1:
-            mean = [r.val_dice for r in course.records]
-            lines.append(_line("mean of labels", len(labels), x, mean, options, best=_best(course)))
-        return [Panel(f"Validation Dice{_smoothed(options)}", x_label, "Dice", tuple(lines))]
-    shown: list[str | None] = [None, *(labels if len(labels) > 1 else [])]
-    panels = []
-    for label in shown:
-        lines = []
-        for index, (course, x) in enumerate(zip(courses, xs, strict=True)):
-            if label is not None and label not in course.records[0].val_dice_per_label:
-                continue
-            values = [
-                r.val_dice if label is None else r.val_dice_per_label[label] for r in course.records
-            ]
-            lines.append(
-                _line(
-                    course.name,
-                    index,
-                    x,
-                    values,
-                    options,
-                    best=_best(course) if label is None else None,
-                )
-            )
-        what = visible(label or ("mean of labels" if len(labels) > 1 else ""))
-        title = f"Validation Dice{f', {what}' if what else ''}{_smoothed(options)}"
-        panels.append(Panel(title, x_label, "Dice", tuple(lines), rank=0 if label is None else 2))
+
+
+def _learning_rate_panel(histories: Sequence[TrainingHistory], options: CurveOptions) -> Panel:
+    # A learning rate is set and not measured: smoothing would only hide its steps.
+    exact = CurveOptions(x_axis=options.x_axis)
+    lines = []
+    for index, history in enumerate(histories):
+        rates = _per_epoch(history, lambda record: record.learning_rate)
+        lines.append(_Drawing(history, exact).line(history.name, index, rates))
+    return Panel(
+        title="Learning rate",
+        x_label=_x_label(options),
+        y_label="learning rate",
+        lines=tuple(lines),
+        log=options.log,
+        rank=3,
+    )
+
+
+def _dice_panel_of_labels(history: TrainingHistory, options: CurveOptions) -> Panel:
+    """A line per label, and one of their mean where there are several."""
+    labels = list(history.records[0].val_dice_per_label)
+    is_alone = len(labels) == 1
+    drawing = _Drawing(history, options)
+    lines = []
+    for index, label in enumerate(labels):
+        values = _dice_of(history, label)
+        lines.append(drawing.line(label, index, values, marks_best=is_alone))
+    if not is_alone and labels:
+        values = _dice_of(history, None)
+        lines.append(drawing.line("mean of labels", len(labels), values, marks_best=True))
+    return _dice_panel("", lines, options)
+
+
+def _dice_panels_of_runs(
+    histories: Sequence[TrainingHistory], options: CurveOptions
+) -> list[Panel]:
+    """A panel of the mean over labels with a line per run, and one of each label of several."""
+    labels: dict[str, None] = {}
+    for history in histories:
+        labels |= dict.fromkeys(history.records[0].val_dice_per_label)
+    if len(labels) <= 1:
+        return [_dice_panel("", _dice_lines(histories, None, options), options)]
+    panels = [_dice_panel("mean of labels", _dice_lines(histories, None, options), options)]
+    for label in labels:
+        lines = _dice_lines(histories, label, options)
+        panels.append(_dice_panel(visible(label), lines, options, rank=2))
     return panels
 
 
+def _dice_lines(
+    histories: Sequence[TrainingHistory], label: str | None, options: CurveOptions
+) -> list[Line]:
+    """A line for each run that has the label; the best epoch is that of the mean, without one."""
+    lines = []
+    for index, history in enumerate(histories):
+        if label is None or label in history.records[0].val_dice_per_label:
+            values = _dice_of(history, label)
+            drawing = _Drawing(history, options)
+            lines.append(drawing.line(history.name, index, values, marks_best=label is None))
+    return lines
+
+
+def _dice_of(history: TrainingHistory, label: str | None) -> Floats:
+    """Validation Dice of each epoch (N,): of a label, or the mean over labels."""
+    if label is None:
+        return _per_epoch(history, lambda record: record.val_dice)
+    return _per_epoch(history, lambda record: record.val_dice_per_label[label])
+
+
+def _per_epoch(history: TrainingHistory, value: Callable[[EpochRecord], float]) -> Floats:
+    return np.array([value(record) for record in history.records], dtype=float)
+
+
+def _dice_panel(of: str, lines: Sequence[Line], options: CurveOptions, rank: int = 0) -> Panel:
+    title = "Validation Dice"
+    if of:
+        title += f", {of}"
+    return Panel(
+        title=title + _smoothed(options),
+        x_label=_x_label(options),
+        y_label="Dice",
+        lines=tuple(lines),
+        rank=rank,
+    )
+
+
 def _smoothed(options: CurveOptions) -> str:
-    return f" (smoothed, {options.smoothing:g})" if options.smoothing else ""
+    if not options.smoothing:
+        return ""
+    return f" (smoothed, {options.smoothing:g})"
 
 
-def _best(course: TrainingHistory) -> int | None:
-    """Index of the best epoch; None where no Dice is defined."""
-    return None if math.isnan(course.best.val_dice) else course.records.index(course.best)
+def _x_label(options: CurveOptions) -> str:
+    return {"epoch": "epoch", "seconds": "training time in s"}[options.x_axis]
 
 
-def _positions(course: TrainingHistory, options: CurveOptions) -> Floats:
-    if options.x_axis == "epoch":
-        return np.array([record.epoch for record in course.records], dtype=float)
-    seconds: Floats = np.cumsum([record.epoch_seconds for record in course.records])
-    return seconds
+class _Drawing:
+    """What the lines of one training have in common: where they are drawn, and the best epoch."""
 
+    def __init__(self, history: TrainingHistory, options: CurveOptions) -> None:
+        self._smoothing = options.smoothing
+        self._x = _per_epoch(history, lambda record: record.epoch)
+        if options.x_axis == "seconds":
+            self._x = np.cumsum(_per_epoch(history, lambda record: record.epoch_seconds))
+        self._best: int | None = None
+        if not math.isnan(history.best.val_dice):
+            self._best = history.records.index(history.best)
 
-def _line(
-    name: str,
-    color: int,
-    x: Floats,
-    values: Sequence[float],
-    options: CurveOptions,
-    *,
-    best: int | None = None,
-    is_faint: bool = False,
-) -> Line:
-    raw = np.array(values, dtype=float)
-    return Line(visible(name), color, x, _smooth(raw, options.smoothing), raw, best, is_faint)
+    def line(
+        self,
+        name: str,
+        color: int,
+        raw: Floats,
+        *,
+        marks_best: bool = False,
+        is_faint: bool = False,
+    ) -> Line:
+        """A line of a value per epoch (N,)."""
+        best: int | None = None
+        if marks_best:
+            best = self._best
+        return Line(
+            name=visible(name),
+            color=color,
+            x=self._x,
+            y=_smooth(raw, self._smoothing),
+            raw=raw,
+            best=best,
+            is_faint=is_faint,
+        )
 
 
 def _smooth(values: Floats, weight: float) -> Floats:
-    """Exponential moving average, corrected for its start at 0 as in Adam; what is not finite is passed over."""
+    """Exponential moving average; what is not finite is passed over.
+
+    It is corrected for its start at 0 as in Adam (Kingma and Ba 2015, section 3).
+    """
     if not weight:
         return values
     smooth, average, total = np.empty_like(values), 0.0, 0.0
     for index, value in enumerate(values.tolist()):
         if np.isfinite(value):
-            average, total = weight * average + (1 - weight) * value, weight * total + (1 - weight)
-        smooth[index] = average / total if total else value
+            average = weight * average + (1 - weight) * value
+            total = weight * total + (1 - weight)
+        # Before the first finite value there is no average.
+        smooth[index] = value
+        if total:
+            smooth[index] = average / total
     return smooth

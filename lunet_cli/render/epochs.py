@@ -9,14 +9,21 @@ from lunet_cli.results.training import EpochDone, TrainingStarted
 from lunet_cli.results.words import visible
 
 _WIDTH = 80
-_NUMBER, _LEFT = 8, 13  # columns, with the space before them
+# Columns, with the space before them: a loss of four decimals, and `12 h 34 min`.
+_NUMBER, _LEFT = 8, 13
 _LEAST_LABEL, _LONGEST_LABEL = 6, 12
 
 
 def legend(started: TrainingStarted) -> list[str]:
-    """Which loss is which: the two are not measured alike, so that one of them may lie below the other for good."""
-    conditions = f", with {' and '.join(started.conditions)}" if started.conditions else ""
-    weights = ", with the averaged weights (EMA)" if started.is_averaged else ""
+    """Which loss is which.
+
+    The two are not measured alike, so that one of them may lie below the other for good.
+    """
+    conditions = weights = ""
+    if started.conditions:
+        conditions = f", with {' and '.join(started.conditions)}"
+    if started.is_averaged:
+        weights = ", with the averaged weights (EMA)"
     return [
         f"train loss: mean over the steps of the epoch{conditions}",
         f"val loss and Dice: over the validation cases{weights}; *: the best so far",
@@ -24,7 +31,9 @@ def legend(started: TrainingStarted) -> list[str]:
 
 
 class EpochTable:
-    """Rows of epochs: the losses, the mean Dice, and that of each label, or of the worst where there are too many.
+    """Rows of epochs: the losses, the mean Dice, and that of each label.
+
+    Where there are too many labels for a line, the worst of them is told.
 
     Args:
         first: The first of them.
@@ -34,21 +43,21 @@ class EpochTable:
         labels = first.record.val_dice_per_label
         self._epoch = max(len("epoch"), 2 * len(str(first.num_epochs)) + 1)
         self._room = _WIDTH - self._epoch - 3 * _NUMBER - 1 - _LEFT
-        widths = {
-            name: 2 + min(_LONGEST_LABEL, max(_LEAST_LABEL, len(visible(name)))) for name in labels
-        }
-        self._labels = widths if len(labels) > 1 else {}
-        self._has_all = sum(widths.values()) <= self._room
+        # The Dice of a single label is the mean, which has its column already.
+        self._labels: dict[str, int] = {}
+        if len(labels) > 1:
+            self._labels = {name: _width_of(name) for name in labels}
+        self._has_all = sum(self._labels.values()) <= self._room
 
     @property
     def heading(self) -> list[str]:
         """What stands over the columns, in two lines."""
         shown = ""
-        if self._labels:
-            names = (
-                f"{visible(name)[: width - 2]:>{width}}" for name, width in self._labels.items()
-            )
-            shown = "".join(names) if self._has_all else "  worst label"
+        if not self._has_all:
+            shown = "  worst label"
+        else:
+            for name, width in self._labels.items():
+                shown += f"{visible(name)[: width - 2]:>{width}}"
         empty = " " * self._epoch
         above = f"{empty}{'loss':>{_NUMBER}}{'':{_NUMBER}}{'val Dice':>{_NUMBER + 1}}"
         numbers = f"{'train':>{_NUMBER}}{'val':>{_NUMBER}}{'mean':>{_NUMBER}} "
@@ -59,9 +68,11 @@ class EpochTable:
         record = event.record
         place = f"{record.epoch}/{event.num_epochs}"
         losses = f"{record.train_loss:>{_NUMBER}.4f}{record.val_loss:>{_NUMBER}.4f}"
-        dice = f"{record.val_dice:>{_NUMBER}.4f}{'*' if event.is_best else ' '}"
-        rest = f"{format_seconds(event.seconds_left):>{_LEFT}}{self._per_label(record.val_dice_per_label)}"
-        style = "bold green" if event.is_best else "bold"
+        dice, style = f"{record.val_dice:>{_NUMBER}.4f} ", "bold"
+        if event.is_best:
+            dice, style = f"{record.val_dice:>{_NUMBER}.4f}*", "bold green"
+        left = f"{format_seconds(event.seconds_left):>{_LEFT}}"
+        rest = left + self._per_label(record.val_dice_per_label)
         return Text.assemble(f"{place:>{self._epoch}}{losses}", (dice, style), rest)
 
     def _per_label(self, dice: dict[str, float]) -> str:
@@ -71,3 +82,8 @@ class EpochTable:
             return "".join(f"{dice[name]:>{width}.4f}" for name, width in self._labels.items())
         worst = min(dice, key=dice.__getitem__)
         return f"  {dice[worst]:.4f} {visible(worst)}"[: self._room]
+
+
+def _width_of(label: str) -> int:
+    """Columns of a label, with the two spaces before it."""
+    return 2 + min(_LONGEST_LABEL, max(_LEAST_LABEL, len(visible(label))))

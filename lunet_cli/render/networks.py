@@ -8,11 +8,14 @@ from dataclasses import dataclass
 from lunet_cli.config.network import NetworkSpec, level_costs
 from lunet_cli.results.words import visible
 
-_EDGE = 64  # of the cube that voxels and FLOPs are told for, if the network can halve it
+# Of the cube that voxels and FLOPs are told for, if the network can halve it: that of the published
+# figures of Lean Unet (arXiv:2512.03834).
+_EDGE = 64
+# Of the width of a drawing, for the bottleneck: narrow enough for the shape of a U.
 _DEEPEST_ROOM = 0.4
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Level:
     """One resolution of a network.
 
@@ -61,38 +64,59 @@ def draw_levels(name: str, spec: NetworkSpec) -> Drawing:
     deepest = spec.num_levels - 1
     levels = []
     for cost in level_costs(spec, (size, size, size)):
-        is_nested = spec.topology == "unetpp"
-        num_nodes = deepest - cost.level + 1 if is_nested else (1 if cost.level == deepest else 2)
+        num_nodes = 2
+        if spec.topology == "unetpp":
+            num_nodes = deepest - cost.level + 1
+        elif cost.level == deepest:
+            num_nodes = 1
         levels.append(
-            Level(size >> cost.level, cost.channels, num_nodes, cost.parameters, cost.flops)
+            Level(
+                edge=size >> cost.level,
+                channels=cost.channels,
+                num_nodes=num_nodes,
+                parameters=cost.parameters,
+                flops=cost.flops,
+            )
         )
     return Drawing(visible(name), tuple(levels))
 
 
 def room(index: int, num_levels: int) -> float:
-    """Share of a drawing's width for the blocks of a level: less for deeper ones, which gives it its shape."""
+    """Share of a drawing's width for the blocks of a level: less for deeper ones, as in a U."""
     return 1 - (1 - _DEEPEST_ROOM) * index / max(1, num_levels - 1)
 
 
-def width_per_channel(drawings: Sequence[Drawing], gap: float) -> float:
-    """The largest scale at which the blocks of every level of every network find room.
+@dataclass(frozen=True, kw_only=True)
+class Scale:
+    """What networks that are drawn beside each other have in common.
 
     Args:
-        drawings: Networks that are drawn at one scale.
-        gap: Between two blocks of a level, as a share of the drawing's width.
-
-    Returns:
-        Share of the drawing's width for one channel.
+        width_per_channel: Share of the drawing's width for one channel.
+        parameters: The most of any level.
+        flops: The most of any level.
     """
-    return min(
-        min(
-            _DEEPEST_ROOM,
-            (room(index, len(drawing.levels)) - gap * (level.num_nodes - 1)) / level.num_nodes,
-        )
-        / level.channels
-        for drawing in drawings
-        for index, level in enumerate(drawing.levels)
-    )
+
+    width_per_channel: float
+    parameters: int
+    flops: int
+
+    @classmethod
+    def of(cls, drawings: Sequence[Drawing], gap: float) -> Scale:
+        """The largest scale at which the blocks of every level of every network find room.
+
+        Args:
+            drawings: The networks.
+            gap: Between two blocks of a level, as a share of the drawing's width.
+        """
+        widths, parameters, flops = [], [], []
+        for drawing in drawings:
+            for index, level in enumerate(drawing.levels):
+                free = room(index, len(drawing.levels)) - gap * (level.num_nodes - 1)
+                # No block is wider than the bottleneck may be, so that lean networks look lean.
+                widths.append(min(_DEEPEST_ROOM, free / level.num_nodes) / level.channels)
+                parameters.append(level.parameters)
+                flops.append(level.flops)
+        return cls(width_per_channel=min(widths), parameters=max(parameters), flops=max(flops))
 
 
 def compared(first: Drawing, second: Drawing) -> str:
@@ -104,4 +128,6 @@ def compared(first: Drawing, second: Drawing) -> str:
 
 
 def _times(value: int, of: int) -> str:
-    return f"{value / of:.1f} times the" if value >= of else f"1/{of / value:.1f} of the"
+    if value >= of:
+        return f"{value / of:.1f} times the"
+    return f"1/{of / value:.1f} of the"

@@ -1,4 +1,4 @@
-"""Colours that are told apart: by people with any colour vision where there are few, as far as possible where many."""
+"""Colours that are told apart: a few of them with any colour vision, many as far as possible."""
 
 from __future__ import annotations
 
@@ -33,12 +33,14 @@ class ErrorStyle(NamedTuple):
     mark: str
 
 
-# Told apart from each other with any colour vision, and brighter than those of labels.
+# Told apart from each other with any colour vision, and brighter than those of labels; the marks
+# are the first letters of negative, positive and wrong.
 ERRORS = {
-    FALSE_NEGATIVE: ErrorStyle("false negative", (220, 38, 127), "M"),
-    FALSE_POSITIVE: ErrorStyle("false positive", (0, 255, 255), "I"),
-    WRONG_LABEL: ErrorStyle("wrong label", (255, 255, 0), "X"),
+    FALSE_NEGATIVE: ErrorStyle("false negative", (220, 38, 127), "N"),
+    FALSE_POSITIVE: ErrorStyle("false positive", (0, 255, 255), "P"),
+    WRONG_LABEL: ErrorStyle("wrong label", (255, 255, 0), "W"),
 }
+ERROR_COLORS = tuple(style.color for style in ERRORS.values())
 REFERENCE_COLOR: RGB = (90, 200, 90)
 """Of the reference's outline among errors."""
 LABEL_OPACITY = 0.45
@@ -60,10 +62,9 @@ _TO_OKLAB = np.array(
     ]
 )
 _STEPS = 16  # candidates per channel
-_LEAST_CHROMA, _LIGHTNESS = (
-    0.09,
-    (0.55, 0.93),
-)  # far from the greys of an image, neither dark nor white
+# Far from the greys of an image, neither dark nor white.
+_LEAST_CHROMA = 0.09
+_LEAST_LIGHTNESS, _MOST_LIGHTNESS = 0.55, 0.93
 
 
 @functools.cache
@@ -76,21 +77,11 @@ def label_colors(number: int) -> tuple[RGB, ...]:
     colors = list(_FEW[:number])
     if number <= len(colors):
         return tuple(colors)
-    levels = np.linspace(0, 255, _STEPS).round()
-    candidates = np.stack(np.meshgrid(levels, levels, levels, indexing="ij"), axis=-1).reshape(
-        -1, 3
-    )
+    candidates = _candidates()
     lab = to_oklab(candidates)
-    vivid = (
-        (np.hypot(lab[:, 1], lab[:, 2]) >= _LEAST_CHROMA)
-        & (lab[:, 0] > _LIGHTNESS[0])
-        & (lab[:, 0] < _LIGHTNESS[1])
-    )
-    candidates, lab = candidates[vivid], lab[vivid]
+    taken = [*colors, *ERROR_COLORS, REFERENCE_COLOR]
     nearest = np.full(len(lab), np.inf)
-    for color in to_oklab(
-        np.array([*colors, *(one.color for one in ERRORS.values()), REFERENCE_COLOR], dtype=float)
-    ):
+    for color in to_oklab(np.array(taken)):
         nearest = np.minimum(nearest, np.linalg.norm(lab - color, axis=1))
     while len(colors) < number:
         index = int(nearest.argmax())
@@ -98,6 +89,16 @@ def label_colors(number: int) -> tuple[RGB, ...]:
         colors.append((red, green, blue))
         nearest = np.minimum(nearest, np.linalg.norm(lab - lab[index], axis=1))
     return tuple(colors)
+
+
+def _candidates() -> npt.NDArray[np.float64]:
+    """Colours (N, 3) that may stand for a label: vivid ones of a regular grid of RGB."""
+    levels = np.linspace(0, 255, _STEPS).round()
+    grid = np.stack(np.meshgrid(levels, levels, levels, indexing="ij"), axis=-1).reshape(-1, 3)
+    lightness, *chroma = to_oklab(grid).T
+    is_light = (lightness > _LEAST_LIGHTNESS) & (lightness < _MOST_LIGHTNESS)
+    is_vivid = np.hypot(*chroma) >= _LEAST_CHROMA
+    return np.asarray(grid[is_light & is_vivid])
 
 
 def to_oklab(colors: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
@@ -110,5 +111,5 @@ def to_oklab(colors: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
 
 def to_hex(color: RGB | npt.NDArray[np.number]) -> str:
     """`#rrggbb`."""
-    red, green, blue = (int(channel) for channel in color)
+    red, green, blue = map(int, color)
     return f"#{red:02x}{green:02x}{blue:02x}"

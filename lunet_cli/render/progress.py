@@ -26,7 +26,9 @@ from lunet_cli.results.words import visible
 
 OnEvent = Callable[[Event], None]
 _FREQUENT = (CaseRead, StepDone, WindowDone, RoundDone)
-_QUIET_SECONDS = 30.0  # without a line, after which one of the frequent events is told
+# Without a line, after which one of the frequent events is told: who looks at a log wants to see
+# within a minute that the job lives.
+_QUIET_SECONDS = 30.0
 
 
 @contextlib.contextmanager
@@ -46,12 +48,19 @@ def report_progress(console: Console, reword: Callable[[str], str] = str) -> Ite
 
 
 def _is_told_at_the_end(event: Event) -> bool:
-    """Whether the table at the end has a row for it, and there is nothing that should not wait until then."""
+    """Whether the table at the end has a row for it, and nothing of it should be told before."""
     return isinstance(event, CasePredicted) and not event.is_empty
 
 
+def _is_usual(event: Event) -> bool:
+    """Whether a line of it would say little."""
+    if isinstance(event, VerificationStep):
+        return event.step > 1
+    return isinstance(event, _FREQUENT) or _is_told_at_the_end(event)
+
+
 class _PlainLines:
-    """One line per event; of what happens often, only a sign of life where nothing else is told for a while."""
+    """One line per event; of what happens often, only a sign of life in a long silence."""
 
     def __init__(self, reword: Callable[[str], str]) -> None:
         self._reword = reword
@@ -59,15 +68,11 @@ class _PlainLines:
         self._epochs: EpochTable | None = None
 
     def __call__(self, event: Event) -> None:
-        is_usual = isinstance(event, _FREQUENT) or _is_told_at_the_end(event)
-        if isinstance(event, VerificationStep):
-            is_usual = event.step > 1
-        if is_usual and time.monotonic() - self._last < _QUIET_SECONDS:
+        if _is_usual(event) and time.monotonic() - self._last < _QUIET_SECONDS:
             return
         self._last = time.monotonic()
         for line in self._lines(event):
-            # Straight to stderr: a console would fold long lines at the width it assumes for a
-            # pipe.
+            # Straight to stderr: a console folds long lines at the width assumed for a pipe.
             print(visible(line), file=sys.stderr, flush=True)
 
     def _lines(self, event: Event) -> list[str]:
@@ -83,7 +88,7 @@ class _PlainLines:
 
 
 class _Bars:
-    """A bar for reading, one for the epochs and one for the steps of an epoch; a line per finished epoch."""
+    """Bars for reading, for epochs and for the steps of one; a line per finished epoch."""
 
     def __init__(self, console: Console, reword: Callable[[str], str]) -> None:
         self._reword = reword
@@ -101,48 +106,52 @@ class _Bars:
         self._clock: tuple[float, int] | None = None
 
     def __call__(self, event: Event) -> None:
-        if isinstance(event, CaseRead):
-            self._update("reading", event.num_done, event.num_cases, "")
-            if event.num_done == event.num_cases:
-                self.progress.remove_task(self._tasks.pop("reading"))
-        elif isinstance(event, VerificationStep):
-            self._update("verifying", event.step - 1, event.num_steps, event.name)
-        elif isinstance(event, StepDone):
-            detail = f"loss {event.loss:.4f}, learning rate {event.learning_rate:.2g}"
-            self._update("step", event.step, event.num_steps, detail)
-        elif isinstance(event, EpochDone):
-            self._show_epoch(event)
-        elif isinstance(event, CaseScored):
-            self._update("cases", event.num_done, event.num_cases, str(event).partition(" ")[2])
-        elif isinstance(event, WindowDone):
-            self._update(
-                "windows", event.num_done, event.num_windows, f"{event.case}  {self._left(event)}"
-            )
-        elif isinstance(event, RoundDone):
-            self._update("passes", event.num_passes, event.total, "")
-        elif not _is_told_at_the_end(event):
-            self._show(event)
+        match event:
+            case CaseRead():
+                self._update("reading", event.num_done, event.num_cases)
+                if event.num_done == event.num_cases:
+                    self._remove("reading")
+            case VerificationStep():
+                self._update("verifying", event.step - 1, event.num_steps, event.name)
+            case StepDone():
+                detail = f"loss {event.loss:.4f}, learning rate {event.learning_rate:.2g}"
+                self._update("step", event.step, event.num_steps, detail)
+            case EpochDone():
+                self._show_epoch(event)
+            case CaseScored():
+                self._update("cases", event.num_done, event.num_cases, str(event).partition(" ")[2])
+            case WindowDone():
+                detail = f"{event.case}  {self._left(event)}"
+                self._update("windows", event.num_done, event.num_windows, detail)
+            case RoundDone():
+                self._update("passes", event.num_passes, event.total)
+            case _:
+                self._show(event)
 
     def _show(self, event: Event) -> None:
         """A line above the bars."""
-        if isinstance(event, PlanChosen) and "verifying" in self._tasks:
-            self.progress.remove_task(self._tasks.pop("verifying"))
-        is_warning = isinstance(event, WarningIssued | CasePredicted)
-        style = "red" if isinstance(event, CaseFailed) else "yellow" if is_warning else "dim"
-        self.progress.console.print(self._reword(str(event)), style=style)
+        if _is_told_at_the_end(event):
+            return
+        if isinstance(event, PlanChosen):
+            self._remove("verifying")
+        self.progress.console.print(self._reword(str(event)), style=_style_of(event))
         if isinstance(event, TrainingStarted):
             for line in legend(event):
                 self.progress.console.print(line, style="dim")
-            self._update("epoch", event.first_epoch - 1, event.num_epochs, "")
+            self._update("epoch", event.first_epoch - 1, event.num_epochs)
 
     def _left(self, event: WindowDone) -> str:
-        """Time left by the windows since the clock was started: at the first event, and where counting starts anew."""
+        """Time left by the windows since the clock was started.
+
+        That is at the first event, and where counting starts anew.
+        """
         now = time.perf_counter()
         if self._clock is None or event.num_done <= self._clock[1]:
             self._clock = (now, event.num_done)
             return ""
         start, first = self._clock
-        seconds = (now - start) / (event.num_done - first) * (event.num_windows - event.num_done)
+        seconds_each = (now - start) / (event.num_done - first)
+        seconds = seconds_each * (event.num_windows - event.num_done)
         return f"{format_seconds(seconds)} left"
 
     def _show_epoch(self, event: EpochDone) -> None:
@@ -154,11 +163,25 @@ class _Bars:
         self.progress.console.print(self._epochs.row(event))
         if event.is_best:
             self._best = f"best {record.val_dice:.4f} in epoch {record.epoch}, "
-        detail = f"{self._best}{record.epoch_seconds:.1f} s each, {format_seconds(event.seconds_left)} left"
+        left = format_seconds(event.seconds_left)
+        detail = f"{self._best}{record.epoch_seconds:.1f} s each, {left} left"
         self._update("epoch", record.epoch, event.num_epochs, detail)
 
-    def _update(self, name: str, done: int, total: int, detail: str) -> None:
+    def _remove(self, name: str) -> None:
+        """Take a bar away, if it is there."""
+        if name in self._tasks:
+            self.progress.remove_task(self._tasks.pop(name))
+
+    def _update(self, name: str, done: int, total: int, detail: str = "") -> None:
         shown = visible(detail)
         if name not in self._tasks:
             self._tasks[name] = self.progress.add_task(name, total=total, detail=shown)
         self.progress.update(self._tasks[name], completed=done, total=total, detail=shown)
+
+
+def _style_of(event: Event) -> str:
+    if isinstance(event, CaseFailed):
+        return "red"
+    if isinstance(event, WarningIssued | CasePredicted):
+        return "yellow"
+    return "dim"

@@ -55,24 +55,22 @@ class RunReport:
 
     Args:
         run_dir: Its folder.
-        course: How the training went.
+        history: How the training went.
         config: Its configuration, as YAML.
         origin: What it was made of and with; None where that is not known.
         outcome: How it ended, in a word or two; empty before.
         evaluation: Case by case; None where it could not be had.
         cases: The worst, the median and the best.
         warnings: What is missing, and why.
-        commands: Purpose and command line of each step that repeats it.
         made: When, with which version.
     """
 
     run_dir: Path
-    course: TrainingHistory
+    history: TrainingHistory
     config: str
     origin: RunOrigin | None
     outcome: str
     evaluation: EvalResult | None
     cases: tuple[ReportCase, ...]
     warnings: tuple[str, ...]
-    commands: tuple[tuple[str, str], ...]
     made: str

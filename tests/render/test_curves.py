@@ -8,7 +8,7 @@ from lunet_cli.render.curves import CurveOptions, curve_panels, thin_out
 from lunet_cli.results.training import EpochRecord, TrainingHistory
 
 
-def course(name: str, dice: list[float], labels: tuple[str, ...] = ("a", "b")) -> TrainingHistory:
+def history(name: str, dice: list[float], labels: tuple[str, ...] = ("a", "b")) -> TrainingHistory:
     records = [
         EpochRecord(
             index + 1,
@@ -25,18 +25,18 @@ def course(name: str, dice: list[float], labels: tuple[str, ...] = ("a", "b")) -
 
 
 def test_one_run_has_its_labels_as_lines() -> None:
-    loss, dice, rate = curve_panels([course("run", [0.1, 0.9, 0.5])], CurveOptions())
+    loss, dice, rate = curve_panels([history("run", [0.1, 0.9, 0.5])], CurveOptions())
     assert [line.name for line in loss.lines] == ["training", "validation"]
     assert [line.name for line in dice.lines] == ["a", "b", "mean of labels"]
     assert dice.lines[-1].best == 1
     assert [line.best for line in dice.lines[:2]] == [None, None]
     assert rate.lines[0].y.tolist() == [0.01] * 3
-    (only,) = curve_panels([course("run", [0.1, 0.9], ("a",))], CurveOptions(quantities=("dice",)))
+    (only,) = curve_panels([history("run", [0.1, 0.9], ("a",))], CurveOptions(quantities=("dice",)))
     assert [line.name for line in only.lines] == ["a"]
 
 
 def test_several_runs_are_lines_and_each_label_has_a_panel() -> None:
-    runs = [course("one", [0.1, 0.2]), course("two", [0.3, 0.2, 0.1], ("a",))]
+    runs = [history("one", [0.1, 0.2]), history("two", [0.3, 0.2, 0.1], ("a",))]
     panels = curve_panels(runs, CurveOptions(quantities=("loss", "dice")))
     assert [panel.title for panel in panels] == [
         "Loss",
@@ -55,7 +55,7 @@ def test_several_runs_are_lines_and_each_label_has_a_panel() -> None:
 
 def test_seconds_add_up() -> None:
     (panel,) = curve_panels(
-        [course("run", [0.1, 0.2])], CurveOptions(x_axis="seconds", quantities=("lr",))
+        [history("run", [0.1, 0.2])], CurveOptions(x_axis="seconds", quantities=("lr",))
     )
     assert panel.lines[0].x.tolist() == [1.5, 3.0]
     assert panel.x_label == "training time in s"
@@ -63,7 +63,7 @@ def test_seconds_add_up() -> None:
 
 def test_smoothing_is_an_average_that_starts_at_the_first_value() -> None:
     (panel,) = curve_panels(
-        [course("run", [1.0, 0.0, 0.0], ("a",))], CurveOptions(smoothing=0.5, quantities=("dice",))
+        [history("run", [1.0, 0.0, 0.0], ("a",))], CurveOptions(smoothing=0.5, quantities=("dice",))
     )
     np.testing.assert_allclose(panel.lines[0].y, [1, 1 / 3, 1 / 7])
     assert panel.lines[0].raw.tolist() == [1, 0, 0]
@@ -71,7 +71,7 @@ def test_smoothing_is_an_average_that_starts_at_the_first_value() -> None:
 
 def test_smoothing_passes_over_what_is_not_finite() -> None:
     (panel,) = curve_panels(
-        [course("run", [np.nan, 1.0, np.nan, 1.0], ("a",))],
+        [history("run", [np.nan, 1.0, np.nan, 1.0], ("a",))],
         CurveOptions(smoothing=0.9, quantities=("dice",)),
     )
     np.testing.assert_allclose(panel.lines[0].y, [np.nan, 1, 1, 1])

@@ -19,13 +19,13 @@ def channels(
     require_output(output, no_color=no_color)
     from lunet_cli.engine.viewing.histories import read_channels
 
-    course = read_channels(run)
+    history = read_channels(run)
     if output is not None:
         from lunet_cli.render.figures.channels import channels_figure
 
-        save(channels_figure(course), output)
+        save(channels_figure(history), output)
         return
     from lunet_cli.render.terminal.channels import draw_channels
 
     console, screen = open_screen(no_color=no_color)
-    console.print(draw_channels(course, screen))
+    console.print(draw_channels(history, screen))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -17,15 +16,20 @@ from lunet_cli.cli.viz.display import (
     require_output,
     require_terminal,
     save,
-    whole_screen,
 )
+from lunet_cli.cli.viz.interaction import interact
+from lunet_cli.cli.wording import reworded
 from lunet_cli.errors import ConfigError
 from lunet_cli.results.events import format_seconds
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.console import RenderableType
 
     from lunet_cli.render.curves import CurveOptions
+    from lunet_cli.render.terminal.screen import Screen
+
+# Seconds between two looks: epochs of small trainings take about as long.
+_INTERVAL = 2.0
 
 
 def curves(
@@ -67,18 +71,12 @@ def curves(
     from lunet_cli.render.curves import QUANTITIES, CurveOptions, curve_panels
 
     _check_quantities(show or [], smooth=smooth, log=log)
-    if interval is not None and not watch:
-        raise ConfigError("--interval: goes with --watch")
-    if watch and output is not None:
-        raise ConfigError("--watch and -o: choose one")
-    if watch:
-        require_terminal("--watch", "Elsewhere, follow the table: tail -f RUN/history.csv")
+    _check_watching(output, watch=watch, interval=interval)
     require_output(output, no_color=no_color)
     from lunet_cli.engine.viewing.histories import read_histories
 
-    options = CurveOptions(
-        x_axis, smooth, log, tuple(name for name in QUANTITIES if name in (show or QUANTITIES))
-    )
+    quantities = tuple(name for name in QUANTITIES if not show or name in show)
+    options = CurveOptions(x_axis, smooth, log, quantities)
     if output is not None:
         from lunet_cli.render.figures.curves import curves_figure
 
@@ -88,11 +86,13 @@ def curves(
 
     console, screen = open_screen(no_color=no_color)
     if watch:
-        runs = _follow(runs, options, interval or 2.0, console)
+        followed = _FollowedTrainings(runs, options, interval or _INTERVAL)
+        interact(followed, console)
+        runs = followed.started
         if not runs:
             return
-    courses = read_histories(runs)
-    console.print(draw_panels(curve_panels(courses, options), screen), best_lines(courses))
+    histories = read_histories(runs)
+    console.print(draw_panels(curve_panels(histories, options), screen), best_lines(histories))
 
 
 def _check_quantities(show: list[str], *, smooth: float, log: bool) -> None:
@@ -113,43 +113,68 @@ def _check_quantities(show: list[str], *, smooth: float, log: bool) -> None:
         )
 
 
-def _follow(
-    runs: Sequence[Path], options: CurveOptions, interval: float, console: Console
-) -> list[Path]:
-    """Draw anew with each epoch, until all trainings have ended, or q or Ctrl-C is pressed.
+def _check_watching(output: Path | None, *, watch: bool, interval: float | None) -> None:
+    if interval is not None and not watch:
+        raise ConfigError("--interval: goes with --watch")
+    if not watch:
+        return
+    if output is not None:
+        raise ConfigError("--watch and -o: choose one")
+    require_terminal("--watch", "Elsewhere, follow the table: tail -f RUN/history.csv")
 
-    Returns:
-        The runs that have begun.
+
+class _FollowedTrainings:
+    """Trainings that are looked at anew after each interval, until all of them have ended.
+
+    Args:
+        runs: Their folders, some of which may not be there yet.
+        options: How they are drawn.
+        interval: Seconds between two looks.
     """
-    from lunet_cli.cli.viz.keys import listening
-    from lunet_cli.engine.viewing.histories import (
-        read_histories,
-        seconds_since_epoch,
-        without_epochs,
-    )
-    from lunet_cli.render.curves import curve_panels
-    from lunet_cli.render.terminal.charts import draw_followed
 
-    started: list[Path] = []
-    with listening() as next_keys, whole_screen(console) as show:
-        while True:
-            waiting = without_epochs(runs)
-            started = [run for run in runs if run not in waiting]
-            courses = read_histories(started)
-            if not waiting and all(course.is_finished for course in courses):
-                break
-            notes = [f"waiting: {words}" for words in waiting.values()]
-            going_on = [
-                run for run, course in zip(started, courses, strict=True) if not course.is_finished
-            ]
-            notes += (
-                [f"last epoch {format_seconds(min(map(seconds_since_epoch, going_on)))} ago"]
-                if going_on
-                else []
-            )
-            show(partial(draw_followed, curve_panels(courses, options), courses, notes))
-            again = time.monotonic() + interval
-            while time.monotonic() < again:
-                if {"q", "\x1b"} & set(next_keys()):
-                    return started
-    return started
+    def __init__(self, runs: Sequence[Path], options: CurveOptions, interval: float) -> None:
+        self._runs, self._options, self._interval = runs, options, interval
+        self.started: list[Path] = []
+        self.is_over = False
+        self._look()
+
+    def draw(self, screen: Screen) -> RenderableType:
+        """The trainings that have begun, and which are waited for."""
+        from lunet_cli.render.curves import curve_panels
+        from lunet_cli.render.terminal.charts import draw_followed
+
+        panels = curve_panels(self._histories, self._options)
+        return draw_followed(panels, self._histories, self._notes, screen)
+
+    def advance(self) -> bool:
+        """Look anew, if it is time; whether it was."""
+        if time.monotonic() < self._next_look:
+            return False
+        self._look()
+        return True
+
+    def press(self, key: str) -> None:
+        """End it by `q` or Escape."""
+        if key in ("q", "escape"):
+            self.is_over = True
+
+    def _look(self) -> None:
+        from lunet_cli.engine.viewing.histories import (
+            read_histories,
+            seconds_since_epoch,
+            without_epochs,
+        )
+
+        # A run may begin between two looks, and its folder is made before its first epoch ends.
+        waiting = without_epochs(self._runs)
+        self.started = [run for run in self._runs if run not in waiting]
+        self._histories = read_histories(self.started)
+        self._notes = [f"waiting: {reworded(words)}" for words in waiting.values()]
+        silences = []
+        for run, history in zip(self.started, self._histories, strict=True):
+            if not history.is_finished:
+                silences.append(seconds_since_epoch(run))
+        if silences:
+            self._notes.append(f"last epoch {format_seconds(min(silences))} ago")
+        self.is_over = not waiting and not silences
+        self._next_look = time.monotonic() + self._interval

@@ -1,12 +1,9 @@
-"""What the views share: their options, the screen, the file, and leafing."""
+"""What the views share: their options, the screen and the file."""
 
 from __future__ import annotations
 
-import contextlib
 import math
-import signal
 import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -17,12 +14,9 @@ from lunet_cli.results.words import visible
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-    from rich.console import Console, RenderableType
+    from rich.console import Console
 
     from lunet_cli.render.terminal.screen import Screen
-    from lunet_cli.render.terminal.viewer import Viewer
-
-    Draw = Callable[[Screen], RenderableType]
 
 Output = Annotated[
     Path | None,
@@ -48,6 +42,7 @@ Width = Annotated[
     ),
 ]
 Interactive = Annotated[bool, typer.Option("--interactive", "-i", help="Leaf through with keys.")]
+# What journals take: pixels, and two kinds of lines.
 FORMATS = (".png", ".svg", ".pdf")
 
 
@@ -55,7 +50,9 @@ def axis_number(axis: Axis) -> int:
     """0, 1 or 2."""
     from lunet_cli.results.views import AXES
 
-    return AXES.index(axis) if axis in AXES else int(axis)
+    if axis in AXES:
+        return AXES.index(axis)
+    return int(axis)
 
 
 def intensity_window(level: float | None, width: float | None) -> tuple[float, float] | None:
@@ -98,6 +95,17 @@ def require_output(output: Path | None, *, no_color: bool) -> None:
     if no_color:
         raise ConfigError("--no-color and -o: choose one")
     require_place(output)
+
+
+def open_drawing(output: Path | None, *, no_color: bool) -> tuple[Console, Screen] | None:
+    """The console and the screen to draw on; None where a file is written instead.
+
+    Raises:
+        ConfigError: The terminal is too small.
+    """
+    if output is not None:
+        return None
+    return open_screen(no_color=no_color)
 
 
 def require_keys(output: Path | None) -> None:
@@ -143,51 +151,3 @@ def save(figure: Figure, output: Path) -> None:
 
     write_atomically(output, lambda file: write_figure(figure, file, output))
     typer.echo(visible(output))
-
-
-def leaf(viewer: Viewer, *, no_color: bool) -> None:
-    """Draw, wait for keys, and so on, until one of them or Ctrl-C ends it."""
-    from lunet_cli.cli.viz.keys import listening
-
-    console, _ = open_screen(no_color=no_color)
-    with contextlib.suppress(EOFError), listening() as next_keys, whole_screen(console) as show:
-        drawn: tuple[int, int] | None = None
-        while True:
-            size = console.size
-            if size != drawn:
-                show(viewer.draw)
-                drawn = size
-            if viewer.is_waiting:
-                viewer.open()
-                drawn = None
-                continue
-            # Of keys that were pressed meanwhile, only the last is drawn.
-            pressed = next_keys()
-            if not all(viewer.press(key) for key in pressed):
-                return
-            if pressed:
-                drawn = None
-
-
-@contextlib.contextmanager
-def whole_screen(console: Console) -> Iterator[Callable[[Draw], None]]:
-    """Yield a function that fills the terminal; it is given back as it was, also to Ctrl-C, which just ends this."""
-    from rich.live import Live
-
-    from lunet_cli.render.terminal.screen import Screen
-
-    def show(draw: Draw) -> None:
-        try:
-            live.update(draw(Screen.of(console)), refresh=True)
-        except ConfigError as error:  # The window was made too small.
-            live.update(error.message, refresh=True)
-
-    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    try:
-        with (
-            contextlib.suppress(KeyboardInterrupt),
-            Live(console=console, screen=True, auto_refresh=False) as live,
-        ):
-            yield show
-    finally:
-        signal.signal(signal.SIGTERM, before)

@@ -30,7 +30,9 @@ def network(
     require_output(output, no_color=no_color)
     from lunet_cli.render.networks import draw_levels
 
-    drawings = [draw_levels(*_find(one)) for one in (name, against) if one is not None]
+    drawings = [draw_levels(*_find(name))]
+    if against is not None:
+        drawings.append(draw_levels(*_find(against)))
     if output is not None:
         from lunet_cli.render.figures.network import networks_figure
 
@@ -46,6 +48,7 @@ def _find(text: str) -> tuple[str, NetworkSpec]:
     """Name and description of a preset, or of the network in a file."""
     from lunet_cli.config.presets import parse_preset
 
+    # A file wins over a preset: whoever has one of that name means it.
     path = Path(text)
     if not path.exists():
         if len(path.parts) > 1 or path.suffix:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -11,13 +11,17 @@ from lunet_cli.cli.evaluate import parse_metrics
 from lunet_cli.cli.viz.display import NoColor, Output, open_screen, require_output, save
 from lunet_cli.results.words import visible
 
+if TYPE_CHECKING:
+    from lunet_cli.config.metrics import MetricName
+
 
 def pareto(
     sources: Annotated[
         list[Path],
         typer.Argument(
             metavar="RUN|FILE.json",
-            help="Evaluated runs, or a file of lunet compare --json; with one of lunet bench --save, --cost latency.",
+            help="Evaluated runs, or a file of lunet compare --json; with one of lunet bench "
+            "--save, --cost latency.",
         ),
     ],
     cost: Annotated[
@@ -41,7 +45,9 @@ def pareto(
     no_color: NoColor = False,
 ) -> None:
     """Draw networks by quality and cost, with the front that no other one beats."""
-    key = None if metric is None else parse_metrics([metric])[0]
+    key: MetricName | None = None
+    if metric is not None:
+        (key,) = parse_metrics([metric])
     require_output(output, no_color=no_color)
     from lunet_cli.engine.viewing.pareto import pareto as find_pareto
 
@@ -50,6 +56,7 @@ def pareto(
         from lunet_cli.render.figures.pareto import pareto_figure
 
         save(pareto_figure(found), output)
+        # A picture for a paper has no room for those that are missing from it.
         if found.left_out:
             typer.echo(visible(found.left_out_words), err=True)
         return

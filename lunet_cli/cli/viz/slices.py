@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,21 +19,24 @@ from lunet_cli.cli.viz.display import (
     Width,
     axis_number,
     intensity_window,
-    leaf,
-    open_screen,
+    open_drawing,
     require_keys,
     require_output,
     save,
 )
-from lunet_cli.cli.wording import show_progress
+from lunet_cli.cli.viz.interaction import interact
+from lunet_cli.cli.wording import reworded, show_progress
 from lunet_cli.errors import EXIT_FAILURE, ConfigError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from lunet_cli.engine.viewing.cases import CaseViews
     from lunet_cli.render.terminal.screen import Screen
+    from lunet_cli.render.terminal.viewer import Viewer
     from lunet_cli.results.views import LabeledVolume, Slice
 
+# Three rows of four in a picture, two of six in a wide terminal.
 _NUM_IN_MONTAGE = 12
 
 
@@ -52,7 +56,8 @@ def slices(
         typer.Option(
             "--slice",
             metavar="N|best|middle|montage",
-            help="Which slice; best: with the most reference. With -i, where to begin (the last one of fewer).",
+            help="Which slice; best: with the most reference. With -i, where to begin "
+            "(the last one of fewer).",
         ),
     ] = "best",
     level: Level = None,
@@ -66,44 +71,59 @@ def slices(
     output: Output = None,
     no_color: NoColor = False,
 ) -> None:
-    """Draw cases: the image, the reference, the prediction, and false negatives and false positives."""
+    """Draw cases: the image, the reference, the prediction, and where they differ."""
     number, window = axis_number(axis), intensity_window(level, width)
     _check(where, output, no_color=no_color, interactive=interactive)
-    drawing = open_screen(no_color=no_color) if output is None else None
-    from lunet_cli.engine.inference.predictor import PredictionOptions, Predictor, set_up_process
+    # Before a volume is read or a network loaded, which takes a while.
+    drawing = open_drawing(output, no_color=no_color)
+    from lunet_cli.config.options import PredictionOptions
+    from lunet_cli.engine.inference.predictor import Predictor, set_up_process
     from lunet_cli.engine.viewing.cases import CaseViews
     from lunet_cli.render.console import make_status_console
 
     set_up_process(threads)
-    predictor = Predictor.load(
-        [target], architecture=architecture, options=PredictionOptions(device=device)
-    )
+    options = PredictionOptions(device=device)
+    predictor = Predictor.load([target], architecture=architecture, options=options)
     views = CaseViews(predictor, data=data, split=split)
+    # All of them, before the first is segmented.
     for name in cases or ():
         views.require(name)
-    if interactive:
-        from lunet_cli.render.terminal.viewer import Viewer
-
-        shown = cases or views.names
-        viewer = Viewer(
-            shown, lambda i: views.load(shown[i]), axis=number, where=where, window=window
-        )
-        leaf(viewer, no_color=no_color)
+    if interactive and drawing is not None:
+        console, _ = drawing
+        interact(_viewer(views, cases or views.names, number, where, window), console)
         return
     cuts: list[list[Slice]] = []
     with show_progress(make_status_console()) as on_event:
 
         def cut(name: str) -> None:
             volume = views.load(name, on_event)
-            cuts.append(
-                [volume.cut(number, place, window) for place in _places(volume, number, where)]
-            )
+            places = _places(volume, number, where)
+            cuts.append([volume.cut(number, place, window) for place in places])
 
         all_cut = try_each(cases or views.names[:1], cut)
     if cuts:
         _show(cuts, output, drawing, is_montage=where == "montage")
     if not all_cut:
         raise typer.Exit(EXIT_FAILURE)
+
+
+def _viewer(
+    views: CaseViews,
+    cases: Sequence[str],
+    axis: int,
+    where: str,
+    window: tuple[float, float] | None,
+) -> Viewer:
+    from lunet_cli.render.terminal.viewer import Viewer
+
+    return Viewer(
+        cases,
+        lambda index: views.load(cases[index]),
+        axis=axis,
+        where=where,
+        window=window,
+        reword=reworded,
+    )
 
 
 def _check(where: str, output: Path | None, *, no_color: bool, interactive: bool) -> None:
@@ -128,8 +148,10 @@ def _show(
     if output is not None:
         from lunet_cli.render.figures.slices import montage_figure, slices_figure
 
-        every = [one for of_case in cuts for one in of_case]
-        save(montage_figure(every) if is_montage else slices_figure(every), output)
+        draw = slices_figure
+        if is_montage:
+            draw = montage_figure
+        save(draw([one for of_case in cuts for one in of_case]), output)
     if drawing is None:
         return
     from lunet_cli.render.terminal.slices import case_heading, draw_montage, draw_slice, legend
@@ -137,10 +159,12 @@ def _show(
     console, screen = drawing
     for of_case in cuts:
         console.print(case_heading(of_case))
-        console.print(
-            draw_montage(of_case, screen) if is_montage else draw_slice(of_case[0], screen)
-        )
-    console.print(legend(cuts[0][0].labels, screen, with_errors=cuts[0][0].errors() is not None))
+        if is_montage:
+            console.print(draw_montage(of_case, screen))
+        else:
+            console.print(draw_slice(of_case[0], screen))
+    first = cuts[0][0]
+    console.print(legend(first.labels, screen, with_errors=first.errors() is not None))
 
 
 def _places(volume: LabeledVolume, axis: int, where: str) -> list[int]:
@@ -149,8 +173,10 @@ def _places(volume: LabeledVolume, axis: int, where: str) -> list[int]:
     number = int(volume.image.shape[axis])
     if where == "montage":
         return volume.montage_positions(axis, _NUM_IN_MONTAGE)
-    if where in ("best", "middle"):
-        return [volume.best_position(axis) if where == "best" else number // 2]
+    if where == "best":
+        return [volume.best_position(axis)]
+    if where == "middle":
+        return [number // 2]
     if int(where) >= number:
         raise ConfigError(
             f"--slice {where}: {volume.name} has the {AXES[axis]} slices 0 to {number - 1}"

@@ -17,18 +17,21 @@ from lunet_cli.cli.viz.display import (
     Width,
     axis_number,
     intensity_window,
-    leaf,
-    open_screen,
+    open_drawing,
     require_keys,
     require_output,
     save,
 )
-from lunet_cli.cli.wording import show_progress
+from lunet_cli.cli.viz.interaction import interact
+from lunet_cli.cli.wording import reworded, show_progress
 from lunet_cli.errors import EXIT_FAILURE, ConfigError
 from lunet_cli.results.words import plural
 
 if TYPE_CHECKING:
-    from lunet_cli.results.views import LabeledVolume
+    from rich.console import Console
+
+    from lunet_cli.render.terminal.screen import Screen
+    from lunet_cli.render.terminal.viewer import Viewer
 
 
 def volume(
@@ -59,44 +62,67 @@ def volume(
     _check(files, labels or [], output, no_color=no_color)
     if interactive:
         require_keys(output)
-    drawing = open_screen(no_color=no_color) if output is None else None
-    from lunet_cli.engine.viewing.volumes import read_volume
-    from lunet_cli.render.console import make_status_console
-
-    beside: list[Path | None] = [*labels] if labels else [None] * len(files)
+    # Before a volume is read or a network loaded, which takes a while.
+    drawing = open_drawing(output, no_color=no_color)
+    beside: list[Path | None] = [None] * len(files)
+    if labels:
+        beside = [*labels]
     pairs = list(zip(files, beside, strict=True))
-    if interactive:
-        from lunet_cli.render.terminal.viewer import Viewer
-
-        def load(index: int) -> LabeledVolume:
-            return read_volume(*pairs[index], channel=channel)[0]
-
-        leaf(
-            Viewer(
-                [str(path) for path in files],
-                load,
-                axis=axis_number(axis or "axial"),
-                window=window,
-            ),
-            no_color=no_color,
-        )
+    if interactive and drawing is not None:
+        console, _ = drawing
+        interact(_viewer(pairs, channel, axis or "axial", window), console)
         return
 
     def show(pair: tuple[Path, Path | None]) -> None:
-        with show_progress(make_status_console()) as on_event:
-            found, facts = read_volume(*pair, channel=channel, on_event=on_event)
-        cuts = [found.cut(number, found.best_position(number), window) for number in range(3)]
-        if output is not None:
-            from lunet_cli.render.figures.volume import volume_figure
-
-            save(volume_figure(found, facts, cuts), output)
-        if drawing is not None:
-            from lunet_cli.render.terminal.volume import draw_volume
-
-            drawing[0].print(draw_volume(found, facts, cuts, drawing[1]))
+        path, label = pair
+        _show(path, label, channel, window, output=output, drawing=drawing)
 
     if not try_each(pairs, show):
         raise typer.Exit(EXIT_FAILURE)
+
+
+def _viewer(
+    pairs: list[tuple[Path, Path | None]],
+    channel: int,
+    axis: Axis,
+    window: tuple[float, float] | None,
+) -> Viewer:
+    from lunet_cli.engine.viewing.volumes import read_volume
+    from lunet_cli.render.terminal.viewer import Viewer
+
+    return Viewer(
+        [str(path) for path, _ in pairs],
+        lambda index: read_volume(*pairs[index], channel=channel)[0],
+        axis=axis_number(axis),
+        window=window,
+        reword=reworded,
+    )
+
+
+def _show(
+    path: Path,
+    label: Path | None,
+    channel: int,
+    window: tuple[float, float] | None,
+    *,
+    output: Path | None,
+    drawing: tuple[Console, Screen] | None,
+) -> None:
+    from lunet_cli.engine.viewing.volumes import read_volume
+    from lunet_cli.render.console import make_status_console
+
+    with show_progress(make_status_console()) as on_event:
+        found, facts = read_volume(path, label, channel=channel, on_event=on_event)
+    cuts = [found.cut(number, found.best_position(number), window) for number in range(3)]
+    if output is not None:
+        from lunet_cli.render.figures.volume import volume_figure
+
+        save(volume_figure(found, facts, cuts), output)
+    if drawing is not None:
+        from lunet_cli.render.terminal.volume import draw_volume
+
+        console, screen = drawing
+        console.print(draw_volume(found, facts, cuts, screen))
 
 
 def _check(files: list[Path], labels: list[Path], output: Path | None, *, no_color: bool) -> None:

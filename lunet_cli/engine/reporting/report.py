@@ -1,10 +1,8 @@
-"""The job `gather_report`: a run's course, configuration, results and most telling cases."""
+"""The job `gather_report`: a run's history, configuration, results and most telling cases."""
 
 from __future__ import annotations
 
 import datetime
-import math
-import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -31,13 +29,16 @@ from lunet_cli.records.manifest import Manifest
 from lunet_cli.results.evaluation import CaseScore, EvalResult, EvaluatedCases
 from lunet_cli.results.events import Event, Notice, WarningIssued
 from lunet_cli.results.report import ReportCase, RunOrigin, RunReport
-from lunet_cli.results.views import LabeledVolume
+from lunet_cli.results.views import LabeledVolume, LabelImage
 from lunet_cli.results.words import plural
 
+# Around the labels: enough to see where in the body they lie.
 _MARGIN_MM = 15.0
-_MOST_VOXELS = (
-    600_000  # per case: three of them, each with two label maps, stay below 10 MB in a page
-)
+# Per case: three of them, each with two label maps, stay below 10 MB in a page.
+_MOST_VOXELS = 600_000
+
+Triple = tuple[int, int, int]
+"""Voxels along z, y and x."""
 
 
 def gather_report(
@@ -50,8 +51,8 @@ def gather_report(
 ) -> RunReport:
     """Bring together everything about a run.
 
-    Cases are evaluated if `lunet eval` has not done that with this very checkpoint. What cannot be
-    had, for instance because the data have moved, is left out and told.
+    Cases are evaluated if that has not been done with this very checkpoint. What cannot be had, for
+    instance because the data have moved, is left out and told.
 
     Args:
         run: A run folder.
@@ -63,20 +64,24 @@ def gather_report(
     Raises:
         LunetError: The folder holds no training, or `data` was named and cannot be evaluated.
     """
-    course = read_history(run)
-    gathering = _Gathering(run, data, split or ("val" if data is None else "all"), on_event)
+    history = read_history(run)
+    if split is None:
+        split = "val"
+        if data is not None:
+            split = "all"
+    gathering = _Gathering(run, data, split, on_event)
     evaluation, cases = gathering.results(options or PredictionOptions())
+    now = datetime.datetime.now().astimezone()
     return RunReport(
         run_dir=run,
-        course=course,
+        history=history,
         config=gathering.config(),
         origin=gathering.origin(),
         outcome=gathering.outcome(),
         evaluation=evaluation,
         cases=cases,
         warnings=tuple(gathering.warnings),
-        commands=_commands(run, data, split),
-        made=f"{datetime.datetime.now().astimezone().isoformat(timespec='minutes')}, lunet {__version__}",
+        made=f"{now.isoformat(timespec='minutes')}, lunet {__version__}",
     )
 
 
@@ -98,20 +103,16 @@ class _Gathering:
         try:
             predictor = Predictor.load([self.run], options=options)
             evaluation = self._stored(predictor) or self._evaluate(predictor)
-            flattered = trained_cases(predictor.models[0], evaluation.scores)
-            if flattered and self.split != "train":
-                words = plural(len(flattered), "case was", "cases were")
-                self.warnings.append(f"{words} trained on, such as {flattered[0]}: values flatter")
+            self._warn_of_trained_cases(predictor.models[0], evaluation.scores)
             return evaluation, self._telling_cases(predictor, evaluation)
         except LunetError as error:
+            # What was asked for by name must be there; what is only usual may be missing.
             if self.data is not None and evaluation is None:
                 raise
-            self._miss(
-                "there are no results of cases"
-                if evaluation is None
-                else "the cases have no pictures",
-                error,
-            )
+            what = "the cases have no pictures"
+            if evaluation is None:
+                what = "there are no results of cases"
+            self._miss(what, error)
             return evaluation, ()
 
     def config(self) -> str:
@@ -129,7 +130,9 @@ class _Gathering:
         except DataError as error:
             self._miss("a file of the run", error)
             return None
-        return None if manifest is None else _origin_of(manifest)
+        if manifest is None:
+            return None
+        return _origin_of(manifest)
 
     def outcome(self) -> str:
         """How the training ended; empty where it does not say."""
@@ -138,29 +141,48 @@ class _Gathering:
         except DataError as error:
             self._miss("a file of the run", error)
             return ""
-        return "" if summary is None else summary.outcome
+        if summary is None:
+            return ""
+        return summary.outcome
 
     def _miss(self, what: str, error: LunetError) -> None:
-        self.warnings.append(f"{what}: {error.message}")
-        self.on_event(WarningIssued(self.warnings[-1] + (f" ({error.hint})" if error.hint else "")))
+        told = f"{what}: {error.message}"
+        self.warnings.append(told)
+        if error.hint:
+            told += f" ({error.hint})"
+        self.on_event(WarningIssued(told))
+
+    def _warn_of_trained_cases(self, model: Model, scores: Sequence[CaseScore]) -> None:
+        """Say that values flatter, unless just that was asked for."""
+        if self.split == "train":
+            return
+        flattered = trained_cases(model, scores)
+        if flattered:
+            words = plural(len(flattered), "case was", "cases were")
+            self.warnings.append(f"{words} trained on, such as {flattered[0]}: values flatter")
 
     def _stored(self, predictor: Predictor) -> EvalResult | None:
-        """What `lunet eval` has left, if it was of this checkpoint and these data, is whole, and has Dice."""
+        """What an evaluation of this checkpoint and these data has left, if that has Dice."""
         try:
             found = read_evaluation(evaluation_folder(predictor, self.data, self.split))
         except DataError:
             return None
-        data, model = found.facts.data, found.facts.model
-        if model is None or not isinstance(data, EvaluatedCases):
+        model = found.facts.model
+        # By content and not by time: copies and restored files keep their results.
+        if model is None or model.sha256 != (sha256_of(predictor.models[0].path),):
             return None
-        is_same_data = self.data is None or (
-            data.root is not None and Path(data.root).resolve() == self.data.resolve()
-        )
-        is_same_model = model.sha256 == (sha256_of(predictor.models[0].path),)
-        if not (is_same_data and is_same_model and "dice" in found.scores[0].values):
+        if not self._is_of_our_data(found) or "dice" not in found.scores[0].values:
             return None
-        self.on_event(Notice(f"results of cases: {found.folder}, of lunet eval"))
+        self.on_event(Notice(f"results of cases: {found.folder}, of `evaluate()`"))
         return found
+
+    def _is_of_our_data(self, evaluation: EvalResult) -> bool:
+        data = evaluation.facts.data
+        if not isinstance(data, EvaluatedCases):
+            return False
+        if self.data is None:
+            return True
+        return data.root is not None and Path(data.root).resolve() == self.data.resolve()
 
     def _evaluate(self, predictor: Predictor) -> EvalResult:
         options = EvaluationOptions()
@@ -185,57 +207,79 @@ class _Gathering:
     ) -> tuple[ReportCase, ...]:
         views = CaseViews(predictor, data=self.data, split=self.split)
         order = worst_first(evaluation.scores)
-        roles = {
-            len(order) // 2: "median",
-            len(order) - 1: "best",
-            0: "worst",
-        }  # Of few cases, one has several.
-        return tuple(
-            ReportCase(roles[place], *crop(views.load(order[place], self.on_event)))
-            for place in sorted(roles)
-        )
+        # Of few cases, one has several roles: the last that is written here.
+        roles = {len(order) // 2: "median", len(order) - 1: "best", 0: "worst"}
+        cases = []
+        for place, role in sorted(roles.items()):
+            cases.append(ReportCase(role, *crop(views.load(order[place], self.on_event))))
+        return tuple(cases)
 
 
-def crop(volume: LabeledVolume) -> tuple[LabeledVolume, tuple[int, int, int], tuple[int, int, int]]:
-    """The part of a volume around its labels, thinned out where it is still large, along its finest axes first.
+def crop(volume: LabeledVolume) -> tuple[LabeledVolume, Triple, Triple]:
+    """The part of a volume around its labels, thinned out where it is still large.
 
     Returns:
         The part, the index of its first voxel along z, y and x, and how many voxels of each axis
         one of it stands for.
     """
+    around = _around_labels(volume)
+    steps = _steps(around, volume.spacing_mm)
+    where = tuple(
+        slice(part.start, part.stop, step) for part, step in zip(around, steps, strict=True)
+    )
+    dz, dy, dx = np.multiply(volume.spacing_mm, steps).tolist()
+    part = replace(
+        volume,
+        image=volume.image[where],
+        spacing_mm=(dz, dy, dx),
+        reference=_part_of(volume.reference, where),
+        prediction=_part_of(volume.prediction, where),
+    )
+    z, y, x = around
+    return part, (z.start, y.start, x.start), steps
+
+
+def _around_labels(volume: LabeledVolume) -> list[range]:
+    """Along z, y and x, the voxels around all labels, or all voxels where there are none."""
     found = np.zeros(volume.image.shape, dtype=bool)
     for labels in (volume.reference, volume.prediction):
         if labels is not None:
             found |= labels > 0
-    first, stop = [0, 0, 0], list(volume.image.shape)
-    if found.any():
-        for axis, spacing_mm in enumerate(volume.spacing_mm):
-            filled = np.flatnonzero(found.any(axis=tuple(i for i in range(3) if i != axis)))
-            margin = int(np.ceil(_MARGIN_MM / spacing_mm))
-            first[axis] = max(0, int(filled[0]) - margin)
-            stop[axis] = min(stop[axis], int(filled[-1]) + margin + 1)
-    steps = [1, 1, 1]
-    while math.prod(-(-(stop[i] - first[i]) // steps[i]) for i in range(3)) > _MOST_VOXELS:
-        long = [axis for axis in range(3) if stop[axis] - first[axis] > steps[axis]]
-        steps[min(long, key=lambda axis: volume.spacing_mm[axis] * steps[axis])] += 1
-    where = tuple(
-        slice(low, high, step) for low, high, step in zip(first, stop, steps, strict=True)
-    )
-    z, y, x = (spacing_mm * step for spacing_mm, step in zip(volume.spacing_mm, steps, strict=True))
-    part = replace(
-        volume,
-        image=volume.image[where],
-        spacing_mm=(z, y, x),
-        reference=None if volume.reference is None else volume.reference[where],
-        prediction=None if volume.prediction is None else volume.prediction[where],
-    )
-    return part, (first[0], first[1], first[2]), (steps[0], steps[1], steps[2])
+    if not found.any():
+        return [*map(range, found.shape)]
+    around = []
+    for axis, spacing_mm in enumerate(volume.spacing_mm):
+        others = tuple({0, 1, 2} - {axis})
+        filled = np.flatnonzero(found.any(axis=others))
+        margin = int(np.ceil(_MARGIN_MM / spacing_mm))
+        first = max(0, int(filled[0]) - margin)
+        around.append(range(first, min(found.shape[axis], int(filled[-1]) + margin + 1)))
+    return around
+
+
+def _steps(around: Sequence[range], spacing_mm: tuple[float, float, float]) -> Triple:
+    """Every how many voxels along z, y and x are kept: the finest axes are thinned out first."""
+    sizes = np.array([*map(len, around)])
+    steps = np.ones(3, dtype=int)
+    while np.prod(-(-sizes // steps)) > _MOST_VOXELS:
+        # An axis that has one voxel left cannot be thinned out further.
+        lengths_mm = np.where(sizes > steps, np.multiply(spacing_mm, steps), np.inf)
+        steps[lengths_mm.argmin()] += 1
+    z, y, x = steps.tolist()
+    return z, y, x
+
+
+def _part_of(labels: LabelImage | None, where: tuple[slice, ...]) -> LabelImage | None:
+    if labels is None:
+        return None
+    return labels[where]
 
 
 def trained_cases(model: Model, scores: Sequence[CaseScore]) -> list[str]:
     """Those of the evaluated cases that the network was trained on."""
     trained_on = set(recorded_split(model).get("train", []))
-    return [case for case in dict.fromkeys(score.case for score in scores) if case in trained_on]
+    cases = dict.fromkeys(score.case for score in scores)
+    return [case for case in cases if case in trained_on]
 
 
 def worst_first(scores: Sequence[CaseScore]) -> list[str]:
@@ -249,8 +293,10 @@ def worst_first(scores: Sequence[CaseScore]) -> list[str]:
 def _origin_of(manifest: Manifest) -> RunOrigin:
     """What a manifest says, as the page shows it."""
     details = [*manifest.versions.items()]
-    details += [(name, str(value)) for name, value in manifest.machine]
-    details += [(f"computed: {name}", str(value)) for name, value in manifest.execution]
+    for name, value in manifest.machine:
+        details.append((name, str(value)))
+    for name, value in manifest.execution:
+        details.append((f"computed: {name}", str(value)))
     details.append(("seed", str(manifest.seed)))
     if manifest.git_commit is not None:
         details.append(("git commit", manifest.git_commit))
@@ -262,24 +308,4 @@ def _origin_of(manifest: Manifest) -> RunOrigin:
         num_train=len(manifest.split.train),
         num_val=len(manifest.split.val),
         details=tuple(details),
-    )
-
-
-def _commands(run: Path, data: Path | None, split: SplitName | None) -> tuple[tuple[str, str], ...]:
-    where = [*(["--data", str(data)] if data else []), *(["--split", split] if split else [])]
-    again = [
-        "lunet",
-        "train",
-        str(RunFolder(run).config),
-        "--set",
-        f"experiment.name={run.resolve().name}_again",
-    ]
-    return (
-        ("train it again", shlex.join(again)),
-        ("measure it", shlex.join(["lunet", "eval", str(run), *where])),
-        (
-            "look at a case",
-            shlex.join(["lunet", "viz", "slices", str(run), *where, "--interactive"]),
-        ),
-        ("make this page", shlex.join(["lunet", "report", str(run), *where])),
     )

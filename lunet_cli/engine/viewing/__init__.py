@@ -1,1 +1,1 @@
-"""What there is to look at: cases with their predictions, volumes, courses of trainings, networks among others."""
+"""What there is to look at: cases, volumes, histories of trainings, networks among others."""

@@ -24,6 +24,7 @@ from lunet_cli.errors import ConfigError, DataError
 from lunet_cli.results.events import Event
 from lunet_cli.results.views import LabeledVolume, paint_masks
 
+# Names that a hint lists: what fits two lines.
 _MOST_NAMES = 8
 
 
@@ -68,20 +69,20 @@ class CaseViews:
         Raises:
             ConfigError: With those of similar names.
         """
-        if name not in self._cases:
-            more = len(self._cases) - _MOST_NAMES
-            listed = ", ".join(self.names[:_MOST_NAMES]) + (f" and {more} more" if more > 0 else "")
-            sides = recorded_split(self._predictor.models[0])
-            side = next((side for side, names in sides.items() if name in names), None)
-            if side is not None:
-                raise ConfigError(
-                    f"--case {name}: is none of the {self.origin}",
-                    hint=f"It is there with --split {side}",
-                )
-            raise ConfigError(
-                f"--case {name}: is none of the {self.origin}. {closest(name, self.names)}",
-                hint=f"There are {listed}. Other cases: --split all, or --data FOLDER.",
-            )
+        if name in self._cases:
+            return
+        message = f"`cases={name}`: is none of the {self.origin}"
+        for side, names in recorded_split(self._predictor.models[0]).items():
+            if name in names:
+                raise ConfigError(message, hint=f"It is there with `split={side}`")
+        listed = ", ".join(self.names[:_MOST_NAMES])
+        more = len(self._cases) - _MOST_NAMES
+        if more > 0:
+            listed += f" and {more} more"
+        raise ConfigError(
+            f"{message}. {closest(name, self.names)}",
+            hint=f"There are {listed}. Other cases: `split=all`, or `data=FOLDER`.",
+        )
 
     def load(
         self, name: str, on_event: Callable[[Event], None] = lambda event: None
@@ -101,19 +102,23 @@ class CaseViews:
             self._predictor, self._scheme, self._case_set, self._cases[name], on_event=on_event
         )
         values, segmentation = sitk.GetArrayFromImage(found.label), found.segmentation
-        regions = range(len(self._scheme.regions))
 
         def reference(index: int) -> npt.NDArray[np.bool_]:
-            return np.isin(values, self._scheme.regions[index][1])
+            _, of_label = self._scheme.regions[index]
+            return np.isin(values, of_label)
 
-        scores = (overlap.dice(segmentation.mask(index), reference(index)) for index in regions)
+        # Masks are made again for each use: those of many labels at once would fill the memory.
+        dice = {}
+        for index, label in enumerate(self._scheme.names):
+            dice[label] = overlap.dice(segmentation.mask(index), reference(index))
+        labels = range(len(self._scheme.names))
         placement = along_patient(segmentation.geometry)
         return LabeledVolume(
             name,
             placement.orient(sitk.GetArrayFromImage(found.channels[0])),
             placement.oriented_spacing_mm,
             tuple(self._scheme.names),
-            placement.orient(paint_masks(map(reference, regions), values.shape)),
-            placement.orient(paint_masks(map(segmentation.mask, regions), values.shape)),
-            dict(zip(self._scheme.names, scores, strict=True)),
+            placement.orient(paint_masks(map(reference, labels), values.shape)),
+            placement.orient(paint_masks(map(segmentation.mask, labels), values.shape)),
+            dice,
         )

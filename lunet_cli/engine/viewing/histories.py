@@ -29,12 +29,13 @@ def read_history(run: Path) -> TrainingHistory:
 
 def seconds_since_epoch(run: Path) -> float:
     """How long ago the last epoch of a run was written."""
+    # The clock of a file server may run ahead of ours.
     return max(0.0, time.time() - RunFolder(run).history.stat().st_mtime)
 
 
 def without_epochs(runs: Sequence[Path]) -> dict[Path, str]:
     """The runs that have no epoch yet, or none that can be read, each with the reason."""
-    found = {}
+    found: dict[Path, str] = {}
     for run in runs:
         try:
             read_history(run)

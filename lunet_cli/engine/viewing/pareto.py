@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -21,6 +21,16 @@ from lunet_cli.results.views import CostName, Pareto, ParetoPoint
 from lunet_cli.results.words import plural
 
 _COSTS = {"parameters": "parameters", "flops": "FLOPs of the convolutions, 64 x 64 x 64 voxels"}
+# What must be the same of latencies that are compared, and the field that tells it.
+_CIRCUMSTANCES = {
+    "sizes": "input_shape",
+    "devices": "device",
+    "numbers of threads": "num_threads",
+}
+_HINTS: dict[CostName, str] = {
+    "latency": "Measure them, and name that file too: `benchmark(RUN, RUN, save=bench.json)`"
+}
+_USUAL_HINT = "Name run folders that were evaluated, or a comparison: `evaluate(RUN)`"
 
 
 @dataclass(frozen=True)
@@ -41,36 +51,66 @@ def pareto(
     """Put networks beside each other.
 
     Args:
-        sources: Evaluated run folders; files of `lunet compare --json`; files of `lunet bench
-            --save`, whose rows give the runs of the same path or preset their latency.
+        sources: Evaluated run folders; files of comparisons; files of measurements, whose rows
+            give the runs of the same path or preset their latency.
         cost: What quality is drawn against.
         metric: What quality is; None takes that of the files, or Dice.
         split: Which evaluation of the run folders is meant; None takes `val`.
 
     Raises:
         DataError: A source cannot be read, or fewer than two networks have that cost.
-        ConfigError: The sources do not fit together, or an option does not concern them.
+        ConfigError: The sources do not fit together, or `split` does not concern them.
     """
-    runs = [path for path in sources if path.suffix != ".json"]
-    saved = {path: _read(path) for path in sources if path.suffix == ".json"}
-    comparisons = {path: file for path, file in saved.items() if isinstance(file, ComparisonRecord)}
-    benches = {path: file for path, file in saved.items() if isinstance(file, BenchRecord)}
+    runs, comparisons, benches = _sorted(sources)
     if benches and cost != "latency":
         raise ConfigError(
-            f"{next(iter(benches))}: holds latencies", hint="To draw them: --cost latency"
+            f"{next(iter(benches))}: holds latencies", hint="To draw them: `cost=latency`"
         )
     if split is not None and not runs:
-        raise ConfigError("--split: goes with run folders, and there is none")
+        raise ConfigError("`split`: goes with run folders, and there is none")
     quality = _common_metric(comparisons, metric)
-    networks = [_network(run) for file in comparisons.values() for run in file.runs]
+    networks: list[_Network] = []
+    for comparison in comparisons.values():
+        networks += map(_network, comparison.runs)
     networks += _of_runs(runs, quality, split or "val", is_alone=not networks)
     _require_different(networks)
+    if not networks:
+        raise ConfigError(
+            "no networks are named, only latencies", hint="Name the evaluated runs too."
+        )
     label = _COSTS.get(cost, "")
     if cost == "latency":
-        rows = [row for file in benches.values() for row in file.rows if row.mode == "forward"]
+        rows = _forward_rows(benches.values())
         networks = _with_latency(networks, runs, rows)
         label = f"median latency in ms{_circumstances(rows)}"
-    return _draw(networks, cost, label, quality)
+    return _pareto_of(networks, cost, label, quality)
+
+
+def _sorted(
+    sources: Sequence[Path],
+) -> tuple[list[Path], dict[Path, ComparisonRecord], dict[Path, BenchRecord]]:
+    """Run folders, comparisons and measurements."""
+    runs: list[Path] = []
+    comparisons: dict[Path, ComparisonRecord] = {}
+    benches: dict[Path, BenchRecord] = {}
+    for path in sources:
+        if path.suffix != ".json":
+            runs.append(path)
+            continue
+        file = _read(path)
+        if isinstance(file, BenchRecord):
+            benches[path] = file
+        else:
+            comparisons[path] = file
+    return runs, comparisons, benches
+
+
+def _forward_rows(benches: Iterable[BenchRecord]) -> list[BenchRow]:
+    """Those of forward passes: a training step takes several times as long."""
+    rows: list[BenchRow] = []
+    for bench in benches:
+        rows += filter(lambda row: row.mode == "forward", bench.rows)
+    return rows
 
 
 def _read(path: Path) -> ComparisonRecord | BenchRecord:
@@ -88,7 +128,7 @@ def _common_metric(
         if wanted is not None and file.metric != wanted:
             raise ConfigError(
                 f"{path}: holds {file.metric}, and not {wanted}",
-                hint=f"lunet compare --metric {wanted}",
+                hint=f"To get that: `compare(RUN, RUN, metric={wanted})`",
             )
         wanted = file.metric
     return wanted or "dice"
@@ -117,50 +157,57 @@ def _of_runs(
     compared = compare(runs, metric=metric, split=split).runs
     if not compared[0].num_cases:
         raise DataError(
-            f"{', '.join(map(str, runs))}: have no case in common where {METRICS[metric].short} is defined for all",
-            hint="Evaluate them on the same cases: lunet eval RUN --data FOLDER",
+            f"{', '.join(map(str, runs))}: have no case in common where"
+            f" {METRICS[metric].short} is defined for all",
+            hint="Evaluate them on the same cases: `evaluate(RUN, data=FOLDER)`",
         )
-    return [_network(run) for run in compared]
+    return [*map(_network, compared)]
 
 
 def _require_different(networks: Sequence[_Network]) -> None:
-    names = [network.name for network in networks]
-    twice = next((name for name in names if names.count(name) > 1), None)
-    if twice is not None:
-        raise ConfigError(
-            f"{twice}: is there twice", hint="Name each run once, as a folder or in a file."
-        )
+    names: set[str] = set()
+    for network in networks:
+        if network.name in names:
+            raise ConfigError(
+                f"{network.name}: is there twice",
+                hint="Name each run once, as a folder or in a file.",
+            )
+        names.add(network.name)
 
 
 def _with_latency(
     networks: Sequence[_Network], runs: Sequence[Path], rows: Sequence[BenchRow]
 ) -> list[_Network]:
     """Give each network its fastest row: of its own checkpoint, or else of its preset."""
-    for what, different in (
-        ("sizes", {row.input_shape for row in rows}),
-        ("devices", {row.device for row in rows}),
-        ("numbers of threads", {row.num_threads for row in rows}),
-    ):
+    _require_alike(rows)
+    places: dict[str, Path] = {}
+    for run in runs:
+        # A comparison calls a run by its folder, or by its path where several are called alike.
+        places[run.resolve().name] = places[str(run)] = run.resolve()
+    found = []
+    for network in networks:
+        place = places.get(network.name)
+        own, of_preset = [], []
+        for row in rows:
+            if row.source and Path(row.source).resolve().parent == place:
+                own.append(row.latency_ms.median)
+            if row.arch == network.architecture:
+                of_preset.append(row.latency_ms.median)
+        latency = min(own or of_preset, default=None)
+        found.append(replace(network, costs=network.costs | {"latency": latency}))
+    return found
+
+
+def _require_alike(rows: Sequence[BenchRow]) -> None:
+    """Raise if latencies were not measured on the same input by the same processor."""
+    for what, field in _CIRCUMSTANCES.items():
+        different = sorted({getattr(row, field) for row in rows})
         if len(different) > 1:
             raise ConfigError(
-                f"latencies of {len(different)} {what} ({', '.join(map(str, sorted(different)))}) cannot be compared",
-                hint="Measure alike: lunet bench RUN RUN --size 64 --device cpu --threads 2 --save FILE",
+                f"latencies of {len(different)} {what} ({', '.join(map(str, different))})"
+                " cannot be compared",
+                hint="Measure all of them in one call: `benchmark(RUN, RUN, save=FILE)`",
             )
-    places = {run.resolve().name: run.resolve() for run in runs} | {
-        str(run): run.resolve() for run in runs
-    }
-
-    def latency(network: _Network) -> float | None:
-        place = places.get(network.name)
-        own = [
-            row
-            for row in rows
-            if row.source and place and Path(row.source).resolve().parent == place
-        ]
-        fitting = own or [row for row in rows if row.arch == network.architecture]
-        return min((row.latency_ms.median for row in fitting), default=None)
-
-    return [replace(one, costs=one.costs | {"latency": latency(one)}) for one in networks]
 
 
 def _circumstances(rows: Sequence[BenchRow]) -> str:
@@ -168,47 +215,67 @@ def _circumstances(rows: Sequence[BenchRow]) -> str:
     if not rows:
         return ""
     batch, _, *size = rows[0].input_shape
-    threads = plural(rows[0].num_threads, "thread")
-    where = f"{rows[0].device}, {threads}" if rows[0].device == "cpu" else rows[0].device
-    return f", {'' if batch == 1 else f'{batch} x '}{' x '.join(map(str, size))} voxels on {where}"
+    shape = " x ".join(map(str, size))
+    if batch > 1:
+        shape = f"{batch} x {shape}"
+    where = rows[0].device
+    # Threads of the processor decide little where an accelerator computes.
+    if where == "cpu":
+        where += f", {plural(rows[0].num_threads, 'thread')}"
+    return f", {shape} voxels on {where}"
 
 
-def _draw(networks: Sequence[_Network], cost: CostName, label: str, metric: MetricName) -> Pareto:
-    facts = METRICS[metric]
-    known = [
-        one for one in networks if one.costs.get(cost) is not None and not math.isnan(one.quality)
-    ]
-    if not networks:
-        raise ConfigError(
-            "no networks are named, only latencies", hint="Name the evaluated runs too."
-        )
+def _pareto_of(
+    networks: Sequence[_Network], cost: CostName, label: str, metric: MetricName
+) -> Pareto:
+    known: list[_Network] = []
+    left_out: list[str] = []
+    for network in networks:
+        if math.isnan(network.quality):
+            left_out.append(f"{network.name}: no {METRICS[metric].short}")
+        elif network.costs.get(cost) is None:
+            left_out.append(f"{network.name}: no known {cost}")
+        else:
+            known.append(network)
     if len(known) < 2:
-        hints = {
-            "latency": "Measure them: lunet bench RUN RUN --save bench.json, and name that file too."
-        }
         raise DataError(
-            f"{len(known)} of {len(networks)} networks have both {facts.short} and {cost}; it takes two",
-            hint=hints.get(
-                cost,
-                "Name evaluated run folders (lunet eval RUN), or a file of lunet compare --json.",
-            ),
+            f"{len(known)} of {len(networks)} networks have both {METRICS[metric].short}"
+            f" and {cost}; it takes two",
+            hint=_HINTS.get(cost, _USUAL_HINT),
         )
-    costs = [float(one.costs[cost] or 0) for one in known]
-    fronts = on_front([one.quality for one in known], costs, facts.better)
-    is_signed = facts.better == "zero"
-    points = [
-        ParetoPoint(one.name, abs(one.quality) if is_signed else one.quality, value, is_best)
-        for one, value, is_best in zip(known, costs, fronts, strict=True)
-    ]
-    unit = f" in {facts.unit}" if facts.unit else ""
     return Pareto(
-        quality=f"|mean {facts.short}|{unit}" if is_signed else f"mean {facts.short}{unit}",
+        quality=_quality_words(metric),
         cost=label,
-        points=tuple(sorted(points, key=lambda point: point.cost)),
-        higher_is_better=facts.better == "higher",
-        left_out=tuple(
-            f"{one.name}: {f'no {facts.short}' if math.isnan(one.quality) else f'no known {cost}'}"
-            for one in networks
-            if one not in known
-        ),
+        points=_points_of(known, cost, metric),
+        higher_is_better=METRICS[metric].better == "higher",
+        left_out=tuple(left_out),
     )
+
+
+def _points_of(
+    networks: Sequence[_Network], cost: CostName, metric: MetricName
+) -> tuple[ParetoPoint, ...]:
+    """The networks by ascending cost, which is known of all of them."""
+    qualities, costs = [], []
+    for network in networks:
+        qualities.append(network.quality)
+        costs.append(float(network.costs[cost] or 0))
+    better = METRICS[metric].better
+    fronts = on_front(qualities, costs, better)
+    # Of a difference, only its size is good or bad.
+    if better == "zero":
+        qualities = [*map(abs, qualities)]
+    points = []
+    for network, quality, value, is_best in zip(networks, qualities, costs, fronts, strict=True):
+        points.append(ParetoPoint(network.name, quality, value, is_best))
+    return tuple(sorted(points, key=lambda point: point.cost))
+
+
+def _quality_words(metric: MetricName) -> str:
+    facts = METRICS[metric]
+    words = f"mean {facts.short}"
+    if facts.better == "zero":
+        words = f"|{words}|"
+    if facts.unit:
+        words += f" in {facts.unit}"
+    return words

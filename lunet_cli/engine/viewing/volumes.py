@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import SimpleITK as sitk  # noqa: N813
 
 from lunet_cli.engine.data.layouts import find_labels
@@ -42,26 +44,33 @@ def read_volume(
     """
     channels = read_image([path], on_remark=warnings_to(on_event))
     if not 0 <= channel < len(channels):
-        raise ConfigError(f"--channel {channel}: {path} has the channels 0 to {len(channels) - 1}")
+        raise ConfigError(f"`channel={channel}`: {path} has the channels 0 to {len(channels) - 1}")
     image = channels[channel]
     geometry = Geometry.of(image)
     placement = along_patient(geometry)
-    array = sitk.GetArrayFromImage(image)
     names: tuple[str, ...] = ()
-    painted: LabelImage | None = None
+    oriented: LabelImage | None = None
     if label is not None:
         names, painted = _read_labels(label, path, geometry, on_event)
+        oriented = placement.orient(painted)
     volume = LabeledVolume(
         stem(path),
-        placement.orient(array),
+        placement.orient(sitk.GetArrayFromImage(image)),
         placement.oriented_spacing_mm,
         names,
-        None if painted is None else placement.orient(painted),
+        oriented,
     )
-    low, first, middle, last, high = np.percentile(array, (0, 1, 50, 99, 100))
+    facts = _facts_of(path, image, num_channels=len(channels), channel=channel)
+    if oriented is not None:
+        facts = replace(facts, label_ml=volume.volumes_ml(oriented))
+    return volume, facts
+
+
+def _facts_of(path: Path, image: sitk.Image, *, num_channels: int, channel: int) -> VolumeFacts:
+    geometry, array = Geometry.of(image), sitk.GetArrayFromImage(image)
+    # As many as find a column each in a terminal of 80.
     counts, edges = np.histogram(array, bins=_NUM_BINS)
-    cosines = np.abs(np.array(geometry.direction).reshape(3, 3)).max(axis=0)
-    facts = VolumeFacts(
+    return VolumeFacts(
         path=path,
         size=geometry.size[::-1],
         spacing_mm=geometry.spacing_mm[::-1],
@@ -69,23 +78,35 @@ def read_volume(
         orientation=sitk.DICOMOrientImageFilter.GetOrientationFromDirectionCosines(
             geometry.direction
         ),
-        angle_degrees=math.degrees(math.acos(min(1.0, float(cosines.min())))),
+        angle_degrees=_angle_degrees(geometry),
         number_type=stored_number_type(path),
-        num_channels=len(channels),
+        num_channels=num_channels,
         channel=channel,
-        intensity={
-            "lowest": float(low),
-            "1st percentile": float(first),
-            "median": float(middle),
-            "mean": float(array.mean(dtype=np.float64)),
-            "99th percentile": float(last),
-            "highest": float(high),
-        },
+        intensity=_intensity(array),
         histogram=tuple(counts.tolist()),
         edges=tuple(edges.tolist()),
-        label_ml=None if volume.reference is None else volume.volumes_ml(volume.reference),
+        label_ml=None,
     )
-    return volume, facts
+
+
+def _angle_degrees(geometry: Geometry) -> float:
+    """The largest angle between a stored axis and its axis of the patient."""
+    cosines = np.abs(np.array(geometry.direction).reshape(3, 3)).max(axis=0)
+    # A cosine that was stored with few digits may be above 1.
+    return math.degrees(math.acos(min(1.0, float(cosines.min()))))
+
+
+def _intensity(array: npt.NDArray[np.number]) -> dict[str, float]:
+    low, first, middle, last, high = np.percentile(array, (0, 1, 50, 99, 100)).tolist()
+    return {
+        "lowest": low,
+        "1st percentile": first,
+        "median": middle,
+        # In double precision: a sum over millions of voxels in single precision is far off.
+        "mean": float(array.mean(dtype=np.float64)),
+        "99th percentile": last,
+        "highest": high,
+    }
 
 
 def _read_labels(
@@ -99,12 +120,11 @@ def _read_labels(
             hint="Resample the label map onto the image (nearest neighbour).",
         )
     values = sitk.GetArrayFromImage(stored)
-    found = [value for value in np.unique(values).tolist() if value]
-    known = find_labels(label.parent, image.parent) or {}
-    names = {
-        value: name for name, of_label in known.items() if len(of_label) == 1 for value in of_label
-    }
-    masks = (values == value for value in found)
-    return tuple(visible(names.get(value, f"label {value}")) for value in found), paint_masks(
-        masks, values.shape
-    )
+    found = np.unique(values[values > 0]).tolist()
+    names: dict[int, str] = {}
+    for name, of_label in (find_labels(label.parent, image.parent) or {}).items():
+        # A label of several values is a region of other labels, and not the name of one.
+        if len(of_label) == 1:
+            names[of_label[0]] = name
+    told = [visible(names.get(value, f"label {value}")) for value in found]
+    return tuple(told), paint_masks((values == value for value in found), values.shape)

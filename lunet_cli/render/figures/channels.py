@@ -11,20 +11,19 @@ from lunet_cli.results.views import ChannelHistory
 
 
 @styled
-def channels_figure(course: ChannelHistory) -> Figure:
+def channels_figure(history: ChannelHistory) -> Figure:
     """A map of layers by steps; the channels at the end stand beside it."""
-    layers = list(course.layers)
-    values = np.array([course.layers[name] for name in layers])
+    layers = list(history.layers)
+    values = np.array(list(history.layers.values()))
     figure = new_figure(FULL_WIDTH, max(2.2, 1.0 + 0.18 * len(layers)))
     axes = figure.add_subplot(1, 1, 1)
-    edges = np.append(course.steps, course.steps[-1] + 1) - 0.5
+    edges = np.append(history.steps, history.steps[-1] + 1) - 0.5
     mesh = axes.pcolormesh(edges, np.arange(len(layers) + 1), values, cmap="cividis", vmin=0)
-    axes.set_yticks(
-        np.arange(len(layers)) + 0.5, [f"{name} ({values[i, -1]})" for i, name in enumerate(layers)]
-    )
+    names = [*map("{} ({})".format, layers, values[:, -1])]
+    axes.set_yticks(np.arange(len(layers)) + 0.5, names)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.invert_yaxis()
     axes.grid(visible=False)
-    axes.set(xlabel="step of pruning", ylabel="layer (channels at the end)", title=course.name)
+    axes.set(xlabel="step of pruning", ylabel="layer (channels at the end)", title=history.name)
     figure.colorbar(mesh, ax=axes, label="channels")
     return figure

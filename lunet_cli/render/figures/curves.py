@@ -1,10 +1,9 @@
-"""Courses of trainings."""
+"""Histories of trainings."""
 
 from __future__ import annotations
 
 import textwrap
 from collections.abc import Sequence
-from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -25,52 +24,62 @@ _DASHES = ("-", "--", "-.", ":")
 _HEIGHT, _WIDTH = 2.5, FULL_WIDTH / 2
 _MOST_INSIDE = 4  # lines, whose legend finds room beside them
 _TITLE = 48  # characters
+_FAINT, _FAINTEST = 0.45, 0.25  # opacity of training beside validation, and of what was smoothed
 
 
 @styled
 def curves_figure(panels: Sequence[Panel]) -> Figure:
-    """One axes per panel; lines differ in colour and dashes, values before smoothing stand faintly behind."""
+    """One axes per panel; lines differ in colour and dashes.
+
+    Values before smoothing stand faintly behind them.
+    """
     columns = min(2, len(panels))
     rows = -(-len(panels) // columns)
-    below = max(_legend_height(panel) for panel in panels)
-    figure = new_figure(FULL_WIDTH if columns > 1 else _WIDTH, (_HEIGHT + below) * rows)
+    below = max(map(_legend_height, panels))
+    figure = new_figure(_WIDTH * columns, (_HEIGHT + below) * rows)
     for place, panel in enumerate(panels, start=1):
         axes = figure.add_subplot(rows, columns, place)
         legend = _draw_lines(axes, panel)
         if panel.log:
             log_axis(axes, "y")
+        # A single epoch is drawn in the middle, and not over the whole width of a tiny range.
         if len(panel.lines[0].x) == 1:
             axes.margins(x=0.5)
-        axes.set(
-            title=textwrap.fill(panel.title, _TITLE), xlabel=panel.x_label, ylabel=panel.y_label
-        )
-        where: dict[str, Any] = {}
+        title = textwrap.fill(panel.title, _TITLE)
+        axes.set(title=title, xlabel=panel.x_label, ylabel=panel.y_label)
         if _legend_height(panel):
-            where = {
-                "loc": "upper center",
-                "bbox_to_anchor": (0.5, -0.25),
-                "ncols": legend_columns(legend, _WIDTH),
-            }
-        axes.legend(legend.values(), legend.keys(), fontsize=7, **where)
+            axes.legend(
+                legend.values(),
+                legend.keys(),
+                fontsize=7,
+                loc="upper center",
+                bbox_to_anchor=(0.5, -0.25),
+                ncols=legend_columns(legend, _WIDTH),
+            )
+        else:
+            axes.legend(legend.values(), legend.keys(), fontsize=7)
     return figure
 
 
 def _draw_lines(axes: Axes, panel: Panel) -> dict[str, Line2D]:
-    """Draw the lines; return those of the legend, by hand, since axes leave out names that begin with an underscore."""
-    palette = label_colors(max(line.color for line in panel.lines) + 1)
+    """Draw the lines, and return those of the legend."""
+    # By hand, since axes leave names out of their legend that begin with an underscore.
     legend: dict[str, Line2D] = {}
+    has_best = False
     for line in panel.lines:
-        color = unit(palette[line.color], 0.45 if line.is_faint else 1.0)
+        color, opacity, width = label_colors(line.color + 1)[line.color], 1.0, 1.4
+        if line.is_faint:
+            opacity, width = _FAINT, 0.9
         if line.y is not line.raw:
-            axes.plot(line.x, line.raw, color=unit(palette[line.color], 0.25), linewidth=0.6)
+            axes.plot(line.x, line.raw, color=unit(color, _FAINTEST), linewidth=0.6)
         dashes = _DASHES[line.color % len(_DASHES)]
-        (legend[line.name],) = axes.plot(
-            line.x, line.y, dashes, color=color, linewidth=0.9 if line.is_faint else 1.4
-        )
+        shown = unit(color, opacity)
+        (legend[line.name],) = axes.plot(line.x, line.y, dashes, color=shown, linewidth=width)
         if line.best is not None:
+            has_best = True
             best = line.x[line.best], line.raw[line.best]
-            axes.plot(*best, "D", color=color, markersize=5, markeredgecolor="black")
-    if any(line.best is not None for line in panel.lines):
+            axes.plot(*best, "D", color=shown, markersize=5, markeredgecolor="black")
+    if has_best:
         legend["best epoch"] = Line2D(
             [], [], marker="D", linestyle="", color="white", markeredgecolor="black"
         )
@@ -80,8 +89,8 @@ def _draw_lines(axes: Axes, panel: Panel) -> dict[str, Line2D]:
 def _legend_height(panel: Panel) -> float:
     """Inches for a legend below the axes; 0 where it is short enough to stand in them."""
     names = [line.name for line in panel.lines]
-    return (
-        0.0
-        if len(names) <= _MOST_INSIDE
-        else 0.2 + 0.16 * -(-(len(names) + 1) // legend_columns(names, _WIDTH))
-    )
+    if len(names) <= _MOST_INSIDE:
+        return 0.0
+    columns = legend_columns(names, _WIDTH)
+    # One entry more is that of the best epoch; a line in 7 points takes 0.16 inches.
+    return 0.2 + 0.16 * -(-(len(names) + 1) // columns)

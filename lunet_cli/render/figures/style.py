@@ -9,6 +9,7 @@ from typing import Any, BinaryIO, Literal
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 from matplotlib.ticker import Formatter, LogLocator, NullFormatter
@@ -16,7 +17,7 @@ from matplotlib.ticker import Formatter, LogLocator, NullFormatter
 from lunet_cli.render.palette import RGB
 from lunet_cli.results.words import visible_lines
 
-_FEW_DECADES = 30
+_FEW_DECADES = 30  # as a factor: with less, an axis has one or two powers of ten
 _MOST_COLUMNS = 6
 _CHARACTERS = 17  # per inch, in 7 points
 FULL_WIDTH = 7.1  # inches: two columns of a journal page
@@ -48,22 +49,26 @@ def new_figure(width: float, height: float) -> Figure:
 
 def legend_columns(names: Iterable[str], width: float) -> int:
     """Columns of a legend in 7 points that find room in `width` inches."""
-    return max(
-        1, min(_MOST_COLUMNS, int(width * _CHARACTERS / (max(map(len, names), default=1) + 6)))
-    )
+    longest = max(map(len, names), default=1)
+    # Beside a name stand its colour and the space between columns: about six characters.
+    return max(1, min(_MOST_COLUMNS, int(width * _CHARACTERS / (longest + 6))))
 
 
 def log_axis(axes: Axes, which: Literal["x", "y"], style: str | Formatter = "{x:g}") -> None:
-    """Make an axis logarithmic, with numbers at powers of ten, and between them where those are few."""
+    """Make an axis logarithmic, with numbers at powers of ten, and between those if few."""
     axes.set(**{f"{which}scale": "log"})
-    axis = axes.xaxis if which == "x" else axes.yaxis
+    axis: Axis = {"x": axes.xaxis, "y": axes.yaxis}[which]
     axis.set_major_formatter(style)
     low, high = sorted(axis.get_view_interval())
-    if high < _FEW_DECADES * low:
-        axis.set_minor_locator(LogLocator(subs=(2, 3, 5, 7) if high < 10 * low else (2, 5)))
-        axis.set_minor_formatter(style)
-    else:
+    if high >= _FEW_DECADES * low:
         axis.set_minor_formatter(NullFormatter())
+        return
+    between = [2, 5]
+    # Within one decade there may be no power of ten at all.
+    if high < 10 * low:
+        between = [2, 3, 5, 7]
+    axis.set_minor_locator(LogLocator(subs=between))
+    axis.set_minor_formatter(style)
 
 
 @styled
@@ -72,17 +77,16 @@ def write_figure(figure: Figure, file: BinaryIO, path: Path) -> None:
     for text in figure.findobj(Text):
         text.set_text(visible_lines(text.get_text()))
     suffix = path.suffix.lower().removeprefix(".")
-    metadata: dict[str, Any] = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(
-        suffix, {}
-    )
+    # Without the time of its making, the same picture gives the same file.
+    timeless = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}
+    metadata = timeless.get(suffix, {})
     with warnings.catch_warnings():
-        warnings.filterwarnings(
-            "ignore", "Glyph .* missing from font"
-        )  # It is drawn as a box, which everyone sees.
+        # It is drawn as a box, which everyone sees.
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")
         figure.savefig(file, format=suffix, dpi=200, metadata=metadata)
 
 
 def unit(color: RGB, alpha: float = 1.0) -> tuple[float, float, float, float]:
     """A colour as matplotlib takes it."""
-    red, green, blue = (channel / 255 for channel in color)
-    return red, green, blue, alpha
+    red, green, blue = color
+    return red / 255, green / 255, blue / 255, alpha

@@ -21,24 +21,22 @@ _ROOM = 0.5  # for what stands around the slices, so that their widths decide on
 @styled
 def volume_figure(volume: LabeledVolume, facts: VolumeFacts, cuts: Sequence[Slice]) -> Figure:
     """Three slices above, the facts and the histogram below."""
-    widths = [cut.extent_mm[1] for cut in cuts]
-    tallest = (
-        min(_TALLEST, FULL_WIDTH * max(cut.extent_mm[0] for cut in cuts) / sum(widths)) + _ROOM
-    )
+    heights, widths = zip(*(cut.extent_mm for cut in cuts), strict=True)
+    tallest = min(_TALLEST, FULL_WIDTH * max(heights) / sum(widths)) + _ROOM
     legend = [f"{name}: {ml:.3f} ml" for name, ml in (facts.label_ml or {}).items()]
     figure = new_figure(FULL_WIDTH, tallest + _BELOW + 0.2 * legend_rows(legend, FULL_WIDTH))
     figure.suptitle(volume.name, x=0.01, ha="left", fontsize=9)
     parts: Any = figure.subfigures(2, 1, height_ratios=(tallest, _BELOW))
     above, below = parts
     for cut, axes in zip(cuts, above.subplots(1, 3, width_ratios=widths), strict=True):
-        draw_on(axes, cut, "image" if cut.reference is None else "reference", with_ticks=True)
+        # The last one shows most: the labels, where there are any.
+        draw_on(axes, cut, cut.panels[-1], with_ticks=True)
         axes.set_title(f"{cut.axis_name} {cut.position}", loc="left", fontsize=7)
     words, axes = below.subplots(1, 2)
     words.axis("off")
-    lines = [
-        textwrap.fill(f"{name}: {value}", _COLUMNS, subsequent_indent="   ")
-        for name, value in described(facts)
-    ]
+    lines = []
+    for name, value in described(facts):
+        lines.append(textwrap.fill(f"{name}: {value}", _COLUMNS, subsequent_indent="   "))
     words.text(0, 1, "\n".join(lines), va="top", fontsize=7, transform=words.transAxes)
     axes.stairs(facts.histogram, facts.edges, fill=True, color="0.5")
     axes.set_ylim(0.7, 2 * max(facts.histogram))  # A bar of one voxel is still seen.

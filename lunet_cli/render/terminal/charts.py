@@ -3,27 +3,49 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 from rich.console import Console, Group, RenderableType
 from rich.style import Style
-from rich.table import Column, Table
+from rich.table import Table
 from rich.text import Text
 
-from lunet_cli.render.curves import Floats, Panel, thin_out
+from lunet_cli.render.curves import Floats, Line, Panel, thin_out
 from lunet_cli.render.palette import RGB, label_colors, to_hex
 from lunet_cli.render.terminal.screen import Screen, flow
 from lunet_cli.results.training import TrainingHistory
 from lunet_cli.results.words import plural, visible
 
-_Signal = tuple[Floats, Floats, str, RGB | None]  # x, y, symbol, colour
 _SYMBOLS = "ox+*#%@&=$ABCDEFGHIJKLMNPQRSTUVWYZ"
+# Columns of a screen from which on two charts stand side by side, each with 50 of them.
 _TWO_COLUMNS = 110
+# Rows of a chart in which a curve can still be seen, with its title, axis and ticks.
 _LEAST_ROWS = 9
-_TICK_COLUMNS, _TICK_ROWS = 8, 3  # between two ticks
+# Between two ticks: the longest label, such as `0.86735`, has a space beside it.
+_TICK_COLUMNS, _TICK_ROWS = 8, 3
+# Of a step: how far a bound may lie from a tick that it is meant to be, since 0.3 / 0.1 < 3.
+_ROUNDING = 1e-9
+
+
+class _Look(NamedTuple):
+    """How a line is drawn: its symbol, the one of its legend, and its colour, if there are any."""
+
+    symbol: str
+    in_legend: str
+    color: RGB | None
+
+
+class _Signal(NamedTuple):
+    """What plotext draws."""
+
+    x: Floats
+    y: Floats
+    symbol: str
+    color: RGB | None
 
 
 def draw_panels(
@@ -37,16 +59,14 @@ def draw_panels(
         height: Rows for all of it; None takes what looks well.
     """
     columns = _num_columns(panels, screen)
-    rows = (
-        min(18, max(10, screen.height - 6))
-        if height is None
-        else height // max(1, -(-len(panels) // columns))
-    )
+    if height is None:
+        rows, gap = min(18, max(10, screen.height - 6)), 1
+    else:
+        rows, gap = height // max(1, -(-len(panels) // columns)), 0
     width = (screen.width - 2 * (columns - 1)) // columns
-    grid = Table.grid(
-        *(Column(width=width) for _ in range(columns)),
-        padding=(0, 2, 1 if height is None else 0, 0),
-    )
+    grid = Table.grid(padding=(0, 2, gap, 0))
+    for _ in range(columns):
+        grid.add_column(width=width)
     charts = [draw_panel(panel, width, rows, colors=screen.colors) for panel in panels]
     for first in range(0, len(charts), columns):
         grid.add_row(*charts[first : first + columns])
@@ -54,98 +74,130 @@ def draw_panels(
 
 
 def _num_columns(panels: Sequence[Panel], screen: Screen) -> int:
-    return 2 if screen.width >= _TWO_COLUMNS and len(panels) > 1 else 1
+    if screen.width >= _TWO_COLUMNS and len(panels) > 1:
+        return 2
+    return 1
 
 
 def draw_followed(
     panels: Sequence[Panel],
-    courses: Sequence[TrainingHistory],
+    histories: Sequence[TrainingHistory],
     notes: Sequence[str],
     screen: Screen,
 ) -> RenderableType:
     """Trainings that go on: as many panels as the screen holds, how far they are, and notes."""
-    parts = [*([best_lines(courses)] if courses else []), *(Text(visible(note)) for note in notes)]
-    most = _num_columns(panels, screen) * max(1, (screen.height - 2 - len(parts)) // _LEAST_ROWS)
-    kept = sorted(sorted(range(len(panels)), key=lambda index: panels[index].rank)[:most])
-    if courses and len(kept) < len(panels):
-        left_out = ", ".join(panel.title for index, panel in enumerate(panels) if index not in kept)
-        parts.append(Text(f"no room for: {left_out}", "dim"))
-    parts.append(Text("q or Ctrl-C ends", "dim"))
-    words = Text("\n").join(parts).wrap(Console(), screen.width)
-    below = Text("\n").join(words)
-    if not courses:
+    words: list[Text] = []
+    if histories:
+        words.append(best_lines(histories))
+    words += [Text(visible(note)) for note in notes]
+    most = _num_columns(panels, screen) * max(1, (screen.height - 2 - len(words)) // _LEAST_ROWS)
+    by_rank = sorted(range(len(panels)), key=lambda index: panels[index].rank)
+    kept, left_out = [], []
+    for index, panel in enumerate(panels):
+        if index in by_rank[:most]:
+            kept.append(panel)
+        else:
+            left_out.append(panel.title)
+    if histories and left_out:
+        words.append(Text(f"no room for: {', '.join(left_out)}", "dim"))
+    words.append(Text("q or Ctrl-C ends", "dim"))
+    lines = Text("\n").join(words).wrap(Console(), screen.width)
+    below = Text("\n").join(lines)
+    if not histories:
         return below
-    return Group(
-        draw_panels([panels[i] for i in kept], screen, height=screen.height - 1 - len(words)), below
-    )
+    height = screen.height - 1 - len(lines)
+    return Group(draw_panels(kept, screen, height=height), below)
 
 
-def best_lines(courses: Sequence[TrainingHistory]) -> Text:
+def best_lines(histories: Sequence[TrainingHistory]) -> Text:
     """The best epoch of each training in words."""
-    return Text("\n".join(f"{course.name}: {_best_words(course)}" for course in courses))
+    return Text("\n".join(f"{history.name}: {_best_words(history)}" for history in histories))
 
 
-def _best_words(course: TrainingHistory) -> str:
-    best, number = course.best, len(course.records)
+def _best_words(history: TrainingHistory) -> str:
+    best, number = history.best, len(history.records)
     if math.isnan(best.val_dice):
         return f"no validation Dice in {plural(number, 'epoch')}"
-    per_label = ", ".join(f"{name} {value:.4f}" for name, value in best.val_dice_per_label.items())
-    detail = f" ({visible(per_label)})" if len(best.val_dice_per_label) > 1 else ""
-    return f"best epoch {best.epoch} of {number}, validation Dice {best.val_dice:.4f}{detail}"
+    words = f"best epoch {best.epoch} of {number}, validation Dice {best.val_dice:.4f}"
+    if len(best.val_dice_per_label) > 1:
+        each = [f"{name} {value:.4f}" for name, value in best.val_dice_per_label.items()]
+        words += f" ({visible(', '.join(each))})"
+    return words
 
 
 def draw_panel(panel: Panel, width: int, height: int, *, colors: bool) -> RenderableType:
     """One panel with its legend above, in `width` columns and `height` rows."""
-    palette = label_colors(max(line.color for line in panel.lines) + 1)
     entries = [Text(panel.title, "bold")]
-    drawn: list[_Signal] = []
+    signals: list[_Signal] = []
     diamonds: list[_Signal] = []
     for index, line in enumerate(panel.lines):
-        color = palette[line.color] if colors else None
-        symbol = (
-            ("·" if line.is_faint else "braille") if colors else _SYMBOLS[index % len(_SYMBOLS)]
-        )
-        in_legend = ("·" if line.is_faint else "■") if colors else symbol
-        entries.append(
-            Text(f"{in_legend} {line.name}", Style(color=to_hex(color)) if color else "")
-        )
-        is_smooth = line.y is not line.raw
-        for values, mark in (
-            *([(line.raw, "·")] if is_smooth and colors else []),
-            (line.y, symbol),
-        ):
-            is_drawn = np.isfinite(values) & ((values > 0) if panel.log else True)
-            if is_drawn.any():
-                drawn.append((*thin_out(line.x[is_drawn], values[is_drawn], width), mark, color))
-        if (
-            line.best is not None
-            and np.isfinite(line.raw[line.best])
-            and (line.raw[line.best] > 0 or not panel.log)
-        ):
-            diamonds.append((line.x[[line.best]], line.raw[[line.best]], "◆", color))
+        look = _look_of(line, index, colors=colors)
+        entries.append(_entry(line, look))
+        signals += _signals_of(line, look, width, log=panel.log)
+        if line.best is not None and _can_be_drawn(line.raw, log=panel.log)[line.best]:
+            place = [line.best]
+            diamonds.append(_Signal(line.x[place], line.raw[place], "◆", look.color))
     if diamonds:
         entries.append(Text("◆ best epoch"))
     head = flow(entries, width)
-    figure = _new_figure(width, max(5, height - 1 - head.plain.count("\n")))
-    every = [*drawn, *diamonds]
-    if every:
-        _set_ruler(
-            figure,
-            "x",
-            np.concatenate([x for x, *_ in every]),
-            width // _TICK_COLUMNS,
-            panel.x_label,
-        )
-        _set_ruler(
-            figure,
-            "y",
-            np.concatenate([y for _, y, *_ in every]),
-            height // _TICK_ROWS,
-            log=panel.log,
-        )
-    for x, y, symbol, color in every:
-        _add(figure, x, np.log10(y) if panel.log else y, symbol, color, lines=len(x) > 1)
-    return Group(head, _built(figure))
+    rows = max(5, height - 1 - head.plain.count("\n"))
+    # Drawn last, diamonds stand on top of the lines.
+    return Group(head, _chart([*signals, *diamonds], panel, (width, height), rows))
+
+
+def _look_of(line: Line, index: int, *, colors: bool) -> _Look:
+    if not colors:
+        symbol = _SYMBOLS[index % len(_SYMBOLS)]
+        return _Look(symbol, symbol, None)
+    color = label_colors(line.color + 1)[line.color]
+    if line.is_faint:
+        return _Look("·", "·", color)
+    return _Look("braille", "■", color)
+
+
+def _entry(line: Line, look: _Look) -> Text:
+    text = f"{look.in_legend} {line.name}"
+    if look.color is None:
+        return Text(text)
+    return Text(text, Style(color=to_hex(look.color)))
+
+
+def _signals_of(line: Line, look: _Look, width: int, *, log: bool) -> list[_Signal]:
+    """The line, and where there are colours, the values before smoothing behind it."""
+    layers = [(line.y, look.symbol)]
+    if line.y is not line.raw and look.color is not None:
+        layers.insert(0, (line.raw, "·"))
+    signals = []
+    for values, symbol in layers:
+        kept = _can_be_drawn(values, log=log)
+        if kept.any():
+            x, y = thin_out(line.x[kept], values[kept], width)
+            signals.append(_Signal(x, y, symbol, look.color))
+    return signals
+
+
+def _can_be_drawn(values: Floats, *, log: bool) -> npt.NDArray[np.bool_]:
+    is_drawn: npt.NDArray[np.bool_] = np.isfinite(values)
+    if log:
+        is_drawn &= values > 0
+    return is_drawn
+
+
+def _chart(signals: Sequence[_Signal], panel: Panel, size: tuple[int, int], rows: int) -> Text:
+    width, height = size
+    figure = _new_figure(width, rows)
+    if signals:
+        x = np.concatenate([signal.x for signal in signals])
+        y = np.concatenate([signal.y for signal in signals])
+        _set_ruler(figure, "x", x, width // _TICK_COLUMNS)
+        _set_ruler(figure, "y", y, height // _TICK_ROWS, log=panel.log)
+        figure.label(panel.x_label, "x")
+    for signal in signals:
+        shown = signal
+        if panel.log:
+            shown = signal._replace(y=np.log10(signal.y))
+        _add(figure, shown, lines=len(signal.x) > 1)
+    return _built(figure)
 
 
 def draw_points(
@@ -154,63 +206,86 @@ def draw_points(
     """Points (x, y, mark, is highlighted) over a logarithmic x axis."""
     width, height = min(screen.width, 100), min(22, max(10, screen.height - 8))
     figure = _new_figure(width, height)
+    x, y = np.array([point[:2] for point in points]).T
+    _set_ruler(figure, "x", x, width // _TICK_COLUMNS, log=True)
+    _set_ruler(figure, "y", y, height // _TICK_ROWS)
+    figure.label(labels[0], "x")
     usual, special = label_colors(2)
-    _set_ruler(
-        figure,
-        "x",
-        np.array([x for x, _, _, _ in points]),
-        width // _TICK_COLUMNS,
-        labels[0],
-        log=True,
-    )
-    _set_ruler(figure, "y", np.array([y for _, y, _, _ in points]), height // _TICK_ROWS)
-    for x, y, mark, is_special in points:
-        color = (special if is_special else usual) if screen.colors else None
-        _add(figure, np.log10([x]), np.array([y]), mark, color, lines=False)
+    for at_x, at_y, mark, is_special in points:
+        color: RGB | None = usual
+        if is_special:
+            color = special
+        if not screen.colors:
+            color = None
+        point = _Signal(np.log10([at_x]), np.array([at_y]), mark, color)
+        _add(figure, point, lines=False)
     return Group(Text(labels[1]), _built(figure))
 
 
+# matplotlib.ticker finds such ticks too, but takes as long to import (0.2 s) as all of plotext, and
+# these commands need nothing else of matplotlib.
 def round_ticks(low: float, high: float, number: int, *, least_step: float = 0.0) -> list[float]:
-    """Multiples of 1, 2 or 5 times a power of ten between two bounds: about `number`, never more than one beyond."""
+    """Multiples of 1, 2 or 5 times a power of ten between two bounds.
+
+    They are about `number`, never more than one beyond.
+    """
     rough = max((high - low) / max(1, number), least_step)
-    power = 10.0 ** math.floor(math.log10(rough))
-    step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough * (1 - 1e-9))
-    return [
-        index * step
-        for index in range(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1)
-    ]
+    steps = 10.0 ** math.floor(math.log10(rough)) * np.array([1, 2, 5, 10])
+    step = steps[steps >= rough * (1 - _ROUNDING)][0]
+    first, last = math.ceil(low / step - _ROUNDING), math.floor(high / step + _ROUNDING)
+    ticks: list[float] = (np.arange(first, last + 1) * step).tolist()
+    return ticks
 
 
 def log_ticks(low: float, high: float, number: int) -> list[float]:
-    """Round values between two positive bounds, at most about `number`: powers of ten, and what lies between if few."""
-    powers = [
-        10.0**power for power in range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    ]
+    """Round values between two positive bounds, at most about `number`.
+
+    They are powers of ten, and what lies between if those are few.
+    """
     found: list[float] = []
     for factors in ((1,), (1, 3), (1, 2, 5), range(1, 10)):
-        finer = [
-            factor * power
-            for power in powers
-            for factor in factors
-            if low <= factor * power <= high
-        ]
+        finer = _between(low, high, factors)
         if found and len(finer) > number:
             break
         found = finer
-    return found if len(found) > 1 else [low, high]
+    if len(found) < 2:
+        return [low, high]
+    return found
+
+
+def _between(low: float, high: float, factors: Iterable[int]) -> list[float]:
+    """The products of factors and powers of ten between two positive bounds."""
+    first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
+    values = []
+    for power in range(first, last + 1):
+        for factor in factors:
+            value = factor * 10.0**power
+            if low <= value <= high:
+                values.append(value)
+    return values
 
 
 def tick_labels(ticks: Sequence[float], *, log: bool = False) -> list[str]:
     """Short numbers that differ as the ticks do: `0.05`, `48`, `350k`, `1.9M`."""
-    step = min((abs(second - first) for first, second in pairwise(ticks)), default=0.0)
-    return [_short(tick, 0.0 if log else step) for tick in ticks]
+    step = 0.0
+    if not log and len(ticks) > 1:
+        step = min(abs(second - first) for first, second in pairwise(ticks))
+    return [_short(tick, step) for tick in ticks]
 
 
 def _short(value: float, step: float) -> str:
+    """A number with the decimals of the step between ticks, or without a step with four digits."""
     for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if abs(value) >= 10 * size or (abs(value) >= size and size > 1e3):
+        # Of thousands, 9929 is as short as 9.93k and says more.
+        least = size
+        if size == 1e3:
+            least = 10 * size
+        if abs(value) >= least:
             return _short(value / size, step / size) + letter
-    return f"{value:.{max(0, -math.floor(math.log10(step) + 1e-9))}f}" if step else f"{value:.4g}"
+    if not step:
+        return f"{value:.4g}"
+    decimals = max(0, -math.floor(math.log10(step) + _ROUNDING))
+    return f"{value:.{decimals}f}"
 
 
 def _new_figure(width: int, height: int) -> Any:
@@ -223,39 +298,36 @@ def _new_figure(width: int, height: int) -> Any:
     return figure
 
 
-def _set_ruler(
-    figure: Any,
-    axis: str,
-    values: Floats,
-    number: int,
-    label: str | None = None,
-    *,
-    log: bool = False,
-) -> None:
-    """Let an axis hold `values`, with about `number` round ticks; a logarithmic one is ruled for their logarithms."""
+def _set_ruler(figure: Any, axis: str, values: Floats, number: int, *, log: bool = False) -> None:
+    """Let an axis hold `values`, with about `number` round ticks.
+
+    A logarithmic one is ruled for their logarithms: plotext knows no logarithmic axes.
+    """
     low, high = float(values.min()), float(values.max())
     if low == high:
         margin = abs(low) / 2 or 0.5
         low, high = low - margin, high + margin
-    least_step = float((values == values.round()).all())  # Epochs are counted.
-    ticks = (
-        log_ticks(low, high, number)
-        if log
-        else round_ticks(low, high, number, least_step=least_step)
-    )
-    place = math.log10 if log else float
     ruler = figure.ruler(axis)
-    ruler.lim(place(low), place(high))
-    ruler.ticks([place(tick) for tick in ticks], tick_labels(ticks, log=log))
-    if label is not None:
-        figure.label(label, axis)
+    if log:
+        ticks = log_ticks(low, high, number)
+        ruler.lim(math.log10(low), math.log10(high))
+        ruler.ticks([*map(math.log10, ticks)], tick_labels(ticks, log=True))
+        return
+    # Between whole numbers, such as those of epochs, there are no ticks.
+    least_step = float((values == values.round()).all())
+    ticks = round_ticks(low, high, number, least_step=least_step)
+    ruler.lim(low, high)
+    ruler.ticks(ticks, tick_labels(ticks))
 
 
-def _add(figure: Any, x: Floats, y: Floats, symbol: str, color: Any, *, lines: bool) -> None:
+def _add(figure: Any, signal: _Signal, *, lines: bool) -> None:
     import plotext
 
-    signal = figure.signal(x.tolist(), y.tolist(), marker=plotext.marker(symbol, color))
-    figure.draw(signal.lines() if lines else signal)
+    marker = plotext.marker(signal.symbol, signal.color)
+    drawn = figure.signal(signal.x.tolist(), signal.y.tolist(), marker=marker)
+    if lines:
+        drawn = drawn.lines()
+    figure.draw(drawn)
 
 
 def _built(figure: Any) -> Text:

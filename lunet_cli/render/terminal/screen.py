@@ -17,11 +17,11 @@ from lunet_cli.render.palette import LABEL_OPACITY, RGB, to_hex
 MIN_WIDTH, MIN_HEIGHT = 40, 12
 _PIPE_HEIGHT = 48
 _SHADES = " ░▒▓█"
-_GREYS = 32  # few of them make long runs of equal cells, and little to send over a slow line
+# Few greys make long runs of equal cells, and little to send over a slow line.
+_GREYS = 32
 _BETWEEN = "  "
-_MARKS = (
-    "123456789abcdefghijklmnopqrstuvwxyzABCDEFGHJKLNOPQRSTUVWYZ"  # without those that mean errors
-)
+# Without the letters that mean errors (`ERRORS` in the palette).
+_MARKS = "123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMOQRSTUVXYZ"
 
 
 @dataclass(frozen=True)
@@ -50,10 +50,18 @@ class Screen:
             return cls(console.width, _PIPE_HEIGHT, colors)
         if console.width < MIN_WIDTH or console.height < MIN_HEIGHT:
             raise ConfigError(
-                f"the terminal has {console.width} x {console.height} characters, too few for a picture",
-                hint=f"Enlarge it to {MIN_WIDTH} x {MIN_HEIGHT} or more, or write a file: -o picture.png",
+                f"the terminal has {console.width} x {console.height} characters, "
+                "too few for a picture",
+                hint=f"Enlarge it to {MIN_WIDTH} x {MIN_HEIGHT} or more, "
+                "or write a file: `output=picture.png`",
             )
         return cls(console.width, console.height, colors)
+
+    def style_of(self, color: RGB) -> Style:
+        """A colour as a style; a plain one where there are no colours."""
+        if not self.colors:
+            return Style()
+        return Style(color=to_hex(color))
 
 
 def has_colors(console: Console) -> bool:
@@ -95,25 +103,37 @@ def picture(
         screen: What it is drawn on.
         size: Rows and columns of characters.
     """
-    rows, columns = size[0] * (2 if screen.colors else 1), size[1]
+    rows, columns = size
+    if screen.colors:
+        rows *= 2
     image = _shrink(image, rows, columns)
     if overlay is not None:
         overlay = replace(overlay, values=_shrink_labels(overlay.values, rows, columns))
     if not screen.colors:
         return _shades(image, overlay)
+    return _half_blocks(_in_colors(image, overlay).astype(np.uint8))
+
+
+def _in_colors(image: npt.NDArray[np.float32], overlay: Overlay | None) -> npt.NDArray[np.floating]:
+    """The colour of each pixel (H, W, 3), 0 to 255."""
     grey = np.round(image * _GREYS) / _GREYS * 255
     colors = np.repeat(grey[..., None], 3, axis=-1)
-    if overlay is not None:
-        contour = _contours(overlay.values)
-        for value in np.unique(overlay.values[overlay.values > 0]).tolist():
-            color = np.array(overlay.colors[value - 1], dtype=float)
-            inside = (overlay.values == value) & ~contour
-            colors[inside] = (1 - overlay.opacity) * colors[inside] + overlay.opacity * color
-            if overlay.opacity > 0:
-                colors[(overlay.values == value) & contour] = color
+    if overlay is None or overlay.opacity == 0:
+        return colors
+    contour = _contours(overlay.values)
+    for value in np.unique(overlay.values[overlay.values > 0]).tolist():
+        color = np.array(overlay.colors[value - 1], dtype=float)
+        has_value = overlay.values == value
+        inside = has_value & ~contour
+        colors[inside] = (1 - overlay.opacity) * colors[inside] + overlay.opacity * color
+        colors[has_value & contour] = color
+    return colors
+
+
+def _half_blocks(pixels: npt.NDArray[np.uint8]) -> Text:
+    """Two rows of pixels (H, W, 3) per line: the upper one as ink, the lower one as ground."""
     text = Text(no_wrap=True)
-    cells = colors.astype(np.uint8)
-    for upper, lower in zip(cells[::2], cells[1::2], strict=True):
+    for upper, lower in zip(pixels[::2], pixels[1::2], strict=True):
         for top, bottom in zip(upper, lower, strict=True):
             text.append("▀", Style(color=to_hex(top), bgcolor=to_hex(bottom)))
         text.append("\n")
@@ -122,7 +142,10 @@ def picture(
 
 
 def size_of(extent_mm: tuple[float, float], columns: int) -> tuple[int, int]:
-    """Rows and columns of characters for a picture of that height and width; a character is twice as high as wide."""
+    """Rows and columns of characters for a picture of that height and width.
+
+    A character is twice as high as wide.
+    """
     height, width = extent_mm
     return max(1, round(columns * height / width / 2)), columns
 
@@ -134,25 +157,24 @@ def columns_within(extent_mm: tuple[float, float], columns: int, rows: int) -> i
 
 
 def flow(entries: Sequence[Text], width: int) -> Text:
-    """Entries one after another, in lines of at most `width`, none of them broken where it fits a line."""
+    """Entries one after another in lines of at most `width`; none is broken that fits a line."""
     lines: list[Text] = []
     for entry in entries:
         if lines and lines[-1].cell_len + len(_BETWEEN) + entry.cell_len <= width:
             lines[-1].append(_BETWEEN).append_text(entry)
         else:
-            lines.append(Text().append_text(entry))  # A style of its own, not of the whole line.
+            # Appended to an empty text, its style is its own and not that of the whole line.
+            lines.append(Text().append_text(entry))
     return Text("\n").join(lines)
 
 
 def _shades(image: npt.NDArray[np.float32], overlay: Overlay | None) -> Text:
-    shades = np.array(list(_SHADES))[
-        np.minimum((image * len(_SHADES)).astype(int), len(_SHADES) - 1)
-    ]
+    steps = np.minimum((image * len(_SHADES)).astype(int), len(_SHADES) - 1)
+    shades = np.array(list(_SHADES))[steps]
     if overlay is not None and overlay.opacity > 0:
         marks = np.array(list(overlay.marks))
-        shades = np.where(
-            overlay.values > 0, marks[(overlay.values.astype(int) - 1) % len(marks)], shades
-        )
+        of_labels = marks[(overlay.values.astype(int) - 1) % len(marks)]
+        shades = np.where(overlay.values > 0, of_labels, shades)
     return Text("\n".join("".join(line) for line in shades.tolist()), no_wrap=True)
 
 
@@ -167,14 +189,14 @@ def _contours(values: npt.NDArray[np.unsignedinteger]) -> npt.NDArray[np.bool_]:
 
 
 def _shrink(image: npt.NDArray[np.float32], rows: int, columns: int) -> npt.NDArray[np.float32]:
-    """Mean over the pixels that fall into each cell; the nearest one where there are more cells than pixels."""
+    """Mean over the pixels of each cell; the nearest one where there are more cells than pixels."""
     for axis, number in enumerate((rows, columns)):
         size = image.shape[axis]
         if number >= size:
             image = np.take(image, _nearest(size, number), axis=axis)
         else:
             edges = np.arange(number) * size // number
-            counts = np.diff(np.append(edges, size)).reshape((-1, 1) if axis == 0 else (1, -1))
+            counts = np.expand_dims(np.diff(np.append(edges, size)), 1 - axis)
             image = (np.add.reduceat(image, edges, axis=axis) / counts).astype(np.float32)
     return image
 

@@ -70,14 +70,14 @@ def test_cases_that_are_not_there(
 ) -> None:
     views = CaseViews(Predictor.load([trained_run]))
     with pytest.raises(
-        ConfigError, match=r"--case phantom: is none of the val cases of phantom\. Did you mean "
+        ConfigError, match=r"`cases=phantom`: is none of the val cases of phantom\. Did you mean "
     ):
         views.load("phantom")
     model = make_threshold_model(tmp_path / "best_model.pt", labels={"liver": (1,)})
     many = CaseViews(Predictor.load([model]), data=data)
     with pytest.raises(ConfigError) as caught:
         many.require("c")
-    assert "c7 and 2 more. Other cases: --split all" in caught.value.hint
+    assert "c7 and 2 more. Other cases: `split=all`" in caught.value.hint
     absent = make_threshold_model(
         tmp_path / "other.pt", config={"data": {"root": str(tmp_path / "moved")}}
     )

@@ -202,7 +202,7 @@ def test_what_cannot_be_drawn(runs: list[Path], tmp_path: Path, evaluated) -> No
         pareto(runs[:1])
     with pytest.raises(DataError, match="0 of 3 networks have both Dice and latency") as caught:
         pareto(runs, cost="latency")
-    assert "lunet bench" in caught.value.hint
+    assert "`benchmark(RUN, RUN, save=bench.json)`" in caught.value.hint
     for change, words in (
         ({"size": 32}, "2 sizes"),
         ({"device": "cuda"}, "2 devices"),
@@ -222,7 +222,7 @@ def test_what_cannot_be_drawn(runs: list[Path], tmp_path: Path, evaluated) -> No
     file = compare_file(tmp_path / "compare.json", "dice", [("a", 0.5, 7), ("b", 0.6, 8)])
     with pytest.raises(ConfigError, match="holds dice, and not hausdorff95"):
         pareto([file], metric="hausdorff95")
-    with pytest.raises(ConfigError, match="--split: goes with run folders"):
+    with pytest.raises(ConfigError, match="`split`: goes with run folders"):
         pareto([file], split="test")
     with pytest.raises(DataError, match="there is no such folder"):
         pareto([tmp_path / "absent"])

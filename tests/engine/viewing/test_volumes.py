@@ -77,7 +77,7 @@ def test_channels_are_chosen(tmp_path: Path, write_series) -> None:
     volume, facts = read_volume(tmp_path / "four.nii.gz", channel=1)
     assert (volume.image == 2).all()
     assert (facts.num_channels, facts.channel) == (2, 1)
-    with pytest.raises(ConfigError, match=r"--channel 2: .*has the channels 0 to 1"):
+    with pytest.raises(ConfigError, match=r"`channel=2`: .*has the channels 0 to 1"):
         read_volume(tmp_path / "four.nii.gz", channel=2)
     series = write_series(tmp_path / "dicom", np.arange(24).reshape(2, 3, 4))
     assert read_volume(series)[1].number_type == "16-bit signed integer"

@@ -22,15 +22,17 @@ from lunet_cli.engine.reporting.report import gather_report
 from lunet_cli.engine.viewing.cases import CaseViews
 from lunet_cli.render.palette import label_colors
 from lunet_cli.render.report.page import render_page
+from lunet_cli.results.events import CaseFailed
 from lunet_cli.results.report import RunReport
 
 BROWSER, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 FLAGS = (
-    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync --window-size=1200,900"
+    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-sync "
+    "--disable-background-networking --disable-component-update --window-size=1200,900"
 )
 UNDEFINED = 2
 RED_CASE = "<img src=x onerror=alert(1)>"
+COMMAND = "lunet eval runs/first --split val"
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +52,7 @@ def report(trained_run: Path) -> RunReport:
 
 @pytest.fixture(scope="module")
 def page(report: RunReport) -> str:
-    return render_page(report)
+    return render_page(report, commands=[("measure it", COMMAND)])
 
 
 def data_of(page: str) -> dict[str, Any]:
@@ -75,11 +77,10 @@ def test_the_page_holds_every_value(page: str, report: RunReport) -> None:
     first = report.evaluation.scores[0]
     assert data["rows"][0]["case"] == first.case
     assert data["rows"][0]["values"][0] == pytest.approx(first.values["dice"], rel=1e-5)
-    assert data["curves"][0]["x"] == [record.epoch for record in report.course.records]
-    losses = [record.train_loss for record in report.course.records]
+    assert data["curves"][0]["x"] == [record.epoch for record in report.history.records]
+    losses = [record.train_loss for record in report.history.records]
     assert data["curves"][0]["lines"][0]["y"] == pytest.approx(losses, rel=1e-5)
-    for _, command in report.commands:
-        assert command in page
+    assert COMMAND in page
     assert report.config.splitlines()[0] in page
     assert report.origin is not None
     assert dict(report.origin.details)["torch"] in page
@@ -100,8 +101,8 @@ def test_names_of_cases_are_text_and_never_markup(report: RunReport) -> None:
 
 
 def test_epochs_that_went_wrong_are_left_out_of_the_curves(report: RunReport) -> None:
-    broken = replace(report.course.records[0], val_loss=float("nan"), val_dice=float("nan"))
-    page = render_page(replace(report, course=replace(report.course, records=(broken,))))
+    broken = replace(report.history.records[0], val_loss=float("nan"), val_dice=float("nan"))
+    page = render_page(replace(report, history=replace(report.history, records=(broken,))))
     assert "NaN" not in page.split('type="application/json">')[1].split("</script>")[0]
     assert data_of(page)["curves"][0]["lines"][1]["best"] is None
 
@@ -109,14 +110,14 @@ def test_epochs_that_went_wrong_are_left_out_of_the_curves(report: RunReport) ->
 def test_values_under_the_pointer_are_of_one_epoch_however_long_the_training(
     report: RunReport,
 ) -> None:
-    first = report.course.records[0]
+    first = report.history.records[0]
     noise = np.random.default_rng(0).normal(size=(5000, 2))
     records = tuple(
         replace(first, epoch=index + 1, train_loss=float(a), val_loss=float(b))
         for index, (a, b) in enumerate(noise)
     )
     loss, *_ = data_of(
-        render_page(replace(report, course=replace(report.course, records=records)))
+        render_page(replace(report, history=replace(report.history, records=records)))
     )["curves"]
     assert len(loss["x"]) < 5000
     assert all(len(line["y"]) == len(loss["x"]) for line in loss["lines"])
@@ -200,7 +201,8 @@ def choose(browser: Any, selector: str, value: int) -> None:
 
 
 def column(browser: Any, number: int) -> list[str]:
-    script = 'return [...document.querySelectorAll("#table tbody tr")].map((row) => row.cells[arguments[0]].textContent)'
+    script = """const rows = [...document.querySelectorAll("#table tbody tr")];
+        return rows.map((row) => row.cells[arguments[0]].textContent);"""
     found: list[str] = browser.execute_script(script, number)
     return found
 
@@ -275,7 +277,8 @@ def test_sliders_move_the_picture(browser: Any) -> None:
     assert browser.execute_script(
         """const c = document.querySelector(".case canvas");
         const d = c.getContext("2d").getImageData(0, 20, c.width, c.height - 20).data;
-        for (let i = 0; i < d.length; i += 4) if (d[i] !== d[i + 1] || d[i] !== d[i + 2]) return false;
+        for (let i = 0; i < d.length; i += 4)
+          if (d[i] !== d[i + 1] || d[i] !== d[i + 2]) return false;
         return true;"""
     )
     press(browser, ".case .opacity", keys().END)
@@ -297,8 +300,10 @@ def test_the_page_shows_the_slices_that_it_says(
         const width = (c.width + 6) / 4 - 6, height = c.height - 18;
         const d = c.getContext("2d").getImageData(width + 6, 18, width, height);
         const middle = (place, size, number) => Math.floor((place + 0.5) * size / number);
-        const at = (r, k) => d.data[4 * (middle(r, height, rows) * width + middle(k, width, columns))];
-        return Array.from({ length: rows }, (_, r) => Array.from({ length: columns }, (_, k) => at(r, k)));"""
+        const at = (r, k) =>
+          d.data[4 * (middle(r, height, rows) * width + middle(k, width, columns))];
+        const row = (r) => Array.from({ length: columns }, (_, k) => at(r, k));
+        return Array.from({ length: rows }, (_, r) => row(r));"""
     down, right = (other for other in range(3) if other != axis)
     rows, columns = shown.volume.image.shape[down], shown.volume.image.shape[right]
     found = np.array(browser.execute_script(script, rows, columns))
@@ -380,7 +385,7 @@ def test_charts_tell_their_values_to_keys_and_pointer(browser: Any, report: RunR
     press(browser, chart, keys().HOME)
     reading = browser.find_element("css selector", "#curves .reading")
     assert reading.text.startswith("epoch 1: training ")
-    assert f"{report.course.records[0].train_loss:.3g}"[:4] in reading.text
+    assert f"{report.history.records[0].train_loss:.3g}"[:4] in reading.text
     press(browser, chart, keys().ARROW_RIGHT)
     assert reading.text.startswith("epoch 2: ")
     browser.execute_script(
@@ -412,7 +417,7 @@ def test_the_distribution_goes_from_case_to_case_by_keys(browser: Any) -> None:
 def test_one_epoch_is_a_point_and_equal_values_lie_in_the_middle(
     report: RunReport, tmp_path: Path, browser: Any
 ) -> None:
-    alone = replace(report, course=replace(report.course, records=report.course.records[:1]))
+    alone = replace(report, history=replace(report.history, records=report.history.records[:1]))
     (tmp_path / "one.html").write_text(render_page(alone), encoding="utf-8")
     before = browser.current_url
     browser.get((tmp_path / "one.html").as_uri())
@@ -453,3 +458,15 @@ def test_the_page_prints(browser: Any, report: RunReport) -> None:
         "return [...document.querySelectorAll('details')].every((item) => item.open)"
     )
     assert [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"] == []
+
+
+def test_warnings_and_failures_are_told_in_the_words_of_the_caller(report: RunReport) -> None:
+    assert report.evaluation is not None
+    failed = CaseFailed("c", "c: is too large for `max_memory_mib`")
+    evaluation = replace(report.evaluation, failures=(failed,))
+    page = render_page(
+        replace(report, evaluation=evaluation, warnings=("no cases: set `data`",)),
+        reword=lambda text: text.replace("`", "|"),
+    )
+    assert "c: is too large for |max_memory_mib|" in page
+    assert "no cases: set |data|" in page
