@@ -20,6 +20,7 @@ from lunet_cli.cli import (
     predict,
     presets,
     report,
+    score,
     train,
     viz,
 )
@@ -36,7 +37,8 @@ app = new_app(
 )
 _COMMANDS: dict[str, tuple[Callable[..., None], str]] = {
     "predict": (predict.predict, "Segment volumes with a trained network."),
-    "eval": (evaluate.evaluate, "Measure a network, or label maps, on labelled cases."),
+    "eval": (evaluate.evaluate, "Measure a network on labelled cases."),
+    "score": (score.score, "Measure label maps of any tool."),
     "compare": (compare.compare, "Compare evaluated runs case by case, and their costs."),
     "export": (export.export, "Write a trained network for other programs."),
     "bench": (bench.bench, "Measure what networks cost and how fast they run."),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 from difflib import get_close_matches
 from pathlib import Path
@@ -47,46 +46,6 @@ Split = Annotated[
     Literal["train", "val", "test", "all"] | None,
     typer.Option(help="Which cases; val if not given, and all of --data."),
 ]
-Tta = Annotated[
-    bool,
-    typer.Option(
-        "--tta",
-        help="Average over the eight mirrorings; for networks trained with mirrored volumes.",
-    ),
-]
-Window = Annotated[
-    str | None,
-    typer.Option(
-        metavar="DxHxW|whole",
-        help="Voxels that the network sees at once; as it was trained if not given.",
-    ),
-]
-Overlap = Annotated[
-    float,
-    typer.Option(
-        metavar="SHARE", min=0, max=0.9, help="Share of a window that neighbours have in common."
-    ),
-]
-BatchSize = Annotated[int, typer.Option(metavar="N", min=1, help="Windows per forward pass.")]
-MaxMemory = Annotated[
-    str | None,
-    typer.Option(
-        metavar="SIZE", help="Memory that may be used, such as 4G; what needs more is refused."
-    ),
-]
-Device = Annotated[Literal["auto", "cpu", "cuda", "mps"], typer.Option(help="Where to compute.")]
-Precision = Annotated[
-    Literal["auto", "fp32", "bf16", "fp16"],
-    typer.Option(
-        help="Arithmetic; auto takes that in which the network was validated, where the device has it."
-    ),
-]
-Runtime = Annotated[
-    Literal["auto", "torch", "eager", "torch-compile", "onnx", "openvino"] | None,
-    typer.Option(
-        help="What computes; auto takes the usually fastest that is installed, if the job is long."
-    ),
-]
 Threads = Annotated[
     int | None,
     typer.Option(
@@ -98,11 +57,6 @@ Ensemble = Annotated[
     list[Path] | None,
     typer.Option("--ensemble", metavar="CHECKPOINT", help="Average with this one too; repeatable."),
 ]
-
-DEFAULT_OVERLAP = 0.5
-DEFAULT_BATCH_SIZE = 2
-_UNITS_MIB = {"": 1.0, "k": 1 / 1024, "m": 1.0, "g": 1024.0, "t": 1024.0**2}
-
 
 # Lets a command see the options that it does not have, to say how they are written; see
 # `refuse_extras`.
@@ -197,40 +151,3 @@ def _meant_options(extras: list[str], known: list[str]) -> str:
     if similar:
         return f"Did you mean {', '.join(similar)}?"
     return "Keys of the configuration are set so: --set training.epochs=20"
-
-
-def parse_window(text: str | None) -> tuple[int, int, int] | Literal["whole"] | None:
-    """Window from `96`, `96x96x64` or `whole`.
-
-    Raises:
-        ConfigError: It is none of these.
-    """
-    if text is None:
-        return None
-    if text == "whole":
-        return "whole"
-    edges = text.lower().split("x")
-    if len(edges) not in (1, 3) or not all(
-        edge.isdigit() and 1 <= int(edge) <= 4096 for edge in edges
-    ):
-        raise ConfigError(
-            f"--window {text}: is not a window", hint="Write 96, 96x96x64 (z, y, x) or whole."
-        )
-    depth, height, width = (int(edge) for edge in (edges * 3 if len(edges) == 1 else edges))
-    return depth, height, width
-
-
-def parse_memory(text: str | None) -> float | None:
-    """MiB from `4G`, `800M`, `2GiB` or `512` (MiB).
-
-    Raises:
-        ConfigError: It is not a size.
-    """
-    if text is None:
-        return None
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(?:i?b)?", text.strip().lower())
-    if match is None:
-        raise ConfigError(
-            f"--max-memory {text}: is not a size", hint="Write 4G, 800M or a number of MiB."
-        )
-    return float(match[1]) * _UNITS_MIB[match[2]]

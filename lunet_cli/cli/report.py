@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from lunet_cli.cli.options import Data, Device, Split, Threads
+from lunet_cli.cli.options import Data, Split, Threads
+from lunet_cli.cli.prediction import Device
 from lunet_cli.cli.wording import show_progress
 from lunet_cli.errors import EXIT_FAILURE, ConfigError
 from lunet_cli.results.words import visible
@@ -35,7 +36,8 @@ def report(
     read_history(run)  # Whether there is a training here, before PyTorch is loaded.
     place = output or run / "report.html"
     require_place(place)
-    from lunet_cli.engine.inference.predictor import PredictionOptions, set_up_process
+    from lunet_cli.config.options import PredictionOptions
+    from lunet_cli.engine.inference.predictor import set_up_process
     from lunet_cli.engine.reporting.report import gather_report
     from lunet_cli.render.console import make_status_console
     from lunet_cli.render.report.page import render_page

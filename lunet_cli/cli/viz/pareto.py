@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 
 import typer
 
-from lunet_cli.cli.evaluate import parse_metrics
 from lunet_cli.cli.viz.display import NoColor, Output, open_screen, require_output, save
+from lunet_cli.config.metrics import require_metric
 from lunet_cli.results.words import visible
 
 
@@ -41,7 +41,7 @@ def pareto(
     no_color: NoColor = False,
 ) -> None:
     """Draw networks by quality and cost, with the front that no other one beats."""
-    key = None if metric is None else parse_metrics([metric])[0]
+    key = None if metric is None else require_metric(metric)
     require_output(output, no_color=no_color)
     from lunet_cli.engine.viewing.pareto import pareto as find_pareto
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lunet_cli.cli.failure import try_each
-from lunet_cli.cli.options import Architecture, Data, Device, Split, Threads
+from lunet_cli.cli.options import Architecture, Data, Split, Threads
+from lunet_cli.cli.prediction import Device
 from lunet_cli.cli.viz.display import (
     Axis,
     Interactive,
@@ -70,7 +71,8 @@ def slices(
     number, window = axis_number(axis), intensity_window(level, width)
     _check(where, output, no_color=no_color, interactive=interactive)
     drawing = open_screen(no_color=no_color) if output is None else None
-    from lunet_cli.engine.inference.predictor import PredictionOptions, Predictor, set_up_process
+    from lunet_cli.config.options import PredictionOptions
+    from lunet_cli.engine.inference.predictor import Predictor, set_up_process
     from lunet_cli.engine.viewing.cases import CaseViews
     from lunet_cli.render.console import make_status_console
 
