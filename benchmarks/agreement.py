@@ -17,10 +17,11 @@ import numpy as np
 import SimpleITK as sitk  # noqa: N813
 import torch
 
+from lunet_cli.config.options import PredictionOptions
 from lunet_cli.engine.checkpoints.models import Model, load_model
 from lunet_cli.engine.evaluation.overlap import dice
 from lunet_cli.engine.inference.labelled_cases import select_cases
-from lunet_cli.engine.inference.predictor import PredictionOptions, Predictor
+from lunet_cli.engine.inference.predictor import Predictor
 from lunet_cli.engine.networks.execution import machine_name
 from lunet_cli.engine.provenance import versions
 from lunet_cli.engine.runtimes.runtime import RuntimePlan, candidate_plans
@@ -34,17 +35,18 @@ def predict_all(
     if plan is not None:
         options = PredictionOptions(device="cpu", precision=plan.precision, runtime=plan.runtime)
     predictor = Predictor([model], options)
-    case_set, cases, _ = select_cases(cases_of, None, "val")
-    for case in cases:
-        channels, _ = case_set.reader(case)
+    selected = select_cases(cases_of, None, "val")
+    for case in selected.cases:
+        channels, _ = selected.case_set.reader(case)
         shape = (len(model.card.labels.names), *reversed(channels[0].GetSize()))
         probabilities = np.zeros(shape, np.float32)
         yield probabilities, predictor.segment(channels, probabilities=probabilities).label_map()
 
 
 def references(model: Model) -> list[np.ndarray]:
-    case_set, cases, _ = select_cases(model, None, "val")
-    return [sitk.GetArrayFromImage(case_set.reader(case)[1]) for case in cases]
+    selected = select_cases(model, None, "val")
+    labels = [selected.case_set.reader(case)[1] for case in selected.cases]
+    return [sitk.GetArrayFromImage(label) for label in labels]
 
 
 def main() -> None:

@@ -23,7 +23,7 @@ import numpy.typing as npt
 import torch
 from scipy import ndimage
 
-from lunet_cli.engine.evaluation.scores import evaluate
+from lunet_cli.engine.evaluation.masks import score_masks
 from lunet_cli.engine.evaluation.surface import surface
 from lunet_cli.engine.networks.execution import machine_name
 from lunet_cli.engine.provenance import versions
@@ -54,7 +54,7 @@ def make_pair(size: tuple[int, int, int]) -> list[tuple[Mask, Mask]]:
 
 
 def measure_with_lunet(pairs: list[tuple[Mask, Mask]]) -> list[float]:
-    return [evaluate(p, r, SPACING)["hausdorff95"] for p, r in pairs]
+    return [score_masks(p, r, SPACING)["hausdorff95"] for p, r in pairs]
 
 
 def measure_with_monai(pairs: list[tuple[Mask, Mask]]) -> list[float]:

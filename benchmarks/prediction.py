@@ -26,12 +26,13 @@ import numpy as np
 import SimpleITK as sitk  # noqa: N813
 import torch
 
+from lunet_cli.config.options import PredictionOptions
 from lunet_cli.config.presets import parse_preset
 from lunet_cli.engine.checkpoints.checkpoint import Checkpoint, ModelCard, save_checkpoint
 from lunet_cli.engine.data.labels import LabelScheme
 from lunet_cli.engine.data.preprocessing import Normalization, Preprocessing
 from lunet_cli.engine.data.reading import read_image
-from lunet_cli.engine.inference.predictor import PredictionOptions, Predictor
+from lunet_cli.engine.inference.predictor import Predictor
 from lunet_cli.engine.networks import build_network
 from lunet_cli.engine.networks.execution import machine_name
 from lunet_cli.engine.provenance import versions
@@ -69,7 +70,7 @@ def run_candidate(name: str, folder: Path, precision: str) -> dict[str, float]:
     """Segment the volume once, in this process."""
     predictor = Predictor.load(
         [folder / "model.pt"],
-        options=PredictionOptions(overlap=OVERLAP, batch_size=BATCH, precision=precision),  # type: ignore[arg-type]
+        options=PredictionOptions(overlap=OVERLAP, batch_size=BATCH, precision=precision),
     )
     start = time.perf_counter()
     channels = read_image([folder / "ct.nii.gz"])

@@ -20,12 +20,13 @@ import numpy as np
 import SimpleITK as sitk  # noqa: N813
 import torch
 
+from lunet_cli.config.options import PredictionOptions
 from lunet_cli.engine.checkpoints.models import Model, load_model
 from lunet_cli.engine.data.cases import Case, CaseSet
 from lunet_cli.engine.evaluation.overlap import dice
 from lunet_cli.engine.exporting.export import ExportOptions, export
 from lunet_cli.engine.inference.labelled_cases import select_cases
-from lunet_cli.engine.inference.predictor import PredictionOptions, Predictor
+from lunet_cli.engine.inference.predictor import Predictor
 from lunet_cli.engine.networks.execution import machine_name
 from lunet_cli.engine.provenance import versions
 from lunet_cli.engine.runtimes.runtime import Forward, RuntimePlan, load_runtime
@@ -89,8 +90,8 @@ def main() -> None:
     run, folder = Path(sys.argv[1]), Path(sys.argv[2])
     folder.mkdir(parents=True)
     model = load_model(run)
-    case_set, cases, origin = select_cases(model, None, "val")
-    cases = cases[:_NUM_CASES]
+    selected = select_cases(model, None, "val")
+    case_set, cases, origin = selected.case_set, selected.cases[:_NUM_CASES], selected.origin
     references = [sitk.GetArrayFromImage(case_set.reader(case)[1]) for case in cases]
     onnx = export(run, ExportOptions("onnx", folder / "model.onnx")).files[0]
     openvino = export(run, ExportOptions("openvino", folder / "model.xml")).files[0]

@@ -289,8 +289,7 @@ def call_lunet(
 def trained_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a short but real training on phantoms, evaluated."""
     from lunet_cli.config.load import load_config
-    from lunet_cli.engine.evaluation.evaluate import evaluate_model
-    from lunet_cli.engine.inference.predictor import Predictor
+    from lunet_cli.engine.evaluation.evaluate import evaluate
     from lunet_cli.engine.training.train import train
 
     settings = {
@@ -304,7 +303,7 @@ def trained_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     }
     config = Path(__file__).parents[1] / "configs" / "quickstart.yaml"
     result = train(load_config(config, [f"{key}={value}" for key, value in settings.items()]))
-    evaluate_model(Predictor.load([result.run_dir]))
+    evaluate(result.run_dir)
     return result.run_dir
 
 

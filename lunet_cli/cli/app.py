@@ -20,9 +20,8 @@ _COMMANDS = {
         "lunet_cli.cli.train:train", "Train a network as a configuration says.", LENIENT
     ),
     "predict": Command("lunet_cli.cli.predict:predict", "Segment volumes with a trained network."),
-    "eval": Command(
-        "lunet_cli.cli.evaluate:evaluate", "Measure a network, or label maps, on labelled cases."
-    ),
+    "eval": Command("lunet_cli.cli.evaluate:evaluate", "Measure a network on labelled cases."),
+    "score": Command("lunet_cli.cli.score:score", "Measure label maps of any tool."),
     "compare": Command(
         "lunet_cli.cli.compare:compare", "Compare evaluated runs case by case, and their costs."
     ),

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, cast
 
 import typer
 
-from lunet_cli.cli.evaluate import parse_metrics
-from lunet_cli.cli.options import AsJson
+from lunet_cli.cli.helping import AsJson
+from lunet_cli.config.metrics import MetricName
 
 
 def compare(
@@ -22,21 +22,20 @@ def compare(
     metric: Annotated[
         str, typer.Option(metavar="NAME", help="What they are compared by.")
     ] = "dice",
-    split: Annotated[
+    evaluation: Annotated[
         str,
         typer.Option(metavar="NAME", help="Which evaluation of the runs: a folder in RUN/eval."),
     ] = "val",
     as_json: AsJson = False,
 ) -> None:
     """Compare evaluated runs case by case, and Dice with parameters and FLOPs."""
-    (name,) = parse_metrics([metric])
     from lunet_cli.engine.evaluation.compare import compare as compare_runs
     from lunet_cli.records.comparison import ComparisonRecord
     from lunet_cli.records.record import json_text
     from lunet_cli.render.console import make_console
     from lunet_cli.render.tables import compare_table
 
-    result = compare_runs(runs, metric=name, split=split)
+    result = compare_runs(runs, metric=cast("MetricName", metric), evaluation=evaluation)
     if as_json:
         typer.echo(json_text(ComparisonRecord.of(result)), nl=False)
         return

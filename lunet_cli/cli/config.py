@@ -9,8 +9,7 @@ from typing import Annotated
 import typer
 
 from lunet_cli.cli.config_file import ConfigFile, Overrides, read_config, refuse_extras
-from lunet_cli.cli.helping import LENIENT, PlainCommand, new_app
-from lunet_cli.cli.options import AsJson
+from lunet_cli.cli.helping import LENIENT, AsJson, PlainCommand, new_app
 from lunet_cli.results.words import plural, visible, visible_lines
 
 app = new_app("List, copy, check, show or describe configurations.")

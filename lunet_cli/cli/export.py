@@ -9,7 +9,8 @@ from typing import Annotated, Literal
 
 import typer
 
-from lunet_cli.cli.options import Architecture, AsJson, Threads
+from lunet_cli.cli.helping import AsJson
+from lunet_cli.cli.options import Architecture, Threads
 from lunet_cli.cli.signals import ended_by_signals
 from lunet_cli.cli.wording import show_progress
 from lunet_cli.errors import ConfigError

@@ -2,194 +2,191 @@
 
 from __future__ import annotations
 
-import json
 import os
+import re
 import shlex
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lunet_cli.cli.options import (
-    DEFAULT_BATCH_SIZE,
-    DEFAULT_OVERLAP,
-    Architecture,
-    AsJson,
+from lunet_cli.cli.helping import AsJson
+from lunet_cli.cli.options import Architecture, Ensemble, Threads, option
+from lunet_cli.cli.prediction import (
+    USUAL_PREDICTION,
     BatchSize,
     Device,
-    Ensemble,
     MaxMemory,
     Overlap,
     Precision,
     Runtime,
-    Threads,
     Tta,
     Window,
-    parse_memory,
-    parse_window,
 )
 from lunet_cli.cli.signals import ended_by_signals
 from lunet_cli.cli.wording import reworded, show_progress
+from lunet_cli.config.options import OutputOptions, PredictionOptions
+from lunet_cli.config.vocabulary import VOLUME_SUFFIXES
 from lunet_cli.errors import EXIT_FAILURE, EXIT_INTERRUPTED, ConfigError
 
 if TYPE_CHECKING:
+    from lunet_cli.results.events import Event
     from lunet_cli.results.prediction import PredictResult
 
-FORMATS = ("nii.gz", "nii", "nrrd", "mha")
+_FORMATS = "|".join(suffix.removeprefix(".") for suffix in VOLUME_SUFFIXES)
+
+
+Model = Annotated[
+    Path,
+    typer.Argument(metavar="MODEL", help="A best_model.pt, its run folder, or an exported file."),
+]
+Inputs = Annotated[
+    list[Path],
+    typer.Argument(metavar="INPUT", help="Volumes, folders of them, or folders of DICOM series."),
+]
+Output = Annotated[Path, option(OutputOptions, "output", "--output", "-o", metavar="OUT")]
+Suffix = Annotated[str | None, option(OutputOptions, "suffix", "--format", metavar=_FORMATS)]
+Probabilities = Annotated[bool, option(OutputOptions, "probabilities", "--probabilities")]
+Postprocess = Annotated[
+    list[str] | None, option(OutputOptions, "postprocess", metavar="[LABEL:]STEP")
+]
+Order = Annotated[str | None, option(OutputOptions, "order", metavar="LABEL,...")]
+Series = Annotated[str | None, option(OutputOptions, "series", metavar="NAME")]
+Resume = Annotated[bool, option(OutputOptions, "resume", "--resume")]
+Shard = Annotated[
+    str | None,
+    typer.Option(
+        metavar="I/N",
+        help="Do the I-th of N shares, from 1; torchrun's rank and world size otherwise.",
+    ),
+]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Estimate memory and time of each volume, write nothing.")
+]
+Explain = Annotated[
+    bool, typer.Option("--explain", help="Show which runtimes were tried, and why one was taken.")
+]
 
 
 def predict(
-    checkpoint: Annotated[
-        Path,
-        typer.Argument(
-            metavar="CHECKPOINT", help="A best_model.pt, its run folder, or an exported file."
-        ),
-    ],
-    inputs: Annotated[
-        list[Path],
-        typer.Argument(
-            metavar="INPUT", help="Volumes, folders of them, or folders of DICOM series."
-        ),
-    ],
-    output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="OUT", help="Folder, or file for one volume.")
-    ],
-    file_format: Annotated[
-        str | None,
-        typer.Option("--format", metavar="|".join(FORMATS), help="Format of the outputs."),
-    ] = None,
-    probabilities: Annotated[
-        bool,
-        typer.Option(
-            "--probabilities", help="Write a float map per label too, as NAME_prob_LABEL."
-        ),
-    ] = False,
+    model: Model,
+    inputs: Inputs,
+    output: Output,
+    suffix: Suffix = None,
+    probabilities: Probabilities = False,
     ensemble: Ensemble = None,
-    tta: Tta = False,
+    tta: Tta = USUAL_PREDICTION.tta,
     window: Window = None,
-    overlap: Overlap = DEFAULT_OVERLAP,
-    batch_size: BatchSize = DEFAULT_BATCH_SIZE,
-    steps: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--postprocess",
-            metavar="[LABEL:]STEP",
-            help="min-volume=ML, fill-holes or largest-component; repeatable, applied in order.",
-        ),
-    ] = None,
-    order: Annotated[
-        str | None,
-        typer.Option(
-            metavar="LABEL,...", help="Paint overlapping labels in this order, the last on top."
-        ),
-    ] = None,
-    series: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME", help="Number, description or UID of the DICOM series to take."
-        ),
-    ] = None,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Skip volumes whose output is there.")
-    ] = False,
-    shard: Annotated[
-        str | None,
-        typer.Option(
-            metavar="I/N",
-            help="Do the I-th of N shares, from 1; torchrun's rank and world size otherwise.",
-        ),
-    ] = None,
-    max_memory: MaxMemory = None,
-    dry_run: Annotated[
-        bool,
-        typer.Option("--dry-run", help="Estimate memory and time of each volume, write nothing."),
-    ] = False,
+    overlap: Overlap = USUAL_PREDICTION.overlap,
+    batch_size: BatchSize = USUAL_PREDICTION.batch_size,
+    postprocess: Postprocess = None,
+    order: Order = None,
+    series: Series = None,
+    resume: Resume = False,
+    shard: Shard = None,
+    max_memory_mib: MaxMemory = None,
+    dry_run: DryRun = False,
     architecture: Architecture = None,
-    device: Device = "auto",
-    precision: Precision = "auto",
+    device: Device = USUAL_PREDICTION.device,
+    precision: Precision = USUAL_PREDICTION.precision,
+    # Other than in Python: who starts a command waits for it, and compares no numbers.
     runtime: Runtime = "auto",
     threads: Threads = None,
-    explain: Annotated[
-        bool,
-        typer.Option("--explain", help="Show which runtimes were tried, and why one was taken."),
-    ] = False,
+    explain: Explain = False,
     as_json: AsJson = False,
 ) -> None:
     """Segment volumes with a trained network; each output lies exactly on its input."""
-    if file_format is not None and file_format not in FORMATS:
-        raise ConfigError(
-            f"--format {file_format}: unknown format", hint=f"Known: {', '.join(FORMATS)}"
-        )
-    share = parse_shard(shard)
-    sizes, limit = parse_window(window), parse_memory(max_memory)
-    from lunet_cli.engine.inference.outputs import OutputOptions
-    from lunet_cli.engine.inference.postprocessing import parse_step
-    from lunet_cli.engine.inference.predict import predict_files
-    from lunet_cli.engine.inference.predictor import PredictionOptions, Predictor, set_up_process
-    from lunet_cli.render.console import make_console, make_status_console
-    from lunet_cli.render.tables import predict_plan_table, predict_table, runtime_table
-
-    set_up_process(threads)
-    options = PredictionOptions(sizes, overlap, batch_size, tta, device, precision, runtime, limit)
-    predictor = Predictor.load(
-        [checkpoint, *(ensemble or ())], architecture=architecture, options=options
+    how = PredictionOptions(
+        window=window,
+        overlap=overlap,
+        batch_size=batch_size,
+        tta=tta,
+        device=device,
+        precision=precision,
+        runtime=runtime,
+        max_memory_mib=max_memory_mib,
     )
-    labels = predictor.card.labels.names
-    writing = OutputOptions(
-        path=output,
-        suffix=None if file_format is None else f".{file_format}",
+    where = OutputOptions(
+        output=output,
+        suffix=suffix,
         probabilities=probabilities,
-        steps=tuple(parse_step(text, labels) for text in steps or ()),
-        order=None if order is None else tuple(name.strip() for name in order.split(",")),
+        postprocess=tuple(postprocess or ()),
+        order=order,
         resume=resume,
-        shard=share,
+        shard=parse_shard(shard),
         series=series,
     )
+    from lunet_cli.engine.inference.load_model import load_model
+    from lunet_cli.engine.inference.predict import predict as predict_files
+    from lunet_cli.engine.inference.predictor import set_up_process
+
+    set_up_process(threads)
+    networks = load_model([model, *(ensemble or ())], architecture=architecture, options=how)
+    with _going_on() as on_event:
+        result = predict_files(networks, inputs, where, dry_run=dry_run, on_event=on_event)
+    _print(result, dry_run=dry_run, explain=explain, as_json=as_json)
+    if result.failures:
+        raise typer.Exit(EXIT_FAILURE)
+
+
+@contextmanager
+def _going_on() -> Iterator[Callable[[Event], None]]:
+    """Yield a function that shows events; tell how to go on after an interruption."""
+    from lunet_cli.render.console import make_status_console
+
     status = make_status_console()
     try:
         with ended_by_signals(), show_progress(status) as on_event:
-            result = predict_files(predictor, inputs, writing, dry_run=dry_run, on_event=on_event)
+            yield on_event
     except KeyboardInterrupt:
         again = [arg for arg in sys.argv[1:] if arg != "--resume"]
         status.print("Interrupted; finished files are whole. Go on with:")
         status.print(f"  {shlex.join(['lunet', *again, '--resume'])}", soft_wrap=True)
         raise typer.Exit(EXIT_INTERRUPTED) from None
+
+
+def _print(result: PredictResult, *, dry_run: bool, explain: bool, as_json: bool) -> None:
+    from lunet_cli.records.record import json_text
+    from lunet_cli.render.console import make_console
+    from lunet_cli.render.tables import predict_plan_table, predict_table, runtime_table
+
     if as_json:
-        typer.echo(json.dumps(_to_json(result), indent=2))
+        predicted = [asdict(case) | {"remark": case.remark} for case in result.predicted]
+        typer.echo(json_text(asdict(result) | {"predicted": predicted}), nl=False)
+        return
+    if dry_run:
+        make_console().print(predict_plan_table(result))
     else:
-        make_console().print(predict_plan_table(result) if dry_run else predict_table(result))
-        if explain:
-            make_console().print(runtime_table(result, reworded))
-    if result.failures:
-        raise typer.Exit(EXIT_FAILURE)
+        make_console().print(predict_table(result))
+    if explain:
+        make_console().print(runtime_table(result, reworded))
 
 
 def parse_shard(text: str | None) -> tuple[int, int]:
-    """Share (from 0) and number of shares, from `I/N` and from what torchrun sets, which divides that share further.
+    """Share (from 0) and number of shares, from `I/N` and from what torchrun sets.
+
+    What torchrun sets divides the share `I/N` further.
 
     Raises:
         ConfigError: `text` or what is in the environment is not a share.
     """
     rank, world = os.environ.get("RANK", "0"), os.environ.get("WORLD_SIZE", "1")
-    if not (rank.isdigit() and world.isdigit() and int(rank) < int(world)):
+    is_rank = rank.isdigit() and world.isdigit() and int(rank) < int(world)
+    if not is_rank:
         raise ConfigError(
             f"RANK={rank} and WORLD_SIZE={world} in the environment are not a share of processes"
         )
     if text is None:
         return int(rank), int(world)
-    number, slash, count = text.partition("/")
-    if not (slash and number.isdigit() and count.isdigit() and 1 <= int(number) <= int(count)):
+    match = re.fullmatch(r"(\d+)/(\d+)", text)
+    if match is None or not 1 <= int(match[1]) <= int(match[2]):
         raise ConfigError(
             f"--shard {text}: is not a share",
             hint="Write 1/4, 2/4, 3/4 and 4/4 for four processes.",
         )
-    return (int(number) - 1) * int(world) + int(rank), int(count) * int(world)
-
-
-def _to_json(result: PredictResult) -> dict[str, Any]:
-    plain: dict[str, Any] = json.loads(json.dumps(asdict(result), default=str))
-    for case, told in zip(result.predicted, plain["predicted"], strict=True):
-        told["remark"] = case.remark
-    return plain
+    number, count = int(match[1]), int(match[2])
+    return (number - 1) * int(world) + int(rank), count * int(world)

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lunet_cli.cli.helping import PlainCommand, new_app
-from lunet_cli.cli.options import AsJson
+from lunet_cli.cli.helping import AsJson, PlainCommand, new_app
 
 if TYPE_CHECKING:
     from lunet_cli.config.presets import Preset

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lunet_cli.cli.options import Data, Device, Split, Threads
+from lunet_cli.cli.options import Data, Split, Threads
+from lunet_cli.cli.prediction import Device
 from lunet_cli.cli.wording import reworded, show_progress
 from lunet_cli.errors import EXIT_FAILURE, ConfigError
 from lunet_cli.results.words import visible

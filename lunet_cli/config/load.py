@@ -29,6 +29,11 @@ def load_config(path: Path | None, overrides: Iterable[str] = ()) -> RunConfig:
     Raises:
         ConfigError: The file or an override is wrong; the message lists every mistake with its
             place.
+
+    Example:
+        >>> config = lunet.load_config(None, ["data.root=images", "training.epochs=3"])
+        >>> config.training.epochs
+        3
     """
     document = Document({}, {}) if path is None else read_document(path)
     values = document.values

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
+from lunet_cli.errors import ConfigError
+
 MetricName = Literal[
     "dice",
     "iou",
@@ -89,3 +91,15 @@ METRICS: dict[MetricName, Metric] = {
         f"{_SURFACE}; {_EMPTY_OVERLAP}",
     ),
 }
+
+
+def require_metric(name: str) -> MetricName:
+    """The metric of that name.
+
+    Raises:
+        ConfigError: There is none.
+    """
+    for metric in METRICS:
+        if metric == name:
+            return metric
+    raise ConfigError(f"`metric={name}`: unknown metric.", hint=f"Known: {', '.join(METRICS)}")

@@ -73,6 +73,20 @@ def _read_memory(value: Any) -> Any:
     return float(match[1]) * _MIB_PER_UNIT[match[2]]
 
 
+def _read_suffix(value: Any) -> Any:
+    """A suffix with its dot, which people leave out."""
+    if isinstance(value, str) and not value.startswith("."):
+        return f".{value}"
+    return value
+
+
+def _read_names(value: Any) -> Any:
+    """Names of `a,b`."""
+    if not isinstance(value, str):
+        return value
+    return tuple(name.strip() for name in value.split(","))
+
+
 Edge = Annotated[int, Field(ge=1, le=_LARGEST_EDGE)]
 Voxels = Annotated[tuple[Edge, Edge, Edge], BeforeValidator(_read_size)]
 Window = Annotated[tuple[Edge, Edge, Edge] | Literal["whole"] | None, BeforeValidator(_read_window)]
@@ -147,20 +161,20 @@ class PredictionOptions(Options):
 class OutputOptions(Options):
     """What a prediction writes, and where."""
 
-    path: Path
+    output: Path
     """Folder, or file for one volume."""
 
-    suffix: VolumeSuffix | None = None
+    suffix: Annotated[VolumeSuffix | None, BeforeValidator(_read_suffix)] = None
     """Format of the outputs; that of each input if not given."""
 
     probabilities: bool = False
     """Write a float map per label too, as NAME_prob_LABEL."""
 
     postprocess: tuple[str, ...] = ()
-    """`[LABEL:]STEP`, in the order in which they are applied: min-volume=ML, fill-holes or
-    largest-component."""
+    """`[LABEL:]STEP`, one or several, in the order in which they are applied: min-volume=ML,
+    fill-holes or largest-component."""
 
-    order: tuple[str, ...] | None = None
+    order: Annotated[tuple[str, ...] | None, BeforeValidator(_read_names)] = None
     """Paint overlapping labels in this order, the last on top; that of the configuration if not
     given."""
 
@@ -173,12 +187,20 @@ class OutputOptions(Options):
     series: str | None = None
     """Number, description or UID of the DICOM series to take."""
 
+    @field_validator("shard")
+    @classmethod
+    def _is_a_share(cls, shard: tuple[int, int]) -> tuple[int, int]:
+        index, count = shard
+        if not 0 <= index < count:
+            raise ValueError(f"there is no share {index} of {count}; they are counted from 0")
+        return shard
+
 
 class EvaluationOptions(Options):
     """What is measured."""
 
-    metrics: tuple[MetricName, ...] = tuple(METRICS)
-    """The metrics; all if not given."""
+    metrics: Annotated[tuple[MetricName, ...], Field(min_length=1)] = tuple(METRICS)
+    """Which metrics, one or several; all if not given."""
 
     tolerance_mm: Annotated[float, Field(ge=0)] = 1.0
     """Distance that NSD still counts as equal."""

@@ -15,6 +15,7 @@ COMMANDS = [
     "train",
     "predict",
     "eval",
+    "score",
     "compare",
     "export",
     "bench",

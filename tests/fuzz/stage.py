@@ -27,6 +27,7 @@ LOADED = (
     "lunet_cli.cli.app",
     "lunet_cli.cli.viz.display",
     "lunet_cli.engine.evaluation.evaluate",
+    "lunet_cli.engine.evaluation.score",
     "lunet_cli.engine.inference.predict",
     "lunet_cli.engine.training.train",
     "lunet_cli.render.console",

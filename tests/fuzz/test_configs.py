@@ -318,7 +318,10 @@ def _mutated(rng: random.Random) -> bytes:
     [
         ("training.epochs=" + "9" * 4000, "training.epochs"),
         ("training.num_threads=1000000", "training.num_threads"),
-        ("training.num_threads=1000", "training.num_threads: 1000 is more than this machine can run"),
+        (
+            "training.num_threads=1000",
+            "training.num_threads: 1000 is more than this machine can run",
+        ),
         ("data.num_workers=100000", "data.num_workers"),
         ("training.patch_size=[4096, 4096, 4096]", "need more than"),
         ("training.batch_size=60000", "training.batch_size"),

@@ -49,7 +49,7 @@ COMMANDS = [
     "predict X X -o out", "predict X volume.nii.gz -o X --format X", "predict model.pt X -o out",
     "predict model.pt X -o X --shard X", "predict model.pt volume.nii.gz -o out --order X",
     "predict model.pt volume.nii.gz -o out --postprocess X", "eval X", "eval model.pt --data X", "eval X X",
-    "eval --predictions X --labels X", "eval --predictions X --labels X --label X", "eval X --metric X",
+    "score X X", "score X X --label X", "eval X --metric X",
     "compare X X", "export X --format onnx", "export X --format X", "bench X", "bench --arch X", "bench --size X",
     "bench --runs X", "report X", "report X -o X", "presets show X", "presets list --family X", "config check X",
     "config show X", "config show --set X", "config show --set experiment.name=X", "viz curves X", "viz slices X",

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from lunet_cli.cli.evaluate import parse_metrics
 from lunet_cli.cli.viz.display import NoColor, Output, open_screen, require_output, save
+from lunet_cli.config.metrics import require_metric
 from lunet_cli.results.words import visible
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def pareto(
     """Draw networks by quality and cost, with the front that no other one beats."""
     key: MetricName | None = None
     if metric is not None:
-        (key,) = parse_metrics([metric])
+        key = require_metric(metric)
     require_output(output, no_color=no_color)
     from lunet_cli.engine.viewing.pareto import pareto as find_pareto
 

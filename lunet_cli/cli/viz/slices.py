@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lunet_cli.cli.failure import try_each
-from lunet_cli.cli.options import Architecture, Data, Device, Split, Threads
+from lunet_cli.cli.options import Architecture, Data, Split, Threads
+from lunet_cli.cli.prediction import Device
 from lunet_cli.cli.viz.display import (
     Axis,
     Interactive,

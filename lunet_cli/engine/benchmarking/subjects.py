@@ -8,8 +8,8 @@ from pathlib import Path
 
 from lunet_cli.config.benchmark import BenchmarkConfig
 from lunet_cli.config.load import load_config
-from lunet_cli.config.network import FAMILIES, NetworkSpec
 from lunet_cli.config.names import closest
+from lunet_cli.config.network import FAMILIES, NetworkSpec
 from lunet_cli.config.presets import Preset, named_presets, parse_preset
 from lunet_cli.engine.checkpoints.models import Model, load_model
 from lunet_cli.engine.networks import build_network

@@ -1,34 +1,89 @@
-"""The job `compare`: evaluated runs against each other on the same cases, and against what they cost."""
+"""The job `compare`: evaluated runs against each other on the same cases, and by their costs."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-from lunet_cli.config.metrics import METRICS, MetricName
+from lunet_cli.config.metrics import METRICS, MetricName, require_metric
 from lunet_cli.engine.evaluation.fronts import on_front
 from lunet_cli.engine.evaluation.summary import MEAN_LABEL, bootstrap_interval, values_by_label
-from lunet_cli.engine.run_folder import names_of
+from lunet_cli.engine.inference.images import Location, as_paths
+from lunet_cli.engine.run_folder import RunFolder, names_of
 from lunet_cli.errors import ConfigError, DataError
 from lunet_cli.records.evaluation import TABLE, EvaluationSummary, read_scores, read_summary
 from lunet_cli.results.evaluation import (
     CaseScore,
     ComparedRun,
     CompareResult,
-    EvaluatedModel,
     PairedDifference,
 )
 
-_ByLabel = dict[str, dict[str, float]]
+# Values come from a table of nine digits: what differs less is equal.
+_SMALLEST_DIFFERENCE = 1e-9
+
+
+@dataclass(frozen=True)
+class _Run:
+    """An evaluated run.
+
+    Args:
+        name: What it is called beside the others.
+        scores: A row per case and label.
+        summary: How it was evaluated; None for a table of another tool.
+        architecture: Its network; empty if that is not known.
+        parameters: Parameters of its network, if they are known.
+        flops: FLOPs of its convolutions, if they are known.
+    """
+
+    name: str
+    scores: list[CaseScore]
+    summary: EvaluationSummary | None
+    architecture: str = ""
+    parameters: int | None = None
+    flops: int | None = None
+
+    @classmethod
+    def read(cls, name: str, folder: Path, metric: MetricName) -> _Run:
+        """Read the evaluation in a folder.
+
+        Raises:
+            DataError: It is damaged, or does not have the metric.
+        """
+        scores, summary = _read_scores(folder, metric), read_summary(folder)
+        if summary is None or summary.model is None:
+            return cls(name, scores, summary)
+        model = summary.model
+        costs = model.architecture, model.parameters, model.conv_flops_at_64
+        return cls(name, scores, summary, *costs)
+
+    @property
+    def labels(self) -> list[str]:
+        """Its labels, in the order of their first appearance."""
+        return list(dict.fromkeys(score.label for score in self.scores))
+
+
+@dataclass(frozen=True)
+class _Values:
+    """Values of a run by label and case."""
+
+    run: _Run
+    by_label: dict[str, dict[str, float]]
+
+    @property
+    def of_means(self) -> dict[str, float]:
+        """Those of the mean of labels, or of the only one."""
+        return list(self.by_label.values())[-1]
 
 
 def compare(
-    runs: Sequence[Path], *, metric: MetricName = "dice", split: str = "val"
+    runs: Sequence[Location], *, metric: MetricName = "dice", evaluation: str = "val"
 ) -> CompareResult:
     """Compare evaluated runs.
 
@@ -36,122 +91,153 @@ def compare(
         runs: Run folders, or folders with a `metrics.csv`, at least two; the others are compared
             with the first.
         metric: What they are compared by.
-        split: Which evaluation of a run folder is meant.
+        evaluation: Which evaluation of a run folder is meant: a folder in `eval`.
 
     Raises:
         DataError: A run has not been evaluated, or not alike, or two share no case.
-        ConfigError: There are fewer than two runs.
+        ConfigError: There are fewer than two runs, or no such metric.
+
+    Example:
+        >>> result = lunet.compare(["runs/phantom", "runs/other"])
+        >>> [run.run for run in result.runs]
+        ['phantom', 'other']
     """
-    if len(runs) < 2:
-        raise ConfigError(
-            "lunet compare needs at least two runs", hint="lunet compare runs/a runs/b"
-        )
-    folders = [_evaluation_folder(run, split) for run in runs]
-    names = names_of(runs)
-    summaries = [read_summary(folder) for folder in folders]
-    for name, summary in zip(names[1:], summaries[1:], strict=True):
-        if summaries[0] is not None and summary is not None:
-            _require_alike(names[0], summaries[0], name, summary, metric)
-    values = _of_shared_labels([_scores(folder, metric) for folder in folders], names, metric)
-    differences: list[PairedDifference] = []
-    for label, baseline in values[0].items():
-        others = [(name, of_run[label]) for name, of_run in zip(names[1:], values[1:], strict=True)]
-        differences += _differences(label, baseline, others)
-    if all(row.num_cases == 0 for row in differences):
+    require_metric(metric)
+    paths = as_paths(runs)
+    if len(paths) < 2:
+        raise ConfigError("a comparison needs at least two runs", hint="`compare(runs/a, runs/b)`")
+    names = names_of(paths)
+    found: list[_Run] = []
+    for name, path in zip(names, paths, strict=True):
+        found.append(_Run.read(name, _evaluation_folder(path, evaluation), metric))
+    for other in found[1:]:
+        _require_alike(found[0], other, metric)
+    values = _of_shared_labels(found, metric)
+    differences = _differences(values)
+    if not any(row.num_cases for row in differences):
         raise DataError(
-            f"{', '.join(names)}: have no case in common for which {METRICS[metric].short} is defined",
-            hint="Evaluate them on the same cases: lunet eval RUN --data FOLDER",
+            f"{', '.join(names)}: have no case in common for which {METRICS[metric].short} is "
+            "defined",
+            hint="Evaluate them on the same cases: `evaluate(RUN, data=FOLDER)`",
         )
-    models = [None if summary is None else summary.model for summary in summaries]
-    return CompareResult(metric, _common_means(names, values, models, metric), tuple(differences))
+    return CompareResult(metric, _common_means(values, metric), tuple(differences))
 
 
-def _require_alike(
-    one: str, mine: EvaluationSummary, other: str, theirs: EvaluationSummary, metric: MetricName
-) -> None:
-    """Raise if two evaluations do not mean the same by a metric."""
-    settings = ["nsd_tolerance_mm"] if metric == "nsd" else []
-    settings += ["undefined_distances"] if METRICS[metric].unit == "mm" else []
-    for setting in settings:
-        ours, others = getattr(mine, setting), getattr(theirs, setting)
-        if ours != others:
-            raise DataError(
-                f"{one} and {other}: were evaluated with different settings: {setting} is {ours} and {others}",
-                hint="Evaluate one of them anew: lunet eval.",
-            )
-
-
-def _evaluation_folder(run: Path, split: str) -> Path:
-    for folder in (run, run / "eval" / split):
+def _evaluation_folder(run: Path, name: str) -> Path:
+    for folder in (run, RunFolder(run).evaluations / name):
         if (folder / TABLE).is_file():
             return folder
     if not run.is_dir():
         raise DataError(f"{run}: there is no such folder")
-    done = sorted(path.parent.name for path in run.glob(f"eval/*/{TABLE}"))
-    hint = f"There are {', '.join(done)}: --split NAME" if done else f"lunet eval {run}"
-    raise DataError(f"{run}: has no evaluation '{split}'", hint=hint)
+    done = sorted(path.parent.name for path in RunFolder(run).evaluations.glob(f"*/{TABLE}"))
+    hint = f"`evaluate({run})`"
+    if done:
+        hint = f"There are {', '.join(done)}: `evaluation=NAME`"
+    raise DataError(f"{run}: has no evaluation '{name}'", hint=hint)
 
 
-def _scores(folder: Path, metric: MetricName) -> list[CaseScore]:
+def _read_scores(folder: Path, metric: MetricName) -> list[CaseScore]:
     scores = read_scores(folder / TABLE)
     if metric not in scores[0].values:
         raise DataError(
             f"{folder / TABLE}: has no column {METRICS[metric].column(metric)}",
-            hint="Evaluate it anew with all metrics: lunet eval.",
+            hint="Evaluate it anew with all metrics: `evaluate(RUN)`",
         )
     return scores
 
 
-def _of_shared_labels(
-    runs: list[list[CaseScore]], names: list[str], metric: MetricName
-) -> list[_ByLabel]:
-    """Values of each run by label and case, for the labels that all runs have, and the mean of these."""
-    of_runs = [list(dict.fromkeys(score.label for score in scores)) for scores in runs]
-    shared = [label for label in of_runs[0] if all(label in labels for labels in of_runs)]
+def _require_alike(one: _Run, other: _Run, metric: MetricName) -> None:
+    """Raise if two evaluations do not mean the same by a metric."""
+    if one.summary is None or other.summary is None:
+        return
+    settings: list[str] = []
+    if metric == "nsd":
+        settings.append("nsd_tolerance_mm")
+    if METRICS[metric].unit == "mm":
+        settings.append("undefined_distances")
+    for setting in settings:
+        ours, theirs = getattr(one.summary, setting), getattr(other.summary, setting)
+        if ours != theirs:
+            raise DataError(
+                f"{one.name} and {other.name}: were evaluated with different settings: "
+                f"{setting} is {ours} and {theirs}",
+                hint="Evaluate one of them anew: `evaluate(RUN)`",
+            )
+
+
+def _of_shared_labels(runs: list[_Run], metric: MetricName) -> list[_Values]:
+    """Values of the labels that all runs have, and last the mean of these."""
+    shared = _shared_labels(runs)
+    order = list(shared)
+    if len(shared) > 1:
+        order.append(MEAN_LABEL)
+    values: list[_Values] = []
+    for run in runs:
+        kept = [score for score in run.scores if score.label in shared]
+        of_run = values_by_label(kept, [metric])
+        values.append(_Values(run, {label: of_run[label][metric] for label in order}))
+    return values
+
+
+def _shared_labels(runs: list[_Run]) -> list[str]:
+    shared = runs[0].labels
+    for run in runs[1:]:
+        shared = [label for label in shared if label in run.labels]
     if not shared:
-        listed = "; ".join(
-            f"{name}: {', '.join(labels)}" for name, labels in zip(names, of_runs, strict=True)
-        )
+        listed = "; ".join(f"{run.name}: {', '.join(run.labels)}" for run in runs)
         raise DataError(
             f"the runs have no label in common ({listed})",
-            hint="Name the labels of label maps alike: lunet eval --predictions ... --label NAME=VALUE.",
+            hint="Name the labels of label maps alike: `score(PREDICTIONS, REFERENCES)`",
         )
-    kept = [[score for score in scores if score.label in shared] for scores in runs]
-    by_label = [values_by_label(scores, [metric]) for scores in kept]
-    order = [*shared, *([MEAN_LABEL] if len(shared) > 1 else [])]
-    return [{label: of_run[label][metric] for label in order} for of_run in by_label]
+    return shared
 
 
-def _differences(
-    label: str, baseline: dict[str, float], others: list[tuple[str, dict[str, float]]]
-) -> list[PairedDifference]:
-    paired = [_paired(baseline, values) for _, values in others]
-    p_values = _holm([_wilcoxon(values) for values in paired])
-    return [
-        PairedDifference(
-            run=name,
-            label=label,
-            mean=float(pairs.mean()) if len(pairs) else math.nan,
-            interval=bootstrap_interval(pairs),
-            p_value=p_value,
-            num_cases=len(pairs),
-            num_left_out=len(baseline.keys() | values.keys()) - len(pairs),
-        )
-        for (name, values), pairs, p_value in zip(others, paired, p_values, strict=True)
-    ]
+def _differences(values: list[_Values]) -> list[PairedDifference]:
+    """How each run differs from the first, label by label."""
+    baseline, *others = values
+    rows: list[PairedDifference] = []
+    for label, expected in baseline.by_label.items():
+        paired = [_paired(expected, other.by_label[label]) for other in others]
+        p_values = _holm(list(map(_wilcoxon, paired)))
+        for other, pairs, p_value in zip(others, paired, p_values, strict=True):
+            num_cases = len(expected.keys() | other.by_label[label].keys())
+            row = PairedDifference(
+                run=other.run.name,
+                label=label,
+                mean=_mean(pairs),
+                interval=bootstrap_interval(pairs),
+                p_value=p_value,
+                num_cases=len(pairs),
+                num_left_out=num_cases - len(pairs),
+            )
+            rows.append(row)
+    return rows
 
 
 def _paired(baseline: dict[str, float], values: dict[str, float]) -> npt.NDArray[np.float64]:
     """Differences (N,) over the cases where both are defined."""
-    pairs = np.array([values[case] - baseline[case] for case in baseline if case in values])
-    return pairs[~np.isnan(pairs)] if len(pairs) else pairs
+    pairs = [values[case] - expected for case, expected in baseline.items() if case in values]
+    differences = np.array(pairs, dtype=np.float64)
+    return differences[~np.isnan(differences)]
+
+
+def _mean(values: npt.NDArray[np.float64]) -> float:
+    """The mean of values (N,); NaN of none."""
+    if len(values) == 0:
+        return math.nan
+    return float(values.mean())
 
 
 def _wilcoxon(differences: npt.NDArray[np.float64]) -> float:
-    """Two-sided p-value of the Wilcoxon signed-rank test; cases without a difference do not count."""
-    # Values come from a table of nine digits: what differs less is equal.
-    different = differences[np.abs(differences) > 1e-9]
-    return float(stats.wilcoxon(different).pvalue) if len(different) else 1.0
+    """Two-sided p-value of the Wilcoxon signed-rank test of differences (N,).
+
+    Cases without a difference do not count.
+    """
+    # Ranks and not a t-test: most metrics are bounded, and their differences are skewed.
+    different = differences[np.abs(differences) > _SMALLEST_DIFFERENCE]
+    if len(different) == 0:
+        return 1.0
+    return float(stats.wilcoxon(different).pvalue)
 
 
 def _holm(p_values: list[float]) -> list[float]:
@@ -162,44 +248,47 @@ def _holm(p_values: list[float]) -> list[float]:
     """
     adjusted, highest = [1.0] * len(p_values), 0.0
     for rank, index in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
+        # A larger p-value never becomes smaller than one before it.
         highest = max(highest, min(1.0, (len(p_values) - rank) * p_values[index]))
         adjusted[index] = highest
     return adjusted
 
 
-def _common_means(
-    names: list[str],
-    values: list[_ByLabel],
-    models: list[EvaluatedModel | None],
-    metric: MetricName,
-) -> tuple[ComparedRun, ...]:
-    """Each run with its mean over the cases that are defined in all, its costs, and whether it is on the front."""
-    over_labels = [by_label.get(MEAN_LABEL) or next(iter(by_label.values())) for by_label in values]
-    common = [
-        case
-        for case in over_labels[0]
-        if all(not math.isnan(run.get(case, math.nan)) for run in over_labels)
-    ]
-    means = [
-        float(np.mean([run[case] for case in common])) if common else math.nan
-        for run in over_labels
-    ]
-    parameters = [None if model is None else model.parameters for model in models]
-    flops = [None if model is None else model.conv_flops_at_64 for model in models]
-    on_parameter_front, on_flop_front = (
-        on_front(means, costs, METRICS[metric].better) for costs in (parameters, flops)
-    )
-    architectures = ["" if model is None else model.architecture for model in models]
-    return tuple(
-        ComparedRun(
-            run=name,
-            architecture=architectures[index],
+def _common_means(values: list[_Values], metric: MetricName) -> tuple[ComparedRun, ...]:
+    """Each run with its mean over the cases that are defined in all, its costs and its front."""
+    # A run that left out its difficult cases would look better than it is.
+    common = _cases_defined_in_all([of_run.of_means for of_run in values])
+    means: list[float] = []
+    parameters: list[int | None] = []
+    flops: list[int | None] = []
+    for of_run in values:
+        means.append(_mean(np.array([of_run.of_means[case] for case in common])))
+        parameters.append(of_run.run.parameters)
+        flops.append(of_run.run.flops)
+    better = METRICS[metric].better
+    by_parameters = on_front(means, parameters, better)
+    by_flops = on_front(means, flops, better)
+    rows: list[ComparedRun] = []
+    for index, of_run in enumerate(values):
+        row = ComparedRun(
+            run=of_run.run.name,
+            architecture=of_run.run.architecture,
             value=means[index],
             num_cases=len(common),
             parameters=parameters[index],
             flops=flops[index],
-            on_parameter_front=on_parameter_front[index],
-            on_flop_front=on_flop_front[index],
+            on_parameter_front=by_parameters[index],
+            on_flop_front=by_flops[index],
         )
-        for index, name in enumerate(names)
-    )
+        rows.append(row)
+    return tuple(rows)
+
+
+def _cases_defined_in_all(runs: list[dict[str, float]]) -> list[str]:
+    """The cases of the first run that all have, with a number."""
+    common: list[str] = []
+    for case in runs[0]:
+        values = [run.get(case, math.nan) for run in runs]
+        if not np.isnan(values).any():
+            common.append(case)
+    return common

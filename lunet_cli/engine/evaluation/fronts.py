@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Literal
+
+import numpy as np
 
 
 def on_front(
@@ -19,21 +20,16 @@ def on_front(
         costs: What each takes; None, for an unknown cost, is on no front and beats none.
         better: Which values are good.
     """
-    sign = 1.0 if better == "higher" else -1.0
-    quality = [sign * (abs(value) if better == "zero" else value) for value in values]
-
-    def is_beaten(index: int) -> bool:
-        cost = costs[index]
-        return any(
-            other is not None
-            and cost is not None
-            and quality[i] >= quality[index]
-            and other <= cost
-            and (quality[i], -other) != (quality[index], -cost)
-            for i, other in enumerate(costs)
-        )
-
-    return [
-        costs[index] is not None and not math.isnan(values[index]) and not is_beaten(index)
-        for index in range(len(values))
-    ]
+    quality = np.array(values, dtype=float)
+    if better == "zero":
+        quality = np.abs(quality)
+    if better != "higher":
+        quality = -quality
+    cost = np.array(costs, dtype=float)  # None becomes NaN, which no comparison holds for.
+    front: list[bool] = []
+    for own_quality, own_cost in zip(quality, cost, strict=True):
+        is_as_good = (quality >= own_quality) & (cost <= own_cost)
+        is_better = (quality > own_quality) | (cost < own_cost)
+        is_known = not (np.isnan(own_quality) or np.isnan(own_cost))
+        front.append(bool(is_known and not (is_as_good & is_better).any()))
+    return front

@@ -22,9 +22,7 @@ class Overlap:
     @classmethod
     def of(cls, prediction: Mask, reference: Mask) -> Overlap:
         """Count the voxels of two masks of equal shape."""
-        counts = (
-            np.count_nonzero(mask) for mask in (prediction, reference, prediction & reference)
-        )
+        counts = map(np.count_nonzero, (prediction, reference, prediction & reference))
         return cls(*map(int, counts))
 
     def share_of(self, total: float) -> float:
@@ -36,9 +34,15 @@ class Overlap:
     @property
     def relative_difference(self) -> float:
         """(|P| - |R|) / |R|; 0 where both masks are empty, NaN where only the reference is."""
-        if self.reference == 0:
-            return 0.0 if self.prediction == 0 else math.nan
-        return (self.prediction - self.reference) / self.reference
+        if self.reference > 0:
+            return (self.prediction - self.reference) / self.reference
+        if self.prediction > 0:
+            return math.nan
+        return 0.0
+
+    def difference_ml(self, spacing_mm: tuple[float, float, float]) -> float:
+        """The difference of the two volumes in ml, without its sign; a voxel is (z, y, x) mm."""
+        return abs(self.prediction - self.reference) * math.prod(spacing_mm) / 1000
 
 
 def dice(prediction: Mask, reference: Mask) -> float:
@@ -56,13 +60,13 @@ def dice(prediction: Mask, reference: Mask) -> float:
 
 
 def iou(prediction: Mask, reference: Mask) -> float:
-    """Intersection over union |P and R| / |P or R|, also called the Jaccard index; see `dice` for empty masks."""
+    """Intersection over union |P and R| / |P or R| (Jaccard); see `dice` for empty masks."""
     overlap = Overlap.of(prediction, reference)
     return overlap.share_of(overlap.prediction + overlap.reference - overlap.shared)
 
 
 def sensitivity(prediction: Mask, reference: Mask) -> float:
-    """Share of the reference that is found, |P and R| / |R|, also called recall; see `dice` for empty masks."""
+    """Share of the reference that is found, |P and R| / |R|; see `dice` for empty masks."""
     overlap = Overlap.of(prediction, reference)
     return overlap.share_of(overlap.reference)
 
@@ -92,5 +96,4 @@ def absolute_volume_difference_ml(
         reference: Mask (D, H, W), bool.
         spacing_mm: Voxel size (z, y, x).
     """
-    overlap = Overlap.of(prediction, reference)
-    return abs(overlap.prediction - overlap.reference) * math.prod(spacing_mm) / 1000
+    return Overlap.of(prediction, reference).difference_ml(spacing_mm)

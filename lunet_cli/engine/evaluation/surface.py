@@ -33,8 +33,9 @@ class SurfaceDistances:
     @classmethod
     def between(cls, prediction: Mask, reference: Mask, spacing_mm: Spacing) -> SurfaceDistances:
         """Measure two masks (D, H, W), bool, with voxels of `spacing_mm` (z, y, x)."""
-        points = [_surface_points(mask, spacing_mm) for mask in (prediction, reference)]
-        return cls(_nearest(points[0], points[1]), _nearest(points[1], points[0]))
+        predicted = _surface_points(prediction, spacing_mm)
+        expected = _surface_points(reference, spacing_mm)
+        return cls(_nearest(predicted, expected), _nearest(expected, predicted))
 
     @property
     def num_empty(self) -> int:
@@ -42,9 +43,15 @@ class SurfaceDistances:
         return (len(self.forth_mm) == 0) + (len(self.back_mm) == 0)
 
     def percentile(self, share: float) -> float:
-        """The larger of both directions' percentiles, `share` from 0 to 100; 0 or NaN where masks are empty."""
+        """The larger of both directions' percentiles; 0 or NaN where masks are empty.
+
+        Args:
+            share: 0 to 100.
+        """
         if self.num_empty:
             return self._where_empty(both=0.0, one=math.nan)
+        # The larger of two percentiles, as in MONAI; that of all distances together would hide a
+        # small prediction within a large reference.
         return float(max(np.percentile(self.forth_mm, share), np.percentile(self.back_mm, share)))
 
     @property
@@ -52,21 +59,26 @@ class SurfaceDistances:
         """Mean over both directions' distances together; 0 or NaN where masks are empty."""
         if self.num_empty:
             return self._where_empty(both=0.0, one=math.nan)
-        return float(
-            (self.forth_mm.sum() + self.back_mm.sum()) / (len(self.forth_mm) + len(self.back_mm))
-        )
+        # Every voxel counts alike, so the larger surface weighs more.
+        return float((self.forth_mm.sum() + self.back_mm.sum()) / self._num_voxels)
 
     def share_within(self, tolerance_mm: float) -> float:
-        """Share of all surface voxels that lie within `tolerance_mm`; 1 or 0 where masks are empty."""
+        """Share of all surface voxels within `tolerance_mm`; 1 or 0 where masks are empty."""
         if self.num_empty:
             return self._where_empty(both=1.0, one=0.0)
         # Five voxels of 0.4 mm are 2 mm, whatever the last digit of their sum is.
         limit = tolerance_mm * (1 + 1e-6)
-        within = sum(int(np.count_nonzero(side <= limit)) for side in (self.forth_mm, self.back_mm))
-        return within / (len(self.forth_mm) + len(self.back_mm))
+        within = np.count_nonzero(self.forth_mm <= limit) + np.count_nonzero(self.back_mm <= limit)
+        return int(within) / self._num_voxels
+
+    @property
+    def _num_voxels(self) -> int:
+        return len(self.forth_mm) + len(self.back_mm)
 
     def _where_empty(self, *, both: float, one: float) -> float:
-        return both if self.num_empty == 2 else one
+        if self.num_empty == 2:
+            return both
+        return one
 
 
 def hausdorff95(prediction: Mask, reference: Mask, spacing_mm: Spacing) -> float:
@@ -84,19 +96,19 @@ def hausdorff95(prediction: Mask, reference: Mask, spacing_mm: Spacing) -> float
 
 
 def hausdorff(prediction: Mask, reference: Mask, spacing_mm: Spacing) -> float:
-    """The largest distance from one surface to the other, in either direction; see `hausdorff95`."""
+    """The largest distance from one surface to the other, either way; see `hausdorff95`."""
     return SurfaceDistances.between(prediction, reference, spacing_mm).percentile(100)
 
 
 def assd(prediction: Mask, reference: Mask, spacing_mm: Spacing) -> float:
-    """Average symmetric surface distance: the mean over the distances of both directions; see `hausdorff95`."""
+    """Average symmetric surface distance: the mean over both directions; see `hausdorff95`."""
     return SurfaceDistances.between(prediction, reference, spacing_mm).mean
 
 
 def nsd(
     prediction: Mask, reference: Mask, spacing_mm: Spacing, *, tolerance_mm: float = 1.0
 ) -> float:
-    """Normalised surface Dice: the share of both surfaces that lies within a tolerance of the other one.
+    """Normalised surface Dice: the share of both surfaces within a tolerance of the other one.
 
     Args:
         prediction: Mask (D, H, W), bool.
@@ -114,33 +126,36 @@ def nsd(
 
 
 def surface(mask: Mask) -> Mask:
-    """Voxels of a mask (D, H, W) with at least one of their six neighbours outside it or outside the array."""
+    """Voxels of a mask (D, H, W) with one of their six neighbours outside it or the array."""
     inner = mask.copy()
     for axis in range(3):
         moved, kept = np.moveaxis(inner, axis, 0), np.moveaxis(mask, axis, 0)
         moved[1:] &= kept[:-1]
         moved[:-1] &= kept[1:]
+        # A structure that is cut off at the border of the array has a surface there.
         moved[0] = moved[-1] = False
     return mask & ~inner
 
 
 def field_of_view_diagonal_mm(size: tuple[int, ...], spacing_mm: Spacing) -> float:
     """Length of a volume's diagonal, which no distance within it exceeds."""
-    return math.hypot(*(edge * voxel for edge, voxel in zip(size, spacing_mm, strict=True)))
+    return math.hypot(*np.multiply(size, spacing_mm))
 
 
 def _surface_points(mask: Mask, spacing_mm: Spacing) -> npt.NDArray[np.float64]:
     """Centres (N, 3) of the surface voxels in mm."""
     box: list[slice] = []
-    for axis in range(3):  # Each axis is looked at within what the ones before have left.
-        hit = np.flatnonzero(
-            mask[tuple(box)].any(axis=tuple(other for other in range(3) if other != axis))
-        )
+    corner: list[int] = []
+    # Structures are small in their volume. Each axis is looked at within what the ones before have
+    # left.
+    for other_axes in ((1, 2), (0, 2), (0, 1)):
+        hit = np.flatnonzero(mask[tuple(box)].any(axis=other_axes))
         if len(hit) == 0:
             return np.empty((0, 3))
+        corner.append(int(hit[0]))
         box.append(slice(int(hit[0]), int(hit[-1]) + 1))
     voxels = np.argwhere(surface(mask[tuple(box)]))
-    points: npt.NDArray[np.float64] = (voxels + [side.start for side in box]) * np.array(spacing_mm)
+    points: npt.NDArray[np.float64] = (voxels + corner) * np.array(spacing_mm)
     return points
 
 

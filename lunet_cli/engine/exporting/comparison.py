@@ -11,11 +11,12 @@ import numpy.typing as npt
 import SimpleITK as sitk  # noqa: N813
 import torch
 
+from lunet_cli.config.options import PredictionOptions
 from lunet_cli.engine.checkpoints.models import Model
 from lunet_cli.engine.data.volume import Geometry
 from lunet_cli.engine.exporting.plain import segment
 from lunet_cli.engine.exporting.windows import Channels, smaller
-from lunet_cli.engine.inference.predictor import PredictionOptions, Predictor
+from lunet_cli.engine.inference.predictor import Predictor
 from lunet_cli.engine.inference.sliding_window import ArrayInput, Stitcher, predict_logits
 from lunet_cli.engine.runtimes.exported_graph import ExportedGraph
 from lunet_cli.engine.runtimes.timing import time_passes_ms

@@ -11,13 +11,14 @@ import SimpleITK as sitk  # noqa: N813
 import torch
 from torch import Tensor
 
+from lunet_cli.config.vocabulary import Size
 from lunet_cli.engine.checkpoints.models import Model
 from lunet_cli.engine.data.phantom import make_phantom
 from lunet_cli.engine.data.reading import read_image
 from lunet_cli.engine.data.volume import Geometry
 from lunet_cli.engine.inference.inputs import find_inputs
 from lunet_cli.engine.inference.labelled_cases import select_cases
-from lunet_cli.engine.inference.sliding_window import Size, Stitcher
+from lunet_cli.engine.inference.sliding_window import Stitcher
 from lunet_cli.errors import DataError, LunetError
 from lunet_cli.results.events import Event, WarningIssued, warnings_to
 from lunet_cli.results.words import plural
@@ -50,8 +51,9 @@ def volumes_at_hand(
 ) -> tuple[list[Channels], str]:
     """Validation cases of the training, or phantoms where those are gone; and where they come from, in words."""
     try:
-        case_set, cases, origin = select_cases(model, None, "val")
-        return [_middle(case_set.reader(case)[0], model) for case in cases[:max_volumes]], origin
+        found = select_cases(model, None, "val")
+        cases = found.cases[:max_volumes]
+        return [_middle(found.case_set.reader(case)[0], model) for case in cases], found.origin
     except LunetError as error:
         on_event(
             WarningIssued(

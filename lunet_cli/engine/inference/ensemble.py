@@ -1,23 +1,22 @@
-"""One or several networks as one function from images to logits, computed by the runtime that was asked for."""
+"""One or several networks as one function from images to logits, computed by some runtime."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from itertools import combinations
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from lunet_cli.config.options import PredictionOptions
+from lunet_cli.config.vocabulary import RuntimeChoice, RuntimeName
 from lunet_cli.engine.checkpoints.models import Model
 from lunet_cli.engine.data.labels import LabelScheme
-from lunet_cli.engine.networks.execution import Precision
 from lunet_cli.engine.runtimes.exported_graph import ExportedGraph
 from lunet_cli.engine.runtimes.runtime import (
     Forward,
-    RuntimeName,
     RuntimePlan,
     device_for,
     has_precision,
@@ -29,7 +28,7 @@ from lunet_cli.engine.runtimes.selection import choose_runtime
 from lunet_cli.errors import ConfigError, DataError
 from lunet_cli.results.runtimes import RuntimeChosen
 
-PrecisionChoice = Literal["auto", "fp32", "bf16", "fp16"]
+_SPATIAL_AXES = (2, 3, 4)
 
 
 class Ensemble:
@@ -37,33 +36,21 @@ class Ensemble:
 
     Args:
         models: At least one, with the same labels.
-        device: Where to compute.
-        precision: Arithmetic; `auto` takes that of the validation where this device has it.
-        runtime: What computes; `auto` lets `choose` decide, None takes the usual one of a network
-            or exported file.
-        tta: Whether to average over the eight mirrorings too.
+        options: Device, precision and runtime, and whether mirrorings are averaged too. The runtime
+            `auto` lets `choose` decide, None takes the usual one of a network or exported file.
 
     Raises:
         LunetError: The device, runtime or precision is not available.
     """
 
-    def __init__(
-        self,
-        models: Sequence[Model],
-        *,
-        device: Literal["auto", "cpu", "cuda", "mps"],
-        precision: PrecisionChoice,
-        runtime: RuntimeName | Literal["auto"] | None,
-        tta: bool,
-    ) -> None:
+    def __init__(self, models: Sequence[Model], options: PredictionOptions) -> None:
         self._models = tuple(models)
-        self._precision = precision
-        self._tta = tta
+        self._precision = options.precision
+        self._tta = options.tta
         # A choice holds for all networks, and files of several formats leave little.
-        self.is_open = runtime == "auto" and (
-            len(models) == 1 or not any(_is_graph(model) for model in models)
-        )
-        self.plan = _usual_plan(models, device, precision, runtime)
+        has_choice = len(models) == 1 or not any(_is_graph(model) for model in models)
+        self.is_open = options.runtime == "auto" and has_choice
+        self.plan = _usual_plan(models, options)
         for model in models:
             require_fitting(self.plan, model.network)
         self._forwards: list[Forward] = []
@@ -71,7 +58,15 @@ class Ensemble:
             self._load()
 
     def __str__(self) -> str:
-        return "a runtime chosen at the first window" if self.is_open else str(self.plan)
+        if self.is_open:
+            return "a runtime chosen at the first window"
+        return str(self.plan)
+
+    @property
+    def num_passes(self) -> int:
+        """Forward passes that make up the result for one window."""
+        num_mirrorings = 2 ** len(_SPATIAL_AXES) if self._tta else 1
+        return len(self._models) * num_mirrorings
 
     def forward(self, image: Tensor) -> Tensor:
         """Logits (B, K, D, H, W) of images (B, C, D, H, W), float32 on the CPU.
@@ -81,7 +76,9 @@ class Ensemble:
         """
         if not self._forwards:
             self._load()
-        return _combine(self._forwards, self._models[0].card.labels, image, tta=self._tta)
+        if self.num_passes == 1:
+            return self._forwards[0](image)
+        return _average(self._forwards, self._models[0].card.labels, image, tta=self._tta)
 
     def choose(self, image: Tensor, num_windows: int) -> RuntimeChosen:
         """Decide how to compute, which `is_open`.
@@ -94,25 +91,23 @@ class Ensemble:
             What was decided and why.
         """
         self.is_open = False
-        computed = num_windows * len(self._models) * (8 if self._tta else 1)
-        activate = self._models[0].card.labels.probabilities
+        model = self._models[0]
         self.plan, first, event = choose_runtime(
-            self._models[0].network,
-            self._models[0].card.network,
+            model.network,
+            model.card.network,
             self.plan,
             image,
             precision=self._precision,
-            num_windows=computed,
-            probabilities=activate,
+            num_windows=num_windows * self.num_passes,
+            probabilities=model.card.labels.probabilities,
         )
         others = [load_runtime(self.plan, model.network) for model in self._models[1:]]
         self._forwards = [self._checked(forward) for forward in (first, *others)]
         return event
 
     def _load(self) -> None:
-        self._forwards = [
-            self._checked(load_runtime(self.plan, model.network)) for model in self._models
-        ]
+        for model in self._models:
+            self._forwards.append(self._checked(load_runtime(self.plan, model.network)))
 
     def _checked(self, forward: Forward) -> Forward:
         """The function, which raises where it gives logits that are not finite."""
@@ -120,70 +115,97 @@ class Ensemble:
         def run(image: Tensor) -> Tensor:
             logits = forward(image)
             # The sum is NaN or infinite where a value is, at a fraction of the time of `isfinite`.
-            if not math.isfinite(float(logits.sum(dtype=torch.float32))) and not bool(
-                logits.isfinite().all()
-            ):
+            # It may also overflow where all values are finite, so it is not the last word.
+            is_suspect = not math.isfinite(float(logits.sum(dtype=torch.float32)))
+            if is_suspect and not bool(logits.isfinite().all()):
                 raise DataError(
-                    f"the network gives numbers that are not finite ({self.plan}; its input reaches "
-                    f"{float(image.abs().max()):g})",
-                    hint="Weights and intensities are finite: compute in fp32, and check the range of the intensities.",
+                    f"the network gives numbers that are not finite ({self.plan}; its input "
+                    f"reaches {float(image.abs().max()):g})",
+                    hint="Weights and intensities are finite: compute with `precision=fp32`, and "
+                    "check the range of the intensities.",
                 )
             return logits
 
         return run
 
 
-def _usual_plan(
-    models: Sequence[Model],
-    choice: Literal["auto", "cpu", "cuda", "mps"],
-    precision: PrecisionChoice,
-    runtime: RuntimeName | Literal["auto"] | None,
-) -> RuntimePlan:
-    """What is taken without trying: the named or most ordinary runtime, in the precision of the validation."""
-    model = models[0]
-    possible = [
-        name
-        for name in runtimes_of(model.network)
-        if all(name in runtimes_of(m.network) for m in models)
-    ]
+def _usual_plan(models: Sequence[Model], options: PredictionOptions) -> RuntimePlan:
+    """What is taken without trying: the named or most ordinary runtime, and a precision.
+
+    That is the precision of the validation, where device and runtime have it.
+    """
+    name = _usual_runtime(models, options.runtime)
+    device = device_for(name, options.device)
+    if options.precision != "auto":
+        return RuntimePlan(name, device, options.precision)
+    validated = models[0].execution
+    if validated is not None and has_precision(device, validated.precision):
+        plan = RuntimePlan(name, device, validated.precision)
+        if all(plan.fits(model.network) for model in models):
+            return plan
+    return RuntimePlan(name, device, "fp32")
+
+
+def _usual_runtime(models: Sequence[Model], wanted: RuntimeChoice | None) -> RuntimeName:
+    possible = list(runtimes_of(models[0].network))
+    for model in models[1:]:
+        shared = runtimes_of(model.network)
+        possible = [name for name in possible if name in shared]
     if not possible:
         raise ConfigError(
             "no runtime computes all of these files", hint="Average networks of one format."
         )
-    name = possible[0] if runtime is None or runtime == "auto" else runtime
-    device = device_for(name, choice)
-    if precision != "auto":
-        return RuntimePlan(name, device, precision)
-    validated: Precision = "fp32" if model.execution is None else model.execution.precision
-    plan = RuntimePlan(name, device, validated)
-    is_fitting = has_precision(device, validated) and all(plan.fits(m.network) for m in models)
-    return plan if is_fitting else RuntimePlan(name, device, "fp32")
+    if wanted is None or wanted == "auto":
+        return possible[0]
+    return wanted
 
 
 def _is_graph(model: Model) -> bool:
     return isinstance(model.network, ExportedGraph)
 
 
-def _combine(
+def _average(
     forwards: Sequence[Forward], labels: LabelScheme, image: Tensor, *, tta: bool
 ) -> Tensor:
-    """The logits of one network, or those whose probabilities are the mean over networks and mirrorings."""
-    if len(forwards) == 1 and not tta:
-        return forwards[0](image)
-    mirrorings = [
-        axes for count in range(4 if tta else 1) for axes in combinations((2, 3, 4), count)
-    ]
-    # The logarithms of mean probabilities are logits again, and can be stitched like those of one
-    # network.
-    inside, outside = None, None
+    """Logits whose probabilities are the mean over networks and mirrorings.
+
+    The logarithms of mean probabilities are logits again, and can be stitched like those of one
+    network. A sigmoid needs the mean of both, of being inside and of being outside.
+    """
+    inside: Tensor | None = None
+    outside: Tensor | None = None
     for forward in forwards:
-        for axes in mirrorings:
-            logits = forward(image.flip(axes) if axes else image).flip(axes).float()
-            is_softmax = labels.activation == "softmax"
-            log_p = F.log_softmax(logits, dim=1) if is_softmax else F.logsigmoid(logits)
-            inside = log_p if inside is None else torch.logaddexp(inside, log_p)
-            if not is_softmax:
-                log_q = F.logsigmoid(-logits)
-                outside = log_q if outside is None else torch.logaddexp(outside, log_q)
+        for axes in _mirrorings(tta):
+            logits = _mirrored(forward, image, axes)
+            if labels.activation == "softmax":
+                inside = _log_sum(inside, F.log_softmax(logits, dim=1))
+            else:
+                inside = _log_sum(inside, F.logsigmoid(logits))
+                outside = _log_sum(outside, F.logsigmoid(-logits))
     assert inside is not None
-    return inside if outside is None else inside - outside
+    if outside is None:
+        return inside
+    return inside - outside
+
+
+def _mirrorings(tta: bool) -> list[tuple[int, ...]]:
+    """The axes of each mirroring, none of them first."""
+    found: list[tuple[int, ...]] = [()]
+    if tta:
+        for count in (1, 2, 3):
+            found += combinations(_SPATIAL_AXES, count)
+    return found
+
+
+def _mirrored(forward: Forward, image: Tensor, axes: tuple[int, ...]) -> Tensor:
+    """The logits of a mirrored image, mirrored back."""
+    if not axes:
+        return forward(image).float()
+    return forward(image.flip(axes)).flip(axes).float()
+
+
+def _log_sum(total: Tensor | None, log_p: Tensor) -> Tensor:
+    """The logarithm of a sum of probabilities, of which the logarithms are given."""
+    if total is None:
+        return log_p
+    return torch.logaddexp(total, log_p)

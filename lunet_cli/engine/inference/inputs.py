@@ -7,7 +7,9 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
+from lunet_cli.config.vocabulary import VOLUME_SUFFIXES, VolumeSuffix
 from lunet_cli.engine.data.dicom import SUFFIXES as DICOM_SUFFIXES
 from lunet_cli.engine.data.dicom import DicomSeries, choose_among, find_series
 from lunet_cli.engine.data.disk import (
@@ -24,16 +26,18 @@ from lunet_cli.results.events import CaseFailed, Event, WarningIssued
 from lunet_cli.results.words import visible
 
 _CHANNEL = re.compile(r"(?P<id>.+)_(?P<channel>\d{4})")
-_SUFFIXES = (
-    ".nii.gz",
-    ".nii",
-    ".nrrd",
-    ".mha",
-)  # Single files; what comes in two files is written as one.
-_ONE_FILE = {".nhdr": ".nrrd", ".mhd": ".mha"}
-_DEFAULT_SUFFIX = ".nii.gz"
+# What comes in two files is written as one.
+_ONE_FILE: dict[str, VolumeSuffix] = {".nhdr": ".nrrd", ".mhd": ".mha"}
+_DEFAULT_SUFFIX: VolumeSuffix = ".nii.gz"
+_MOST_NAMES = 4
 _Source = Path | DicomSeries
-_Found = tuple[_Source, Path]  # a volume, and the file or folder that names it
+
+
+class _Found(NamedTuple):
+    """A volume, and the file or folder that names it."""
+
+    source: _Source
+    place: Path
 
 
 @dataclass(frozen=True)
@@ -48,7 +52,7 @@ class InputCase:
 
     name: str
     images: tuple[_Source, ...]
-    suffix: str
+    suffix: VolumeSuffix
 
 
 def find_inputs(
@@ -79,26 +83,33 @@ def find_inputs(
                 volumes = search.in_folder(path)
             else:
                 _require_more_than_a_slice(path)
-                volumes = [(path, path)]
+                volumes = [_Found(path, path)]
         except LunetError as error:
             search.fail(str(path), error)
             continue
-        for source, place in volumes:  # A file that is named twice is one volume.
-            found.setdefault(os.path.abspath(place), (source, place))
+        # A file that is named twice is one volume.
+        for volume in volumes:
+            found.setdefault(os.path.abspath(volume.place), volume)
     return _to_cases(list(found.values()), num_channels, search), search.failures
 
 
 def _require_more_than_a_slice(path: Path) -> None:
     require_file(path)
-    if path.suffix.lower() in DICOM_SUFFIXES and read_header(path)[0].size[0] == 1:
+    if path.suffix.lower() not in DICOM_SUFFIXES:
+        return
+    geometry, _ = read_header(path)
+    if geometry.size[0] == 1:
         raise DataError(
             f"{path}: is one slice of a DICOM series", hint="Name the folder of the series."
         )
 
 
-def output_suffix(path: Path) -> str | None:
+def output_suffix(path: Path) -> VolumeSuffix | None:
     """The suffix of a file name that can be written; None if it has none of those."""
-    return next((suffix for suffix in _SUFFIXES if path.name.lower().endswith(suffix)), None)
+    for suffix in VOLUME_SUFFIXES:
+        if path.name.lower().endswith(suffix):
+            return suffix
+    return None
 
 
 class _Search:
@@ -113,43 +124,46 @@ class _Search:
         self._on_event(self.failures[-1])
 
     def in_folder(self, folder: Path) -> list[_Found]:
-        """Volumes of a folder, or its DICOM series, or those below its sub-folders, which name them."""
+        """Volumes of a folder, or its DICOM series, or those below its sub-folders.
+
+        A series is called like the folder that it lies in, or like the sub-folder above it.
+        """
         entries = list_folder(folder)
         num_failures = len(self.failures)
-        files = self._files_among(entries)
-        if not files and any(map(is_file, entries)) and (series := find_series(folder)):
-            return [(choose_among(series, folder, self._series), folder)]
-        found: list[_Found] = [(path, path) for path in files]
+        found = [_Found(path, path) for path in self._files_among(entries)]
+        if not found and any(map(is_file, entries)):
+            series = find_series(folder)
+            if series:
+                return [_Found(choose_among(series, folder, self._series), folder)]
+        below = self._series_of_sub_folders(entries, found)
+        if not found and len(self.failures) == num_failures:
+            raise DataError(f"{folder}: holds no volume and no DICOM series", hint=below)
+        if below:
+            text = f"{folder}: {below} They are left out; to segment them, name them too."
+            self._on_event(WarningIssued(text))
+        return found
+
+    def _series_of_sub_folders(self, entries: list[Path], found: list[_Found]) -> str:
+        """Add the DICOM series of sub-folders; return in words which hold other volumes."""
         passed_over: list[str] = []
         for path in filter(is_folder, entries):
             try:
                 if any(map(has_volume_suffix, list_folder(path))):
                     passed_over.append(path.name)
                 else:
-                    found += [(one, path) for one in self._series_below(path)]
+                    found += self._series_below(path)
             except LunetError as error:
                 self.fail(str(path), error)
-        below = f"Volumes lie in its sub-folder{'s' if len(passed_over) > 1 else ''} {', '.join(passed_over[:4])}."
-        if not found and len(self.failures) == num_failures:
-            raise DataError(
-                f"{folder}: holds no volume and no DICOM series", hint=below if passed_over else ""
-            )
-        if passed_over:
-            self._on_event(
-                WarningIssued(
-                    f"{folder}: {below} They are left out; to segment them, name them too."
-                )
-            )
-        return found
+        if not passed_over:
+            return ""
+        noun = "sub-folder" if len(passed_over) == 1 else "sub-folders"
+        return f"Volumes lie in its {noun} {', '.join(passed_over[:_MOST_NAMES])}."
 
     def _files_among(self, entries: list[Path]) -> list[Path]:
         """Volume files; what only has the name of one (a pipe, a link without an end) is told."""
         files = [path for path in entries if has_volume_suffix(path) and not is_folder(path)]
-        with_prefix = [path for path in files if stem(path).startswith("ct_")]
-        if any(stem(path).startswith("label_") for path in files) and with_prefix:
-            files = with_prefix  # The layout harp keeps label maps beside the images.
         usable = []
-        for path in files:
+        for path in _without_label_maps(files):
             try:
                 require_file(path)
             except LunetError as error:
@@ -158,28 +172,40 @@ class _Search:
                 usable.append(path)
         return usable
 
-    def _series_below(self, folder: Path) -> list[DicomSeries]:
-        """The DICOM series of a patient's folder, at whatever depth it lies; none if there is no DICOM at all."""
-        found: list[DicomSeries] = []
+    def _series_below(self, folder: Path) -> list[_Found]:
+        """The DICOM series of a patient's folder, at whatever depth it lies; none without DICOM."""
+        series: list[DicomSeries] = []
         folders = [folder]
         while folders:
             place = folders.pop(0)
-            found += find_series(place)
-            folders += [
-                path for path in list_folder(place) if is_folder(path) and not path.is_symlink()
-            ]
-        return [choose_among(found, folder, self._series)] if found else []
+            series += find_series(place)
+            for path in list_folder(place):
+                # A link may lead upwards, and the search would not end.
+                if is_folder(path) and not path.is_symlink():
+                    folders.append(path)
+        if not series:
+            return []
+        return [_Found(choose_among(series, folder, self._series), folder)]
+
+
+def _without_label_maps(files: list[Path]) -> list[Path]:
+    """Files without those that the layout harp keeps beside the images: `label_1` of `ct_1`."""
+    images = [path for path in files if stem(path).startswith("ct_")]
+    has_label_maps = any(stem(path).startswith("label_") for path in files)
+    if images and has_label_maps:
+        return images
+    return files
 
 
 def _to_cases(found: list[_Found], num_channels: int, search: _Search) -> list[InputCase]:
     """Bring channels together, and give each case a name of its own."""
+    if num_channels > 1:
+        found = sorted(found, key=lambda volume: stem(volume.place))
+    stems = {stem(volume.place) for volume in found}
     groups: dict[str, list[_Source]] = {}
-    stems = {stem(place) for _, place in found}
-    for source, place in (
-        sorted(found, key=lambda item: stem(item[1])) if num_channels > 1 else found
-    ):
+    for source, place in found:
         groups.setdefault(_case_path(place, num_channels, stems), []).append(source)
-    usable = {}
+    usable: dict[str, list[_Source]] = {}
     for path, sources in groups.items():
         try:
             _require_channels(sources)
@@ -187,47 +213,59 @@ def _to_cases(found: list[_Found], num_channels: int, search: _Search) -> list[I
             search.fail(path, error)
         else:
             usable[path] = sources
-    names = [os.path.basename(path) for path in usable]
-    if len(set(names)) < len(names):
-        common = os.path.commonpath([os.path.dirname(path) for path in usable])
-        names = [os.path.relpath(path, common) for path in usable]
-    return [
-        InputCase(visible(name), tuple(sources), _suffix_of(sources[0]))
-        for name, sources in zip(names, usable.values(), strict=True)
-    ]
+    cases: list[InputCase] = []
+    for name, sources in zip(_names_of(list(usable)), usable.values(), strict=True):
+        cases.append(InputCase(visible(name), tuple(sources), _suffix_of(sources[0])))
+    return cases
+
+
+def _names_of(paths: list[str]) -> list[str]:
+    """The last part of each path, or as many as tell all of them apart."""
+    names = list(map(os.path.basename, paths))
+    if len(set(names)) == len(names):
+        return names
+    common = os.path.commonpath(list(map(os.path.dirname, paths)))
+    return [os.path.relpath(path, common) for path in paths]
 
 
 def _case_path(place: Path, num_channels: int, stems: set[str]) -> str:
     """Absolute path of the case that a volume belongs to, without suffix and channel number."""
+    # Not resolved: a link is called as it is named.
     path = Path(os.path.abspath(place))
-    name = stem(path) if has_volume_suffix(path) or is_folder(path) else path.stem
+    name = path.stem
+    if has_volume_suffix(path) or is_folder(path):
+        name = stem(path)
     match = _CHANNEL.fullmatch(name)
-    # A network of one channel knows nnU-Net's _0000, but not every number of four digits is a
-    # channel.
-    alone = match is not None and match["channel"] == "0000" and f"{match['id']}_0001" not in stems
-    return os.path.join(
-        path.parent, match["id"] if match is not None and (num_channels > 1 or alone) else name
-    )
+    if match is not None:
+        # A network of one channel knows nnU-Net's _0000, but not every number of four digits is a
+        # channel.
+        is_alone = match["channel"] == "0000" and f"{match['id']}_0001" not in stems
+        if num_channels > 1 or is_alone:
+            name = match["id"]
+    return os.path.join(path.parent, name)
 
 
 def _require_channels(sources: list[_Source]) -> None:
     """Several files are one case if they are its channels 0, 1, 2, ..."""
     if len(sources) == 1:
         return
-    matches = [_CHANNEL.fullmatch(stem(Path(str(source)))) for source in sources]
-    numbers = [int(match["channel"]) if match is not None else -1 for match in matches]
-    if -1 in numbers:
+    found: list[str] = []
+    for source in sources:
+        match = _CHANNEL.fullmatch(stem(Path(str(source))))
+        if match is None:
+            raise DataError(
+                f"{sources[0]}: {sources[1].name} beside it has the same name; keep one of them"
+            )
+        found.append(match["channel"])
+    expected = [f"{number:04d}" for number in range(len(sources))]
+    if found != expected:
         raise DataError(
-            f"{sources[0]}: {sources[1].name} beside it has the same name; keep one of them"
-        )
-    if numbers != list(range(len(numbers))):
-        raise DataError(
-            f"{sources[0]}: its case has the channels {', '.join(f'{number:04d}' for number in numbers)}",
+            f"{sources[0]}: its case has the channels {', '.join(found)}",
             hint="Channels are numbered 0000, 0001, ... without a gap.",
         )
 
 
-def _suffix_of(source: _Source) -> str:
+def _suffix_of(source: _Source) -> VolumeSuffix:
     if isinstance(source, DicomSeries):
         return _DEFAULT_SUFFIX
     return output_suffix(source) or _ONE_FILE.get(source.suffix.lower(), _DEFAULT_SUFFIX)

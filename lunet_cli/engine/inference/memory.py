@@ -7,11 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lunet_cli.config.network import NetworkSpec, count_parameters
+from lunet_cli.config.vocabulary import Size
 from lunet_cli.engine.checkpoints.checkpoint import ModelCard
 from lunet_cli.engine.data.volume import Placement
 
 _MIB = 2**20
-_PROCESS_MIB = 380  # Python with torch and SimpleITK, and what their libraries keep for themselves.
+# Python with torch and SimpleITK, and what their libraries keep for themselves.
+_PROCESS_MIB = 380
 _FLOAT_BYTES = 4
 
 
@@ -36,24 +38,11 @@ class Estimate:
         return _PROCESS_MIB + self.volume_mib + self.slab_mib + self.network_mib
 
 
-def estimate_memory(
-    card: ModelCard,
-    networks: Sequence[NetworkSpec],
-    placement: Placement,
-    *,
-    window: tuple[int, int, int],
-    rows: int,
-    num_windows: int,
-    batch_size: int,
-    averages: bool,
-    with_probabilities: bool,
-) -> Estimate:
-    """Estimate the peak of a prediction on a CPU.
+@dataclass(frozen=True, kw_only=True)
+class Workload:
+    """How a volume goes through the networks.
 
     Args:
-        card: Labels and preprocessing.
-        networks: The networks of the ensemble.
-        placement: The two grids.
         window: Voxels (D, H, W) of a window.
         rows: Rows of the network's grid that are worked on at once.
         num_windows: Windows of the volume.
@@ -62,27 +51,63 @@ def estimate_memory(
         with_probabilities: Whether probability maps are made (in a file, of which pages stay in
             memory).
     """
-    spec, code_bytes = card.network, card.labels.code_type.itemsize
-    stored, grid = math.prod(placement.stored.size), math.prod(placement.grid.size)
-    # While a file is read, ITK's image and the bytes behind it are in memory together, hence twice
-    # float32.
-    image = spec.in_channels * stored * _FLOAT_BYTES + stored * _FLOAT_BYTES
-    resampled = spec.in_channels * grid * _FLOAT_BYTES if placement.is_resampled else 0
-    maps = len(card.labels.regions) * stored * _FLOAT_BYTES if with_probabilities else 0
-    slab = 0
-    if num_windows > 1:
-        width = max(placement.grid.size[2], window[2])
-        slab = (spec.out_channels + 1) * window[0] * rows * width * _FLOAT_BYTES
-    batch = min(batch_size, num_windows) * math.prod(window) * _FLOAT_BYTES
-    activations = batch * (
-        max(map(activation_channels, networks)) + spec.out_channels * (6 if averages else 2)
-    )
-    weights = _FLOAT_BYTES * 2 * sum(map(count_parameters, networks))
+
+    window: Size
+    rows: int
+    num_windows: int
+    batch_size: int
+    averages: bool
+    with_probabilities: bool
+
+
+def estimate_memory(
+    cards: Sequence[ModelCard], placement: Placement, workload: Workload
+) -> Estimate:
+    """Estimate the peak of a prediction on a CPU.
+
+    Args:
+        cards: The networks of the ensemble; labels and preprocessing are those of the first.
+        placement: The grid of the file and that of the network.
+        workload: How the volume goes through them.
+    """
     return Estimate(
-        (image + resampled + maps + 2 * stored * code_bytes) / _MIB,
-        slab / _MIB,
-        (activations + weights) / _MIB,
+        _volume_bytes(cards[0], placement, workload) / _MIB,
+        _slab_bytes(cards[0].network, placement, workload) / _MIB,
+        _network_bytes([card.network for card in cards], workload) / _MIB,
     )
+
+
+def _volume_bytes(card: ModelCard, placement: Placement, workload: Workload) -> int:
+    stored, in_channels = math.prod(placement.stored.size), card.network.in_channels
+    # While a file is read, ITK's image and the bytes behind it are in memory together, hence one
+    # channel more.
+    found = (in_channels + 1) * stored * _FLOAT_BYTES
+    if placement.is_resampled:
+        found += in_channels * math.prod(placement.grid.size) * _FLOAT_BYTES
+    if workload.with_probabilities:
+        found += len(card.labels.regions) * stored * _FLOAT_BYTES
+    # The codes of the regions, and the label map that is made of them.
+    return found + 2 * stored * card.labels.code_type.itemsize
+
+
+def _slab_bytes(spec: NetworkSpec, placement: Placement, workload: Workload) -> int:
+    # The logits of a single window are handed on as they are.
+    if workload.num_windows == 1:
+        return 0
+    depth, width = workload.window[0], max(placement.grid.size[2], workload.window[2])
+    return (spec.out_channels + 1) * depth * workload.rows * width * _FLOAT_BYTES
+
+
+def _network_bytes(networks: Sequence[NetworkSpec], workload: Workload) -> float:
+    num_voxels = min(workload.batch_size, workload.num_windows) * math.prod(workload.window)
+    # Logits and their float32 copy; an average also holds two logarithms and two sums.
+    copies_of_logits = 2
+    if workload.averages:
+        copies_of_logits = 6
+    values = max(map(activation_channels, networks)) + networks[0].out_channels * copies_of_logits
+    # The weights as they were loaded, and as the runtime lays them out.
+    weights = _FLOAT_BYTES * 2 * sum(map(count_parameters, networks))
+    return num_voxels * _FLOAT_BYTES * values + weights
 
 
 def activation_channels(spec: NetworkSpec) -> float:
@@ -93,12 +118,13 @@ def activation_channels(spec: NetworkSpec) -> float:
     measured peaks.
     """
     nodes = spec.num_levels if spec.topology == "unetpp" else 1
-    kept: float = sum(
-        width * min(nodes, spec.num_levels - level) * 0.125**level
-        for level, width in enumerate(spec.channels)
-    )
+    kept = 0.0
+    for level, width in enumerate(spec.channels):
+        # Each level has an eighth of the voxels of the one above.
+        kept += width * min(nodes, spec.num_levels - level) * 0.125**level
     if spec.topology == "mednext":
         return spec.in_channels + kept + (8 * spec.expansion_ratios[0] + 2) * spec.channels[0]
-    working = max(3 * spec.channels[0], 16)  # In bf16, oneDNN works on blocks of 16 channels.
+    # In bf16, oneDNN works on blocks of 16 channels.
+    working = max(3 * spec.channels[0], 16)
     concatenated = (nodes + 1) * spec.channels[0]
     return spec.in_channels + kept + 2 * concatenated + working + 2

@@ -8,49 +8,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from lunet_cli.config.options import OutputOptions
 from lunet_cli.engine.inference.inputs import InputCase, output_suffix
-from lunet_cli.engine.inference.postprocessing import Step
 from lunet_cli.errors import OutputError
 
-_UNWRITABLE = (
-    ".hdr",
-    ".img",
-    ".nhdr",
-    ".mhd",
-    ".dcm",
-    ".png",
-    ".jpg",
-    ".tif",
-    ".tiff",
-    ".npy",
-    ".npz",
+# Names that people give to files in the hope that they can be written; a folder has none of them.
+_UNWRITABLE = frozenset(
+    [".hdr", ".img", ".nhdr", ".mhd", ".dcm", ".png", ".jpg", ".tif", ".tiff", ".npy", ".npz"]
 )
-
-
-@dataclass(frozen=True)
-class OutputOptions:
-    """What is written, and where.
-
-    Args:
-        path: A folder, or for a single case the name of the file.
-        suffix: Format such as `.nii.gz`; None takes that of each input.
-        probabilities: Whether a map per label is written too, as NAME_prob_LABEL.
-        steps: How segmentations are cleaned.
-        order: Order in which regions that overlap are painted; None takes that of the
-            configuration.
-        resume: Whether label maps that are there are skipped; otherwise they are in the way.
-        shard: Which share of the cases is done, counted from 0, and how many shares there are.
-        series: Which DICOM series is taken where a folder has several.
-    """
-
-    path: Path
-    suffix: str | None = None
-    probabilities: bool = False
-    steps: tuple[Step, ...] = ()
-    order: tuple[str, ...] | None = None
-    resume: bool = False
-    shard: tuple[int, int] = (0, 1)
-    series: str | None = None
+_ELSEWHERE = "Write elsewhere: `output=FOLDER`"
 
 
 @dataclass(frozen=True)
@@ -92,18 +58,23 @@ def find_outputs(
             input too.
     """
     targets = _label_maps(cases, options, num_inputs=num_inputs)
+    _require_apart(targets, cases)
+    endings: list[str] = []
+    if options.probabilities:
+        endings = _map_endings(labels)
+    outputs: list[CaseOutput] = []
+    for target in targets:
+        maps = [_with_ending(target, ending) for ending in endings]
+        outputs.append(CaseOutput(target, tuple(maps)))
+    return outputs
+
+
+def _require_apart(targets: Sequence[Path], cases: Sequence[InputCase]) -> None:
+    # Compared as resolved paths: two names may mean one file.
     sources = {Path(str(source)).resolve() for case in cases for source in case.images}
     for target in targets:
         if target.resolve() in sources:
-            raise OutputError(
-                f"{target}: is an input and would be the output too",
-                hint="Write elsewhere: -o FOLDER",
-            )
-    endings = _map_endings(labels) if options.probabilities else []
-    return [
-        CaseOutput(target, tuple(_with_ending(target, ending) for ending in endings))
-        for target in targets
-    ]
+            raise OutputError(f"{target}: is an input and would be the output too", hint=_ELSEWHERE)
 
 
 def require_absent(outputs: Sequence[CaseOutput]) -> None:
@@ -112,17 +83,24 @@ def require_absent(outputs: Sequence[CaseOutput]) -> None:
     Raises:
         OutputError: With the two ways on.
     """
-    present = [path for output in outputs for path in output.files if path.exists()]
-    if present:
-        more = f" ({len(present) - 1} more are, too)" if len(present) > 1 else ""
-        raise OutputError(
-            f"{present[0]}: is there already{more} and is not overwritten",
-            hint="Go on with what is missing: --resume. Or write elsewhere: -o FOLDER",
-        )
+    present: list[Path] = []
+    for output in outputs:
+        present += filter(Path.exists, output.files)
+    if not present:
+        return
+    more = ""
+    if len(present) > 1:
+        more = f" ({len(present) - 1} more are, too)"
+    raise OutputError(
+        f"{present[0]}: is there already{more} and is not overwritten",
+        hint="Go on with what is missing: `resume=True`. Or write elsewhere: `output=FOLDER`",
+    )
 
 
 def require_whole(outputs: Sequence[CaseOutput]) -> None:
-    """Raise if a case has a label map and lacks a probability map: doing it again would replace the label map.
+    """Raise if a case has a label map and lacks a probability map.
+
+    Doing it again would replace the label map.
 
     Raises:
         OutputError: It has.
@@ -130,8 +108,9 @@ def require_whole(outputs: Sequence[CaseOutput]) -> None:
     for output in outputs:
         if output.label_map.exists() and not output.is_done:
             raise OutputError(
-                f"{output.label_map}: is there without its probability maps, and is not overwritten",
-                hint="Remove it, or write elsewhere: -o FOLDER",
+                f"{output.label_map}: is there without its probability maps, and is not "
+                "overwritten",
+                hint="Remove it, or write elsewhere: `output=FOLDER`",
             )
 
 
@@ -147,29 +126,17 @@ def require_writable(outputs: Sequence[CaseOutput]) -> None:
         except OSError as error:
             raise OutputError(f"{folder}: cannot be made ({error.strerror or error})") from None
         if not os.access(folder, os.W_OK | os.X_OK):
-            raise OutputError(
-                f"{folder}: is not writable for you", hint="Write elsewhere: -o FOLDER"
-            )
+            raise OutputError(f"{folder}: is not writable for you", hint=_ELSEWHERE)
 
 
 def _label_maps(
     cases: Sequence[InputCase], options: OutputOptions, *, num_inputs: int
 ) -> list[Path]:
-    path, suffix = options.path, output_suffix(options.path)
     if not cases:
         return []
-    if suffix is not None and not path.is_dir():
-        if options.suffix not in (None, suffix):
-            raise OutputError(
-                f"{path}: is the name of a {suffix} file, and --format asks for {options.suffix}",
-                hint="Leave one of them out.",
-            )
-        if len(cases) == 1 and num_inputs == 1:
-            return [path]
-        raise OutputError(
-            f"{path}: is the name of one file, and there are {max(num_inputs, len(cases))} cases",
-            hint="Give a folder: -o FOLDER",
-        )
+    if names_a_file(options.output):
+        return [_only_file(len(cases), options, num_inputs)]
+    path = options.output
     if path.is_file() or path.suffix.lower() in _UNWRITABLE:
         raise OutputError(
             f"{path}: is not a format that can be written", hint="Use .nii.gz, .nii, .nrrd or .mha."
@@ -177,12 +144,34 @@ def _label_maps(
     return [path / f"{case.name}{options.suffix or case.suffix}" for case in cases]
 
 
+def names_a_file(path: Path) -> bool:
+    """Whether outputs go to one file, and not into a folder."""
+    return output_suffix(path) is not None and not path.is_dir()
+
+
+def _only_file(num_cases: int, options: OutputOptions, num_inputs: int) -> Path:
+    path, suffix = options.output, output_suffix(options.output)
+    if options.suffix not in (None, suffix):
+        raise OutputError(
+            f"{path}: is the name of a {suffix} file, and `suffix` asks for {options.suffix}",
+            hint="Leave one of them out.",
+        )
+    if num_cases > 1 or num_inputs > 1:
+        raise OutputError(
+            f"{path}: is the name of one file, and there are {max(num_inputs, num_cases)} cases",
+            hint="Give a folder: `output=FOLDER`",
+        )
+    return path
+
+
 def _map_endings(labels: Sequence[str]) -> list[str]:
-    """What the probability map of each label ends with: its name as a file name can have it, and once only."""
+    """What the probability map of each label ends with: its name, as a file name can have it."""
     endings: list[str] = []
     for index, name in enumerate(labels, start=1):
         ending = "_prob_" + re.sub(r"[^\w.+-]+", "_", name)
-        endings.append(f"{ending}_{index}" if ending in endings else ending)
+        if ending in endings:
+            ending = f"{ending}_{index}"
+        endings.append(ending)
     return endings
 
 

@@ -15,6 +15,8 @@ from lunet_cli.errors import ConfigError
 
 Mask = npt.NDArray[np.bool_]
 OPERATIONS = ("largest-component", "fill-holes", "min-volume")
+# A volume in ml over that of a voxel is a whole number up to the last digits of the division.
+_ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
@@ -35,39 +37,47 @@ class Step:
 
     def __str__(self) -> str:
         """As `parse_step` reads it."""
-        where = "" if self.label is None else f"{self.label}:"
-        least = f"={self.volume_ml:g}" if self.operation == "min-volume" else ""
-        return f"{where}{self.operation}{least}"
+        text = self.operation
+        if self.operation == "min-volume":
+            text = f"{text}={self.volume_ml:g}"
+        if self.label is not None:
+            text = f"{self.label}:{text}"
+        return text
 
 
 def parse_step(text: str, labels: Sequence[str]) -> Step:
     """Read `OPERATION`, `LABEL:OPERATION` or `[LABEL:]min-volume=ML`.
 
     Raises:
-        ConfigError: The operation or the label is unknown, or the volume is missing or no number.
+        ConfigError: The operation or the label is unknown, or the volume is missing or not a
+            number.
     """
+    what = f"`postprocess={text}`"
     label, _, rest = text.rpartition(":")
     operation, equals, value = rest.partition("=")
     if operation not in OPERATIONS:
         raise ConfigError(
-            f"--postprocess {text}: unknown operation '{operation}'",
-            hint=f"Known: {', '.join(OPERATIONS)}",
+            f"{what}: unknown operation '{operation}'", hint=f"Known: {', '.join(OPERATIONS)}"
         )
     if label and label not in labels:
-        raise ConfigError(
-            f"--postprocess {text}: unknown label '{label}'", hint=f"Known: {', '.join(labels)}"
-        )
-    if bool(equals) != (operation == "min-volume"):
-        raise ConfigError(
-            f"--postprocess {text}: only min-volume takes a volume, as in min-volume=0.5 (ml)"
-        )
+        raise ConfigError(f"{what}: unknown label '{label}'", hint=f"Known: {', '.join(labels)}")
+    takes_volume = operation == "min-volume"
+    if bool(equals) != takes_volume:
+        raise ConfigError(f"{what}: only min-volume takes a volume, as in min-volume=0.5 (ml)")
+    volume_ml = 0.0
+    if takes_volume:
+        volume_ml = _read_volume(value, what)
+    return Step(operation, label or None, volume_ml)
+
+
+def _read_volume(text: str, what: str) -> float:
     try:
-        volume_ml = float(value) if equals else 0.0
+        volume_ml = float(text)
     except ValueError:
         volume_ml = math.nan
     if not (math.isfinite(volume_ml) and volume_ml >= 0):
-        raise ConfigError(f"--postprocess {text}: '{value}' is not a volume in ml")
-    return Step(operation, label or None, volume_ml)
+        raise ConfigError(f"{what}: '{text}' is not a volume in ml")
+    return volume_ml
 
 
 def postprocess(segmentation: Segmentation, steps: Sequence[Step]) -> None:
@@ -97,13 +107,13 @@ def clean(mask: Mask, step: Step, *, voxel_ml: float) -> Mask:
     if step.operation == "fill-holes":
         filled: Mask = sitk.GetArrayFromImage(sitk.BinaryFillhole(image)).astype(bool)
         return filled
+    # Voxels that touch at a corner are one component: thin structures would fall apart otherwise.
     components = sitk.ConnectedComponent(image, True)
-    smallest = (
-        0 if step.operation == "largest-component" else math.ceil(step.volume_ml / voxel_ml - 1e-9)
-    )
-    ranked = sitk.GetArrayViewFromImage(
-        by_size := sitk.RelabelComponent(components, minimumObjectSize=smallest)
-    )
-    kept: Mask = ranked == 1 if step.operation == "largest-component" else ranked > 0
-    del by_size
+    if step.operation == "largest-component":
+        ranked = sitk.RelabelComponent(components)
+        largest: Mask = sitk.GetArrayViewFromImage(ranked) == 1
+        return largest
+    smallest = math.ceil(step.volume_ml / voxel_ml - _ROUNDING)
+    large = sitk.RelabelComponent(components, minimumObjectSize=smallest)
+    kept: Mask = sitk.GetArrayViewFromImage(large) > 0
     return kept

@@ -15,26 +15,31 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from lunet_cli.config.options import OutputOptions
+from lunet_cli.config.vocabulary import Size
 from lunet_cli.engine.data.reading import read_header, read_image
 from lunet_cli.engine.data.volume import Geometry
 from lunet_cli.engine.data.writing import remove_partial_folder, write_volume
+from lunet_cli.engine.inference.images import Location, as_paths
 from lunet_cli.engine.inference.inputs import InputCase, find_inputs
+from lunet_cli.engine.inference.load_model import ModelSource, as_predictor
 from lunet_cli.engine.inference.outputs import (
     CaseOutput,
-    OutputOptions,
     find_outputs,
     require_absent,
     require_whole,
     require_writable,
 )
-from lunet_cli.engine.inference.postprocessing import postprocess
-from lunet_cli.engine.inference.predictor import Predictor, errors_of
+from lunet_cli.engine.inference.postprocessing import Step, parse_step, postprocess
+from lunet_cli.engine.inference.predictor import Predictor, WindowPlan
 from lunet_cli.engine.inference.record import (
     describe_prediction,
     remove_prediction_record,
     require_same_prediction,
     write_prediction_record,
 )
+from lunet_cli.engine.inference.segmentation import Segmentation
+from lunet_cli.engine.inference.volume_errors import errors_of
 from lunet_cli.errors import DataError, LunetError
 from lunet_cli.results.events import CaseFailed, Event, Notice, WarningIssued, warnings_to
 from lunet_cli.results.prediction import (
@@ -48,13 +53,14 @@ from lunet_cli.results.runtimes import RuntimeChosen
 from lunet_cli.results.words import plural
 
 OnEvent = Callable[[Event], None]
-_PROBE = (64, 64, 64)
+# Takes a moment on every machine, and long enough for its clock.
+_PROBE: Size = (64, 64, 64)
 
 
-def predict_files(
-    predictor: Predictor,
-    inputs: Sequence[Path],
-    output: OutputOptions,
+def predict(
+    model: ModelSource,
+    inputs: Location | Sequence[Location],
+    output: OutputOptions | Location,
     *,
     dry_run: bool = False,
     on_event: OnEvent = lambda event: None,
@@ -65,200 +71,305 @@ def predict_files(
     other, so that a command that was stopped at any moment goes on with `resume`.
 
     Args:
-        predictor: The networks.
+        model: What `load_model` has returned, or a path that it takes.
         inputs: Files, folders of files, DICOM series folders, or folders of those.
-        output: What is written, and where.
+        output: What is written, and where; a path alone is a folder, or the file of one volume.
         dry_run: Only plan: read headers, estimate memory and time, write nothing.
         on_event: Called with what happens.
 
     Raises:
         OutputError: Label maps are there already and `resume` is not set.
-        ConfigError: `output.order` does not fit the labels.
+        ConfigError: An option of `output` does not fit the labels.
+
+    Example:
+        >>> result = lunet.predict("runs/phantom", "images", "masks")
+        >>> [case.output.name for case in result.predicted]
+        ['patient_1.nii.gz']
     """
-    values = predictor.card.labels.painted_values(output.order)
-    cases, failures = find_inputs(
-        inputs,
-        num_channels=predictor.card.network.in_channels,
-        series=output.series,
-        on_event=on_event,
-    )
-    outputs = find_outputs(cases, output, predictor.card.labels.names, num_inputs=len(inputs))
-    index, count = output.shard
-    if count > 1:
-        on_event(Notice(f"share {index + 1} of {count} of {plural(len(cases), 'case')}"))
-    mine = list(zip(cases, outputs, strict=True))[index::count]
-    skipped = [files.label_map for _, files in mine if output.resume and files.is_done]
-    record = describe_prediction(predictor, output)
+    predictor = as_predictor(model)
+    if not isinstance(output, OutputOptions):
+        output = OutputOptions(output=Path(output))
+    job = _Job(predictor, output, on_event)
+    job.find(as_paths(inputs))
+    # Before headers are read, which takes minutes for thousands of DICOM files.
     if not dry_run:
-        (require_whole if output.resume else require_absent)([files for _, files in mine])
-        for warning in require_same_prediction(output, record, num_present=len(skipped)):
-            on_event(WarningIssued(warning))
+        job.require_place()
     for warning in predictor.warnings():
         on_event(WarningIssued(warning))
-    planned: list[_Task] = []
-    for case, files in mine:
-        if files.label_map in skipped:
-            continue
-        try:
-            planned.append(_Task(case, files, _plan(predictor, case, files, on_event)))
-        except LunetError as error:
-            failures.append(CaseFailed(case.name, error.message, error.hint))
-            on_event(failures[-1])
-    result = PredictResult(
-        tuple(task.plan for task in planned),
-        (),
-        tuple(skipped),
-        tuple(failures),
-        str(predictor.ensemble),
-        values,
-    )
+    job.plan()
     if dry_run:
-        seconds = _seconds_per_voxel(predictor)
-        timed = [
-            replace(plan, seconds=seconds * plan.num_windows * math.prod(plan.window))
-            for plan in result.planned
-        ]
-        return replace(result, planned=tuple(timed))
-    require_writable([task.files for task in planned])
-    if planned:
-        write_prediction_record(output, record)
-    ours = {task.files.label_map for task in planned}
-    others = [pair for pair in zip(cases, outputs, strict=True) if pair[1].label_map not in ours]
-    num_elsewhere = _count_windows(predictor, others)
-    job = _Job(predictor, output, planned, num_elsewhere, on_event)
-    try:
-        predicted = job.run()
-    finally:
-        _tidy_up(output, [files for _, files in mine])
-    return replace(
-        result,
-        predicted=tuple(predicted),
-        failures=(*failures, *job.failures),
-        plan=str(predictor.ensemble),
-        choice=job.choice,
-    )
+        return job.result(_with_times(job.planned, predictor))
+    job.run()
+    return job.result(job.planned)
 
 
-def _tidy_up(output: OutputOptions, outputs: Sequence[CaseOutput]) -> None:
-    """Leave nothing but results, also of an earlier command that was killed."""
-    remove_prediction_record(output)
-    for folder in {files.label_map.parent for files in outputs}:
-        remove_partial_folder(folder)
+@dataclass(frozen=True)
+class _Case:
+    """A volume, and the files that are made of it."""
+
+    input: InputCase
+    files: CaseOutput
 
 
 @dataclass(frozen=True)
 class _Task:
-    """A case to do."""
+    """A case to do, and how it goes through the network."""
 
-    case: InputCase
-    files: CaseOutput
-    plan: PlannedCase
+    case: _Case
+    windows: WindowPlan
+    grid: Size
+
+    @property
+    def planned(self) -> PlannedCase:
+        """The same in the words of a result."""
+        return PlannedCase(
+            case=self.case.input.name,
+            output=self.case.files.label_map,
+            size=self.windows.size,
+            grid=self.grid,
+            window=self.windows.window,
+            num_windows=self.windows.num_windows,
+            memory_mib=self.windows.memory.total_mib,
+        )
 
 
 class _Job:
-    """The cases of one command on their way."""
+    """The cases of one command, from their names to their files.
 
-    def __init__(
-        self,
-        predictor: Predictor,
-        output: OutputOptions,
-        tasks: Sequence[_Task],
-        num_elsewhere: int,
-        on_event: OnEvent,
-    ) -> None:
-        self._predictor, self._output, self._tasks, self._on_event = (
-            predictor,
-            output,
-            tasks,
-            on_event,
-        )
-        self._num_windows = sum(task.plan.num_windows for task in tasks)
-        # What is done already, or by another share, counts as well: the runtime must not depend on
-        # that.
-        self._job_windows = self._num_windows + num_elsewhere
-        self.failures: list[CaseFailed] = []
-        self.choice: RuntimeChosen | None = None
+    Args:
+        predictor: The networks.
+        output: What is written, and where.
+        on_event: Called with what happens.
 
-    def run(self) -> list[CasePredicted]:
-        if not self._tasks:
-            return []
-        self._on_event(
-            PredictionStarted(len(self._tasks), self._num_windows, str(self._predictor.ensemble))
+    Raises:
+        ConfigError: A step or the order does not fit the labels.
+    """
+
+    def __init__(self, predictor: Predictor, output: OutputOptions, on_event: OnEvent) -> None:
+        labels = predictor.card.labels
+        self._predictor, self._output, self._on_event = predictor, output, on_event
+        self._steps: list[Step] = [parse_step(text, labels.names) for text in output.postprocess]
+        self._values = labels.painted_values(output.order)
+        self._record = describe_prediction(predictor, self._steps, output)
+        self._mine: list[_Case] = []  # of this share
+        self._others: list[_Case] = []
+        self._skipped: list[Path] = []
+        self._tasks: list[_Task] = []
+        self._predicted: list[CasePredicted] = []
+        self._failures: list[CaseFailed] = []
+        self._choice: RuntimeChosen | None = None
+
+    @property
+    def planned(self) -> list[PlannedCase]:
+        """What is to do."""
+        return [task.planned for task in self._tasks]
+
+    def result(self, planned: Sequence[PlannedCase]) -> PredictResult:
+        """What came out so far."""
+        return PredictResult(
+            planned=tuple(planned),
+            predicted=tuple(self._predicted),
+            skipped=tuple(self._skipped),
+            failures=tuple(self._failures),
+            plan=str(self._predictor.ensemble),
+            values=self._values,
+            choice=self._choice,
         )
-        predicted: list[CasePredicted] = []
-        start, num_done = time.perf_counter(), 0
-        for number, task in enumerate(self._tasks, start=1):
-            task_start, num_before = time.perf_counter(), num_done
-            num_done += task.plan.num_windows
-            try:
-                volumes = self._predict(task, num_before)
-            except LunetError as error:
-                self.failures.append(CaseFailed(task.case.name, error.message, error.hint))
-                self._on_event(self.failures[-1])
+
+    def find(self, paths: list[Path]) -> None:
+        """Find the volumes and name their outputs.
+
+        Raises:
+            OutputError: The outputs cannot be called so.
+        """
+        output, card = self._output, self._predictor.card
+        cases, self._failures = find_inputs(
+            paths,
+            num_channels=card.network.in_channels,
+            series=output.series,
+            on_event=self._on_event,
+        )
+        outputs = find_outputs(cases, output, card.labels.names, num_inputs=len(paths))
+        index, count = output.shard
+        if count > 1:
+            cases_in_all = plural(len(cases), "case")
+            self._on_event(Notice(f"share {index + 1} of {count} of {cases_in_all}"))
+        for number, (case, files) in enumerate(zip(cases, outputs, strict=True)):
+            found = _Case(case, files)
+            if number % count == index:
+                self._mine.append(found)
+            else:
+                self._others.append(found)
+        if output.resume:
+            self._skipped = [case.files.label_map for case in self._mine if case.files.is_done]
+
+    def require_place(self) -> None:
+        """Raise if an output is in the way, or was made by another network.
+
+        Raises:
+            OutputError: It is.
+        """
+        outputs = [case.files for case in self._mine]
+        if self._output.resume:
+            require_whole(outputs)
+        else:
+            require_absent(outputs)
+        num_present = len(self._skipped)
+        for warning in require_same_prediction(self._output, self._record, num_present=num_present):
+            self._on_event(WarningIssued(warning))
+
+    def plan(self) -> None:
+        """Look into the headers of what is to do."""
+        for case in self._mine:
+            if case.files.label_map in self._skipped:
+                self._others.append(case)
                 continue
-            now = time.perf_counter()
-            left = (now - start) * (self._num_windows - num_done) / num_done
-            event = CasePredicted(
-                task.case.name,
-                task.files.label_map,
-                volumes,
-                now - task_start,
-                number,
-                len(self._tasks),
-                left,
-            )
-            predicted.append(event)
-            self._on_event(event)
-        return predicted
+            try:
+                self._tasks.append(self._plan(case, self._on_event))
+            except LunetError as error:
+                self._fail(case, error)
+                self._others.append(case)
 
-    def _predict(self, task: _Task, num_done: int) -> dict[str, float]:
+    def _plan(self, case: _Case, on_event: OnEvent) -> _Task:
+        num_channels = 0
+        grids: list[Geometry] = []
+        for source in case.input.images:
+            stored, channels = read_header(source, on_remark=warnings_to(on_event))
+            grids.append(stored)
+            num_channels += channels
+        with errors_of(case.input.images[0]):
+            self._predictor.require_channels(num_channels)
+            windows = self._predictor.plan_windows(
+                grids[0], with_probabilities=bool(case.files.maps)
+            )
+        return _Task(case, windows, self._predictor.card.preprocessing.place(grids[0]).grid.size)
+
+    def run(self) -> None:
+        """Do what was planned.
+
+        Raises:
+            OutputError: A folder cannot be made or written.
+        """
+        require_writable([task.case.files for task in self._tasks])
+        if self._tasks:
+            write_prediction_record(self._output, self._record)
+        try:
+            self._predict_all()
+        finally:
+            self._tidy_up()
+
+    def _predict_all(self) -> None:
+        tasks, predictor = self._tasks, self._predictor
+        if not tasks:
+            return
+        clock = _Clock(sum(task.windows.num_windows for task in tasks))
+        # What is done already, or by another share, counts as well: the choice of a runtime must
+        # not depend on that.
+        job_windows = clock.num_windows + self._count_windows_of_others()
+        self._on_event(PredictionStarted(len(tasks), clock.num_windows, str(predictor.ensemble)))
+        for number, task in enumerate(tasks, start=1):
+            start, num_before = time.perf_counter(), clock.num_done
+            clock.num_done += task.windows.num_windows
+            try:
+                volumes_ml = self._predict(task, num_before, clock.num_windows, job_windows)
+            except LunetError as error:
+                self._fail(task.case, error)
+                continue
+            event = CasePredicted(
+                case=task.case.input.name,
+                output=task.case.files.label_map,
+                volume_ml=volumes_ml,
+                seconds=time.perf_counter() - start,
+                num_done=number,
+                num_cases=len(tasks),
+                seconds_left=clock.seconds_left(),
+            )
+            self._predicted.append(event)
+            self._on_event(event)
+
+    def _predict(
+        self, task: _Task, num_done: int, num_windows: int, job_windows: int
+    ) -> dict[str, float]:
         """Read, segment and write one case; return the volume of each label in ml."""
-        case, files = task.case, task.files
+        case, files = task.case.input, task.case.files
         channels = read_image(case.images)
 
         def on_window() -> None:
             nonlocal num_done
             num_done += 1
-            self._on_event(WindowDone(num_done, self._num_windows, case.name))
+            self._on_event(WindowDone(num_done, num_windows, case.name))
 
-        shape = (len(files.maps), *Geometry.of(channels[0]).size)
+        shape = (len(files.maps), *task.windows.size)
         with _array_on_disk(files.label_map.parent, shape) as maps:
             with errors_of(case.images[0]):
                 segmentation = self._predictor.segment(
                     channels,
+                    plan=task.windows,
                     probabilities=maps,
-                    job_windows=self._job_windows,
+                    job_windows=job_windows,
                     on_choice=self._on_choice,
                     on_window=on_window,
                 )
-                del channels
-                postprocess(segmentation, self._output.steps)
-            with _all_or_none(files):
-                for path, probability in zip(files.maps, () if maps is None else maps, strict=True):
+                del channels  # The volume would stay in memory while components are found.
+                postprocess(segmentation, self._steps)
+            self._write(segmentation, files)
+        return segmentation.volumes_ml()
+
+    def _write(self, segmentation: Segmentation, files: CaseOutput) -> None:
+        with _all_or_none(files):
+            if segmentation.probabilities is not None:
+                for path, probability in zip(files.maps, segmentation.probabilities, strict=True):
                     write_volume(probability, segmentation.geometry, path)
-                # The label map comes last: where it is, the case is whole.
-                write_volume(
-                    segmentation.label_map(self._output.order),
-                    segmentation.geometry,
-                    files.label_map,
-                )
-        voxel_ml = math.prod(segmentation.geometry.spacing_mm) / 1000
-        names = segmentation.scheme.names
-        return {
-            name: np.count_nonzero(segmentation.mask(i)) * voxel_ml for i, name in enumerate(names)
-        }
+            # The label map comes last: where it is, the case is whole.
+            label_map = segmentation.label_map(self._output.order)
+            write_volume(label_map, segmentation.geometry, files.label_map)
 
     def _on_choice(self, choice: RuntimeChosen) -> None:
-        self.choice = choice
+        self._choice = choice
         self._on_event(choice)
+
+    def _fail(self, case: _Case, error: LunetError) -> None:
+        failure = CaseFailed(case.input.name, error.message, error.hint)
+        self._failures.append(failure)
+        self._on_event(failure)
+
+    def _count_windows_of_others(self) -> int:
+        """Windows of cases that are done already or elsewhere, if the choice of a runtime asks."""
+        if not self._predictor.ensemble.is_open:
+            return 0
+        total = 0
+        for case in self._others:
+            # A case that cannot be used is told where it is done.
+            with contextlib.suppress(LunetError):
+                total += self._plan(case, lambda event: None).windows.num_windows
+        return total
+
+    def _tidy_up(self) -> None:
+        """Leave nothing but results, also of an earlier command that was killed."""
+        remove_prediction_record(self._output)
+        for folder in {case.files.label_map.parent for case in self._mine}:
+            remove_partial_folder(folder)
+
+
+class _Clock:
+    """How long the windows that are left will take, by those that are done."""
+
+    def __init__(self, num_windows: int) -> None:
+        self.num_windows, self.num_done = num_windows, 0
+        self._start = time.perf_counter()
+
+    def seconds_left(self) -> float:
+        """Estimated time for the rest; at least one window is done."""
+        taken = time.perf_counter() - self._start
+        return taken * (self.num_windows - self.num_done) / self.num_done
 
 
 @contextlib.contextmanager
 def _all_or_none(files: CaseOutput) -> Iterator[None]:
-    """Remove the probability maps of a case whose label map could not be written, for whatever reason."""
+    """Remove the probability maps of a case whose label map could not be written."""
     try:
         yield
-    except BaseException:
+    except BaseException:  # A signal too.
         for path in files.maps:
             path.unlink(missing_ok=True)
         raise
@@ -268,7 +379,10 @@ def _all_or_none(files: CaseOutput) -> Iterator[None]:
 def _array_on_disk(
     folder: Path, shape: tuple[int, ...]
 ) -> Iterator[npt.NDArray[np.float32] | None]:
-    """An array in a nameless file, which takes no memory of its own and is gone with the process; None if empty."""
+    """An array in a nameless file, or None if it would be empty.
+
+    It takes no memory of its own, and is gone with the process.
+    """
     if shape[0] == 0:
         yield None
         return
@@ -291,45 +405,21 @@ def _allocate(file: int, size: int) -> None:
         os.truncate(file, size)
 
 
-def _plan(
-    predictor: Predictor, case: InputCase, files: CaseOutput, on_event: OnEvent
-) -> PlannedCase:
-    headers = [read_header(source, on_remark=warnings_to(on_event)) for source in case.images]
-    stored = headers[0][0]
-    with errors_of(case.images[0]):
-        predictor.require_channels(sum(channels for _, channels in headers))
-        windows = predictor.plan_windows(stored, with_probabilities=bool(files.maps))
-    grid = predictor.card.preprocessing.place(stored).grid
-    return PlannedCase(
-        case.name,
-        files.label_map,
-        stored.size,
-        grid.size,
-        windows.window,
-        windows.num_windows,
-        windows.memory.total_mib,
-    )
-
-
-def _count_windows(predictor: Predictor, cases: Sequence[tuple[InputCase, CaseOutput]]) -> int:
-    """Windows of cases that are done already or elsewhere, if the choice of a runtime asks for them."""
-    if not predictor.ensemble.is_open:
-        return 0
-    total = 0
-    for case, files in cases:
-        with contextlib.suppress(
-            LunetError
-        ):  # A case that cannot be used is told where it is done.
-            total += _plan(predictor, case, files, lambda event: None).num_windows
-    return total
+def _with_times(planned: Sequence[PlannedCase], predictor: Predictor) -> list[PlannedCase]:
+    """Plans with the time that their windows would take in the network."""
+    seconds = _seconds_per_voxel(predictor)
+    timed: list[PlannedCase] = []
+    for plan in planned:
+        timed.append(replace(plan, seconds=seconds * plan.num_windows * math.prod(plan.window)))
+    return timed
 
 
 def _seconds_per_voxel(predictor: Predictor) -> float:
-    """Time per voxel of a batch of windows of a size that every machine bears; the first pass warms up."""
+    """Time per voxel of a batch of windows of a size that every machine bears."""
     shape = (predictor.options.batch_size, predictor.card.network.in_channels, *_PROBE)
     image = torch.zeros(shape)
     with torch.inference_mode():
-        predictor.ensemble.forward(image).cpu()
+        predictor.ensemble.forward(image).cpu()  # The first pass warms up.
         start = time.perf_counter()
         predictor.ensemble.forward(image).cpu()
     return (time.perf_counter() - start) / (shape[0] * math.prod(_PROBE))

@@ -1,68 +1,52 @@
-"""From the channels of a volume to its segmentation, with one trained network or several."""
+"""A trained network, or several, from one volume after the other to their segmentations."""
 
 from __future__ import annotations
 
-import contextlib
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Literal
+from typing import overload
 
 import numpy as np
 import numpy.typing as npt
 import SimpleITK as sitk  # noqa: N813
 import torch
 
+from lunet_cli.config.options import PredictionOptions
+from lunet_cli.config.vocabulary import WHOLE_VOLUME_VOXELS, WINDOW_EDGE, Size
 from lunet_cli.engine.checkpoints.checkpoint import ModelCard
 from lunet_cli.engine.checkpoints.models import Model, load_model
 from lunet_cli.engine.data.volume import Geometry, Placement
-from lunet_cli.engine.inference.ensemble import Ensemble, PrecisionChoice
-from lunet_cli.engine.inference.memory import Estimate, estimate_memory
+from lunet_cli.engine.inference.ensemble import Ensemble
+from lunet_cli.engine.inference.images import (
+    ImageArray,
+    LabelArray,
+    Location,
+    PredictedArray,
+    PredictedImage,
+    ProbabilityArray,
+    Spacing,
+    channels_of_array,
+    channels_of_file,
+    channels_of_image,
+    image_of,
+)
+from lunet_cli.engine.inference.memory import Estimate, Workload, estimate_memory
 from lunet_cli.engine.inference.segmentation import Segmentation, SegmentationBuilder
-from lunet_cli.engine.inference.sliding_window import Size, Stitcher, run_windows, window_starts
-from lunet_cli.engine.runtimes.runtime import RuntimeName
+from lunet_cli.engine.inference.sliding_window import Stitcher, run_windows, window_starts
 from lunet_cli.errors import CheckpointError, DataError
 from lunet_cli.results.runtimes import RuntimeChosen
-
-_WHOLE_VOLUME_VOXELS = 128**3
-_WINDOW_EDGE = 96
+from lunet_cli.results.words import plural
 
 
-@dataclass(frozen=True)
-class PredictionOptions:
-    """How to predict.
-
-    Args:
-        window: Voxels (D, H, W) of a window; `whole` takes volumes in one piece, small ones in the
-            window of the training; None does as the network was trained.
-        overlap: Share of a window that neighbours have in common, 0 to below 1.
-        batch_size: Windows per forward pass.
-        tta: Whether to average over the eight mirrorings (test-time augmentation).
-        device: Where to compute; `auto` takes CUDA, then MPS, then the CPU.
-        precision: Arithmetic; `auto` takes that of the network's own validation where this device
-            has it, and with the runtime `auto` the usually fastest.
-        runtime: What computes; `auto` takes the usually fastest for a long job, None takes the
-            usual one.
-        max_memory_mib: Memory that may be used; None does not limit it.
-    """
-
-    window: Size | Literal["whole"] | None = None
-    overlap: float = 0.5
-    batch_size: int = 2
-    tta: bool = False
-    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
-    precision: PrecisionChoice = "auto"
-    runtime: RuntimeName | Literal["auto"] | None = None
-    max_memory_mib: float | None = None
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class WindowPlan:
     """How a volume goes through the network.
 
     Args:
+        size: Voxels (D, H, W) of the volume as it is stored.
         window: Voxels (D, H, W) of a window.
         bands: Output rows, first and one after the last, that are worked on one after the other.
         num_windows: Forward passes of single windows; those at the border of two bands count in
@@ -70,6 +54,7 @@ class WindowPlan:
         memory: What it takes.
     """
 
+    size: Size
     window: Size
     bands: tuple[tuple[int, int], ...]
     num_windows: int
@@ -79,28 +64,22 @@ class WindowPlan:
 class Predictor:
     """Trained networks with the same labels and preprocessing, whose probabilities are averaged.
 
+    This is what `load_model` returns; it stays in memory, ready for one volume after the other.
+
     Args:
         models: At least one.
-        options: How to predict.
+        options: How to predict; None takes the usual way.
 
     Raises:
         CheckpointError: The networks do not fit together.
         DeviceError: The device is not available.
     """
 
-    def __init__(
-        self, models: Sequence[Model], options: PredictionOptions = PredictionOptions()
-    ) -> None:
+    def __init__(self, models: Sequence[Model], options: PredictionOptions | None = None) -> None:
         _require_alike(models)
         self.models = tuple(models)
-        self.options = options
-        self.ensemble = Ensemble(
-            models,
-            device=options.device,
-            precision=options.precision,
-            runtime=options.runtime,
-            tta=options.tta,
-        )
+        self.options = options or PredictionOptions()
+        self.ensemble = Ensemble(models, self.options)
 
     @classmethod
     def load(
@@ -108,10 +87,14 @@ class Predictor:
         sources: Sequence[Path],
         *,
         architecture: str | None = None,
-        options: PredictionOptions = PredictionOptions(),
+        options: PredictionOptions | None = None,
     ) -> Predictor:
-        """Load checkpoints or run folders; see `load_model`."""
+        """Load checkpoints or run folders; see `checkpoints.models.load_model`."""
         return cls([load_model(source, architecture=architecture) for source in sources], options)
+
+    def __repr__(self) -> str:
+        names = ", ".join(model.architecture for model in self.models)
+        return f"<{type(self).__name__} of {names}: {', '.join(self.card.labels.names)}>"
 
     @property
     def card(self) -> ModelCard:
@@ -123,20 +106,80 @@ class Predictor:
         found = []
         if self.options.tta and not self._has_seen_mirrored_volumes():
             found.append(
-                "--tta mirrors volumes, and the network was trained without mirrored ones: the result may be far worse"
+                "`tta` mirrors volumes, and the network was trained without mirrored ones: the "
+                "result may be far worse"
             )
         trained = self.models[0].window
         if self.options.window == "whole" and trained is not None:
             edges = " x ".join(map(str, trained))
             found.append(
-                f"volumes larger than the {edges} voxels of the training go through the network in one piece, which it "
-                "has not learned: their label maps differ from those in windows"
+                f"volumes larger than the {edges} voxels of the training go through the network in "
+                "one piece, which it has not learned: their label maps differ from those in windows"
             )
         return found
 
     def _has_seen_mirrored_volumes(self) -> bool:
-        configs = [model.config for model in self.models if model.config is not None]
-        return all(config.mirrors for config in configs)
+        """Whether all networks have, as far as their configurations are known."""
+        for model in self.models:
+            if model.config is not None and not model.config.mirrors:
+                return False
+        return True
+
+    @overload
+    def predict(
+        self, image: ImageArray, *, spacing_mm: Spacing = ..., probabilities: bool = ...
+    ) -> PredictedArray: ...
+
+    @overload
+    def predict(
+        self, image: sitk.Image | Location, *, probabilities: bool = ...
+    ) -> PredictedImage: ...
+
+    def predict(
+        self,
+        image: ImageArray | sitk.Image | Location,
+        *,
+        spacing_mm: Spacing = (1.0, 1.0, 1.0),
+        probabilities: bool = False,
+    ) -> PredictedArray | PredictedImage:
+        """Segment one volume.
+
+        Args:
+            image: An array of intensities (C, D, H, W), as they would be stored, whose x, y and z
+                increase to the left, back and top (LPS); a SimpleITK image, whose vector components
+                are the channels; or the path of a volume or of the folder of a DICOM series.
+            spacing_mm: Voxel size (z, y, x) of an array; images and files know theirs.
+            probabilities: Whether the probability of each label is returned too.
+
+        Returns:
+            The label map on the grid of the volume: an array (D, H, W) for an array, uint8 or, for
+            values above 255, uint16; an image for an image or path.
+
+        Raises:
+            DataError: The volume cannot be read, has another number of channels than the network
+                takes, holds NaN or infinity, or needs more memory than there is.
+
+        Example:
+            >>> import numpy as np
+            >>> model = lunet.load_model("runs/phantom")
+            >>> found = model.predict(np.zeros((1, 32, 32, 32)), spacing_mm=(2.0, 1.0, 1.0))
+            >>> found.label_map.shape, found.values
+            ((32, 32, 32), {'anterior': 1, 'posterior': 2, 'ventricle': 3})
+        """
+        if isinstance(image, np.ndarray):
+            found = self._segment(channels_of_array(image, spacing_mm), probabilities)
+            return _as_array(found)
+        if isinstance(image, sitk.Image):
+            channels = channels_of_image(image)
+        else:
+            channels = channels_of_file(Path(image), self.card.network.in_channels)
+        return _as_image(self._segment(channels, probabilities))
+
+    def _segment(self, channels: list[sitk.Image], with_probabilities: bool) -> Segmentation:
+        if not with_probabilities:
+            return self.segment(channels)
+        shape = (len(self.card.labels.names), *Geometry.of(channels[0]).size)
+        return self.segment(channels, probabilities=np.empty(shape, np.float32))
 
     def plan_windows(self, stored: Geometry, *, with_probabilities: bool = False) -> WindowPlan:
         """Decide on windows and bands for a volume, without reading it.
@@ -149,22 +192,24 @@ class Predictor:
         height, limit = placement.oriented_size[1], self.options.max_memory_mib
         num_bands = 1
         while True:
-            plan = self._plan_bands(
-                placement, window, num_bands, with_probabilities=with_probabilities
-            )
+            bands = _cut_into_bands(height, num_bands)
+            plan = self._plan_bands(placement, window, bands, with_probabilities)
             if limit is None or plan.memory.total_mib <= limit:
                 return plan
             if 2 * num_bands > height:
                 raise DataError(
-                    f"needs about {plan.memory.total_mib:,.0f} MiB of memory, more than the {limit:,.0f} MiB allowed",
-                    hint="Raise --max-memory, or take a smaller --batch-size or --window.",
+                    f"needs about {plan.memory.total_mib:,.0f} MiB of memory, more than the "
+                    f"{limit:,.0f} MiB allowed",
+                    hint="Raise `max_memory_mib`, or take a smaller `batch_size` or `window`.",
                 )
+            # Twice the bands hold half of the slab; each costs the windows at its border again.
             num_bands *= 2
 
     def segment(
         self,
         channels: list[sitk.Image],
         *,
+        plan: WindowPlan | None = None,
         probabilities: npt.NDArray[np.float32] | None = None,
         job_windows: int | None = None,
         on_choice: Callable[[RuntimeChosen], None] = lambda choice: None,
@@ -174,6 +219,7 @@ class Predictor:
 
         Args:
             channels: Its channels as `read_image` gives them.
+            plan: What `plan_windows` has said of it; None asks again.
             probabilities: Array (regions, D, H, W), float32, on the stored grid, that is filled as
                 well.
             job_windows: Windows of the whole job: only a long one is worth the preparation of
@@ -185,13 +231,18 @@ class Predictor:
             The segmentation on the stored grid.
 
         Raises:
-            DataError: The number of channels is not that of the network, or memory does not
-                suffice.
+            DataError: The number of channels is not that of the network, memory does not suffice,
+                or the volume is not the one that was planned.
         """
         self.require_channels(len(channels))
-        plan = self.plan_windows(
-            Geometry.of(channels[0]), with_probabilities=probabilities is not None
-        )
+        stored = Geometry.of(channels[0])
+        if plan is None:
+            plan = self.plan_windows(stored, with_probabilities=probabilities is not None)
+        elif plan.size != stored.size:
+            raise DataError(
+                f"has {stored.size} voxels (z, y, x), and had {plan.size} a moment ago",
+                hint="Is another program writing it?",
+            )
         image, placement = self.card.preprocessing.apply(channels)
         builder = SegmentationBuilder(placement, self.card.labels, probabilities)
         for first, stop in plan.bands:
@@ -205,14 +256,18 @@ class Predictor:
             )
             with torch.inference_mode():
                 self._settle(stitcher, job_windows or plan.num_windows, on_choice)
-                for _ in run_windows(
-                    self.ensemble.forward,
-                    [stitcher],
-                    batch_size=self.options.batch_size,
-                    on_window=on_window,
-                ):
-                    pass
+                self._run(stitcher, on_window)
         return builder.result
+
+    def _run(self, stitcher: Stitcher, on_window: Callable[[], None]) -> None:
+        passes = run_windows(
+            self.ensemble.forward,
+            [stitcher],
+            batch_size=self.options.batch_size,
+            on_window=on_window,
+        )
+        # The generator works as it is asked for the next volume.
+        list(passes)
 
     def _settle(
         self, stitcher: Stitcher, num_windows: int, on_choice: Callable[[RuntimeChosen], None]
@@ -235,8 +290,9 @@ class Predictor:
         wanted = self.card.network.in_channels
         if found != wanted:
             raise DataError(
-                f"has {found} channel{'s' if found > 1 else ''}, and the network takes {wanted}",
-                hint="Give the channels of a case as NAME_0000, NAME_0001, ... or as one four-dimensional file.",
+                f"has {plural(found, 'channel')}, and the network takes {wanted}",
+                hint="Give the channels of a case as NAME_0000, NAME_0001, ... or as one "
+                "four-dimensional file.",
             )
 
     def _window(self, size: Size) -> Size:
@@ -247,116 +303,114 @@ class Predictor:
             # volumes by zeros.
             depth, height, width = map(max, size, trained or size)
             return depth, height, width
-        if wanted is None:
-            is_small = size[0] * size[1] * size[2] <= _WHOLE_VOLUME_VOXELS
-            return size if is_small else (_WINDOW_EDGE,) * 3
-        return wanted
+        if wanted is not None:
+            return wanted
+        # Small volumes go through in one piece, which is what such networks were trained on.
+        depth, height, width = size
+        if depth * height * width <= WHOLE_VOLUME_VOXELS:
+            return size
+        return WINDOW_EDGE, WINDOW_EDGE, WINDOW_EDGE
 
     def _plan_bands(
-        self, placement: Placement, window: Size, num_bands: int, *, with_probabilities: bool
+        self,
+        placement: Placement,
+        window: Size,
+        bands: tuple[tuple[int, int], ...],
+        with_probabilities: bool,
     ) -> WindowPlan:
         height, grid = placement.oriented_size[1], placement.grid.size
-        edges = sorted({round(index * height / num_bands) for index in range(num_bands + 1)})
-        bands = tuple(pairwise(edges))
-        starts = [
-            window_starts(max(size, edge), edge, self.options.overlap)
+        planes, rows, columns = (
+            window_starts(size, edge, self.options.overlap)
             for size, edge in zip(grid, window, strict=True)
-        ]
-        front = (max(grid[1], window[1]) - grid[1]) // 2
+        )
+        front = max(0, window[1] - grid[1]) // 2
         num_windows, widest = 0, 0
-        for first, stop in bands:
-            low, high = (front + edge * grid[1] / height for edge in (first, stop))
-            rows = [
-                start for start in starts[1] if start < high + 1 and start + window[1] > low - 1
-            ]
-            num_windows += len(starts[0]) * len(rows) * len(starts[2])
-            widest = max(widest, rows[-1] + window[1] - rows[0])
-        memory = estimate_memory(
-            self.card,
-            [model.card.network for model in self.models],
-            placement,
+        for band in bands:
+            # Where the grids differ, a row on each side is there to interpolate from.
+            low = front + band[0] * grid[1] / height - 1
+            high = front + band[1] * grid[1] / height + 1
+            found = [row for row in rows if row < high and row + window[1] > low]
+            num_windows += len(planes) * len(found) * len(columns)
+            widest = max(widest, found[-1] + window[1] - found[0])
+        workload = Workload(
             window=window,
             rows=widest,
             num_windows=num_windows,
             batch_size=self.options.batch_size,
-            averages=len(self.models) > 1 or self.options.tta,
+            averages=self.ensemble.num_passes > 1,
             with_probabilities=with_probabilities,
         )
-        return WindowPlan(window, bands, num_windows, memory)
+        memory = estimate_memory([model.card for model in self.models], placement, workload)
+        return WindowPlan(
+            size=placement.stored.size,
+            window=window,
+            bands=bands,
+            num_windows=num_windows,
+            memory=memory,
+        )
+
+
+def _cut_into_bands(height: int, num_bands: int) -> tuple[tuple[int, int], ...]:
+    """First row, and one after the last, of bands of almost equal height."""
+    edges = {round(index * height / num_bands) for index in range(num_bands + 1)}
+    return tuple(pairwise(sorted(edges)))
+
+
+def _as_array(found: Segmentation) -> PredictedArray:
+    probabilities: dict[str, ProbabilityArray] = {}
+    if found.probabilities is not None:
+        probabilities = dict(zip(found.scheme.names, found.probabilities, strict=True))
+    label_map: LabelArray = found.label_map()
+    return PredictedArray(
+        label_map=label_map,
+        values=found.scheme.painted_values(),
+        volume_ml=found.volumes_ml(),
+        probabilities=probabilities,
+    )
+
+
+def _as_image(found: Segmentation) -> PredictedImage:
+    plain = _as_array(found)
+    probabilities: dict[str, sitk.Image] = {}
+    for name, array in plain.probabilities.items():
+        probabilities[name] = image_of(array, found.geometry)
+    return PredictedImage(
+        label_map=image_of(plain.label_map, found.geometry),
+        values=plain.values,
+        volume_ml=plain.volume_ml,
+        probabilities=probabilities,
+    )
 
 
 def set_up_process(num_threads: int | None) -> None:
-    """Compute with so many CPU threads (None leaves it to PyTorch), and under torchrun on the GPU of this process."""
-    if num_threads is not None:
-        torch.set_num_threads(num_threads)
-    if "LOCAL_RANK" in os.environ and torch.cuda.is_available():
-        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-
-
-@contextlib.contextmanager
-def errors_of(source: object) -> Iterator[None]:
-    """Let errors of a predictor, which knows no files, say which volume it is; lack of memory becomes one of them.
-
-    Raises:
-        DataError: With the name of `source` in front.
-    """
-    try:
-        yield
-    except DataError as error:
-        raise DataError(f"{source}: {error.message}", hint=error.hint) from None
-    except (
-        MemoryError,
-        RuntimeError,
-    ) as error:  # PyTorch raises the latter where memory does not suffice.
-        reason = (str(error).strip() or "out of memory").splitlines()[0]
-        raise DataError(
-            f"{source}: {reason}", hint="Is it too large? Try --max-memory or --batch-size 1."
-        ) from error
-
-
-def predict(
-    image: npt.NDArray[np.float32],
-    checkpoint: Path,
-    *,
-    spacing_mm: tuple[float, float, float] = (1.0, 1.0, 1.0),
-    architecture: str | None = None,
-    options: PredictionOptions = PredictionOptions(),
-) -> npt.NDArray[np.uint8] | npt.NDArray[np.uint16]:
-    """Segment an array.
+    """Compute with so many CPU threads, and under torchrun on the GPU of this process.
 
     Args:
-        image: Intensities (C, D, H, W), as they would be stored; x, y and z increase to the left,
-            back and top (LPS).
-        checkpoint: A checkpoint or run folder of lunet, or a checkpoint of the authors' release.
-        spacing_mm: Voxel size (z, y, x).
-        architecture: Preset name, for a checkpoint of the authors.
-        options: How to predict.
-
-    Returns:
-        Label values (D, H, W); 0 is background.
-
-    Raises:
-        LunetError: Of the kind that fits.
+        num_threads: None leaves it to PyTorch.
     """
-    channels = [
-        sitk.GetImageFromArray(np.ascontiguousarray(channel, dtype=np.float32)) for channel in image
-    ]
-    for channel in channels:
-        channel.SetSpacing([float(edge) for edge in reversed(spacing_mm)])
-    predictor = Predictor.load([checkpoint], architecture=architecture, options=options)
-    return predictor.segment(channels).label_map()
+    if num_threads is not None:
+        torch.set_num_threads(num_threads)
+    # torchrun starts a process for each GPU, and says in this variable which one it is.
+    if "LOCAL_RANK" in os.environ and torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
 
 
 def _require_alike(models: Sequence[Model]) -> None:
     first = models[0]
     for model in models[1:]:
-        for what, ours, theirs in (
-            ("labels", first.card.labels, model.card.labels),
-            ("preprocessing", first.card.preprocessing, model.card.preprocessing),
-            ("image channels", first.card.network.in_channels, model.card.network.in_channels),
-        ):
-            if ours != theirs:
+        theirs = _shared_by_an_ensemble(model)
+        for what, ours in _shared_by_an_ensemble(first).items():
+            if ours != theirs[what]:
                 raise CheckpointError(
                     f"{model.path}: cannot be averaged with {first.path}: its {what} differ",
-                    hint="The networks of an ensemble need the same labels, preprocessing and channels.",
+                    hint="The networks of an ensemble need the same labels, preprocessing and "
+                    "channels.",
                 )
+
+
+def _shared_by_an_ensemble(model: Model) -> dict[str, object]:
+    return {
+        "labels": model.card.labels,
+        "preprocessing": model.card.preprocessing,
+        "image channels": model.card.network.in_channels,
+    }

@@ -1,19 +1,24 @@
-"""Which networks and settings made the label maps of a folder, so that `resume` does not mix them with others."""
+"""Which networks and settings made the label maps of a folder, so that none of others join them."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
+from lunet_cli.config.options import OutputOptions
 from lunet_cli.engine.data.volume import has_volume_suffix
-from lunet_cli.engine.inference.inputs import output_suffix
-from lunet_cli.engine.inference.outputs import OutputOptions
+from lunet_cli.engine.inference.outputs import names_a_file
+from lunet_cli.engine.inference.postprocessing import Step
 from lunet_cli.engine.inference.predictor import Predictor
 from lunet_cli.engine.provenance import sha256_of
 from lunet_cli.errors import OutputError
 from lunet_cli.records.prediction import PREDICTION, PredictionRecord
+from lunet_cli.results.words import plural
 
 
-def describe_prediction(predictor: Predictor, output: OutputOptions) -> PredictionRecord:
+def describe_prediction(
+    predictor: Predictor, steps: Sequence[Step], writing: OutputOptions
+) -> PredictionRecord:
     """What decides on the label maps: the networks by their bytes, and the settings."""
     options = predictor.options
     return PredictionRecord(
@@ -23,18 +28,18 @@ def describe_prediction(predictor: Predictor, output: OutputOptions) -> Predicti
         tta=options.tta,
         precision=options.precision,
         runtime=options.runtime,
-        postprocess=tuple(map(str, output.steps)),
-        order=output.order,
+        postprocess=tuple(map(str, steps)),
+        order=writing.order,
     )
 
 
 def require_same_prediction(
-    output: OutputOptions, record: PredictionRecord, *, num_present: int
+    writing: OutputOptions, record: PredictionRecord, *, num_present: int
 ) -> list[str]:
     """Compare a prediction with that which made the label maps in its folder.
 
     Args:
-        output: Where the label maps go.
+        writing: Where the label maps go.
         record: See `describe_prediction`.
         num_present: Label maps that are there and are kept.
 
@@ -44,52 +49,64 @@ def require_same_prediction(
     Raises:
         OutputError: They were made by other networks or with other settings.
     """
-    path = _record_path(output)
+    path = _record_path(writing)
     if path is None or not _holds_volumes(path.parent):
         return []
-    if not path.exists():
-        is_unknown = num_present > 0
-        return [
-            f"{output.path}: does not say which network made the {num_present} label maps there"
-        ] * is_unknown
-    different = PredictionRecord.read(path).differences(record)
+    if path.exists():
+        _require_same(PredictionRecord.read(path), record, writing)
+        return []
+    if num_present == 0:
+        return []
+    maps = plural(num_present, "label map")
+    return [f"{writing.output}: does not say which network made the {maps} there"]
+
+
+def _require_same(
+    earlier: PredictionRecord, record: PredictionRecord, writing: OutputOptions
+) -> None:
+    different = earlier.differences(record)
     if different:
         raise OutputError(
-            f"{output.path}: its label maps were made with other {', '.join(different)} ({PREDICTION})",
-            hint="Write elsewhere (-o FOLDER), or predict as before.",
+            f"{writing.output}: its label maps were made with other {', '.join(different)} "
+            f"({PREDICTION})",
+            hint="Write elsewhere (`output=FOLDER`), or predict as before.",
         )
-    return []
 
 
-def write_prediction_record(output: OutputOptions, record: PredictionRecord) -> None:
+def write_prediction_record(writing: OutputOptions, record: PredictionRecord) -> None:
     """Leave the record in a folder of label maps; see `require_same_prediction`.
 
     Raises:
         OutputError: It cannot be written.
     """
-    path = _record_path(output)
+    path = _record_path(writing)
     if path is not None:
         record.write(path)
 
 
-def remove_prediction_record(output: OutputOptions) -> None:
-    """Take the record out of a folder in which no label map could be written; of several shares, others rely on it."""
-    path = _record_path(output)
-    if path is not None and output.shard == (0, 1) and not _holds_volumes(path.parent):
+def remove_prediction_record(writing: OutputOptions) -> None:
+    """Take the record out of a folder in which no label map could be written."""
+    path = _record_path(writing)
+    is_alone = writing.shard == (0, 1)  # Processes that do other shares rely on it.
+    if path is not None and is_alone and not _holds_volumes(path.parent):
         path.unlink(missing_ok=True)
 
 
-def _record_path(output: OutputOptions) -> Path | None:
+def _record_path(writing: OutputOptions) -> Path | None:
     """The file in the folder of outputs; None where a single file was named."""
-    is_file = output_suffix(output.path) is not None and not output.path.is_dir()
-    return None if is_file else output.path / PREDICTION
+    if names_a_file(writing.output):
+        return None
+    return writing.output / PREDICTION
 
 
 def _holds_volumes(folder: Path) -> bool:
-    return any(has_volume_suffix(path) for path in folder.rglob("*") if path.is_file())
+    return any(has_volume_suffix(path) and path.is_file() for path in folder.rglob("*"))
 
 
 def _sha256(path: Path) -> str:
     """The SHA-256 of a network's file, and of the weights that an `.xml` has beside it."""
-    weights = path.with_suffix(".bin")
-    return sha256_of(path) + (sha256_of(weights) if path.suffix == ".xml" else "")
+    digest = sha256_of(path)
+    # OpenVINO keeps the graph in one file and the weights in another.
+    if path.suffix == ".xml":
+        digest += sha256_of(path.with_suffix(".bin"))
+    return digest

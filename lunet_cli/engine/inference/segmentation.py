@@ -1,7 +1,8 @@
-"""A predicted segmentation on the grid of the file it comes from, and how it is put together plane by plane."""
+"""A predicted segmentation on the grid of its file, and how it is put together plane by plane."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -41,8 +42,19 @@ class Segmentation:
             mask = (self.codes >> index & 1).astype(bool)
         return mask
 
+    def volumes_ml(self) -> dict[str, float]:
+        """Volume of each region in ml, with what others cover of it."""
+        voxel_ml = math.prod(self.geometry.spacing_mm) / 1000
+        volumes: dict[str, float] = {}
+        for index, name in enumerate(self.scheme.names):
+            volumes[name] = np.count_nonzero(self.mask(index)) * voxel_ml
+        return volumes
+
     def replace_mask(self, index: int, mask: Mask) -> None:
-        """Give the region at `index` other voxels; exclusive regions take new ones from the background only."""
+        """Give the region at `index` other voxels.
+
+        Exclusive regions take new ones from the background only.
+        """
         if self.scheme.activation == "softmax":
             self.codes[self.mask(index) & ~mask] = 0
             self.codes[mask & (self.codes == 0)] = index + 1
@@ -53,11 +65,14 @@ class Segmentation:
     def label_map(
         self, order: Sequence[str] | None = None
     ) -> npt.NDArray[np.uint8] | npt.NDArray[np.uint16]:
-        """Label values (D, H, W), uint8 or uint16; see `LabelScheme.painted_values` for regions that overlap."""
+        """Label values (D, H, W), uint8 or uint16, with regions painted in an order.
+
+        See `LabelScheme.painted_values` for regions that overlap.
+        """
         values = self.scheme.painted_values(order)
-        labels = np.zeros(
-            self.codes.shape, dtype=np.uint8 if max(values.values()) < 256 else np.uint16
-        )
+        # Eight bits are half of the file, and every viewer reads them as labels.
+        dtype = np.min_scalar_type(max(values.values()))
+        labels = np.zeros(self.codes.shape, dtype)
         for name, value in values.items():
             labels[self.mask(self.scheme.names.index(name))] = value
         return labels
@@ -65,7 +80,13 @@ class Segmentation:
 
 @dataclass(frozen=True)
 class _Interpolation:
-    """Between which two input voxels each output voxel lies along one axis, and how far from the first."""
+    """Between which two input voxels each output voxel lies along one axis.
+
+    Args:
+        lower: Index of the first input voxel.
+        upper: Index of the second.
+        share: How far from the first to the second.
+    """
 
     lower: npt.NDArray[np.int64]
     upper: npt.NDArray[np.int64]
@@ -77,16 +98,15 @@ class _Interpolation:
     ) -> _Interpolation:
         """Voxels of two grids whose outer corners coincide at the first voxel."""
         place = (np.arange(size_out) + 0.5) * (spacing_out / spacing_in) - 0.5
+        # Beyond the outermost centres there is nothing to interpolate with.
         place = np.clip(place, 0, size_in - 1)
         lower = np.floor(place).astype(np.int64)
         return cls(lower, np.minimum(lower + 1, size_in - 1), (place - lower).astype(np.float32))
 
     def apply(self, logits: Tensor, axis: int, rows: slice, first: int) -> Tensor:
-        """Interpolate `rows` of the output from `logits`, which start at voxel `first` of the input."""
-        lower, upper = (
-            torch.from_numpy(index[rows] - first).to(logits.device)
-            for index in (self.lower, self.upper)
-        )
+        """Interpolate `rows` of the output from `logits`, which start at input voxel `first`."""
+        lower = torch.from_numpy(self.lower[rows] - first).to(logits.device)
+        upper = torch.from_numpy(self.upper[rows] - first).to(logits.device)
         shape = [1] * logits.ndim
         shape[axis] = -1
         share = torch.from_numpy(self.share[rows]).to(logits.device).reshape(shape)
@@ -94,10 +114,10 @@ class _Interpolation:
 
 
 class SegmentationBuilder:
-    """Takes final logits on the network's grid plane by plane, and fills a segmentation of the stored grid.
+    """Fills a segmentation of the stored grid from final logits, plane by plane.
 
-    Between grids of different spacing, logits are interpolated linearly before a voxel's region is
-    decided.
+    The logits lie on the network's grid. Between grids of different spacing, logits are
+    interpolated linearly before a voxel's region is decided.
 
     Args:
         placement: How the two grids lie.
@@ -114,11 +134,9 @@ class SegmentationBuilder:
         self._placement, self._scheme = placement, scheme
         codes = torch.empty(placement.stored.size, dtype=scheme.code_type).numpy()
         self._codes = placement.orient(codes)
-        self._probabilities = (
-            [placement.orient(array) for array in probabilities]
-            if probabilities is not None
-            else []
-        )
+        self._probabilities: list[npt.NDArray[np.float32]] = []
+        if probabilities is not None:
+            self._probabilities += map(placement.orient, probabilities)
         self.result = Segmentation(codes, scheme, placement.stored, probabilities)
         grid, spacing, size = placement.grid, placement.oriented_spacing_mm, placement.oriented_size
         self._axes = [
@@ -133,7 +151,7 @@ class SegmentationBuilder:
         return _Band(self, slice(first, stop))
 
     def put(self, logits: Tensor, plane: int, rows: slice) -> None:
-        """Decide on output planes from `plane` on, from logits (K, n, rows, W) on the stored voxels."""
+        """Decide on output planes from `plane` on, of logits (K, n, rows, W) on stored voxels."""
         planes = slice(plane, plane + logits.shape[1])
         self._codes[planes, rows] = self._scheme.codes(logits[None])[0].cpu().numpy()
         if self._probabilities:
@@ -173,15 +191,15 @@ class _Band:
         stop = first + logits.shape[1]
         while self._next_plane < len(depth.upper) and depth.upper[self._next_plane] < stop:
             plane = self._next_plane
-            below, above = (
-                self._plane(logits, first, int(index[plane]))
-                for index in (depth.lower, depth.upper)
-            )
+            below = self._plane(logits, first, int(depth.lower[plane]))
+            above = self._plane(logits, first, int(depth.upper[plane]))
             mixed = torch.lerp(below, above, float(depth.share[plane]))
             mixed = height.apply(mixed, 1, self._rows, self.needed[0])
             mixed = width.apply(mixed, 2, slice(None), 0)
             self._builder.put(mixed[:, None], plane, self._rows)
             self._next_plane += 1
+        # The next plane of the output may lie between this one and the first of the next call,
+        # whose tensor will take the place of this one.
         self._kept = logits[:, -1].clone()
 
     def _plane(self, logits: Tensor, first: int, index: int) -> Tensor:

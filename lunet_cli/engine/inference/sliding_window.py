@@ -1,7 +1,9 @@
-"""Logits of whole volumes from a network that sees one window at a time, with memory for one slab of windows."""
+"""Logits of whole volumes from a network that sees one window at a time, slab by slab."""
 
 from __future__ import annotations
 
+import math
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from itertools import product
@@ -13,9 +15,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-Size = tuple[int, int, int]
+from lunet_cli.config.vocabulary import Size
+
 Forward = Callable[[Tensor], Tensor]
 OnPlanes = Callable[[Tensor, int], None]
+
+_NO_WEIGHT = 1e-12  # Keeps the division finite where no window has been yet.
 
 
 class VolumeInput(Protocol):
@@ -77,17 +82,20 @@ class Stitcher:
         rows: tuple[int, int] | None = None,
     ) -> None:
         self._image, self._window, self._on_planes = image, window, on_planes
-        padded = [max(size, edge) for size, edge in zip(image.size, window, strict=True)]
-        self._front = [(have - size) // 2 for have, size in zip(padded, image.size, strict=True)]
-        first, stop = (row + self._front[1] for row in rows or (0, image.size[1]))
-        columns = [
-            window_starts(size, edge, overlap) for size, edge in zip(padded, window, strict=True)
-        ]
-        columns[1] = [start for start in columns[1] if start < stop and start + window[1] > first]
-        self.starts: list[Size] = [(z, y, x) for z, y, x in product(*columns)]
+        axes = tuple(zip(image.size, window, strict=True))
+        self._front = [max(0, edge - size) // 2 for size, edge in axes]
+        first, stop = rows or (0, image.size[1])
+        first, stop = first + self._front[1], stop + self._front[1]
+        planes, heights, widths = (window_starts(size, edge, overlap) for size, edge in axes)
+        heights = [start for start in heights if start < stop and start + window[1] > first]
+        self.starts: list[Size] = list(product(planes, heights, widths))
         self._rows = (first, stop)
-        self._first_row = columns[1][0]
-        self._extent = (window[0], columns[1][-1] + window[1] - columns[1][0], padded[2])
+        self._first_row = heights[0]
+        self._extent = (
+            window[0],
+            heights[-1] + window[1] - heights[0],
+            max(image.size[2], window[2]),
+        )
         self._total: Tensor | None = None
         self._weight = torch.empty(0)
         self._base = 0
@@ -100,31 +108,29 @@ class Stitcher:
 
     def read(self, start: Size) -> Tensor:
         """The image (C, *window) of the window at `start`."""
-        where, padding = [], []
-        for first, front, edge, size in zip(
-            start, self._front, self._window, self._image.size, strict=True
-        ):
-            low, high = first - front, first - front + edge
+        where: list[slice] = []
+        padding: list[int] = []
+        for axis, size in enumerate(self._image.size):
+            low = start[axis] - self._front[axis]
+            high = low + self._window[axis]
             where.append(slice(max(low, 0), min(high, size)))
-            padding.append((max(-low, 0), max(high - size, 0)))
+            # `F.pad` takes the last axis first.
+            padding[:0] = [max(-low, 0), max(high - size, 0)]
         image = torch.from_numpy(self._image.crop(tuple(where)))
-        flat = [side for pair in reversed(padding) for side in pair]
-        return F.pad(image, flat) if any(flat) else image
+        if any(padding):
+            image = F.pad(image, padding)
+        return image
 
     def add(self, start: Size, logits: Tensor) -> None:
         """Take in the logits (K, *window), float32, of the next window."""
         self._num_done += 1
+        # A single window overlaps with none, and needs no buffer.
         if len(self.starts) == 1:
             self._hand_on(logits)
             return
         if self._total is None:
-            # In the layout of the logits, sums run over memory in one go.
-            channels_last = logits.stride(0) == 1
-            self._total = logits.new_zeros(
-                (*self._extent, len(logits)) if channels_last else (len(logits), *self._extent)
-            )
-            self._total = self._total.movedim(-1, 0) if channels_last else self._total
-            self._weight = logits.new_full(self._extent, 1e-12)
+            self._total = self._empty_total(logits)
+            self._weight = logits.new_full(self._extent, _NO_WEIGHT)
         self._advance(start[0])
         top, left = start[1] - self._first_row, start[2]
         where = (..., slice(top, top + self._window[1]), slice(left, left + self._window[2]))
@@ -133,6 +139,12 @@ class Stitcher:
         self._weight[where] += importance
         if self.is_done:
             self._advance(self._base + self._window[0])
+
+    def _empty_total(self, logits: Tensor) -> Tensor:
+        """Zeros (K, D, H, W) in the layout of the logits: sums then run over memory in one go."""
+        if logits.stride(0) == 1:
+            return logits.new_zeros((*self._extent, len(logits))).movedim(-1, 0)
+        return logits.new_zeros((len(logits), *self._extent))
 
     def _advance(self, plane: int) -> None:
         """Hand on all planes before `plane`, and make room for as many new ones."""
@@ -143,12 +155,8 @@ class Stitcher:
         final = self._total[:, :count]
         final /= self._weight[:count]
         self._hand_on(final)
-        for buffer, axis, empty in ((self._total, 1, 0.0), (self._weight, 0, 1e-12)):
-            kept = buffer.shape[axis] - count
-            if kept > 0:
-                rest = buffer.narrow(axis, count, kept)
-                buffer.narrow(axis, 0, kept).copy_(rest.clone() if kept > count else rest)
-            buffer.narrow(axis, max(kept, 0), buffer.shape[axis] - max(kept, 0)).fill_(empty)
+        _drop_first(self._total, 1, count, empty=0.0)
+        _drop_first(self._weight, 0, count, empty=_NO_WEIGHT)
         self._base = plane
 
     def _hand_on(self, logits: Tensor) -> None:
@@ -158,8 +166,21 @@ class Stitcher:
         if first >= stop:
             return
         planes = slice(first - self._base, stop - self._base)
-        rows = slice(*(row - self._first_row for row in self._rows))
+        rows = slice(self._rows[0] - self._first_row, self._rows[1] - self._first_row)
         self._on_planes(logits[:, planes, rows, left : left + width], first - front)
+
+
+def _drop_first(buffer: Tensor, axis: int, count: int, *, empty: float) -> None:
+    """Move what follows the first `count` along an axis to the front, and empty the rest."""
+    size = buffer.shape[axis]
+    kept = max(size - count, 0)
+    if kept > 0:
+        rest = buffer.narrow(axis, count, kept)
+        # Where both overlap, a copy in place would read what it has written already.
+        if kept > count:
+            rest = rest.clone()
+        buffer.narrow(axis, 0, kept).copy_(rest)
+    buffer.narrow(axis, kept, size - kept).fill_(empty)
 
 
 def run_windows(
@@ -186,7 +207,9 @@ def run_windows(
     waiting: list[Stitcher] = []
     queue: list[tuple[Stitcher, Size]] = []
 
-    def run() -> None:
+    def run_queue() -> None:
+        if not queue:
+            return
         batch = torch.stack([stitcher.read(start) for stitcher, start in queue])
         for (stitcher, start), logits in zip(queue, forward(batch).float(), strict=True):
             stitcher.add(start, logits)
@@ -198,13 +221,12 @@ def run_windows(
         for start in stitcher.starts:
             queue.append((stitcher, start))
             if len(queue) == batch_size:
-                run()
-        if queue and len(stitcher.starts) > batch_size:
-            run()
+                run_queue()
+        if len(stitcher.starts) > batch_size:
+            run_queue()
         while waiting and waiting[0].is_done:
             yield waiting.pop(0)
-    if queue:
-        run()
+    run_queue()
     yield from waiting
 
 
@@ -228,36 +250,46 @@ def predict_logits(
     Yields:
         Logits (K, D, H, W), float32, in the order of `images`, on the device of `forward`'s output.
     """
-    collected: dict[int, list[Tensor]] = {}
+    waiting: deque[list[Tensor]] = deque()
 
     def collect(image: VolumeInput) -> Stitcher:
         planes: list[Tensor] = []
-        stitcher = Stitcher(
-            image,
-            window=window,
-            overlap=overlap,
-            on_planes=lambda logits, _: planes.append(logits.clone()),
-        )
-        collected[id(stitcher)] = planes
-        return stitcher
+        waiting.append(planes)
 
-    for stitcher in run_windows(forward, map(collect, images), batch_size=batch_size):
-        yield torch.cat(collected.pop(id(stitcher)), dim=1)
+        def keep(logits: Tensor, _: int) -> None:
+            planes.append(logits.clone())
+
+        return Stitcher(image, window=window, overlap=overlap, on_planes=keep)
+
+    for _ in run_windows(forward, map(collect, images), batch_size=batch_size):
+        yield torch.cat(waiting.popleft(), dim=1)
 
 
 def window_starts(size: int, edge: int, overlap: float) -> list[int]:
-    """First voxels of the windows along an axis of at least `edge` voxels, evenly spread, the last one flush."""
+    """First voxels of the windows along an axis, evenly spread, the last one flush.
+
+    Args:
+        size: Voxels of the axis; one shorter than a window is padded to its edge.
+        edge: Voxels of a window.
+        overlap: Share that neighbours have in common, at least.
+    """
+    room = max(size - edge, 0)
     stride = max(1, int(edge * (1 - overlap)))
-    count = -(-(size - edge) // stride) + 1
-    return [round(i * (size - edge) / max(1, count - 1)) for i in range(count)]
+    num_steps = math.ceil(room / stride)
+    # Steps are made equal rather than the last one short, so that every voxel is seen alike.
+    return [round(step * room / max(1, num_steps)) for step in range(num_steps + 1)]
 
 
 @cache
 def _importance(window: Size, device: torch.device) -> Tensor:
-    """Weights (D, H, W) that fall from 1 in the middle with a standard deviation of an eighth of the edge."""
+    """Weights (D, H, W) that fall from 1 in the middle, as those of nnU-Net and MONAI do.
+
+    The standard deviation is an eighth of the edge.
+    """
     profiles = []
     for edge in window:
         distance = torch.arange(edge, dtype=torch.float32) - (edge - 1) / 2
         profiles.append(torch.exp(-0.5 * (distance / (edge / 8)) ** 2))
     weights = profiles[0][:, None, None] * profiles[1][None, :, None] * profiles[2][None, None, :]
+    # Corners of the volume are seen by one window only, and must not be divided by almost nothing.
     return weights.clamp_min(1e-4).to(device)

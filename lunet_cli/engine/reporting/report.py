@@ -10,15 +10,13 @@ from pathlib import Path
 import numpy as np
 
 from lunet_cli import __version__
+from lunet_cli.config.options import EvaluationOptions, PredictionOptions
+from lunet_cli.config.vocabulary import SplitName
 from lunet_cli.engine.checkpoints.models import Model
-from lunet_cli.engine.evaluation.evaluate import (
-    EvaluationOptions,
-    evaluate_model,
-    evaluation_folder,
-)
+from lunet_cli.engine.evaluation.evaluate import evaluate, evaluation_folder
 from lunet_cli.engine.evaluation.summary import badness
-from lunet_cli.engine.inference.labelled_cases import SplitName, recorded_split
-from lunet_cli.engine.inference.predictor import PredictionOptions, Predictor
+from lunet_cli.engine.inference.labelled_cases import recorded_split
+from lunet_cli.engine.inference.predictor import Predictor
 from lunet_cli.engine.provenance import sha256_of
 from lunet_cli.engine.run_folder import RunFolder
 from lunet_cli.engine.viewing.cases import CaseViews
@@ -186,7 +184,7 @@ class _Gathering:
 
     def _evaluate(self, predictor: Predictor) -> EvalResult:
         options = EvaluationOptions()
-        result = evaluate_model(
+        result = evaluate(
             predictor,
             data=self.data,
             split=self.split,

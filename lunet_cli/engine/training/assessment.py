@@ -11,7 +11,7 @@ import torch
 
 from lunet_cli.config.run import RunConfig
 from lunet_cli.engine.data.volume import Geometry, along_patient
-from lunet_cli.engine.evaluation.scores import score_label
+from lunet_cli.engine.evaluation.masks import score_label
 from lunet_cli.engine.evaluation.summary import summarize
 from lunet_cli.engine.networks.blocks import SegmentationNetwork
 from lunet_cli.engine.networks.execution import evaluating

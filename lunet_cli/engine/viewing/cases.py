@@ -10,10 +10,10 @@ import numpy.typing as npt
 import SimpleITK as sitk  # noqa: N813
 
 from lunet_cli.config.names import closest
+from lunet_cli.config.vocabulary import SplitName
 from lunet_cli.engine.data.volume import along_patient
 from lunet_cli.engine.evaluation import overlap
 from lunet_cli.engine.inference.labelled_cases import (
-    SplitName,
     recorded_split,
     scheme_of,
     segment_case,
@@ -53,8 +53,9 @@ class CaseViews:
         chosen: SplitName = split or ("val" if data is None else "all")
         self._predictor = predictor
         self._scheme = scheme_of(model, None)
-        self._case_set, cases, self.origin = select_cases(model, data, chosen)
-        self._cases = {case.case_id: case for case in cases}
+        selected = select_cases(model, data, chosen)
+        self._case_set, self.origin = selected.case_set, selected.origin
+        self._cases = {case.case_id: case for case in selected.cases}
         if not self._cases:
             raise DataError(f"there are no {self.origin}")
 

@@ -154,7 +154,7 @@ def _of_runs(
         )
     if not runs:
         return []
-    compared = compare(runs, metric=metric, split=split).runs
+    compared = compare(runs, metric=metric, evaluation=split).runs
     if not compared[0].num_cases:
         raise DataError(
             f"{', '.join(map(str, runs))}: have no case in common where"

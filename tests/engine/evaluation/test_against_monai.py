@@ -15,7 +15,7 @@ import pytest
 import SimpleITK as sitk  # noqa: N813
 import torch
 
-from lunet_cli.engine.evaluation.scores import evaluate
+from lunet_cli.engine.evaluation.masks import score_masks
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -53,7 +53,7 @@ def test_random_pairs_of_real_masks(seed: int, hippocampus: Path) -> None:
     assert reference.any()
     z, y, x = rng.choice([0.4, 0.7, 1.0, 1.5, 3.0], 3).tolist()
     tolerance_mm = float(rng.choice([0.5, 1.0, 2.0]))
-    ours = evaluate(prediction, reference, (z, y, x), tolerance_mm=tolerance_mm)
+    ours = score_masks(prediction, reference, (z, y, x), tolerance_mm=tolerance_mm)
     p, r = (
         torch.from_numpy(np.ascontiguousarray(mask))[None, None] for mask in (prediction, reference)
     )

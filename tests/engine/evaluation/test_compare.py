@@ -153,14 +153,16 @@ def test_what_cannot_be_compared(tmp_path: Path, write_run) -> None:
     (tmp_path / "untouched").mkdir()
     with pytest.raises(DataError, match="has no evaluation 'val'") as caught:
         compare([a, tmp_path / "untouched"])
-    assert caught.value.hint == f"lunet eval {tmp_path / 'untouched'}"
+    assert caught.value.hint == f"`evaluate({tmp_path / 'untouched'})`"
     with pytest.raises(DataError, match="has no evaluation 'test'") as caught:
-        compare([a, a], split="test")
-    assert caught.value.hint == "There are val: --split NAME"
+        compare([a, a], evaluation="test")
+    assert caught.value.hint == "There are val: `evaluation=NAME`"
     with pytest.raises(DataError, match="there is no such folder"):
         compare([a, tmp_path / "missing"])
     with pytest.raises(ConfigError, match="at least two runs"):
         compare([a])
+    with pytest.raises(ConfigError, match="`metric=dise`: unknown metric"):
+        compare([a, a], metric="dise")
     with pytest.raises(DataError, match="has no column hausdorff95_mm"):
         compare([a, a], metric="hausdorff95")
     with pytest.raises(DataError, match="the runs have no label in common"):

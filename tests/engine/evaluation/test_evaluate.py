@@ -13,16 +13,13 @@ import pytest
 import SimpleITK as sitk  # noqa: N813
 
 from lunet_cli.config.load import load_config
-from lunet_cli.engine.evaluation.evaluate import (
-    EvaluationOptions,
-    evaluate_model,
-    score_predictions,
-)
-from lunet_cli.engine.inference.predictor import PredictionOptions, Predictor
+from lunet_cli.config.options import EvaluationOptions, PredictionOptions
+from lunet_cli.engine.evaluation.evaluate import evaluate
+from lunet_cli.engine.inference.predictor import Predictor
 from lunet_cli.engine.training.train import train
-from lunet_cli.errors import CheckpointError, ConfigError, DataError, OutputError
+from lunet_cli.errors import CheckpointError, ConfigError, DataError
 from lunet_cli.results.evaluation import CaseScored, EvalResult, MetricSummary
-from lunet_cli.results.events import Event, Notice, WarningIssued
+from lunet_cli.results.events import Event, WarningIssued
 
 FP32 = PredictionOptions(device="cpu", precision="fp32")
 
@@ -65,7 +62,7 @@ def predictor_of(path: Path, **options: object) -> Predictor:
 
 def test_values_by_hand(tmp_path: Path, data: Path, make_threshold_model) -> None:
     model = make_threshold_model(tmp_path / "run/best_model.pt", labels={"liver": (1,)})
-    result = evaluate_model(predictor_of(model), data=data)
+    result = evaluate(predictor_of(model), data=data)
     assert [score.case for score in result.scores] == [f"case{index}" for index in range(4)]
     first = result.scores[0].values
     # 8 planes of 6 x 4 voxels predicted, 7 of them right.
@@ -82,7 +79,7 @@ def test_files_hold_values_and_definitions(
     tmp_path: Path, data: Path, make_threshold_model
 ) -> None:
     model = make_threshold_model(tmp_path / "run/best_model.pt")
-    evaluate_model(predictor_of(model), data=data, folder=tmp_path / "out")
+    evaluate(predictor_of(model), data=data, output=tmp_path / "out")
     with (tmp_path / "out/metrics.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert [row["case"] for row in rows] == ["case0", "case1", "case2", "case3"]
@@ -96,13 +93,16 @@ def test_files_hold_values_and_definitions(
     assert {"lunet", "torch"} <= summary["versions"].keys()
 
 
-@pytest.mark.parametrize("penalty", [False, True])
-def test_missed_structure(penalty: bool, tmp_path: Path, data: Path, make_threshold_model) -> None:
+@pytest.mark.parametrize("undefined", ["count", "diagonal"])
+def test_structure_that_was_not_found(
+    undefined: str, tmp_path: Path, data: Path, make_threshold_model
+) -> None:
     write(data / "images/case3.nii.gz", np.zeros((12, 10, 8), np.int16), (2.0, 1.0, 1.0))
     model = make_threshold_model(tmp_path / "model.pt")
-    result = evaluate_model(
-        predictor_of(model), data=data, options=EvaluationOptions(penalty=penalty)
+    result = evaluate(
+        predictor_of(model), data=data, options=EvaluationOptions(undefined=undefined)
     )
+    penalty = undefined == "diagonal"
     dice, distance = find(result, "label1", "dice"), find(result, "label1", "assd")
     assert dice.num_undefined == 0
     assert dice.worst[0] == ("case3", 0.0)
@@ -117,28 +117,6 @@ def test_missed_structure(penalty: bool, tmp_path: Path, data: Path, make_thresh
     assert distance.worst[0][0] == "case3"
 
 
-def test_what_is_replaced_is_told_and_files_of_others_are_not(tmp_path: Path, data: Path) -> None:
-    events: list[Event] = []
-    for _ in range(2):
-        score_predictions(
-            data / "labels", data / "labels", folder=tmp_path / "out", on_event=events.append
-        )
-    told = [str(event) for event in events if isinstance(event, Notice)]
-    assert len(told) == 1
-    assert told[0].startswith("replaces the evaluation of 20")
-    assert told[0].endswith(f" in {tmp_path / 'out'}")
-    for name, content in (
-        ("summary.json", '{"mean": {"Dice": 0.9}}'),
-        ("metrics.csv", "id,dice\n"),
-    ):
-        foreign = tmp_path / name / name
-        foreign.parent.mkdir()
-        foreign.write_text(content)
-        with pytest.raises(OutputError, match=f"{name}: is not of lunet, and is not overwritten"):
-            score_predictions(data / "labels", data / "labels", folder=foreign.parent)
-        assert foreign.read_text() == content
-
-
 def test_broken_cases_are_told_and_the_others_measured(
     tmp_path: Path, data: Path, make_threshold_model
 ) -> None:
@@ -148,7 +126,7 @@ def test_broken_cases_are_told_and_the_others_measured(
     write(data / "labels/case1.nii.gz", label, (2.0, 1.0, 1.0))
     write(data / "labels/case2.nii.gz", label, (1.0, 1.0, 2.5))
     events: list[Event] = []
-    result = evaluate_model(
+    result = evaluate(
         predictor_of(make_threshold_model(tmp_path / "model.pt")), data=data, on_event=events.append
     )
     assert [score.case for score in result.scores] == ["case3"]
@@ -180,18 +158,20 @@ def test_validation_of_the_training_is_met(patch: str, out_channels: str, tmp_pa
     )
     trained = train(config)
     assert trained.best is not None
-    result = evaluate_model(Predictor.load([tmp_path / "run"]))
+    result = evaluate(Predictor.load([tmp_path / "run"]))
     label = "foreground" if out_channels == "1" else "mean of labels"
     assert find(result, label, "dice").mean == pytest.approx(trained.best.val_dice, abs=1e-6)
     assert result.folder == tmp_path / "run/eval/val"
-    train_side = evaluate_model(
-        Predictor.load([tmp_path / "run"]), split="train", options=EvaluationOptions(("dice",))
+    train_side = evaluate(
+        Predictor.load([tmp_path / "run"]),
+        split="train",
+        options=EvaluationOptions(metrics=("dice",)),
     )
     assert len({score.case for score in train_side.scores}) == 3
     # Without its run folder, the checkpoint finds the same cases by configuration and seed.
     shutil.copy(tmp_path / "run/best_model.pt", tmp_path / "alone.pt")
-    alone = evaluate_model(
-        Predictor.load([tmp_path / "alone.pt"]), options=EvaluationOptions(("dice",))
+    alone = evaluate(
+        Predictor.load([tmp_path / "alone.pt"]), options=EvaluationOptions(metrics=("dice",))
     )
     assert [s.values["dice"] for s in alone.scores] == [s.values["dice"] for s in result.scores]
 
@@ -203,19 +183,19 @@ def test_cases_of_the_training_are_pointed_out(
     write_manifest(tmp_path / "run", train=("case1", "case2"), val=("case0",))
     events: list[Event] = []
     predictor = predictor_of(model)
-    evaluate_model(predictor, data=data, on_event=events.append)
+    evaluate(predictor, data=data, on_event=events.append)
     warnings = [str(event) for event in events if isinstance(event, WarningIssued)]
     assert warnings == [
         "warning: 2 of 4 cases were trained on, such as case1; their values flatter"
     ]
-    result = evaluate_model(predictor, data=data, split="val")
+    result = evaluate(predictor, data=data, split="val")
     assert [score.case for score in result.scores] == ["case0"]
     (data / "images/case0.nii.gz").unlink()
     (data / "labels/case0.nii.gz").unlink()
     with pytest.raises(
         DataError, match="1 of the 1 val cases of the training are not there, such as case0"
     ):
-        evaluate_model(predictor, data=data, split="val")
+        evaluate(predictor, data=data, split="val")
 
 
 def test_test_cases_are_those_that_the_data_set_names(
@@ -223,11 +203,11 @@ def test_test_cases_are_those_that_the_data_set_names(
 ) -> None:
     predictor = predictor_of(make_threshold_model(tmp_path / "model.pt"))
     with pytest.raises(DataError, match="names no labelled test cases"):
-        evaluate_model(predictor, data=data, split="test")
+        evaluate(predictor, data=data, split="test")
     (data / "splits.json").write_text(
         json.dumps([{"train": ["case0"], "val": ["case1"], "test": ["case2", "case3"]}])
     )
-    result = evaluate_model(predictor, data=data, split="test")
+    result = evaluate(predictor, data=data, split="test")
     assert [score.case for score in result.scores] == ["case2", "case3"]
     nnunet = tmp_path / "nnunet"
     for side, case in (("Tr", "case0"), ("Ts", "case1")):
@@ -241,7 +221,7 @@ def test_test_cases_are_those_that_the_data_set_names(
         "file_ending": ".nii.gz",
     }
     (nnunet / "dataset.json").write_text(json.dumps(description))
-    result = evaluate_model(predictor, data=nnunet, split="test")
+    result = evaluate(predictor, data=nnunet, split="test")
     assert [score.case for score in result.scores] == ["case1"]
 
 
@@ -250,101 +230,13 @@ def test_lone_checkpoint_of_unknown_data_needs_some(
 ) -> None:
     predictor = predictor_of(make_threshold_model(tmp_path / "model.pt"))
     with pytest.raises(ConfigError, match="the checkpoint knows its labels"):
-        evaluate_model(predictor, data=data, labels={"x": (1,)})
+        evaluate(predictor, data=data, labels={"x": (1,)})
     broken = predictor_of(make_threshold_model(tmp_path / "old.pt", config={"trainig": {}}))
     with pytest.raises(CheckpointError, match="its configuration is not that of this lunet"):
-        evaluate_model(broken, data=data, split="val")
-    assert evaluate_model(
+        evaluate(broken, data=data, split="val")
+    assert evaluate(
         broken, data=data
     ).scores  # all of other data, which asks the configuration nothing
-
-
-def test_label_maps_of_any_tool(tmp_path: Path, data: Path) -> None:
-    predictions = tmp_path / "predictions"
-    for index in range(4):
-        label = sitk.GetArrayFromImage(sitk.ReadImage(str(data / f"labels/case{index}.nii.gz")))
-        label[3] = 0
-        write(predictions / f"case{index}.nrrd", label, (2.0, 1.0, 1.0))
-    result = score_predictions(predictions, data / "labels")
-    assert {score.label for score in result.scores} == {"1"}  # the only value that occurs
-    assert find(result, "1", "precision").mean == 1
-    assert result.scores[1].values["dice"] == pytest.approx(2 * 7 / 15)
-    assert result.folder == predictions
-    assert (predictions / "metrics.csv").is_file()
-    (data / "dataset.json").write_text(json.dumps({"labels": {"0": "background", "1": "liver"}}))
-    named = score_predictions(predictions, data / "labels", folder=tmp_path / "out")
-    assert {score.label for score in named.scores} == {"liver"}
-    region = score_predictions(
-        predictions, data / "labels", folder=tmp_path / "out", labels={"any": (1, 2)}
-    )
-    assert {score.label for score in region.scores} == {"any"}
-    single = score_predictions(
-        predictions / "case1.nrrd", data / "labels/case0.nii.gz", folder=tmp_path / "out"
-    )
-    assert [score.case for score in single.scores] == ["case0"]
-
-
-def test_names_may_differ_by_what_marks_images_and_labels(tmp_path: Path) -> None:
-    array = np.ones((3, 3, 3), np.uint8)
-    write(tmp_path / "p/ct_7.nii.gz", array)
-    write(tmp_path / "r/label_7.nii.gz", array)
-    assert [score.case for score in score_predictions(tmp_path / "p", tmp_path / "r").scores] == [
-        "7"
-    ]
-
-
-def test_missing_surplus_and_misplaced_predictions(tmp_path: Path, data: Path) -> None:
-    predictions = tmp_path / "predictions"
-    predictions.mkdir()
-    with pytest.raises(DataError, match="holds no label map"):
-        score_predictions(predictions, data / "labels")
-    shutil.copy(data / "labels/case1.nii.gz", predictions / "case9.nii.gz")
-    with pytest.raises(DataError, match="no label map is called like one of"):
-        score_predictions(predictions, data / "labels")
-    shutil.copy(data / "labels/case1.nii.gz", predictions / "case1.nii.gz")
-    write(predictions / "case2.nii.gz", np.ones((12, 10, 8), np.uint8), (1.0, 1.0, 9.0))
-    events: list[Event] = []
-    result = score_predictions(predictions, data / "labels", on_event=events.append)
-    assert [score.case for score in result.scores] == ["case1"]
-    assert next(failure.message for failure in result.failures).endswith(
-        "2 of 4 references without a prediction, such as case0"
-    )
-    assert "does not lie on the grid of" in result.failures[1].message
-    assert "1 prediction has no reference and is left out" in str(
-        next(event for event in events if isinstance(event, WarningIssued))
-    )
-    quiet = score_predictions(predictions, data / "labels", only_predicted=True)
-    assert len(quiet.failures) == 1
-
-
-@pytest.mark.real_data
-def test_forty_real_cases_are_measured_within_seconds(tmp_path: Path, hippocampus: Path) -> None:
-    """References against themselves, moved by a voxel: all metrics of 40 cases and two labels."""
-    names = json.loads((hippocampus / "splits.json").read_text())
-    entry = names[0] if isinstance(names, list) else names
-    for name in entry["val"]:
-        image = sitk.ReadImage(str(hippocampus / f"labelsTr/{name}.nii.gz"))
-        moved = sitk.GetImageFromArray(np.roll(sitk.GetArrayFromImage(image), 1, axis=0))
-        moved.CopyInformation(image)
-        (tmp_path / "p").mkdir(exist_ok=True)
-        sitk.WriteImage(moved, str(tmp_path / f"p/{name}.nii.gz"))
-    result = score_predictions(tmp_path / "p", hippocampus / "labelsTr", only_predicted=True)
-    assert len(result.scores) == 80
-    assert {score.label for score in result.scores} == {"Anterior", "Posterior"}
-    assert all(0 < score.values["dice"] < 1 for score in result.scores)
-    assert all(score.values["hausdorff"] >= 1 for score in result.scores)
-    assert find(result, "mean of labels", "assd").mean < 1
-
-
-def test_invented_labels_are_measured(tmp_path: Path) -> None:
-    reference = np.zeros((4, 4, 4), np.uint8)
-    reference[1] = 1
-    prediction = reference.copy()
-    prediction[3, 0, 0] = 2
-    write(tmp_path / "p/a.nii.gz", prediction)
-    write(tmp_path / "r/a.nii.gz", reference)
-    result = score_predictions(tmp_path / "p", tmp_path / "r")
-    assert {score.label: score.values["dice"] for score in result.scores} == {"1": 1, "2": 0}
 
 
 def test_different_evaluations_of_a_run_have_folders_of_their_own(
@@ -354,12 +246,12 @@ def test_different_evaluations_of_a_run_have_folders_of_their_own(
         make_threshold_model(tmp_path / f"run/{name}.pt") for name in ("best_model", "last")
     )
     other = make_data(tmp_path / "other")
-    dice = EvaluationOptions(("dice",))
+    dice = EvaluationOptions(metrics=("dice",))
     folders = [
-        evaluate_model(predictor_of(best), data=data, options=dice).folder,
-        evaluate_model(predictor_of(best), data=other, options=dice).folder,
-        evaluate_model(predictor_of(last), data=data, options=dice).folder,
-        evaluate_model(Predictor.load([best, last], options=FP32), data=data, options=dice).folder,
+        evaluate(predictor_of(best), data=data, options=dice).folder,
+        evaluate(predictor_of(best), data=other, options=dice).folder,
+        evaluate(predictor_of(last), data=data, options=dice).folder,
+        evaluate(Predictor.load([best, last], options=FP32), data=data, options=dice).folder,
     ]
     assert [folder.name for folder in folders] == [
         "all_data",
@@ -374,6 +266,6 @@ def test_memory_that_is_not_there_fails_the_case_alone(
 ) -> None:
     model = make_threshold_model(tmp_path / "model.pt")
     predictor = Predictor.load([model], options=PredictionOptions(device="cpu", max_memory_mib=5))
-    result = evaluate_model(predictor, data=data)
+    result = evaluate(predictor, data=data)
     assert len(result.failures) == 4
     assert result.failures[0].message.startswith(f"{data / 'images/case0.nii.gz'}: needs about")

@@ -48,7 +48,7 @@ def test_undefined_cases_are_counted_and_named_first() -> None:
     assert row.worst[0][0] == "q"
 
 
-def test_a_missed_structure_does_not_improve_the_penalized_mean() -> None:
+def test_a_structure_that_was_not_found_does_not_improve_the_penalized_mean() -> None:
     rows = [
         CaseScore("p", "a", {"hausdorff95": 2.0}, 1.0, 1.0, (), 50.0),
         CaseScore("q", "a", {"hausdorff95": NAN}, 0.0, 1.0, ("hausdorff95",), 60.0),

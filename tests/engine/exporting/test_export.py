@@ -17,12 +17,13 @@ import SimpleITK as sitk  # noqa: N813
 import torch
 import torch.nn.functional as F
 
+from lunet_cli.config.options import PredictionOptions
 from lunet_cli.config.presets import parse_preset
 from lunet_cli.engine.checkpoints.models import load_model
 from lunet_cli.engine.exporting import export as module
 from lunet_cli.engine.exporting import plain
 from lunet_cli.engine.exporting.export import ExportOptions, export
-from lunet_cli.engine.inference.predictor import PredictionOptions, Predictor
+from lunet_cli.engine.inference.predictor import Predictor
 from lunet_cli.engine.networks import build_network
 from lunet_cli.engine.runtimes.tracing import drop_assertions, trace
 from lunet_cli.errors import CheckpointError, ConfigError, ExportError, LunetError, OutputError

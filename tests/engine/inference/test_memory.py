@@ -18,7 +18,8 @@ from lunet_cli.engine.checkpoints.models import Model
 from lunet_cli.engine.data.labels import LabelScheme
 from lunet_cli.engine.data.preprocessing import Normalization, Preprocessing
 from lunet_cli.engine.data.volume import Geometry
-from lunet_cli.engine.inference.predictor import PredictionOptions, Predictor
+from lunet_cli.config.options import PredictionOptions
+from lunet_cli.engine.inference.predictor import Predictor
 from lunet_cli.engine.networks import build_network
 
 name, window, precision, edge = sys.argv[1:]

@@ -7,27 +7,30 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import SimpleITK as sitk  # noqa: N813
 
+from lunet_cli.config.options import OutputOptions, PredictionOptions
 from lunet_cli.engine.data import writing
 from lunet_cli.engine.data.plain_path import plain_path
 from lunet_cli.engine.data.volume import Geometry
 from lunet_cli.engine.data.writing import write_volume
-from lunet_cli.engine.inference.outputs import OutputOptions
-from lunet_cli.engine.inference.postprocessing import Step
-from lunet_cli.engine.inference.predict import predict_files
-from lunet_cli.engine.inference.predictor import PredictionOptions, Predictor
+from lunet_cli.engine.inference.predict import predict
+from lunet_cli.engine.inference.predictor import Predictor
 from lunet_cli.errors import DataError, OutputError
 from lunet_cli.results.events import CaseFailed, Event, WarningIssued
 from lunet_cli.results.prediction import CasePredicted, PredictResult
 from lunet_cli.results.words import visible
 
-FP32 = PredictionOptions(device="cpu", precision="fp32")
+
+def usual(**options: object) -> PredictionOptions:
+    return PredictionOptions(device="cpu", precision="fp32", **options)
+
+
+FP32 = usual()
 LPS = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
 RAS = (-1.0, 0.0, 0.0, 0.0, -1.0, 0.0, 0.0, 0.0, 1.0)
 MIRRORED = (-1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, -1.0)
@@ -54,7 +57,7 @@ def run(
     **writing_options,
 ) -> PredictResult:
     predictor = Predictor.load([model], options=options)
-    return predict_files(predictor, inputs, OutputOptions(output, **writing_options))
+    return predict(predictor, inputs, OutputOptions(output=output, **writing_options))
 
 
 def random_image(size: tuple[int, int, int], seed: int = 0) -> np.ndarray:
@@ -163,7 +166,7 @@ def test_what_is_odd_about_a_file_is_told_once(model: Path, tmp_path: Path, writ
     source.write_bytes(content)
     events: list[Event] = []
     predictor = Predictor.load([model], options=FP32)
-    predict_files(predictor, [source], OutputOptions(tmp_path / "out"), on_event=events.append)
+    predict(predictor, [source], OutputOptions(output=tmp_path / "out"), on_event=events.append)
     told = [str(event) for event in events if isinstance(event, WarningIssued)]
     assert len([text for text in told if "its pixdim 1, 1, 1" in text]) == 1
     np.testing.assert_allclose(srow(tmp_path / "out/in.nii"), srow(source), rtol=1e-6, atol=1e-6)
@@ -259,7 +262,7 @@ def test_cleaning_happens_before_writing(model: Path, tmp_path: Path, write_volu
     array = np.zeros((8, 8, 8), np.int16)
     array[1:4, 1:4, 1:4] = array[6, 6, 6] = 150
     source = write_volume(tmp_path / "in.nii.gz", array)
-    run(model, [source], tmp_path / "out", steps=(Step("largest-component", None),))
+    run(model, [source], tmp_path / "out", postprocess=("largest-component",))
     assert sitk.GetArrayFromImage(read_back(tmp_path / "out/in.nii.gz")).sum() == 27
 
 
@@ -295,7 +298,7 @@ def test_existing_outputs_are_refused_or_skipped(model: Path, tmp_path: Path, wr
 def test_dry_run_estimates_and_writes_nothing(model: Path, tmp_path: Path, write_volume) -> None:
     source = write_volume(tmp_path / "in.nii.gz", random_image((40, 16, 16)))
     predictor = Predictor.load([model], options=FP32)
-    result = predict_files(predictor, [source], OutputOptions(tmp_path / "out"), dry_run=True)
+    result = predict(predictor, [source], OutputOptions(output=tmp_path / "out"), dry_run=True)
     (plan,) = result.planned
     assert (plan.size, plan.grid, plan.window, plan.num_windows) == (
         (40, 16, 16),
@@ -341,10 +344,10 @@ def test_broken_cases_do_not_stop_the_others(
     (tmp_path / "empty").mkdir()
     events: list[Event] = []
     predictor = Predictor.load([model], options=FP32)
-    result = predict_files(
+    result = predict(
         predictor,
         [folder, tmp_path / "empty"],
-        OutputOptions(tmp_path / "out"),
+        OutputOptions(output=tmp_path / "out"),
         on_event=events.append,
     )
     assert [case.case for case in result.predicted] == ["good"]
@@ -429,13 +432,13 @@ def test_killed_at_any_moment_and_run_again_gives_the_same_files(
     script = (
         "import sys, torch; torch.set_num_threads(1)\n"
         "from pathlib import Path\n"
-        "from lunet_cli.engine.inference.outputs import OutputOptions\n"
-        "from lunet_cli.engine.inference.predict import predict_files\n"
-        "from lunet_cli.engine.inference.predictor import PredictionOptions, Predictor\n"
+        "from lunet_cli.config.options import OutputOptions, PredictionOptions\n"
+        "from lunet_cli.engine.inference.predict import predict\n"
+        "from lunet_cli.engine.inference.predictor import Predictor\n"
         "model, inputs, out = map(Path, sys.argv[1:])\n"
         "predictor = Predictor.load([model], options=PredictionOptions(device='cpu', precision='fp32'))\n"
         "print('ready', flush=True)\n"
-        "predict_files(predictor, [inputs], OutputOptions(out, resume=True))\n"
+        "predict(predictor, [inputs], OutputOptions(output=out, resume=True))\n"
     )
     out = tmp_path / "killed"
     seen = []
@@ -473,12 +476,10 @@ def test_two_shards_give_the_same_files(model: Path, tmp_path: Path, write_volum
 
 def test_memory_that_is_not_there_fails_the_case(model: Path, tmp_path: Path, write_volume) -> None:
     write_volume(tmp_path / "in/a.nii.gz", random_image((30, 30, 30)))
-    result = run(
-        model, [tmp_path / "in"], tmp_path / "out", options=replace(FP32, max_memory_mib=5)
-    )
+    result = run(model, [tmp_path / "in"], tmp_path / "out", options=usual(max_memory_mib=5))
     (failure,) = result.failures
     assert failure.message.startswith(f"{tmp_path / 'in/a.nii.gz'}: needs about")
-    assert "--max-memory" in failure.hint
+    assert "`max_memory_mib`" in failure.hint
 
 
 def test_dicom_is_planned_by_its_header_and_has_probabilities(
@@ -486,8 +487,8 @@ def test_dicom_is_planned_by_its_header_and_has_probabilities(
 ) -> None:
     series = write_series(tmp_path / "patient", random_image((7, 11, 30)), spacing=SPACING)
     predictor = Predictor.load([model], options=FP32)
-    plan = predict_files(
-        predictor, [series], OutputOptions(tmp_path / "out"), dry_run=True
+    plan = predict(
+        predictor, [series], OutputOptions(output=tmp_path / "out"), dry_run=True
     ).planned[0]
     assert (plan.size, plan.num_windows) == ((7, 11, 30), 3)
     run(model, [series], tmp_path / "out", probabilities=True)
@@ -550,10 +551,10 @@ def test_folder_that_cannot_be_written_is_told_before_computing(
     (tmp_path / "link").symlink_to("/proc/nowhere")
     events: list[Event] = []
     with pytest.raises(OutputError, match="cannot be made"):
-        predict_files(
+        predict(
             Predictor.load([model], options=FP32),
             [source],
-            OutputOptions(tmp_path / "link/x"),
+            OutputOptions(output=tmp_path / "link/x"),
             on_event=events.append,
         )
     assert events == []
@@ -567,9 +568,12 @@ def test_mirroring_is_warned_of_where_it_was_not_trained(
         config = {"augmentation": {"enabled": True, "flip_probability": probability}}
         model = make_threshold_model(tmp_path / f"{probability}.pt", config=config)
         events: list[Event] = []
-        predictor = Predictor.load([model], options=replace(FP32, tta=True))
-        predict_files(
-            predictor, [source], OutputOptions(tmp_path / f"{probability}"), on_event=events.append
+        predictor = Predictor.load([model], options=usual(tta=True))
+        predict(
+            predictor,
+            [source],
+            OutputOptions(output=tmp_path / f"{probability}"),
+            on_event=events.append,
         )
         assert sum(isinstance(event, WarningIssued) for event in events) == expected
 
@@ -583,7 +587,7 @@ def test_single_slice_of_a_series_is_refused(model: Path, tmp_path: Path, write_
 def test_format_and_name_of_a_file_must_agree(model: Path, tmp_path: Path, write_volume) -> None:
     source = write_volume(tmp_path / "a.nii.gz", random_image((5, 5, 5)))
     with pytest.raises(
-        OutputError, match=r"is the name of a \.nii\.gz file, and --format asks for \.nrrd"
+        OutputError, match=r"is the name of a \.nii\.gz file, and `suffix` asks for \.nrrd"
     ):
         run(model, [source], tmp_path / "x.nii.gz", suffix=".nrrd")
     with pytest.raises(OutputError, match="is not a format that can be written"):
@@ -627,14 +631,14 @@ def test_resume_does_not_mix_label_maps_of_two_networks(
     ):
         run(other, [source], tmp_path / "out", resume=True)
     with pytest.raises(OutputError, match="with other postprocess"):
-        run(model, [source], tmp_path / "out", resume=True, steps=(Step("fill-holes", None),))
+        run(model, [source], tmp_path / "out", resume=True, postprocess=("fill-holes",))
     (tmp_path / "out/lunet_predict.json").unlink()
     predictor = Predictor.load([other], options=FP32)
     events: list[Event] = []
-    writing_options = OutputOptions(tmp_path / "out", resume=True)
-    predict_files(predictor, [source], writing_options, on_event=events.append)
+    writing_options = OutputOptions(output=tmp_path / "out", resume=True)
+    predict(predictor, [source], writing_options, on_event=events.append)
     assert [str(event) for event in events if isinstance(event, WarningIssued)] == [
-        f"warning: {tmp_path / 'out'}: does not say which network made the 1 label maps there"
+        f"warning: {tmp_path / 'out'}: does not say which network made the 1 label map there"
     ]
 
 
@@ -693,7 +697,7 @@ def test_signals_leave_whole_files_only(
 
 
 def test_whole_volumes_are_seen_in_the_window_of_the_training(model: Path) -> None:
-    predictor = Predictor.load([model], options=replace(FP32, window="whole"))
+    predictor = Predictor.load([model], options=usual(window="whole"))
     sizes = {(5, 30, 16): (16, 30, 16), (3, 2, 1): (16, 16, 16)}
     for size, window in sizes.items():
         assert (

@@ -8,18 +8,24 @@ import pytest
 import SimpleITK as sitk  # noqa: N813
 import torch
 
+from lunet_cli.config.options import PredictionOptions
 from lunet_cli.config.presets import parse_preset
 from lunet_cli.engine.checkpoints.checkpoint import ModelCard
 from lunet_cli.engine.checkpoints.models import Model, load_model
 from lunet_cli.engine.data.labels import LabelScheme
 from lunet_cli.engine.data.preprocessing import Normalization, Preprocessing
 from lunet_cli.engine.data.volume import Geometry
-from lunet_cli.engine.inference.predictor import PredictionOptions, Predictor, predict
+from lunet_cli.engine.inference.predictor import Predictor
 from lunet_cli.engine.networks import build_network
 from lunet_cli.errors import CheckpointError, DataError
 from lunet_cli.records.network_card import Execution
 
-FP32 = PredictionOptions(device="cpu", precision="fp32")
+
+def usual(**options: object) -> PredictionOptions:
+    return PredictionOptions(device="cpu", precision="fp32", **options)
+
+
+FP32 = usual()
 
 
 def make_model(
@@ -67,7 +73,7 @@ def probabilities_of(
 @pytest.mark.parametrize("activation", ["softmax", "sigmoid"])
 def test_whole_volume_gives_what_the_network_gives(activation: str) -> None:
     model, image = make_model(0, activation=activation), make_image((20, 16, 24))
-    found = probabilities_of([model], image, replace(FP32, window="whole"))
+    found = probabilities_of([model], image, usual(window="whole"))
     array = sitk.GetArrayFromImage(image).astype(np.float64)
     normalized = torch.from_numpy(((array - array.mean()) / array.std()).astype(np.float32))
     with torch.inference_mode():
@@ -93,7 +99,7 @@ def test_ensemble_averages_probabilities(activation: str) -> None:
 @pytest.mark.parametrize("activation", ["softmax", "sigmoid"])
 def test_test_time_augmentation_averages_over_mirrorings(activation: str) -> None:
     model, image = make_model(0, activation=activation), make_image((16, 16, 16))
-    found = probabilities_of([model], image, replace(FP32, tta=True))
+    found = probabilities_of([model], image, usual(tta=True))
     each = []
     for flips in np.ndindex(2, 2, 2):
         axes = tuple(axis for axis, flip in enumerate(flips) if flip)
@@ -114,7 +120,7 @@ def test_bands_that_spare_memory_change_nothing(
     free = Predictor([model], FP32)
     needs = free.plan_windows(Geometry.of(image))
     tight = Predictor(
-        [model], replace(FP32, max_memory_mib=needs.memory.total_mib - 0.3 * needs.memory.slab_mib)
+        [model], usual(max_memory_mib=needs.memory.total_mib - 0.3 * needs.memory.slab_mib)
     )
     plan = tight.plan_windows(Geometry.of(image))
     assert len(needs.bands) == 1
@@ -128,7 +134,7 @@ def test_bands_that_spare_memory_change_nothing(
 
 
 def test_too_little_memory_is_refused_with_the_estimate() -> None:
-    predictor = Predictor([make_model(0)], replace(FP32, max_memory_mib=10))
+    predictor = Predictor([make_model(0)], usual(max_memory_mib=10))
     with pytest.raises(
         DataError, match=r"needs about [\d,]+ MiB of memory, more than the 10 MiB allowed"
     ):
@@ -195,9 +201,62 @@ def test_arrays_are_segmented_from_python(tmp_path: Path, make_threshold_model) 
         tmp_path / "model.pt", thresholds=(50.5, 120.5), activation="softmax"
     )
     image = np.random.default_rng(0).integers(0, 200, (1, 9, 20, 17)).astype(np.float32)
-    labels = predict(image, checkpoint, spacing_mm=(3.0, 1.0, 1.0), options=FP32)
-    assert labels.dtype == np.uint8
-    assert np.array_equal(labels, np.digitize(image[0], (50.5, 120.5)))
+    predictor = Predictor.load([checkpoint], options=FP32)
+    found = predictor.predict(image, spacing_mm=(3.0, 1.0, 1.0))
+    assert found.label_map.dtype == np.uint8
+    assert np.array_equal(found.label_map, np.digitize(image[0], (50.5, 120.5)))
+    assert found.volume_ml["label1"] == pytest.approx((found.label_map == 1).sum() * 3 / 1000)
+    assert found.probabilities == {}
+    with_maps = predictor.predict(image, probabilities=True)
+    assert list(with_maps.probabilities) == ["label1", "label2"]
+    assert with_maps.probabilities["label1"].shape == (9, 20, 17)
+
+
+def test_images_and_files_give_images_on_their_grid(tmp_path: Path, make_threshold_model) -> None:
+    predictor = Predictor.load([make_threshold_model(tmp_path / "model.pt")], options=FP32)
+    image = make_image((9, 8, 7))
+    image.SetOrigin((5.0, -3.0, 80.0))
+    image.SetDirection((-1.0, 0.0, 0.0, 0.0, -1.0, 0.0, 0.0, 0.0, 1.0))
+    sitk.WriteImage(image, str(tmp_path / "in.mha"))
+    of_image = predictor.predict(image, probabilities=True)
+    of_path = predictor.predict(tmp_path / "in.mha")
+    expected = sitk.GetArrayFromImage(image) > 100.5
+    for label_map in (of_image.label_map, of_path.label_map):
+        assert Geometry.of(label_map) == Geometry.of(image)
+        assert np.array_equal(sitk.GetArrayFromImage(label_map), expected)
+    assert Geometry.of(of_image.probabilities["label1"]) == Geometry.of(image)
+
+
+def test_vector_components_are_channels(tmp_path: Path, make_threshold_model) -> None:
+    model = make_threshold_model(tmp_path / "model.pt", in_channels=2)
+    first, second = make_image((9, 8, 7)), make_image((9, 8, 7), seed=1)
+    found = Predictor.load([model], options=FP32).predict(sitk.Compose(first, second))
+    expected = sitk.GetArrayFromImage(first) > 100.5
+    assert np.array_equal(sitk.GetArrayFromImage(found.label_map), expected)
+
+
+@pytest.mark.parametrize(
+    ("image", "reason"),
+    [
+        (np.zeros((4, 4, 4)), r"an array of shape \(4, 4, 4\) is not an image"),
+        (np.full((1, 4, 4, 4), np.nan), "64 of 64 voxels are NaN or infinite"),
+        (sitk.Image([4, 4], sitk.sitkFloat32), "an image of 2 dimensions is not a volume"),
+        (np.zeros((2, 4, 4, 4)), "has 2 channels, and the network takes 1"),
+    ],
+)
+def test_what_is_not_a_volume_is_refused(
+    image: np.ndarray | sitk.Image, reason: str, tmp_path: Path, make_threshold_model
+) -> None:
+    predictor = Predictor.load([make_threshold_model(tmp_path / "model.pt")], options=FP32)
+    with pytest.raises(DataError, match=reason):
+        predictor.predict(image)
+
+
+def test_a_volume_that_changed_since_it_was_planned_is_refused() -> None:
+    predictor, image = Predictor([make_model(0)], FP32), make_image((8, 8, 8))
+    plan = predictor.plan_windows(Geometry.of(make_image((8, 9, 8))))
+    with pytest.raises(DataError, match="a moment ago"):
+        predictor.segment([image], plan=plan)
 
 
 def test_run_folder_stands_for_its_best_model(tmp_path: Path, make_threshold_model) -> None:

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lunet_cli.engine.evaluation.evaluate import EvaluationOptions, evaluate_model
-from lunet_cli.engine.inference.predictor import Predictor
+from lunet_cli.config.options import EvaluationOptions
+from lunet_cli.engine.evaluation.evaluate import evaluate
 from lunet_cli.engine.reporting.report import crop, gather_report, worst_first
 from lunet_cli.errors import DataError
 from lunet_cli.results.evaluation import CaseScore
@@ -144,7 +144,7 @@ def test_cases_are_ordered_by_their_mean_dice() -> None:
 
 def test_results_without_dice_are_measured_anew(trained_run: Path, tmp_path: Path) -> None:
     run = shutil.copytree(trained_run, tmp_path / "copy")
-    evaluate_model(Predictor.load([run]), options=EvaluationOptions(metrics=("hausdorff95",)))
+    evaluate(run, options=EvaluationOptions(metrics=("hausdorff95",)))
     report = gather_report(run)
     assert report.evaluation is not None
     assert "dice" in report.evaluation.scores[0].values

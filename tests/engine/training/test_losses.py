@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lunet_cli.config.training import LossConfig
 from lunet_cli.config.labels import Activation
+from lunet_cli.config.training import LossConfig
 from lunet_cli.engine.training.losses import cross_entropy, make_loss, soft_dice_loss
 
 LossName = Literal["dice", "bce", "dice_bce", "ce", "dice_ce"]

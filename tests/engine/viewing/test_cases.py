@@ -90,4 +90,4 @@ def test_a_checkpoint_that_knows_no_data(tmp_path: Path, make_threshold_model) -
     model = replace(load_model(make_threshold_model(tmp_path / "best_model.pt")), config=None)
     with pytest.raises(CheckpointError, match="does not say what it was trained on") as caught:
         CaseViews(Predictor([model]))
-    assert "--data" in caught.value.hint
+    assert "`data=FOLDER`" in caught.value.hint

@@ -7,7 +7,7 @@ import pytest
 
 from lunet_cli.config.metrics import METRICS
 from lunet_cli.engine.evaluation import overlap, surface
-from lunet_cli.engine.evaluation.scores import evaluate, score_label
+from lunet_cli.engine.evaluation.masks import score_label, score_masks
 
 SPACING = (3.0, 1.0, 0.5)
 
@@ -20,7 +20,7 @@ def masks() -> tuple[np.ndarray, np.ndarray]:
 
 def test_all_metrics_are_those_of_the_single_functions() -> None:
     p, r = masks()
-    found = evaluate(p, r, SPACING, tolerance_mm=0.7)
+    found = score_masks(p, r, SPACING, tolerance_mm=0.7)
     assert found == {
         "dice": overlap.dice(p, r),
         "iou": overlap.iou(p, r),
@@ -38,17 +38,17 @@ def test_all_metrics_are_those_of_the_single_functions() -> None:
 
 def test_only_what_is_asked_for_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(surface.SurfaceDistances, "between", None)
-    assert list(evaluate(*masks(), SPACING, metrics=["iou", "dice"])) == ["iou", "dice"]
+    assert list(score_masks(*masks(), SPACING, metrics=["iou", "dice"])) == ["iou", "dice"]
 
 
 def test_masks_of_other_shapes_are_refused() -> None:
     with pytest.raises(ValueError, match=r"\(1, 2, 3\), the reference \(3, 2, 1\)"):
-        evaluate(np.ones((1, 2, 3), bool), np.ones((3, 2, 1), bool), SPACING)
+        score_masks(np.ones((1, 2, 3), bool), np.ones((3, 2, 1), bool), SPACING)
 
 
-def test_missed_structure_is_zero_in_overlap_and_undefined_in_mm() -> None:
+def test_false_negative_structure_is_zero_in_overlap_and_undefined_in_mm() -> None:
     _, r = masks()
-    found = evaluate(np.zeros_like(r), r, SPACING)
+    found = score_masks(np.zeros_like(r), r, SPACING)
     assert [found[name] for name in ("dice", "iou", "sensitivity", "precision", "nsd")] == [0] * 5
     assert all(math.isnan(found[name]) for name in ("hausdorff95", "hausdorff", "assd"))
     assert found["relative_volume_difference"] == -1
