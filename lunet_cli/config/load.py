@@ -14,16 +14,18 @@ from lunet_cli.config.keys import nearest_key
 from lunet_cli.config.mistakes import Mistake, find_mistakes
 from lunet_cli.config.names import KeyPath, dotted, one_line
 from lunet_cli.config.run import RunConfig
+from lunet_cli.config.shipped import find_config
 from lunet_cli.errors import ConfigError
 
 _MOST_MISTAKES = 40  # As many as a screen has lines; the others are counted.
 
 
-def load_config(path: Path | None, overrides: Iterable[str] = ()) -> RunConfig:
+def load_config(source: Path | str | None, overrides: Iterable[str] = ()) -> RunConfig:
     """Read a configuration.
 
     Args:
-        path: YAML file; None starts from the defaults.
+        source: YAML file, or the name of a shipped one such as `quickstart`; None starts from the
+            defaults.
         overrides: Strings `section.key=value`, the value written as in YAML; later ones win.
 
     Raises:
@@ -35,7 +37,11 @@ def load_config(path: Path | None, overrides: Iterable[str] = ()) -> RunConfig:
         >>> config.training.epochs
         3
     """
-    document = Document({}, {}) if path is None else read_document(path)
+    if source is None:
+        path, document = None, Document({}, {})
+    else:
+        path = find_config(Path(source))
+        document = read_document(path)
     values = document.values
     origins: dict[KeyPath, str] = {}
     for override in overrides:

@@ -34,7 +34,7 @@ def pareto(
             metavar="NAME", help="What quality is; that of the files, or dice, if not given."
         ),
     ] = None,
-    split: Annotated[
+    evaluation: Annotated[
         str | None,
         typer.Option(
             metavar="NAME",
@@ -51,7 +51,7 @@ def pareto(
     require_output(output, no_color=no_color)
     from lunet_cli.engine.viewing.pareto import pareto as find_pareto
 
-    found = find_pareto(sources, cost=cost, metric=key, split=split)
+    found = find_pareto(sources, cost=cost, metric=key, evaluation=evaluation)
     if output is not None:
         from lunet_cli.render.figures.pareto import pareto_figure
 

@@ -46,7 +46,7 @@ def pareto(
     *,
     cost: CostName = "parameters",
     metric: MetricName | None = None,
-    split: str | None = None,
+    evaluation: str | None = None,
 ) -> Pareto:
     """Put networks beside each other.
 
@@ -55,24 +55,24 @@ def pareto(
             give the runs of the same path or preset their latency.
         cost: What quality is drawn against.
         metric: What quality is; None takes that of the files, or Dice.
-        split: Which evaluation of the run folders is meant; None takes `val`.
+        evaluation: Which one of the run folders is meant, a folder in `RUN/eval`; None takes `val`.
 
     Raises:
         DataError: A source cannot be read, or fewer than two networks have that cost.
-        ConfigError: The sources do not fit together, or `split` does not concern them.
+        ConfigError: The sources do not fit together, or `evaluation` does not concern them.
     """
     runs, comparisons, benches = _sorted(sources)
     if benches and cost != "latency":
         raise ConfigError(
             f"{next(iter(benches))}: holds latencies", hint="To draw them: `cost=latency`"
         )
-    if split is not None and not runs:
-        raise ConfigError("`split`: goes with run folders, and there is none")
+    if evaluation is not None and not runs:
+        raise ConfigError("`evaluation`: goes with run folders, and there is none")
     quality = _common_metric(comparisons, metric)
     networks: list[_Network] = []
     for comparison in comparisons.values():
         networks += map(_network, comparison.runs)
-    networks += _of_runs(runs, quality, split or "val", is_alone=not networks)
+    networks += _of_runs(runs, quality, evaluation or "val", is_alone=not networks)
     _require_different(networks)
     if not networks:
         raise ConfigError(
@@ -141,7 +141,7 @@ def _network(run: ComparedRun) -> _Network:
 
 
 def _of_runs(
-    runs: Sequence[Path], metric: MetricName, split: str, *, is_alone: bool
+    runs: Sequence[Path], metric: MetricName, evaluation: str, *, is_alone: bool
 ) -> list[_Network]:
     if len(runs) == 1 and is_alone and not runs[0].is_dir():
         raise DataError(
@@ -154,7 +154,7 @@ def _of_runs(
         )
     if not runs:
         return []
-    compared = compare(runs, metric=metric, evaluation=split).runs
+    compared = compare(runs, metric=metric, evaluation=evaluation).runs
     if not compared[0].num_cases:
         raise DataError(
             f"{', '.join(map(str, runs))}: have no case in common where"

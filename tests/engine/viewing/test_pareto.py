@@ -222,8 +222,8 @@ def test_what_cannot_be_drawn(runs: list[Path], tmp_path: Path, evaluated) -> No
     file = compare_file(tmp_path / "compare.json", "dice", [("a", 0.5, 7), ("b", 0.6, 8)])
     with pytest.raises(ConfigError, match="holds dice, and not hausdorff95"):
         pareto([file], metric="hausdorff95")
-    with pytest.raises(ConfigError, match="`split`: goes with run folders"):
-        pareto([file], split="test")
+    with pytest.raises(ConfigError, match="`evaluation`: goes with run folders"):
+        pareto([file], evaluation="test")
     with pytest.raises(DataError, match="there is no such folder"):
         pareto([tmp_path / "absent"])
     other = evaluated(tmp_path / "other", 0.5, 7, "other_net")
