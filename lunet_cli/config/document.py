@@ -21,6 +21,9 @@ from lunet_cli.config.presets import parse_preset
 from lunet_cli.config.shipped import shipped_configs
 from lunet_cli.errors import ConfigError
 
+CONFIG_FILE = "config.yaml"
+"""The resolved configuration in a run folder."""
+
 KeyPath = tuple[str | int, ...]
 
 # The longest shipped file has 1 kB, a resolved one 4 kB; PyYAML needs about a second for these 64
@@ -242,7 +245,7 @@ def _similar_files(path: Path) -> str:
 
 def _files_in(folder: Path) -> str:
     """A hint for who named a run folder."""
-    config = folder / "config.yaml"
+    config = folder / CONFIG_FILE
     return f"Did you mean {config}?" if config.is_file() else ""
 
 

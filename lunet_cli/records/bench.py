@@ -1,4 +1,4 @@
-"""What `lunet bench --save` writes."""
+"""A measurement of networks, as a file."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def _measured(row: BenchRow) -> BenchRow:
 class BenchRecord(Record):
     """A measurement."""
 
-    what: ClassVar[str] = "a file of lunet bench"
-    written_by: ClassVar[str] = "Make one with lunet bench ... --save FILE."
+    what: ClassVar[str] = "a measurement of networks"
+    written_by: ClassVar[str] = "`benchmark(..., save=FILE)` writes it."
     is_always_marked: ClassVar[bool] = True
 
     format: str = "lunet bench 1"

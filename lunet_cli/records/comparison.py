@@ -1,4 +1,4 @@
-"""What `lunet compare --json` prints, which people keep in files."""
+"""A comparison of runs, as a file."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def _possible(run: ComparedRun) -> ComparedRun:
 class ComparisonRecord(Record):
     """A comparison of runs by one metric."""
 
-    what: ClassVar[str] = "a file of lunet compare --json"
-    written_by: ClassVar[str] = "Make one with lunet compare RUN RUN --json > FILE."
+    what: ClassVar[str] = "a comparison of runs"
+    written_by: ClassVar[str] = "`compare(RUN, RUN, json=True)` makes it."
 
     format: str = "lunet comparison 1"
     metric: MetricName

@@ -28,7 +28,7 @@ from lunet_cli.results.events import CaseFailed
 
 TABLE, SUMMARY = "metrics.csv", "summary.json"
 _WHAT = "a table of metrics"
-_HINT = "lunet eval writes it."
+_HINT = "`evaluate(RUN)` writes it."
 _VOLUMES = ("prediction_ml", "reference_ml")
 
 
@@ -132,7 +132,7 @@ def require_own_place(folder: Path) -> datetime.datetime | None:
         if path.exists() and not (path.is_file() and sign in path.read_bytes()):
             raise OutputError(
                 f"{path}: is not of lunet, and is not overwritten",
-                hint="Write elsewhere: -o FOLDER",
+                hint="Write elsewhere: `output=FOLDER`",
             )
     if not table.exists():
         return None

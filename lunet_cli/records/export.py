@@ -24,7 +24,7 @@ class ExportMetadata(CardRecord):
 
     what: ClassVar[str] = "the description of an exported network"
     mark: ClassVar[str] = "lunet_export_version"
-    written_by: ClassVar[str] = "Export again: lunet export RUN."
+    written_by: ClassVar[str] = "Export again: `export(RUN)`."
     is_always_marked: ClassVar[bool] = True
 
     lunet_export_version: int = EXPORT_VERSION

@@ -50,7 +50,7 @@ def require_makeable(folder: Path) -> None:
     if not os.access(place, os.W_OK | os.X_OK):
         raise OutputError(
             f"{folder}: cannot be made or written, since {place} is not writable for you",
-            hint="Choose another place: --set experiment.output_dir=FOLDER",
+            hint="Choose another place: `experiment.output_dir=FOLDER`",
         )
 
 

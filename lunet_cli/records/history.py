@@ -12,7 +12,7 @@ from lunet_cli.records.table import Row, read_table, table_text
 from lunet_cli.results.training import EpochRecord
 
 _WHAT = "the history of a training"
-_HINT = "lunet train writes it."
+_HINT = "`train(CONFIG)` writes it."
 _PER_LABEL = "val_dice_"
 
 

@@ -41,7 +41,7 @@ class Manifest(CardRecord):
 
     what: ClassVar[str] = "the manifest of a run"
     written_by: ClassVar[str] = (
-        "lunet train writes it; without its folder, a checkpoint can still be used."
+        "`train(CONFIG)` writes it; without its folder, a checkpoint can still be used."
     )
 
     format: str = "lunet manifest 1"

@@ -161,7 +161,8 @@ class KeptConfig(RootModel[dict[str, JsonValue]]):
         except ValidationError as error:
             raise CheckpointError(
                 f"{place}: its configuration is not that of this lunet ({first_mistake(error)})",
-                hint="Name a labelled data set with --data FOLDER, or use the version of lunet that wrote it.",
+                hint="Name a labelled data set, `data=FOLDER`, or use the version of lunet that "
+                "wrote it.",
             ) from None
 
     @model_validator(mode="after")

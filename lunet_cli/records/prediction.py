@@ -24,7 +24,7 @@ class PredictionRecord(Record):
     """
 
     what: ClassVar[str] = "the record of a prediction"
-    written_by: ClassVar[str] = "Remove it, or write elsewhere: -o FOLDER"
+    written_by: ClassVar[str] = "Remove it, or write elsewhere: `output=FOLDER`"
     is_always_marked: ClassVar[bool] = True
 
     format: str = "lunet prediction 1"

@@ -359,7 +359,7 @@ def test_weights_that_overflow_end_in_one_line_without_a_model(
     )
     assert "training.learning_rate" in hint
     assert not (tmp_path / "runs/quickstart/best_model.pt").exists()
-    assert not (tmp_path / "runs/quickstart/summary.json").exists()
+    assert not (tmp_path / "runs/quickstart/training.json").exists()
 
 
 @pytest.mark.real_data

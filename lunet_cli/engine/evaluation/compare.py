@@ -13,7 +13,7 @@ from scipy import stats
 from lunet_cli.config.metrics import METRICS, MetricName
 from lunet_cli.engine.evaluation.fronts import on_front
 from lunet_cli.engine.evaluation.summary import MEAN_LABEL, bootstrap_interval, values_by_label
-from lunet_cli.engine.run_folder import names_of
+from lunet_cli.engine.run_folder import RunFolder, names_of
 from lunet_cli.errors import ConfigError, DataError
 from lunet_cli.records.evaluation import TABLE, EvaluationSummary, read_scores, read_summary
 from lunet_cli.results.evaluation import (
@@ -82,12 +82,12 @@ def _require_alike(
 
 
 def _evaluation_folder(run: Path, split: str) -> Path:
-    for folder in (run, run / "eval" / split):
+    for folder in (run, RunFolder(run).evaluation(split)):
         if (folder / TABLE).is_file():
             return folder
     if not run.is_dir():
         raise DataError(f"{run}: there is no such folder")
-    done = sorted(path.parent.name for path in run.glob(f"eval/*/{TABLE}"))
+    done = sorted(path.parent.name for path in RunFolder(run).evaluations.glob(f"*/{TABLE}"))
     hint = f"There are {', '.join(done)}: --split NAME" if done else f"lunet eval {run}"
     raise DataError(f"{run}: has no evaluation '{split}'", hint=hint)
 

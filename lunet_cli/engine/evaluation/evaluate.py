@@ -32,7 +32,7 @@ from lunet_cli.engine.inference.labelled_cases import (
 )
 from lunet_cli.engine.inference.predictor import PredictionOptions, Predictor
 from lunet_cli.engine.provenance import sha256_of, versions
-from lunet_cli.engine.run_folder import BEST
+from lunet_cli.engine.run_folder import BEST, RunFolder
 from lunet_cli.engine.runtimes.exported_graph import ExportedGraph
 from lunet_cli.errors import DataError, LunetError
 from lunet_cli.records.evaluation import require_own_place, write_evaluation
@@ -338,7 +338,7 @@ def evaluation_folder(predictor: Predictor, data: Path | None, split: SplitName)
     parts += [f"runtime_{options.runtime}"] if options.runtime is not None else []
     parts += [f"window_{window}"] if window is not None else []
     parts += [f"overlap_{options.overlap:g}"] if options.overlap != usual.overlap else []
-    return model.path.parent / "eval" / "_".join(parts)
+    return RunFolder(model.path.parent).evaluation("_".join(parts))
 
 
 def _has_value(array: npt.NDArray[np.uint16], values: tuple[int, ...]) -> Mask:

@@ -52,11 +52,11 @@ def test_a_training_has_ended_once_its_summary_counts_its_epochs(
         )
     )
     assert read_history(tmp_path).is_finished
-    os.utime(tmp_path / "summary.json", (0, 0))
+    os.utime(tmp_path / "training.json", (0, 0))
     assert read_history(tmp_path).is_finished, "copying may change the times"
     folder.write_history([EpochRecord(i, 1, 1, 0, {"a": 0}, 0.1, 1) for i in (1, 2, 3)])
     assert not read_history(tmp_path).is_finished, "it was resumed"
-    folder.write_text("summary.json", "{")
+    folder.write_text("training.json", "{")
     assert not read_history(tmp_path).is_finished
 
 
