@@ -32,6 +32,7 @@ def git_commit() -> str | None:
             ["git", "rev-parse", "HEAD"],
             capture_output=True,
             encoding="utf-8",
+            # A repository on a network that does not answer must not hold up a training.
             timeout=5,
             check=True,
         )

@@ -127,6 +127,7 @@ class RunFolder:
                 f"`experiment.name={self.path.name}_{number}`",
             )
         foreign = self._foreign_names()
+        # The first three are enough to see what folder it is.
         if foreign:
             listed = ", ".join(foreign[:3])
             if len(foreign) > 3:

@@ -54,8 +54,8 @@ class RunLock:
                 f"{self._folder}: was removed or renamed while the training wrote there"
             )
         raise OutputError(
-            f"{self._folder / LOCK}: was removed or replaced while the training wrote there, so that "
-            "another one may write there too",
+            f"{self._folder / LOCK}: was removed or replaced while the training wrote there, "
+            "so that another one may write there too",
             hint="Make sure that none does, then go on with `resume=auto`.",
         )
 

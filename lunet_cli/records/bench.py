@@ -14,6 +14,7 @@ from lunet_cli.results.events import CaseFailed
 
 
 def _measured(row: BenchRow) -> BenchRow:
+    # Ratios and throughputs are quotients of it.
     if not 0 < row.latency_ms.median < math.inf:
         raise ValueError("its median is not a time")
     if len(row.input_shape) != 5 or min(row.input_shape) < 1:

@@ -12,6 +12,7 @@ from lunet_cli.results.evaluation import ComparedRun, CompareResult, PairedDiffe
 
 
 def _possible(run: ComparedRun) -> ComparedRun:
+    # Costs are drawn on a logarithmic axis, which has no place for 0.
     for name, cost in (("parameters", run.parameters), ("flops", run.flops)):
         if cost is not None and cost < 1:
             raise ValueError(f"its {name} are {cost}")

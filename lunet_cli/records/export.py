@@ -1,4 +1,4 @@
-"""What an exported file says about the network in it; docs/export.md describes it for other programs."""
+"""What an exported file says about its network; docs/export.md describes it for others."""
 
 from __future__ import annotations
 
@@ -42,7 +42,12 @@ class ExportMetadata(CardRecord):
 
 
 class ExportDescription(ExportMetadata):
-    """The file beside an exported one: the same, how it compares with PyTorch, and on which machine that was seen."""
+    """The file beside an exported one: the same, and how it compares with PyTorch.
+
+    Args:
+        agreement: The comparison.
+        machine: Where it was made.
+    """
 
     agreement: Agreement
     machine: str

@@ -15,11 +15,10 @@ from rich.text import Text
 from lunet_cli.config.metrics import METRICS as _METRICS
 from lunet_cli.config.metrics import Metric
 from lunet_cli.results.evaluation import CompareResult, EvalResult
-from lunet_cli.results.events import format_seconds
 from lunet_cli.results.exporting import ExportResult
 from lunet_cli.results.prediction import PredictResult
 from lunet_cli.results.training import DryRunResult, TrainResult
-from lunet_cli.results.words import plural, visible
+from lunet_cli.results.words import format_seconds, plural, visible
 
 _UNDEFINED = """
 undef.: cases where the prediction or the reference is empty. They have no

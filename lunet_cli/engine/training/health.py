@@ -76,7 +76,7 @@ class Health:
         return len(history) >= min(patience, self._config.epochs)
 
     def _is_left_behind(self, record: EpochRecord, plain: Validation) -> bool:
-        """Whether the average stays far behind; for a moment it may, after a leap of the weights."""
+        """Whether the average stays far behind; after a leap of the weights it may for once."""
         is_behind = plain.mean_dice - record.val_dice > _FAR_BEHIND
         stays = (
             self._was_behind or record.val_dice < _NOTHING or record.epoch == self._config.epochs

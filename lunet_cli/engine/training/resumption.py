@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -24,6 +24,7 @@ from lunet_cli.engine.training.start import SavedState, Start
 from lunet_cli.engine.training.state import TrainState
 from lunet_cli.errors import CheckpointError
 from lunet_cli.results.events import WarningIssued
+from lunet_cli.results.training import EpochRecord
 from lunet_cli.results.words import plural
 
 _SETTINGS = "config.yaml in its folder"
@@ -97,19 +98,23 @@ def adopt_best(state: TrainState, start: SavedState, recorder: RunRecorder) -> N
         return
     source = RunFolder(start.path.parent).best
     model = _read_model(source)
-    state.best = None
-    if model is not None and model.epoch == state.epoch + 1:
-        # A kill between the best model and the state leaves the model of the epoch that is about
-        # to be repeated.
-        return
-    for record in state.history:
-        if model is not None and record.epoch == model.epoch:
-            state.best = record
-    if model is None or state.best is None:
+    state.best = _record_of(model, state.history)
+    # A kill between the best model and the state leaves the model of the epoch that is about to be
+    # repeated.
+    is_ahead = model is not None and model.epoch == state.epoch + 1
+    if model is None or (state.best is None and not is_ahead):
         text = f"{source}: the best model, of epoch {expected.epoch}, is not there any more"
         recorder.report(WarningIssued(text))
-    elif source.parent.resolve() != recorder.folder.path.resolve():
+    elif state.best is not None and source.parent.resolve() != recorder.folder.path.resolve():
         save_checkpoint(model, recorder.folder.best)
+
+
+def _record_of(model: Checkpoint | None, history: Sequence[EpochRecord]) -> EpochRecord | None:
+    """The line of the epoch that a model is of."""
+    for record in history:
+        if model is not None and record.epoch == model.epoch:
+            return record
+    return None
 
 
 def start_sentence(state: TrainState, start: Start, config: RunConfig) -> str:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypedDict, cast
 
@@ -21,7 +20,7 @@ from lunet_cli.engine.training.optimization import (
     set_num_updates,
 )
 from lunet_cli.errors import TrainingError
-from lunet_cli.results.training import EpochRecord
+from lunet_cli.results.training import EpochRecord, best_of
 
 DIVERGED = (
     "Lower training.learning_rate, or set `training.gradient_clip=1` or `training.precision=fp32`."
@@ -160,17 +159,6 @@ class TrainState:
         device = next(self.network.parameters()).device
         if device.type == "cuda" and values["rng_cuda"] is not None:
             torch.cuda.set_rng_state(values["rng_cuda"], device)
-
-
-def best_of(records: Iterable[EpochRecord | None]) -> EpochRecord | None:
-    """The earliest record with the best validation Dice, of those with a finite validation loss."""
-    best: EpochRecord | None = None
-    for record in records:
-        if record is None or not math.isfinite(record.val_loss):
-            continue
-        if best is None or record.val_dice > best.val_dice:
-            best = record
-    return best
 
 
 def _pack_history(records: Sequence[EpochRecord]) -> PackedHistory:

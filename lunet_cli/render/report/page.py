@@ -17,9 +17,8 @@ from lunet_cli.config.metrics import METRICS
 from lunet_cli.render.curves import CurveOptions, Panel, curve_panels, thinned_out
 from lunet_cli.render.palette import ERRORS, LABEL_OPACITY, REFERENCE_COLOR, label_colors, to_hex
 from lunet_cli.results.evaluation import EvalResult
-from lunet_cli.results.events import format_seconds
 from lunet_cli.results.report import ReportCase, RunReport
-from lunet_cli.results.words import visible
+from lunet_cli.results.words import format_seconds, visible
 
 _HERE = Path(__file__).parent
 _SCRIPTS = (

@@ -166,7 +166,7 @@ def test_only_adamw_decouples_its_decay() -> None:
 
 
 def test_the_decay_of_the_average_grows_to_its_limit() -> None:
-    """By hand: 2/11 at the first update, 9/18 at the eighth; (1 + n) / (10 + n) reaches 0.99 at n = 890."""
+    """By hand: 2/11 first, 9/18 at the eighth; (1 + n) / (10 + n) reaches 0.99 at n = 890."""
     assert average_decay(0.99, 1) == pytest.approx(2 / 11)
     assert average_decay(0.99, 8) == 0.5
     assert average_decay(0.99, 889) < 0.99

@@ -11,9 +11,9 @@ from lunet_cli.config.presets import parse_preset
 from lunet_cli.config.training import TrainingConfig
 from lunet_cli.engine.networks import build_network
 from lunet_cli.engine.networks.execution import ExecutionPlan
-from lunet_cli.engine.training.state import TrainState, best_of
+from lunet_cli.engine.training.state import TrainState
 from lunet_cli.errors import TrainingError
-from lunet_cli.results.training import EpochRecord
+from lunet_cli.results.training import EpochRecord, best_of
 
 
 def record(epoch: int, dice: float, loss: float = 1.0) -> EpochRecord:
