@@ -50,7 +50,7 @@ class MetricSummary:
     @property
     def leaves_out(self) -> bool:
         """Whether the mean does not count cases that a penalty would make worse."""
-        # NaN, the penalized mean of what is no distance, is unlike any mean too.
+        # NaN, the penalized mean of what is not a distance, differs from any mean too.
         return self.num_undefined > 0 and self.penalized_mean != self.mean
 
 

@@ -102,7 +102,7 @@ class LabeledVolume:
         """The slice with the most reference, or else with the most prediction, or the middle."""
         counts = self.voxels_per_slice(axis)
         if not counts.any():
-            return self.image.shape[axis] // 2
+            return len(counts) // 2
         return int(counts.argmax())
 
     def montage_positions(self, axis: int, number: int) -> list[int]:

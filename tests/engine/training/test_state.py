@@ -13,7 +13,7 @@ from lunet_cli.engine.networks import build_network
 from lunet_cli.engine.networks.execution import ExecutionPlan
 from lunet_cli.engine.training.state import TrainState
 from lunet_cli.errors import TrainingError
-from lunet_cli.results.training import EpochRecord, best_of
+from lunet_cli.results.training import EpochRecord
 
 
 def record(epoch: int, dice: float, loss: float = 1.0) -> EpochRecord:
@@ -24,19 +24,6 @@ def fresh(**settings: object) -> TrainState:
     spec: NetworkSpec = parse_preset("lunet_small_1f").spec
     config = TrainingConfig.model_validate(settings)
     return TrainState.fresh(build_network(spec), config, ExecutionPlan("cpu", "fp32", True, False))
-
-
-def test_the_best_is_the_first_of_equals_and_has_a_finite_loss() -> None:
-    records = [
-        record(1, 0.5),
-        record(2, 0.7),
-        record(3, 0.7),
-        record(4, 0.9, math.nan),
-        record(5, 0.8, math.inf),
-    ]
-    assert best_of(records) == records[1]
-    assert best_of(records[3:]) is None
-    assert best_of([None, records[0]]) == records[0]
 
 
 def test_finishing_an_epoch_tells_whether_it_is_the_best() -> None:
