@@ -126,7 +126,7 @@ def best_of(records: Iterable[EpochRecord | None]) -> EpochRecord | None:
     best: EpochRecord | None = None
     for record in records:
         # A high Dice beside an infinite loss is that of a network which is about to diverge.
-        if record is None or not math.isfinite(record.val_loss):
+        if record is None or not math.isfinite(record.val_loss + record.val_dice):
             continue
         if best is None or record.val_dice > best.val_dice:
             best = record
