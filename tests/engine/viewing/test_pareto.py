@@ -184,7 +184,7 @@ def test_latencies_may_come_from_a_file_per_run(runs: list[Path], tmp_path: Path
         ),
         (
             '{"format": "lunet comparison 2"}',
-            "compare --json has format 2 there, this lunet reads format 1",
+            "a comparison of runs has format 2 there, this lunet reads format 1",
         ),
     ],
 )
