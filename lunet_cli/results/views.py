@@ -17,25 +17,19 @@ _SIDES = (("R", "L", "A", "P"), ("R", "L", "S", "I"), ("A", "P", "S", "I"))
 FALSE_NEGATIVE, FALSE_POSITIVE, WRONG_LABEL = 1, 2, 3
 """Values of `Slice.errors`: reference only, prediction only, one label taken for another."""
 
-# The rows and columns of slices across each axis.
-_OTHER_AXES = ((1, 2), (0, 2), (0, 1))
-# What fits in a line of 80 columns.
 _MOST_DICE, _WORST_DICE = 6, 3
-# A percentile needs no more.
-_MOST_SAMPLES = 1 << 20
+_MOST_SAMPLES = 1 << 20  # for a percentile, which needs no more
 
 LabelImage = npt.NDArray[np.unsignedinteger]
 
 
 def paint_masks(masks: Iterable[npt.NDArray[np.bool_]], shape: tuple[int, ...]) -> LabelImage:
-    """Per voxel the index of its mask, from 1 on, or 0.
+    """Per voxel the index of its mask, from 1 on, or 0; where masks of `shape` overlap, of the later one.
 
-    Where masks overlap, it is that of the later one. One mask is in memory at a time, if they are
-    made one by one.
+    One mask is in memory at a time, if they are made one by one.
     """
     painted: LabelImage = np.zeros(shape, dtype=np.uint8)
     for index, mask in enumerate(masks, start=1):
-        # The 256th index does not fit into a byte; few volumes have so many.
         if index == 256:
             painted = painted.astype(np.uint16)
         painted[mask] = index
@@ -44,9 +38,7 @@ def paint_masks(masks: Iterable[npt.NDArray[np.bool_]], shape: tuple[int, ...]) 
 
 @dataclass(frozen=True)
 class LabeledVolume:
-    """A volume to look at, with its axes along the patient.
-
-    z runs upwards, y to the back, x to the left (LPS).
+    """A volume to look at, with its axes along the patient: z upwards, y to the back, x to the left (LPS).
 
     Args:
         name: What it is called.
@@ -79,86 +71,77 @@ class LabeledVolume:
         return f"mean {np.mean(list(self.dice.values())):.4f}, worst {listed}"
 
     def intensity_range(self) -> tuple[float, float]:
-        """From the 1st to the 99.5th percentile of the intensities; a range around equal ones."""
-        # Metal and bright vessels are less than 0.5 % of a volume, and would leave the rest dark.
-        # The same share of every axis, so that no structure is left out.
+        """From the 1st to the 99.5th percentile of the intensities; of equal ones, a range around them."""
         step = max(1, round((self.image.size / _MOST_SAMPLES) ** (1 / 3)))
         low, high = np.percentile(self.image[::step, ::step, ::step], (1, 99.5))
         if high <= low:
             low, high = float(self.image.min()), float(self.image.max())
-        if high <= low:
-            low, high = low - 0.5, low + 0.5
-        return float(low), float(high)
+        return (float(low), float(high)) if high > low else (low - 0.5, low + 0.5)
 
     def voxels_per_slice(self, axis: int) -> npt.NDArray[np.int64]:
-        """Voxels of the labels in each slice: of the reference, or else of the prediction, or 0."""
-        counts: npt.NDArray[np.int64] = np.zeros(self.image.shape[axis], dtype=np.int64)
-        for labels in (self.reference, self.prediction):
-            if labels is not None and not counts.any():
-                counts = np.count_nonzero(labels, axis=_OTHER_AXES[axis])
+        """Voxels of the labels in each slice: of the reference, or else of the prediction, or else all 0."""
+        found = next(
+            (m for m in (self.reference, self.prediction) if m is not None and m.any()), None
+        )
+        others = tuple(i for i in range(3) if i != axis)
+        if found is None:
+            return np.zeros(self.image.shape[axis], dtype=np.int64)
+        counts: npt.NDArray[np.int64] = np.count_nonzero(found, axis=others)
         return counts
 
     def best_position(self, axis: int) -> int:
-        """The slice with the most reference, or else with the most prediction, or the middle."""
+        """The slice with the most reference; where there is none, with the most prediction; else the middle."""
         counts = self.voxels_per_slice(axis)
-        if not counts.any():
-            return len(counts) // 2
-        return int(counts.argmax())
+        return int(counts.argmax()) if counts.any() else self.image.shape[axis] // 2
 
     def montage_positions(self, axis: int, number: int) -> list[int]:
         """Evenly spaced slices, over the labels where there are any, at most `number`."""
-        shown = np.flatnonzero(self.voxels_per_slice(axis))
-        if not len(shown):
-            shown = np.arange(self.image.shape[axis])
-        positions = np.linspace(shown[0], shown[-1], number).round().astype(int)
-        evenly: list[int] = np.unique(positions).tolist()
-        return evenly
+        filled = np.flatnonzero(self.voxels_per_slice(axis))
+        first, last = (filled[0], filled[-1]) if len(filled) else (0, self.image.shape[axis] - 1)
+        return [int(p) for p in np.unique(np.linspace(first, last, number).round().astype(int))]
 
     def cut(self, axis: int, position: int, window: tuple[float, float] | None = None) -> Slice:
-        """A slice, turned as radiologists look at it.
-
-        The front or the head is up, and the patient's right is on the left.
+        """A slice, turned as radiologists look at it: the front or the head up, the patient's right on the left.
 
         Args:
             axis: 0 axial, 1 coronal, 2 sagittal.
             position: Which slice, from 0 on.
             window: Intensities that become black and white; None takes `intensity_range`.
         """
+        others = [i for i in range(3) if i != axis]
 
         def take(array: Any) -> Any:
             if array is None:
                 return None
             flat = np.take(array, position, axis=axis)
-            # z runs upwards in the volume, and rows run downwards in the picture.
-            if axis != 0:
-                flat = flat[::-1]
-            return flat
+            return flat if axis == 0 else flat[::-1]
 
-        # Where the window is a single intensity, all that is above it becomes white.
         low, high = window or self.intensity_range()
-        intensities = np.asarray(take(self.image), dtype=np.float32)
-        rows, columns = _OTHER_AXES[axis]
+        image = np.clip(
+            (np.asarray(take(self.image), dtype=np.float32) - low) / max(high - low, 1e-8), 0, 1
+        )
+        height, width = (self.spacing_mm[i] for i in others)
         return Slice(
-            name=self.name,
-            axis=axis,
-            position=position,
-            num_slices=self.image.shape[axis],
-            image=np.clip((intensities - low) / max(high - low, 1e-8), 0, 1),
-            pixel_mm=(self.spacing_mm[rows], self.spacing_mm[columns]),
-            labels=self.labels,
-            reference=take(self.reference),
-            prediction=take(self.prediction),
-            knows_sides=self.knows_sides,
-            dice_words=self.dice_words,
+            self.name,
+            axis,
+            position,
+            self.image.shape[axis],
+            image,
+            (height, width),
+            self.labels,
+            take(self.reference),
+            take(self.prediction),
+            self.knows_sides,
+            self.dice_words,
         )
 
     def volumes_ml(self, labels: LabelImage) -> dict[str, float]:
         """Millilitres of each label in `reference` or `prediction`."""
         counts = np.bincount(labels.ravel(), minlength=len(self.labels) + 1)
         voxel_ml = float(np.prod(self.spacing_mm)) / 1000
-        # Index 0 is the background.
-        volumes = (counts[1:] * voxel_ml).tolist()
-        return dict(zip(self.labels, volumes, strict=False))
+        return {
+            name: float(counts[index]) * voxel_ml for index, name in enumerate(self.labels, start=1)
+        }
 
 
 @dataclass(frozen=True)
@@ -194,28 +177,19 @@ class Slice:
     @property
     def panels(self) -> tuple[str, ...]:
         """What there is to show: the image, and what lies over it."""
-        names = ["image"]
-        if self.reference is not None:
-            names.append("reference")
-        if self.prediction is not None:
-            names.append("prediction")
-        if self.reference is not None and self.prediction is not None:
-            names.append("error")
-        return tuple(names)
+        has = {"reference": self.reference is not None, "prediction": self.prediction is not None}
+        names = ("image", *(name for name, is_there in has.items() if is_there))
+        return (*names, "error") if all(has.values()) else names
 
     @property
     def sides(self) -> tuple[str, str, str, str] | None:
-        """The patient's sides at the left, right, top and bottom, such as `R`; None if unknown."""
-        if not self.knows_sides:
-            return None
-        return _SIDES[self.axis]
+        """The patient's sides at the left, right, top and bottom, such as `R`; None if they are not known."""
+        return _SIDES[self.axis] if self.knows_sides else None
 
     @property
     def axis_name(self) -> str:
         """`axial`, `coronal` or `sagittal`; a number where it is not known how the patient lies."""
-        if not self.knows_sides:
-            return f"axis {self.axis}"
-        return AXES[self.axis]
+        return AXES[self.axis] if self.knows_sides else f"axis {self.axis}"
 
     @property
     def caption(self) -> str:
@@ -225,9 +199,7 @@ class Slice:
     @property
     def heading(self) -> str:
         """The caption, with the Dice of the case."""
-        if not self.dice_words:
-            return self.caption
-        return f"{self.caption}; Dice {self.dice_words}"
+        return f"{self.caption}; Dice {self.dice_words}" if self.dice_words else self.caption
 
     @property
     def extent_mm(self) -> tuple[float, float]:
@@ -237,24 +209,23 @@ class Slice:
 
     def present(self) -> set[int]:
         """Indices of the labels that the reference or the prediction has here; 0 is background."""
-        found: set[int] = set()
-        for labels in (self.reference, self.prediction):
-            if labels is not None:
-                found.update(np.unique(labels).tolist())
-        return found
+        return {
+            int(i)
+            for labels in (self.reference, self.prediction)
+            if labels is not None
+            for i in np.unique(labels)
+        }
 
     def errors(self) -> LabelImage | None:
-        """Per pixel 0, `FALSE_NEGATIVE`, `FALSE_POSITIVE` or `WRONG_LABEL`.
-
-        None without a reference or a prediction.
-        """
+        """Per pixel 0, `FALSE_NEGATIVE`, `FALSE_POSITIVE` or `WRONG_LABEL`; None without a reference or a prediction."""
         if self.reference is None or self.prediction is None:
             return None
         found = np.zeros(self.image.shape, dtype=np.uint8)
-        # All that differs first; where one of the two is background, it is another kind of error.
-        found[self.reference != self.prediction] = WRONG_LABEL
         found[(self.reference > 0) & (self.prediction == 0)] = FALSE_NEGATIVE
         found[(self.reference == 0) & (self.prediction > 0)] = FALSE_POSITIVE
+        found[
+            (self.reference > 0) & (self.prediction > 0) & (self.reference != self.prediction)
+        ] = WRONG_LABEL
         return found
 
 
@@ -332,16 +303,12 @@ class Pareto:
     @property
     def quality_label(self) -> str:
         """What quality is, and which way it is good if that is not upwards."""
-        if self.higher_is_better:
-            return self.quality
-        return f"{self.quality} (lower is better)"
+        return self.quality if self.higher_is_better else f"{self.quality} (lower is better)"
 
     @property
     def left_out_words(self) -> str:
         """Who is not drawn, in a line; empty if all are."""
-        if not self.left_out:
-            return ""
-        return f"not drawn: {'; '.join(self.left_out)}"
+        return f"not drawn: {'; '.join(self.left_out)}" if self.left_out else ""
 
 
 CostName = Literal["parameters", "flops", "latency"]
