@@ -139,7 +139,9 @@ def require_same_run(run: Path, expected: Path) -> None:
         assert all(
             torch.equal(tensor, theirs.weights[name]) for name, tensor in ours.weights.items()
         )
-    ours, theirs = (json.loads((folder / "training.json").read_text()) for folder in (run, expected))
+    ours, theirs = (
+        json.loads((folder / "training.json").read_text()) for folder in (run, expected)
+    )
     for summary in (ours, theirs):
         del summary["best"]["epoch_seconds"]
     assert ours == theirs
