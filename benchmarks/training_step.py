@@ -101,7 +101,7 @@ def loader_share(config_file: Path, data_root: Path | None) -> None:
     config = load_config(config_file, overrides)
     setup = set_up(config, lambda event: None)
     plan = ExecutionPlan("cpu", "bf16", True, False)
-    network = plan.place(setup.new_network(0)).train()
+    network = plan.place(setup.new_network()).train()
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-3)
 
     def run_epoch(step: Callable[[Tensor, Tensor], None]) -> float:

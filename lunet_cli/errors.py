@@ -8,7 +8,8 @@ from typing import Self
 EXIT_FAILURE = 1
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
-EXIT_BROKEN_PIPE = 141  # 128 and the number of SIGPIPE, as shells report it of any program
+# 128 and the number of SIGPIPE, as shells report it of any program.
+EXIT_BROKEN_PIPE = 141
 
 
 class LunetError(Exception):
@@ -23,9 +24,10 @@ class LunetError(Exception):
     exit_code = EXIT_FAILURE
 
     def __init__(self, message: str | Sequence[str], hint: str = "") -> None:
-        lines = (message,) if isinstance(message, str) else message
+        if isinstance(message, str):
+            message = [message]
         # Of "unknown. Did you mean ...?", there may be no second sentence.
-        self.lines = tuple(line.rstrip() for line in lines)
+        self.lines = tuple(map(str.rstrip, message))
         self.message = "\n".join(self.lines)
         super().__init__(self.message)
         self.hint = hint

@@ -34,11 +34,12 @@ def report(
     """Write a page about a run that needs no network: curves, cases, pictures, how to repeat it."""
     if output is not None and output.suffix.lower() not in (".html", ".htm"):
         raise ConfigError(f"-o {output}: is not a page", hint="End the name with .html.")
+    from lunet_cli.engine.run_folder import RunFolder
     from lunet_cli.engine.viewing.histories import read_history
     from lunet_cli.records.files import require_place, write_atomically
 
     read_history(run)  # Whether there is a training here, before PyTorch is loaded.
-    place = output or run / "report.html"
+    place = output or RunFolder(run).report
     require_place(place)
     from lunet_cli.config.options import PredictionOptions
     from lunet_cli.engine.inference.predictor import set_up_process

@@ -34,7 +34,8 @@ def train(
         str | None,
         typer.Option(
             metavar="PATH|auto",
-            help="Go on with a checkpoint or run folder; auto: with the run of CONFIG, if there is one.",
+            help="Go on with a checkpoint or run folder; auto: with the run of CONFIG, if there is "
+            "one.",
         ),
     ] = None,
     dry_run: Annotated[
@@ -47,70 +48,99 @@ def train(
     """Train a network as CONFIG says."""
     refuse_extras(context, config_file)
     config = read_config(config_file, overrides)
-    from lunet_cli.render.console import make_console, make_status_console
-
-    program = "lunet" if shutil.which("lunet") else sys.argv[0]
-    again = [program, "train", str(config_file), *(f"--set={item}" for item in overrides or ())]
-    status = make_status_console()
     if dry_run:
-        from lunet_cli.engine.training.dry_run import dry_run as run_dry
-        from lunet_cli.render.tables import dry_run_table
-
-        with show_progress(status) as on_event:
-            estimate = run_dry(config, on_event=on_event)
-        make_console().print(dry_run_table(estimate))
+        _dry_run(config)
         return
-    from lunet_cli.engine.training.train import train as run_training
-    from lunet_cli.render.tables import train_table
-    from lunet_cli.results.events import WarningIssued
+    pictures: list[Path] = []
+    result = _train(config, resume, pictures)
+    command = _this_command(config_file, overrides)
+    if result.outcome == "interrupted":
+        _tell_how_to_go_on(result, command)
+        raise typer.Exit(128 + result.signal)
+    for path in pictures:
+        typer.echo(visible(path))
+    _show(result, config, command)
 
-    saved: list[Path] = []
+
+def _dry_run(config: RunConfig) -> None:
+    from lunet_cli.engine.training.dry_run import dry_run
+    from lunet_cli.render.console import make_console, make_status_console
+    from lunet_cli.render.tables import dry_run_table
+
+    with show_progress(make_status_console()) as on_event:
+        estimate = dry_run(config, on_event=on_event)
+    make_console().print(dry_run_table(estimate))
+
+
+def _train(config: RunConfig, resume: str | None, pictures: list[Path]) -> TrainResult:
+    """Train; the paths of pictures that were saved are added to `pictures`."""
+    from lunet_cli.engine.training.train import train
+    from lunet_cli.render.console import make_status_console
+    from lunet_cli.results.events import WarningIssued
 
     def save_pictures(result: TrainResult) -> None:
         try:
-            saved.extend(_save_pictures(result, config.visualization))
+            pictures.extend(_save_pictures(result, config.visualization))
         except LunetError as error:  # A picture must not hide the result.
             on_event(WarningIssued(error.message))
 
-    with show_progress(status) as on_event:
-        result = run_training(config, resume=resume, on_event=on_event, on_closing=save_pictures)
-    if result.outcome == "interrupted":
-        status.print(f"Stopped; the state is saved in {result.run_dir}. Go on with:")
-        status.print(f"  {shlex.join([*again, '--resume', 'auto'])}", soft_wrap=True)
-        raise typer.Exit(128 + result.signal)
+    with show_progress(make_status_console()) as on_event:
+        return train(config, resume=resume, on_event=on_event, on_closing=save_pictures)
+
+
+def _this_command(config_file: Path, overrides: list[str] | None) -> list[str]:
+    program = sys.argv[0]
+    if shutil.which("lunet"):
+        program = "lunet"
+    command = [program, "train", str(config_file)]
+    for item in overrides or ():
+        command.append(f"--set={item}")
+    return command
+
+
+def _tell_how_to_go_on(result: TrainResult, command: list[str]) -> None:
+    from lunet_cli.render.console import make_status_console
+
+    console = make_status_console()
+    console.print(f"Stopped; the state is saved in {result.run_dir}. Go on with:")
+    console.print(f"  {shlex.join([*command, '--resume', 'auto'])}", soft_wrap=True)
+
+
+def _show(result: TrainResult, config: RunConfig, command: list[str]) -> None:
+    """Print what came out, and what one may do next."""
+    from lunet_cli.render.console import make_console
+    from lunet_cli.render.tables import train_table
+
     console = make_console()
-    for path in saved:
-        typer.echo(visible(path))
     _draw(result, config.visualization, console)
     console.print(train_table(result))
     console.print()
     console.print("Next:")
-    for purpose, command in _next_commands(config, result.run_dir, again):
+    for purpose, following in _next_commands(config, result.run_dir, command):
         # Whole lines, whatever the width: they are there to be copied.
         console.print(f"  # {purpose}")
-        console.print(f"  {command}", soft_wrap=True)
+        console.print(f"  {shlex.join(following)}", soft_wrap=True)
 
 
 def _save_pictures(result: TrainResult, config: VisualizationConfig) -> list[Path]:
-    """Write the pictures that the configuration asks for into the run folder; return their paths."""
+    """Write the pictures that the configuration asks for into the run folder."""
+    from lunet_cli.engine.run_folder import RunFolder
     from lunet_cli.records.files import write_atomically
     from lunet_cli.render.figures.style import write_figure
 
-    figures: dict[str, Figure] = {}
+    folder = RunFolder(result.run_dir)
+    figures: dict[Path, Figure] = {}
     if _has_curves(result, config):
         from lunet_cli.render.figures.curves import curves_figure
 
-        figures["training_curves.png"] = curves_figure(_panels(result))
+        figures[folder.curves_picture] = curves_figure(_panels(result))
     if config.plot_slices and result.slices:
         from lunet_cli.render.figures.slices import slices_figure
 
-        figures["slices.png"] = slices_figure(result.slices)
-    paths = []
-    for name, figure in figures.items():
-        path = result.run_dir / name
+        figures[folder.slices_picture] = slices_figure(result.slices)
+    for path, figure in figures.items():
         write_atomically(path, partial(write_figure, figure, path=path))
-        paths.append(path)
-    return paths
+    return list(figures)
 
 
 def _draw(result: TrainResult, config: VisualizationConfig, console: Console) -> None:
@@ -140,27 +170,25 @@ def _panels(result: TrainResult) -> list[Panel]:
     from lunet_cli.render.curves import CurveOptions, curve_panels
     from lunet_cli.results.training import TrainingHistory
 
-    course = TrainingHistory(result.run_dir.name, result.history, is_finished=True)
-    return curve_panels([course], CurveOptions(quantities=("loss", "dice")))
+    history = TrainingHistory(result.run_dir.name, result.history, is_finished=True)
+    return curve_panels([history], CurveOptions(quantities=("loss", "dice")))
 
 
-def _next_commands(config: RunConfig, run_dir: Path, again: list[str]) -> list[tuple[str, str]]:
-    more = [item for item in again if not item.startswith("--set=training.epochs=")]
-    longer = [*more, f"--set=training.epochs={2 * config.training.epochs}", "--resume", "auto"]
+def _next_commands(
+    config: RunConfig, run_dir: Path, command: list[str]
+) -> list[tuple[str, list[str]]]:
+    """Purpose and words of each."""
+    from lunet_cli.engine.run_folder import RunFolder
+
+    program, run = command[0], str(run_dir)
+    used_config = str(RunFolder(run_dir).config)
+    longer = [item for item in command if not item.startswith("--set=training.epochs=")]
+    longer += [f"--set=training.epochs={2 * config.training.epochs}", "--resume", "auto"]
     return [
-        ("measure it, case by case", shlex.join([again[0], "eval", str(run_dir)])),
-        (
-            "leaf through its cases",
-            shlex.join([again[0], "viz", "slices", str(run_dir), "--interactive"]),
-        ),
-        ("read everything about it on one page", shlex.join([again[0], "report", str(run_dir)])),
-        (
-            "segment other volumes",
-            shlex.join([again[0], "predict", str(run_dir), "FOLDER", "-o", "masks"]),
-        ),
-        ("train on, twice as long", shlex.join(longer)),
-        (
-            "the configuration that was used",
-            shlex.join([again[0], "config", "show", str(run_dir / "config.yaml")]),
-        ),
+        ("measure it, case by case", [program, "eval", run]),
+        ("leaf through its cases", [program, "viz", "slices", run, "--interactive"]),
+        ("read everything about it on one page", [program, "report", run]),
+        ("segment other volumes", [program, "predict", run, "FOLDER", "-o", "masks"]),
+        ("train on, twice as long", longer),
+        ("the configuration that was used", [program, "config", "show", used_config]),
     ]

@@ -23,7 +23,11 @@ from lunet_cli.config.presets import parse_preset
 from lunet_cli.config.shipped import shipped_configs
 from lunet_cli.errors import ConfigError
 
-# The longest shipped file has 1 kB, a resolved one 4 kB; PyYAML needs about a second for 64 kB.
+CONFIG_FILE = "config.yaml"
+"""The resolved configuration in a run folder."""
+
+# The longest shipped file has 1 kB, a resolved one 4 kB; PyYAML needs about a second for these 64
+# kB.
 _MOST_BYTES = 64 * 1024
 _LONGEST_TEXT = 4096  # As long as a path can be on Linux.
 _DEEPEST = 12  # Sections and lists within each other; the schema has four levels.
@@ -245,7 +249,7 @@ def _similar_files(path: Path) -> str:
 
 def _files_in(folder: Path) -> str:
     """A hint for who named a run folder."""
-    config = folder / "config.yaml"
+    config = folder / CONFIG_FILE
     return did_you_mean([str(config)]) if config.is_file() else ""
 
 

@@ -1,4 +1,4 @@
-"""What a result was made with: versions, the commit of the project around it, and the very files."""
+"""What a result was made with: versions, the commit of the project around it, the very files."""
 
 from __future__ import annotations
 
@@ -32,6 +32,7 @@ def git_commit() -> str | None:
             ["git", "rev-parse", "HEAD"],
             capture_output=True,
             encoding="utf-8",
+            # A repository on a network that does not answer must not hold up a training.
             timeout=5,
             check=True,
         )

@@ -5,7 +5,9 @@ from __future__ import annotations
 import datetime
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Self
 
+from lunet_cli.config.document import CONFIG_FILE
 from lunet_cli.config.load import dump_yaml
 from lunet_cli.config.run import RunConfig
 from lunet_cli.errors import DataError, OutputError
@@ -20,7 +22,10 @@ from lunet_cli.results.views import ChannelHistory
 from lunet_cli.results.words import visible
 
 LAST, BEST, LOG = "last.pt", "best_model.pt", "train.log"
-_AT_START = ("config.yaml", "manifest.json", "history.csv", LOG)
+_MANIFEST, _HISTORY, _TRAINING = "manifest.json", "history.csv", "training.json"
+# What a run that was killed before its first state may have left.
+_AT_START = (CONFIG_FILE, _MANIFEST, _HISTORY, LOG)
+_WRITTEN_WHOLE = ("*.pt", "*.png", CONFIG_FILE, _MANIFEST, _HISTORY, _TRAINING)
 
 
 class RunFolder:
@@ -32,6 +37,11 @@ class RunFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+
+    @classmethod
+    def of(cls, config: RunConfig) -> Self:
+        """The folder that a configuration names."""
+        return cls(config.experiment.output_dir / config.experiment.name)
 
     @property
     def last(self) -> Path:
@@ -46,22 +56,22 @@ class RunFolder:
     @property
     def history(self) -> Path:
         """One line per epoch."""
-        return self.path / "history.csv"
+        return self.path / _HISTORY
 
     @property
     def config(self) -> Path:
         """The resolved configuration."""
-        return self.path / "config.yaml"
+        return self.path / CONFIG_FILE
 
     @property
     def manifest(self) -> Path:
         """What is needed to understand and repeat the run."""
-        return self.path / "manifest.json"
+        return self.path / _MANIFEST
 
     @property
     def summary(self) -> Path:
-        """How the training ended."""
-        return self.path / "summary.json"
+        """How the training ended; an evaluation has a summary of its own, in a folder below."""
+        return self.path / _TRAINING
 
     @property
     def channels(self) -> Path:
@@ -73,9 +83,28 @@ class RunFolder:
         """A folder for each evaluation."""
         return self.path / "eval"
 
+    def evaluation(self, name: str) -> Path:
+        """The folder of one evaluation."""
+        return self.evaluations / name
+
+    @property
+    def curves_picture(self) -> Path:
+        """Losses and validation Dice over the epochs."""
+        return self.path / "training_curves.png"
+
+    @property
+    def slices_picture(self) -> Path:
+        """Slices of validation cases with their predictions."""
+        return self.path / "slices.png"
+
+    @property
+    def report(self) -> Path:
+        """Everything about the run as one page."""
+        return self.path / "report.html"
+
     @property
     def is_used(self) -> bool:
-        """Whether a run has left results here; one that was killed before its first state has none."""
+        """Whether a run has left a state here; one that was killed before its first has none."""
         return any(self.path.glob("*.pt"))
 
     def kept_checkpoint(self, epoch: int) -> Path:
@@ -94,26 +123,31 @@ class RunFolder:
                 number += 1
             raise OutputError(
                 f"{self.path}: a run is here already, and is not overwritten",
-                hint=f"Go on with it: --resume auto. Or start another: --set experiment.name={self.path.name}_{number}",
+                hint="Go on with it: `resume=auto`. Or start another: "
+                f"`experiment.name={self.path.name}_{number}`",
             )
         foreign = self._foreign_names()
+        # The first three are enough to see what folder it is.
         if foreign:
-            more = ", ..." if len(foreign) > 3 else ""
+            listed = ", ".join(foreign[:3])
+            if len(foreign) > 3:
+                listed += ", ..."
             raise OutputError(
-                f"{self.path}: is not a run folder and holds other things ({', '.join(foreign[:3])}{more})",
+                f"{self.path}: is not a run folder and holds other things ({listed})",
                 hint="Choose another experiment.name, or a folder that is empty.",
             )
 
     def _foreign_names(self) -> list[str]:
-        """What lies here and was not left by a run that was killed before its first state; hidden files do not count.
+        """What lies here and was not left by a run that was killed before its first state.
 
-        Such a run has a log, which is the first thing that it writes.
+        Such a run has a log, which is the first thing that it writes. Hidden files do not count.
         """
         if not self.path.is_dir():
             return []
-        names = sorted(path.name for path in self.path.iterdir() if not path.name.startswith("."))
-        ours = _AT_START if LOG in names else ()
-        return [name for name in names if name not in ours]
+        names = {path.name for path in self.path.iterdir() if not path.name.startswith(".")}
+        if LOG in names:
+            names.difference_update(_AT_START)
+        return sorted(names)
 
     def require_writable(self) -> None:
         """Raise if the folder cannot be made or written to; makes nothing.
@@ -130,14 +164,8 @@ class RunFolder:
             OutputError: It cannot be removed.
         """
         try:
-            for name in (
-                "*.pt",
-                "*.png",
-                "config.yaml",
-                "manifest.json",
-                "history.csv",
-                "summary.json",
-            ):
+            for name in _WRITTEN_WHOLE:
+                # Eight characters of `tempfile` after the name, see `write_atomically`.
                 for leftover in self.path.glob(f".{name}.????????"):
                     leftover.unlink()
         except OSError as error:
@@ -146,7 +174,10 @@ class RunFolder:
             ) from None
 
     def has_ended(self, num_epochs: int) -> bool:
-        """Whether a training of so many epochs has written its end here; one that was resumed since has more."""
+        """Whether a training of so many epochs has written its end here.
+
+        One that was resumed since has more.
+        """
         try:
             summary = self.read_summary()
         except DataError:
@@ -213,7 +244,7 @@ class RunFolder:
         self._require_folder(
             self.history,
             f"has no {self.history.name}",
-            hint="Name a run folder, such as runs/quickstart; lunet train makes it.",
+            hint="Name a run folder, such as runs/quickstart; `train(CONFIG)` makes it.",
         )
         return read_history(self.history)
 
@@ -223,9 +254,10 @@ class RunFolder:
         Raises:
             DataError: It was not pruned, or the table is damaged.
         """
-        lacks = f"was not pruned: it has no {self.channels.name}"
         self._require_folder(
-            self.channels, lacks, hint="lunet viz network CHECKPOINT shows a network as it is."
+            self.channels,
+            f"was not pruned: it has no {self.channels.name}",
+            hint="`viz_network(CHECKPOINT)` shows a network as it is.",
         )
         return read_channels_table(self.channels, self.path.resolve().name)
 
@@ -250,6 +282,11 @@ class RunFolder:
 
 
 def names_of(runs: Sequence[Path]) -> list[str]:
-    """What runs are called beside each other: their folders' names, or whole paths where those are not enough."""
+    """What runs are called beside each other.
+
+    Their folders' names, or whole paths where those are not enough.
+    """
     names = [visible(run.resolve().name) for run in runs]
-    return names if len(set(names)) == len(names) else [visible(run) for run in runs]
+    if len(set(names)) == len(names):
+        return names
+    return list(map(visible, runs))

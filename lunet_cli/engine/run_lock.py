@@ -17,6 +17,7 @@ from lunet_cli.results.events import Event, WarningIssued
 
 LOCK = ".lock"
 _HAS_NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
+# A host name has at most 64 characters; what is longer was not written by us.
 _LONGEST_HOLDER = 200
 # A worker that was forked a moment before its parent was killed holds the lock until its first
 # instruction closes it.
@@ -41,10 +42,10 @@ class RunLock:
         return self._identity is None or _identity(self._folder / LOCK) == self._identity
 
     def require_kept(self) -> None:
-        """Raise if somebody has removed the folder or its lock, so that another process may write there.
+        """Raise if somebody has removed the folder or its lock.
 
         Raises:
-            OutputError: It is so.
+            OutputError: It is so, and another process may write there.
         """
         if self.is_kept:
             return
@@ -53,9 +54,9 @@ class RunLock:
                 f"{self._folder}: was removed or renamed while the training wrote there"
             )
         raise OutputError(
-            f"{self._folder / LOCK}: was removed or replaced while the training wrote there, so that another one may "
-            "write there too",
-            hint="Make sure that none does, then go on with --resume auto.",
+            f"{self._folder / LOCK}: was removed or replaced while the training wrote there, "
+            "so that another one may write there too",
+            hint="Make sure that none does, then go on with `resume=auto`.",
         )
 
 
@@ -104,15 +105,13 @@ def _acquire(
     except Timeout:
         raise OutputError(
             f"{folder}: is being trained already, by {_holder(folder)}",
-            hint="Wait for it or stop it, then go on with --resume auto; or choose another experiment.name.",
+            hint="Wait for it or stop it, then go on with `resume=auto`; or choose another "
+            "experiment.name.",
         ) from None
     except OSError as error:
         if error.errno in _HAS_NO_LOCKS:
-            on_event(
-                WarningIssued(
-                    f"{folder}: its file system has no locks; let no second training write there"
-                )
-            )
+            text = f"{folder}: its file system has no locks; let no second training write there"
+            on_event(WarningIssued(text))
             return None
         raise OutputError(
             f"{folder}: cannot be made or locked ({error.strerror or error})",
@@ -143,4 +142,7 @@ def _holder(folder: Path) -> str:
             text = file.read(_LONGEST_HOLDER).strip()
     except OSError:
         text = ""
-    return text if text.startswith("process ") and text.isprintable() else "another process"
+    # Anybody may have written into the file, and the text goes into a message.
+    if text.startswith("process ") and text.isprintable():
+        return text
+    return "another process"

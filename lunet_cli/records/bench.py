@@ -1,4 +1,4 @@
-"""What `lunet bench --save` writes."""
+"""A measurement of networks, as a file."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from lunet_cli.results.events import CaseFailed
 
 
 def _measured(row: BenchRow) -> BenchRow:
+    # Ratios and throughputs are quotients of it.
     if not 0 < row.latency_ms.median < math.inf:
         raise ValueError("its median is not a time")
     if len(row.input_shape) != 5 or min(row.input_shape) < 1:
@@ -24,8 +25,8 @@ def _measured(row: BenchRow) -> BenchRow:
 class BenchRecord(Record):
     """A measurement."""
 
-    what: ClassVar[str] = "a file of lunet bench"
-    written_by: ClassVar[str] = "Make one with lunet bench ... --save FILE."
+    what: ClassVar[str] = "a measurement of networks"
+    written_by: ClassVar[str] = "`benchmark(..., save=FILE)` writes it."
     is_always_marked: ClassVar[bool] = True
 
     format: str = "lunet bench 1"

@@ -28,10 +28,12 @@ def read_channels_table(path: Path, name: str) -> ChannelHistory:
         raise DataError(f"{path}: is not {_WHAT}: it has no step, or no layer", hint=_HINT)
     steps: list[int] = []
     channels: dict[str, list[int]] = {layer: [] for layer in layers}
+    lowest = 0
     for row in table.rows():
-        steps.append(row.count("step", lowest=steps[-1] + 1 if steps else 0))
+        steps.append(row.count("step", lowest=lowest))
+        lowest = steps[-1] + 1
         for layer in layers:
             channels[layer].append(row.count(layer, lowest=1))
     return ChannelHistory(
-        name, tuple(steps), {layer: tuple(values) for layer, values in channels.items()}
+        name, tuple(steps), dict(zip(layers, map(tuple, channels.values()), strict=True))
     )

@@ -13,6 +13,7 @@ from lunet_cli.results.numbers import Undefinable
 CHECKPOINT_VERSION = 2
 CHECKPOINT_MARK = "lunet_format_version"
 
+# More epochs or steps than any training takes, and few enough to compute with.
 _Count = Annotated[int, Field(ge=0, le=1_000_000_000)]
 
 
@@ -42,6 +43,7 @@ class ScalerState(Record):
 
     @model_validator(mode="after")
     def _whole(self) -> Self:
+        # A scaler that is switched off saves nothing, and torch takes no part of one.
         if 0 < len(self.model_fields_set) < len(type(self).model_fields):
             raise ValueError("values of the scaler are missing")
         return self

@@ -1,4 +1,4 @@
-"""What `lunet compare --json` prints, which people keep in files."""
+"""A comparison of runs, as a file."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from lunet_cli.results.evaluation import ComparedRun, CompareResult, PairedDiffe
 
 
 def _possible(run: ComparedRun) -> ComparedRun:
+    # Costs are drawn on a logarithmic axis, which has no place for 0.
     for name, cost in (("parameters", run.parameters), ("flops", run.flops)):
         if cost is not None and cost < 1:
             raise ValueError(f"its {name} are {cost}")
@@ -21,8 +22,8 @@ def _possible(run: ComparedRun) -> ComparedRun:
 class ComparisonRecord(Record):
     """A comparison of runs by one metric."""
 
-    what: ClassVar[str] = "a file of lunet compare --json"
-    written_by: ClassVar[str] = "Make one with lunet compare RUN RUN --json > FILE."
+    what: ClassVar[str] = "a comparison of runs"
+    written_by: ClassVar[str] = "`compare(RUN, RUN, json=True)` makes it."
 
     format: str = "lunet comparison 1"
     metric: MetricName

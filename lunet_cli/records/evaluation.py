@@ -1,4 +1,4 @@
-"""The files of an evaluation: a table of all values, and a summary with everything needed to understand it."""
+"""The files of an evaluation: a table of all values, and a summary that explains them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from lunet_cli.results.events import CaseFailed
 
 TABLE, SUMMARY = "metrics.csv", "summary.json"
 _WHAT = "a table of metrics"
-_HINT = "lunet eval writes it."
+_HINT = "`evaluate(RUN)` writes it."
 _VOLUMES = ("prediction_ml", "reference_ml")
 
 
@@ -95,20 +95,21 @@ class EvaluationSummary(Record):
 
 
 def write_evaluation(result: EvalResult, metrics: Sequence[MetricName]) -> None:
-    """Write `metrics.csv` (a row per case and label; `nan` where undefined) and `summary.json` into its folder.
+    """Write both files into the folder of the result.
+
+    The table has a row per case and label, and `nan` where a metric is undefined.
 
     Raises:
         OutputError: The folder cannot be made or written.
     """
-    header = ["case", "label", *(METRICS[name].column(name) for name in metrics), *_VOLUMES]
+    columns = [METRICS[name].column(name) for name in metrics]
+    header = ["case", "label", *columns, *_VOLUMES]
     rows = []
     for score in result.scores:
-        values = [
-            *(score.values[name] for name in metrics),
-            score.prediction_ml,
-            score.reference_ml,
-        ]
-        rows.append([score.case, score.label, *(f"{value:.9g}" for value in values)])
+        row = [score.case, score.label]
+        for name in metrics:
+            row.append(_number(score.values[name]))
+        rows.append([*row, _number(score.prediction_ml), _number(score.reference_ml)])
     try:
         result.folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -116,6 +117,11 @@ def write_evaluation(result: EvalResult, metrics: Sequence[MetricName]) -> None:
     text = table_text(header, rows)
     write_atomically(result.folder / TABLE, lambda file: file.write(text.encode()))
     EvaluationSummary.of(result, metrics).write(result.folder / SUMMARY)
+
+
+def _number(value: float) -> str:
+    # Nine digits bring any float32 back as it was.
+    return f"{value:.9g}"
 
 
 def require_own_place(folder: Path) -> datetime.datetime | None:
@@ -132,7 +138,7 @@ def require_own_place(folder: Path) -> datetime.datetime | None:
         if path.exists() and not (path.is_file() and sign in path.read_bytes()):
             raise OutputError(
                 f"{path}: is not of lunet, and is not overwritten",
-                hint="Write elsewhere: -o FOLDER",
+                hint="Write elsewhere: `output=FOLDER`",
             )
     if not table.exists():
         return None
@@ -147,8 +153,11 @@ def read_scores(path: Path) -> list[CaseScore]:
     """
     table = read_table(path)
     table.require(["case", "label", *_VOLUMES], what=_WHAT, hint=_HINT)
-    columns = {METRICS[name].column(name): name for name in METRICS}
-    known = {column: name for column, name in columns.items() if column in table.header}
+    known: dict[str, MetricName] = {}
+    for name, metric in METRICS.items():
+        column = metric.column(name)
+        if column in table.header:
+            known[column] = name
     scores: dict[tuple[str, str], CaseScore] = {}
     for row in table.rows():
         score = _score(row, known)
@@ -170,11 +179,15 @@ def read_summary(folder: Path) -> EvaluationSummary | None:
         DataError: It is damaged.
     """
     path = folder / SUMMARY
-    return EvaluationSummary.read(path) if path.exists() else None
+    if not path.exists():
+        return None
+    return EvaluationSummary.read(path)
 
 
 def read_evaluation(folder: Path) -> EvalResult:
-    """Read back what `write_evaluation` has written; of the undefined values, only their number is known.
+    """Read back what `write_evaluation` has written.
+
+    Of the undefined values, only their number is known.
 
     Raises:
         DataError: A file is missing or damaged.
@@ -200,5 +213,10 @@ def _require_all_labels(rows: Iterable[tuple[str, str]], path: Path) -> None:
 
 def _score(row: Row, metrics: dict[str, MetricName]) -> CaseScore:
     values = {str(name): row.number(column) for column, name in metrics.items()}
-    prediction_ml, reference_ml = (row.number(column, lowest=0) for column in _VOLUMES)
-    return CaseScore(row.text("case"), row.text("label"), values, prediction_ml, reference_ml)
+    return CaseScore(
+        case=row.text("case"),
+        label=row.text("label"),
+        values=values,
+        prediction_ml=row.number("prediction_ml", lowest=0),
+        reference_ml=row.number("reference_ml", lowest=0),
+    )

@@ -1,4 +1,4 @@
-"""What an exported file says about the network in it; docs/export.md describes it for other programs."""
+"""What an exported file says about its network; docs/export.md describes it for others."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class ExportMetadata(CardRecord):
 
     what: ClassVar[str] = "the description of an exported network"
     mark: ClassVar[str] = "lunet_export_version"
-    written_by: ClassVar[str] = "Export again: lunet export RUN."
+    written_by: ClassVar[str] = "Export again: `export(RUN)`."
     is_always_marked: ClassVar[bool] = True
 
     lunet_export_version: int = EXPORT_VERSION
@@ -42,7 +42,12 @@ class ExportMetadata(CardRecord):
 
 
 class ExportDescription(ExportMetadata):
-    """The file beside an exported one: the same, how it compares with PyTorch, and on which machine that was seen."""
+    """The file beside an exported one: the same, and how it compares with PyTorch.
+
+    Args:
+        agreement: The comparison.
+        machine: Where it was made.
+    """
 
     agreement: Agreement
     machine: str

@@ -1,4 +1,4 @@
-"""Reading whole files within bounds, and writing them so that no moment of a crash leaves a broken one."""
+"""Reading whole files within bounds, and writing them so that a crash leaves no broken one."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def require_makeable(folder: Path) -> None:
     if not os.access(place, os.W_OK | os.X_OK):
         raise OutputError(
             f"{folder}: cannot be made or written, since {place} is not writable for you",
-            hint="Choose another place: --set experiment.output_dir=FOLDER",
+            hint="Choose another place: `experiment.output_dir=FOLDER`",
         )
 
 
@@ -67,10 +67,8 @@ def read_bytes(path: Path, *, error: type[LunetError] = DataError, hint: str = "
     except OSError as reason:
         raise error(f"{path}: cannot be read ({_words(reason)})", hint=hint) from None
     if len(content) > MOST_BYTES:
-        raise error(
-            f"{path}: is larger than the {MOST_BYTES >> 20} MiB that such a file has at most",
-            hint=hint,
-        )
+        limit = f"the {MOST_BYTES >> 20} MiB that such a file has at most"
+        raise error(f"{path}: is larger than {limit}", hint=hint)
     return content
 
 
@@ -123,7 +121,9 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
             temporary = Path(file.name)
             write(file)  # type: ignore[arg-type]  # the wrapper of tempfile is a BinaryIO in all but name
             file.flush()
+            # Before the rename: else a crash may leave the new name with nothing behind it.
             os.fsync(file.fileno())
+        # The temporary file is for its owner alone, and results are for colleagues too.
         temporary.chmod(0o644)
         os.replace(temporary, path)
     except OSError as error:

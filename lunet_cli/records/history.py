@@ -12,7 +12,7 @@ from lunet_cli.records.table import Row, read_table, table_text
 from lunet_cli.results.training import EpochRecord
 
 _WHAT = "the history of a training"
-_HINT = "lunet train writes it."
+_HINT = "`train(CONFIG)` writes it."
 _PER_LABEL = "val_dice_"
 
 
@@ -38,14 +38,16 @@ def history_text(records: Sequence[EpochRecord], *, with_header: bool = True) ->
     """The lines of these epochs; without any epoch, nothing."""
     if not records:
         return ""
-    text = table_text(
-        history_columns(records[0].val_dice_per_label), [_values(record) for record in records]
-    )
-    return text if with_header else text.partition("\n")[2]
+    text = table_text(history_columns(records[0].val_dice_per_label), map(_values, records))
+    if with_header:
+        return text
+    return text.partition("\n")[2]
 
 
 def read_history(path: Path) -> list[EpochRecord]:
-    """Read the history back; labels are called as their columns are. A last line that is being written is left out.
+    """Read the history back; labels are called as their columns are.
+
+    A last line that is being written is left out.
 
     Raises:
         DataError: It is missing, damaged, or holds no epoch yet.
@@ -56,10 +58,14 @@ def read_history(path: Path) -> list[EpochRecord]:
         if not any(name.startswith(_PER_LABEL) for name in table.header):
             table.require([f"{_PER_LABEL}LABEL"], what=_WHAT, hint=_HINT)
     records: list[EpochRecord] = []
+    epoch = 0
     try:
         for row in table.rows():
-            records.append(_record(row, records[-1].epoch if records else 0))
+            record = _record(row, epoch)
+            records.append(record)
+            epoch = record.epoch
     except DataError as error:
+        # `viz curves --watch` reads while another program may be writing.
         is_last = len(records) == len(table.lines) - 1
         if not (table.is_torn and is_last):
             raise DataError(error.message, hint=_HINT) from None
@@ -79,19 +85,23 @@ def _record(row: Row, epoch_before: int) -> EpochRecord:
         train_loss=row.number("train_loss", lowest=-math.inf, highest=math.inf),
         val_loss=row.number("val_loss", lowest=-math.inf, highest=math.inf),
         val_dice=row.number("val_dice", lowest=0, highest=1),
-        val_dice_per_label={
-            name.removeprefix(_PER_LABEL): row.number(name, lowest=0, highest=1)
-            for name in row.values
-            if name.startswith(_PER_LABEL)
-        },
+        val_dice_per_label=_dice_per_label(row),
         learning_rate=_defined(row, "learning_rate"),
         epoch_seconds=_defined(row, "epoch_seconds"),
     )
 
 
+def _dice_per_label(row: Row) -> dict[str, float]:
+    dice = {}
+    for column in row.values:
+        if column.startswith(_PER_LABEL):
+            dice[column.removeprefix(_PER_LABEL)] = row.number(column, lowest=0, highest=1)
+    return dice
+
+
 def _defined(row: Row, column: str) -> float:
     value = row.number(column, lowest=0)
-    if value != value:  # NaN
+    if math.isnan(value):
         raise DataError(f"{row.place}: {column} is not a number")
     return value
 
@@ -104,5 +114,6 @@ def _values(record: EpochRecord) -> list[float | int | str]:
         record.val_dice,
         *record.val_dice_per_label.values(),
         record.learning_rate,
+        # Milliseconds, since nobody compares epochs more closely; all else comes back bit by bit.
         f"{record.epoch_seconds:.3f}",
     ]

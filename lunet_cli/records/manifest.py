@@ -9,6 +9,7 @@ from pydantic import FailFast
 from lunet_cli.records.network_card import CardRecord, Execution, Versions
 from lunet_cli.records.record import Record
 
+# Of a list of 100,000 wrong names, the first is enough.
 _CaseIds = Annotated[tuple[str, ...], FailFast()]
 
 
@@ -21,7 +22,13 @@ class Machine(Record):
 
 
 class DataOrigin(Record):
-    """Which data a run was trained on; `root` is null where training and validation have folders of their own."""
+    """Which data a run was trained on.
+
+    Args:
+        layout: Name of the data layout.
+        root: Their folder; None where training and validation have folders of their own.
+        cache: Where volumes were kept.
+    """
 
     layout: str
     root: str | None
@@ -41,7 +48,7 @@ class Manifest(CardRecord):
 
     what: ClassVar[str] = "the manifest of a run"
     written_by: ClassVar[str] = (
-        "lunet train writes it; without its folder, a checkpoint can still be used."
+        "`train(CONFIG)` writes it; without its folder, a checkpoint can still be used."
     )
 
     format: str = "lunet manifest 1"

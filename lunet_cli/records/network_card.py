@@ -1,9 +1,10 @@
-"""What a network is and how it is used, as it stands in checkpoints, exported files and manifests."""
+"""What a network is and how it is used: in checkpoints, exported files and manifests."""
 
 from __future__ import annotations
 
 import json
 import math
+from itertools import chain
 from typing import Annotated, Literal, Self
 
 from pydantic import (
@@ -27,8 +28,10 @@ from lunet_cli.records.record import Record, first_mistake
 _MOST_WINDOW_VOXELS = 1 << 30
 
 Versions = dict[str, str]
+# The longest scans have about 2,000 slices.
 _Edge = Annotated[int, Field(ge=1, le=4096)]
 _RegionName = Annotated[str, Field(min_length=1, max_length=1000)]
+# Label maps hold at most 16 bits per voxel.
 _RegionValues = Annotated[tuple[Annotated[int, Field(ge=1, le=65535)], ...], Field(min_length=1)]
 
 
@@ -56,11 +59,12 @@ class LabelRegions(Record):
     @property
     def num_channels(self) -> int:
         """Logit channels that a network needs."""
-        return len(self.regions) + (1 if self.activation == "softmax" else 0)
+        has_background = self.activation == "softmax"
+        return len(self.regions) + has_background
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
-        values = [value for region in self.regions.values() for value in region]
+        values = list(chain.from_iterable(self.regions.values()))
         if self.activation == "softmax" and len(set(values)) < len(values):
             raise ValueError("softmax needs regions that share no value")
         if self.activation == "sigmoid" and len(self.regions) > MOST_OVERLAPPING_REGIONS:
@@ -96,7 +100,14 @@ class Execution(Record):
 
 
 class CardRecord(Record):
-    """A network, the meaning of its channels, what happens to a volume before it, and the window it sees at once."""
+    """All that is needed to use a network on new volumes.
+
+    Args:
+        network: The network.
+        labels: The meaning of its channels.
+        preprocessing: What happens to a volume before it.
+        window: Voxels (D, H, W) that it sees at once.
+    """
 
     network: Network
     labels: LabelRegions
@@ -106,9 +117,10 @@ class CardRecord(Record):
     @model_validator(mode="after")
     def _fits_labels(self) -> Self:
         if self.network.out_channels != self.labels.num_channels:
+            regions = f"{len(self.labels.regions)} regions with {self.labels.activation}"
             raise ValueError(
-                f"labels: {len(self.labels.regions)} regions with {self.labels.activation} need "
-                f"{self.labels.num_channels} channels, and the network has {self.network.out_channels}"
+                f"labels: {regions} need {self.labels.num_channels} channels, and the network has "
+                f"{self.network.out_channels}"
             )
         return self
 
@@ -161,7 +173,8 @@ class KeptConfig(RootModel[dict[str, JsonValue]]):
         except ValidationError as error:
             raise CheckpointError(
                 f"{place}: its configuration is not that of this lunet ({first_mistake(error)})",
-                hint="Name a labelled data set with --data FOLDER, or use the version of lunet that wrote it.",
+                hint="Name a labelled data set, `data=FOLDER`, or use the version of lunet that "
+                "wrote it.",
             ) from None
 
     @model_validator(mode="after")
@@ -170,4 +183,5 @@ class KeptConfig(RootModel[dict[str, JsonValue]]):
         return self
 
     def _kept(self) -> _Kept:
+        # By way of JSON, since strict validation of Python values takes no list for a tuple.
         return _Kept.model_validate_json(json.dumps(self.root))

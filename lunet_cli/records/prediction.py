@@ -24,7 +24,7 @@ class PredictionRecord(Record):
     """
 
     what: ClassVar[str] = "the record of a prediction"
-    written_by: ClassVar[str] = "Remove it, or write elsewhere: -o FOLDER"
+    written_by: ClassVar[str] = "Remove it, or write elsewhere: `output=FOLDER`"
     is_always_marked: ClassVar[bool] = True
 
     format: str = "lunet prediction 1"
@@ -39,5 +39,5 @@ class PredictionRecord(Record):
 
     def differences(self, other: PredictionRecord) -> list[str]:
         """The names of what differs."""
-        names = type(self).model_fields
-        return [name for name in names if getattr(self, name) != getattr(other, name)]
+        ours, theirs = dict(self), dict(other)
+        return [name for name, value in ours.items() if value != theirs[name]]

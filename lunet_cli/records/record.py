@@ -1,12 +1,13 @@
-"""What all our files of named values have in common: strict types, a version, and one reader and writer."""
+"""What our files of named values share: strict types, a version, one reader and writer."""
 
 from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Self, TypeVar
+from typing import ClassVar, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, RootModel, ValidationError
 from pydantic_core import ErrorDetails, from_json
@@ -16,8 +17,10 @@ from lunet_cli.records.files import read_bytes, write_atomically
 
 Kind = TypeVar("Kind", bound="Record")
 _MOST_SHOWN = 60
+# Far more than any checkpoint of ours has.
 _MOST_DEPTH = 60
 _MOST_VALUES = 100_000
+# No count of ours comes near, and larger ones overflow where arrays are made of them.
 _MOST_INTEGER = 1 << 63
 
 
@@ -27,6 +30,7 @@ class Record(BaseModel):
     Keys that are not known are passed over, so that a file may say more than its reader needs.
     """
 
+    # Strict: "3" is not 3, and true is not 1 (docs/adr/0019).
     model_config = ConfigDict(strict=True, frozen=True, extra="ignore", allow_inf_nan=False)
 
     what: ClassVar[str] = "a record of lunet"
@@ -87,20 +91,19 @@ def parse_record(
 
 
 def parse_values(
-    kind: type[Kind], values: dict[str, Any], place: str, *, error: type[LunetError]
+    kind: type[Kind], values: Mapping[str, object], place: str, *, error: type[LunetError]
 ) -> Kind:
     """Make a record of the values of a file that is not JSON.
 
     They are written as JSON first: what was unpickled may hold lists that contain themselves, and
-        one strictness is
-    enough.
+    one strictness is enough.
 
     Raises:
         LunetError: Of the kind `error`.
     """
     found = _Plain()
     try:
-        text = json.dumps(found.copy(values, (), 0))
+        text = json.dumps(found.copy(dict(values), (), 0))
     except _NotPlainError as reason:
         raise error(f"{place}: is not {kind.what}: {reason}", hint=kind.written_by) from None
     return parse_record(kind, text.encode(), place, error=error)
@@ -127,7 +130,7 @@ def compact_json(value: object) -> str:
 
 
 def first_mistake(error: ValidationError) -> str:
-    """The first thing that is wrong, in one line: where it stands, what is expected, and what was found."""
+    """The first thing that is wrong, in one line: where it stands, what was expected and found."""
     detail: ErrorDetails = error.errors(include_url=False, include_context=False)[0]
     where = ".".join(str(part) for part in detail["loc"])
     message = detail["msg"].removeprefix("Value error, ")
@@ -139,15 +142,21 @@ def first_mistake(error: ValidationError) -> str:
 
 
 def _require_version(
-    kind: type[Record], values: dict[str, Any], place: str, error: type[LunetError]
+    kind: type[Record], values: Mapping[str, object], place: str, error: type[LunetError]
 ) -> None:
-    """Raise if a file is of another kind or of another version; without a mark, it may be older than marks are."""
+    """Raise if a file is of another kind or version.
+
+    Without a mark, it may be older than marks are.
+    """
     field = kind.model_fields.get(kind.mark)
-    if field is None:  # a part of a file, which has no mark of its own
+    # A part of a file has no mark of its own.
+    if field is None:
+        return
+    if kind.mark not in values and not kind.is_always_marked:
         return
     ours = field.get_default()
     theirs = values.get(kind.mark)
-    if theirs == ours or (theirs is None and kind.mark not in values and not kind.is_always_marked):
+    if theirs == ours:
         return
     name, version = _split_mark(ours)
     their_name, their_version = _split_mark(theirs)
@@ -155,7 +164,8 @@ def _require_version(
         raise error(f"{place}: is not {kind.what}", hint=kind.written_by)
     if their_version != version:
         raise error(
-            f"{place}: {kind.what} has format {their_version} there, this lunet reads format {version}",
+            f"{place}: {kind.what} has format {their_version} there, this lunet reads format "
+            f"{version}",
             hint="Use the version of lunet that wrote it.",
         )
 
@@ -163,22 +173,33 @@ def _require_version(
 def _split_mark(mark: object) -> tuple[str, int | None]:
     if isinstance(mark, int) and not isinstance(mark, bool):
         return "", mark
-    name, _, number = str(mark).rpartition(" ")
-    is_version = isinstance(mark, str) and number.isdecimal() and len(number) < 10
-    return (name, int(number)) if is_version else ("", None)
+    if not isinstance(mark, str):
+        return "", None
+    name, _, number = mark.rpartition(" ")
+    # int() refuses thousands of digits in words of its own.
+    if not number.isdecimal() or len(number) > 9:
+        return "", None
+    return name, int(number)
 
 
 def _shown(value: object) -> str:
-    if isinstance(value, dict | list):
-        return f"{'keys and values' if isinstance(value, dict) else 'a list'}"
+    if isinstance(value, dict):
+        return "keys and values"
+    if isinstance(value, list):
+        return "a list"
     return _cut(repr(value))
 
 
 def _cut(text: str) -> str:
     """Text of a foreign file, cut and without control characters."""
-    text = text[: _MOST_SHOWN + 1]
-    text = "".join(character if character.isprintable() else "?" for character in text)
-    return text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}..."
+    shown = ""
+    for character in text[:_MOST_SHOWN]:
+        if not character.isprintable():
+            character = "?"
+        shown += character
+    if len(text) > _MOST_SHOWN:
+        shown += "..."
+    return shown
 
 
 class _NotPlainError(Exception):
@@ -186,7 +207,10 @@ class _NotPlainError(Exception):
 
 
 class _Plain:
-    """Copies plain values, at most so many: a list that holds one list ten times, and so on, is soon too large."""
+    """Copies plain values, at most so many.
+
+    A list that holds one list ten times, which holds one ten times, and so on, is soon too large.
+    """
 
     def __init__(self) -> None:
         self._num_values = 0
@@ -197,15 +221,24 @@ class _Plain:
             raise _not_plain(where, "holds too many values in each other")
         if isinstance(value, dict):
             return self._copy_mapping(value, where, depth)
-        if isinstance(value, list) or type(value) is tuple:
-            return [
-                self.copy(item, (*where, str(index)), depth + 1) for index, item in enumerate(value)
-            ]
+        if isinstance(value, list | tuple):
+            return self._copy_items(value, where, depth)
         if type(value) is int and abs(value) >= _MOST_INTEGER:
             raise _not_plain(where, "is a number of more than 64 bits")
         if value is None or type(value) in (bool, int, float, str):
             return value
         raise _not_plain(where, f"is a {type(value).__name__}, not a plain value")
+
+    def _copy_items(
+        self, values: Sequence[object], where: tuple[str, ...], depth: int
+    ) -> list[object]:
+        # Of tuples, only plain ones: torch.Size and the like are not values of JSON.
+        if isinstance(values, tuple) and type(values) is not tuple:
+            raise _not_plain(where, f"is a {type(values).__name__}, not a plain value")
+        copied = []
+        for index, item in enumerate(values):
+            copied.append(self.copy(item, (*where, str(index)), depth + 1))
+        return copied
 
     def _copy_mapping(
         self, values: dict[object, object], where: tuple[str, ...], depth: int
@@ -224,22 +257,37 @@ def _not_plain(where: tuple[str, ...], what: str) -> _NotPlainError:
 
 def _jsonable(value: object) -> object:
     if isinstance(value, RootModel):
-        return _jsonable(value.root)
-    if isinstance(value, BaseModel):
-        return {name: _jsonable(item) for name, item in value}
-    if is_dataclass(value) and not isinstance(value, type):
-        return {field.name: _jsonable(getattr(value, field.name)) for field in fields(value)}
-    if isinstance(value, dict):
-        return {_encodable(str(key)): _jsonable(item) for key, item in value.items()}
+        value = value.root
     if isinstance(value, list | tuple):
-        return [_jsonable(item) for item in value]
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, str | Path):
-        return _encodable(str(value))
+        return list(map(_jsonable, value))
+    pairs = _pairs(value)
+    if pairs is None:
+        return _jsonable_scalar(value)
+    return {_encodable(name): _jsonable(item) for name, item in pairs}
+
+
+def _pairs(value: object) -> Iterable[tuple[str, object]] | None:
+    """Names and values of what has some."""
+    if isinstance(value, BaseModel):
+        return value
+    if isinstance(value, dict):
+        return zip(map(str, value), value.values(), strict=True)
+    if is_dataclass(value) and not isinstance(value, type):
+        names = [field.name for field in fields(value)]
+        return [(name, getattr(value, name)) for name in names]
+    return None
+
+
+def _jsonable_scalar(value: object) -> object:
     if value is None or isinstance(value, bool | int):
         return value
-    raise TypeError(f"a {type(value).__name__} is not a value of JSON")
+    if isinstance(value, str | Path):
+        return _encodable(str(value))
+    if not isinstance(value, float):
+        raise TypeError(f"a {type(value).__name__} is not a value of JSON")
+    if math.isfinite(value):
+        return value
+    return None
 
 
 def _encodable(text: str) -> str:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -111,9 +112,10 @@ class Table:
         Raises:
             DataError: It names the column.
         """
-        missing = next((column for column in columns if column not in self.header), None)
-        if missing is not None:
-            raise DataError(f"{self.path}: is not {what}: it has no column {missing}", hint=hint)
+        for column in columns:
+            if column not in self.header:
+                lack = f"it has no column {column}"
+                raise DataError(f"{self.path}: is not {what}: {lack}", hint=hint)
 
 
 def read_table(path: Path) -> Table:
@@ -129,20 +131,21 @@ def read_table(path: Path) -> Table:
         for fields in reader:
             if fields:
                 lines.append((reader.line_num, tuple(fields)))
-    except (
-        csv.Error
-    ) as reason:  # For instance a field of 131,072 characters, where a quotation mark is left open.
+    except csv.Error as reason:
+        # For instance a field of 131,072 characters, where a quotation mark is left open.
         raise DataError(
             f"{path}: line {reader.line_num}: is not a line of a table ({reason})"
         ) from None
-    header = lines[0][1] if lines else ()
-    twice = next((name for name in header if header.count(name) > 1), None)
-    if twice is not None:
-        raise DataError(f"{path}: has the column {_shown(twice)} twice")
+    header: tuple[str, ...] = ()
+    if lines:
+        header = lines[0][1]
+    for name, number in Counter(header).items():
+        if number > 1:
+            raise DataError(f"{path}: has the column {_shown(name)} twice")
     return Table(path, header, tuple(lines[1:]), is_torn=not text.endswith("\n"))
 
 
-def table_text(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+def table_text(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     """A table as text."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -152,4 +155,6 @@ def table_text(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
 
 
 def _shown(text: str) -> str:
-    return repr(text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}...")
+    if len(text) > _MOST_SHOWN:
+        text = f"{text[:_MOST_SHOWN]}..."
+    return repr(text)

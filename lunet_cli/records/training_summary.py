@@ -1,4 +1,4 @@
-"""`summary.json` of a run folder: how a training ended."""
+"""`training.json`: how a training ended."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from lunet_cli.results.training import EpochRecord
 
 
 class TrainingSummary(Record):
-    """The numbers of the end table of `lunet train`."""
+    """The numbers of the table at the end of a training."""
 
     what: ClassVar[str] = "the summary of a training"
-    written_by: ClassVar[str] = "lunet train writes it at its end."
+    written_by: ClassVar[str] = "`train(CONFIG)` writes it at its end."
 
     format: str = "lunet training 1"
     outcome: Literal["finished", "stopped early", "interrupted"]

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from rich.text import Text
 
-from lunet_cli.results.events import format_seconds
 from lunet_cli.results.training import EpochDone, TrainingStarted
-from lunet_cli.results.words import visible
+from lunet_cli.results.words import format_seconds, visible
 
 _WIDTH = 80
 # Columns, with the space before them: a loss of four decimals, and `12 h 34 min`.

@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from lunet_cli.render.epochs import EpochTable, legend
 from lunet_cli.results.benchmarking import RoundDone
 from lunet_cli.results.evaluation import CaseScored
-from lunet_cli.results.events import CaseFailed, CaseRead, Event, WarningIssued, format_seconds
+from lunet_cli.results.events import CaseFailed, CaseRead, Event, WarningIssued
 from lunet_cli.results.prediction import CasePredicted, WindowDone
 from lunet_cli.results.training import (
     EpochDone,
@@ -22,7 +22,7 @@ from lunet_cli.results.training import (
     TrainingStarted,
     VerificationStep,
 )
-from lunet_cli.results.words import visible
+from lunet_cli.results.words import format_seconds, visible
 
 OnEvent = Callable[[Event], None]
 _FREQUENT = (CaseRead, StepDone, WindowDone, RoundDone)

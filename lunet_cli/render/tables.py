@@ -20,11 +20,10 @@ from lunet_cli.results.evaluation import (
     MetricSummary,
     PairedDifference,
 )
-from lunet_cli.results.events import format_seconds
 from lunet_cli.results.exporting import ExportResult
 from lunet_cli.results.prediction import CasePredicted, PredictResult
 from lunet_cli.results.training import DryRunResult, TrainResult
-from lunet_cli.results.words import plural, visible
+from lunet_cli.results.words import format_seconds, plural, visible
 
 _UNDEFINED = """
 undef.: cases where the prediction or the reference is empty. They have no

@@ -22,9 +22,11 @@ class BenchStarted(Event):
     num_groups: int
 
     def __str__(self) -> str:
-        return f"{plural(self.num_rows, 'row')}, in turns" + (
-            f" within {self.num_groups} groups" if self.num_groups > 1 else ""
-        )
+        rows = f"{plural(self.num_rows, 'row')}, in turns"
+        # Rows of one group are measured in turns; who compares rows of two should know.
+        if self.num_groups == 1:
+            return rows
+        return f"{rows} within {self.num_groups} groups"
 
 
 @dataclass(frozen=True)
@@ -161,14 +163,19 @@ class BenchRow:
     @property
     def name(self) -> str:
         """What people call the network: its preset, and its file where it has one."""
-        return self.arch if self.source is None else f"{self.arch} {self.source}"
+        if self.source is None:
+            return self.arch
+        return f"{self.arch} {self.source}"
 
     @property
     def settings(self) -> dict[str, str]:
         """In words, all that can differ between rows of one network."""
         batch, channels, *size = self.input_shape
+        mode = self.mode
+        if mode == "forward":
+            mode = "forward pass"
         return {
-            "mode": "forward pass" if self.mode == "forward" else self.mode,
+            "mode": mode,
             "size": "x".join(map(str, size)),
             "batch": f"batch {batch}",
             "channels": f"{channels} to {self.out_channels} channels",

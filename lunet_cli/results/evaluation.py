@@ -50,6 +50,7 @@ class MetricSummary:
     @property
     def leaves_out(self) -> bool:
         """Whether the mean does not count cases that a penalty would make worse."""
+        # NaN, the penalized mean of what is not a distance, differs from any mean too.
         return self.num_undefined > 0 and self.penalized_mean != self.mean
 
 
@@ -63,8 +64,10 @@ class CaseScored(Event):
     num_cases: int
 
     def __str__(self) -> str:
-        dice = "" if self.mean_dice is None else f": mean Dice {self.mean_dice:.4f}"
-        return f"{self.num_done}/{self.num_cases} {self.case}{dice}"
+        done = f"{self.num_done}/{self.num_cases} {self.case}"
+        if self.mean_dice is None:
+            return done
+        return f"{done}: mean Dice {self.mean_dice:.4f}"
 
 
 @dataclass(frozen=True)
@@ -93,13 +96,11 @@ class CaseScore:
 
     def penalized(self) -> CaseScore:
         """The same with the diagonal in the place of distances that are undefined."""
-        is_missing = {
-            name: name in DISTANCES and math.isnan(value) for name, value in self.values.items()
-        }
-        values = {
-            name: self.diagonal_mm if is_missing[name] else value
-            for name, value in self.values.items()
-        }
+        values = dict(self.values)
+        # NSD and Dice are 0 where a structure is missed; a distance has no value that is worst.
+        for name, value in self.values.items():
+            if name in DISTANCES and math.isnan(value):
+                values[name] = self.diagonal_mm
         return replace(self, values=values)
 
 
@@ -134,7 +135,14 @@ class EvaluatedModel:
 
 @dataclass(frozen=True)
 class EvaluatedCases:
-    """The labelled cases of an evaluation; `root` is None where training and validation have folders of their own."""
+    """The labelled cases of an evaluation.
+
+    Args:
+        root: Their folder; None where training and validation have folders of their own.
+        layout: Name of the data layout.
+        split: Which of them.
+        origin: Where the split comes from, in words.
+    """
 
     root: str | None
     layout: str

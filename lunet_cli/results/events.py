@@ -62,14 +62,6 @@ class CaseFailed(Event):
     hint: str = ""
 
     def __str__(self) -> str:
-        return f"error: {self.message}" + (f" ({self.hint})" if self.hint else "")
-
-
-def format_seconds(seconds: float) -> str:
-    """A duration as people say it: `42 s`, `3 min 05 s`, `2 h 10 min`."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+        if not self.hint:
+            return f"error: {self.message}"
+        return f"error: {self.message} ({self.hint})"

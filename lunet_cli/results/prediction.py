@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from lunet_cli.results.events import CaseFailed, Event, format_seconds
+from lunet_cli.results.events import CaseFailed, Event
 from lunet_cli.results.runtimes import RuntimeChosen
-from lunet_cli.results.words import plural
+from lunet_cli.results.words import format_seconds, plural
 
 
 @dataclass(frozen=True)
@@ -65,11 +65,15 @@ class CasePredicted(Event):
     @property
     def remark(self) -> str:
         """What a reader should not overlook; empty if there is nothing."""
-        return "empty: no voxel of any label" if self.is_empty else ""
+        # An empty mask may be right, and is more often a sign of a wrong window or orientation.
+        if self.is_empty:
+            return "empty: no voxel of any label"
+        return ""
 
     def __str__(self) -> str:
-        place = f"{self.num_done}/{self.num_cases} {self.output}"
-        told = f"{place}: {self.remark}" if self.is_empty else place
+        told = f"{self.num_done}/{self.num_cases} {self.output}"
+        if self.remark:
+            told += f": {self.remark}"
         return f"{told}, {self.seconds:.1f} s, {format_seconds(self.seconds_left)} left"
 
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from lunet_cli.results.evaluation import MetricSummary
-from lunet_cli.results.events import Event, format_seconds
+from lunet_cli.results.events import Event
 from lunet_cli.results.numbers import Undefinable
-from lunet_cli.results.words import plural
+from lunet_cli.results.words import format_seconds, plural
 
+# Pictures need numpy, and who only reads events should not wait for it.
 if TYPE_CHECKING:
     from lunet_cli.results.views import Slice
 
@@ -49,8 +51,10 @@ class PlanChosen(Event):
     pins: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        pinned = f" (to pin it: {' '.join(self.pins)})" if self.pins else ""
-        return f"computing in {self.name}: {self.reason}{pinned}"
+        told = f"computing in {self.name}: {self.reason}"
+        if not self.pins:
+            return told
+        return f"{told} (to pin it: {' '.join(self.pins)})"
 
 
 @dataclass(frozen=True)
@@ -77,11 +81,16 @@ class TrainingStarted(Event):
 
     def __str__(self) -> str:
         patch = " x ".join(map(str, self.patch_size))
-        return (
-            f"{self.architecture} ({self.num_parameters:,} parameters), {self.num_train} training and "
-            f"{plural(self.num_val, 'validation case')}, labels {', '.join(self.labels)}, window {patch}, "
-            f"epochs {self.first_epoch} to {self.num_epochs} of {plural(self.num_steps, 'step')}, in {self.run_dir}"
-        )
+        steps = plural(self.num_steps, "step")
+        parts = [
+            f"{self.architecture} ({self.num_parameters:,} parameters)",
+            f"{self.num_train} training and {plural(self.num_val, 'validation case')}",
+            f"labels {', '.join(self.labels)}",
+            f"window {patch}",
+            f"epochs {self.first_epoch} to {self.num_epochs} of {steps}",
+            f"in {self.run_dir}",
+        ]
+        return ", ".join(parts)
 
 
 @dataclass(frozen=True)
@@ -95,7 +104,8 @@ class StepDone(Event):
     learning_rate: float
 
     def __str__(self) -> str:
-        return f"epoch {self.epoch} step {self.step}/{self.num_steps} loss {self.loss:.4f} lr {self.learning_rate:.2g}"
+        step = f"epoch {self.epoch} step {self.step}/{self.num_steps}"
+        return f"{step} loss {self.loss:.4f} lr {self.learning_rate:.2g}"
 
 
 @dataclass(frozen=True)
@@ -111,6 +121,18 @@ class EpochRecord:
     epoch_seconds: float
 
 
+def best_of(records: Iterable[EpochRecord | None]) -> EpochRecord | None:
+    """The earliest record with the best validation Dice, of those with a finite validation loss."""
+    best: EpochRecord | None = None
+    for record in records:
+        # A high Dice beside an infinite loss is that of a network which is about to diverge.
+        if record is None or not math.isfinite(record.val_loss + record.val_dice):
+            continue
+        if best is None or record.val_dice > best.val_dice:
+            best = record
+    return best
+
+
 @dataclass(frozen=True)
 class EpochDone(Event):
     """An epoch was validated and saved."""
@@ -122,13 +144,18 @@ class EpochDone(Event):
 
     def __str__(self) -> str:
         r = self.record
-        labels = " ".join(f"{name} {value:.4f}" for name, value in r.val_dice_per_label.items())
-        detail = f" ({labels})" if len(r.val_dice_per_label) > 1 else ""
-        return (
-            f"epoch {r.epoch}/{self.num_epochs} train loss {r.train_loss:.4f} val loss {r.val_loss:.4f} "
-            f"val Dice {r.val_dice:.4f}{detail} lr {r.learning_rate:.2g} {r.epoch_seconds:.1f} s, "
-            f"{format_seconds(self.seconds_left)} left{' *best' if self.is_best else ''}"
+        dice = f"{r.val_dice:.4f}"
+        if len(r.val_dice_per_label) > 1:
+            labels = " ".join(f"{name} {value:.4f}" for name, value in r.val_dice_per_label.items())
+            dice += f" ({labels})"
+        told = (
+            f"epoch {r.epoch}/{self.num_epochs} train loss {r.train_loss:.4f} "
+            f"val loss {r.val_loss:.4f} val Dice {dice} lr {r.learning_rate:.2g} "
+            f"{r.epoch_seconds:.1f} s, {format_seconds(self.seconds_left)} left"
         )
+        if self.is_best:
+            told += " *best"
+        return told
 
 
 @dataclass(frozen=True)
@@ -147,11 +174,8 @@ class TrainingHistory:
 
     @property
     def best(self) -> EpochRecord:
-        """The epoch with the best validation Dice; the first of equals."""
-        return max(
-            self.records,
-            key=lambda record: -math.inf if math.isnan(record.val_dice) else record.val_dice,
-        )
+        """The epoch with the best validation Dice; the first epoch where none is sound."""
+        return best_of(self.records) or self.records[0]
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Text as people read it: numbers with their nouns, and what strangers wrote without power over a screen."""
+"""Text as people read it: numbers, durations, and words of strangers without their powers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ _FIRST_BYTE, _LAST_BYTE = 0xDC80, 0xDCFF
 
 
 def visible(text: object) -> str:
-    r"""The text in one line, what has power over a screen or page written as Python writes it: `\x1b`, `\n`, `\u202e`.
+    r"""The text in one line, without power over a screen or page.
+
+    What has such a power is written as Python writes it: `\x1b`, `\n`, `\u202e`.
 
     Args:
         text: A file name, a label, a key, a case or anything else that comes from outside, or a
@@ -30,12 +32,32 @@ def visible_lines(text: str) -> str:
 
 
 def plural(number: int, noun: str, nouns: str = "") -> str:
-    """A number with its noun: `1 case`, `2,000 cases`; `nouns` is for several, where it is not the noun with an s."""
-    return f"{number:,} {noun if number == 1 else nouns or f'{noun}s'}"
+    """A number with its noun: `1 case`, `2,000 cases`.
+
+    Args:
+        number: How many.
+        noun: What one of them is called.
+        nouns: What several are called, where that is not the noun with an s.
+    """
+    if number == 1:
+        return f"1 {noun}"
+    return f"{number:,} {nouns or f'{noun}s'}"
+
+
+def format_seconds(seconds: float) -> str:
+    """A duration as people say it: `42 s`, `3 min 05 s`, `2 h 10 min`."""
+    # Rounded first, so that 59.7 s is not "60 s".
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
 def _escaped(match: re.Match[str]) -> str:
     code = ord(match[0])
+    # Python reads a byte that is not UTF-8 as one of these half characters (PEP 383).
     if _FIRST_BYTE <= code <= _LAST_BYTE:
         return f"\\x{code - 0xDC00:02x}"
     return match[0].encode("unicode_escape").decode()

@@ -359,7 +359,7 @@ def test_weights_that_overflow_end_in_one_line_without_a_model(
     )
     assert "training.learning_rate" in hint
     assert not (tmp_path / "runs/quickstart/best_model.pt").exists()
-    assert not (tmp_path / "runs/quickstart/summary.json").exists()
+    assert not (tmp_path / "runs/quickstart/training.json").exists()
 
 
 @pytest.mark.real_data
@@ -367,7 +367,7 @@ def test_weights_that_overflow_end_in_one_line_without_a_model(
 def test_few_real_volumes_are_learned_with_the_shipped_recipe(
     hippocampus: Path, tmp_path: Path, run_lunet: RunLunet
 ) -> None:
-    """8 steps per epoch: an average that remembered the untrained weights would find nothing for 12 epochs."""
+    """8 steps per epoch: an average that kept the untrained weights would find nothing for long."""
     ids = json.loads((hippocampus / "splits.json").read_text())[0]["train"][:40]
     (tmp_path / "forty.json").write_text(json.dumps([{"train": ids[:32], "val": ids[32:]}]))
     data = sets(f"data.root={hippocampus}", f"data.split.file={tmp_path / 'forty.json'}")
@@ -386,7 +386,7 @@ def test_few_real_volumes_are_learned_with_the_shipped_recipe(
 def test_real_volumes_are_learned_in_a_few_epochs(
     hippocampus: Path, tmp_path: Path, run_lunet: RunLunet
 ) -> None:
-    """The authors' recipe with small batches, both labels as one region, on a third of the cases."""
+    """The authors' recipe with small batches, both labels as one, on a third of the cases."""
     fold = json.loads((hippocampus / "splits.json").read_text())[0]
     (tmp_path / "third.json").write_text(
         json.dumps([{"train": fold["train"][:48], "val": fold["val"][:12]}])

@@ -414,7 +414,7 @@ def test_watching_a_training_until_it_ends(trained_run: Path, tmp_path: Path) ->
     assert "Validation Dice" in followed
     assert "best epoch 2 of 2" in followed
     (run / "history.csv").write_text("".join(lines), encoding="utf-8")
-    shutil.copy(trained_run / "summary.json", run / "summary.json")
+    shutil.copy(trained_run / "training.json", run / "training.json")
     code, rest = terminal.wait()
     assert code == 0
     assert "best epoch" in rest

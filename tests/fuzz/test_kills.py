@@ -139,7 +139,9 @@ def require_same_run(run: Path, expected: Path) -> None:
         assert all(
             torch.equal(tensor, theirs.weights[name]) for name, tensor in ours.weights.items()
         )
-    ours, theirs = (json.loads((folder / "summary.json").read_text()) for folder in (run, expected))
+    ours, theirs = (
+        json.loads((folder / "training.json").read_text()) for folder in (run, expected)
+    )
     for summary in (ours, theirs):
         del summary["best"]["epoch_seconds"]
     assert ours == theirs
@@ -168,7 +170,7 @@ MOMENTS = [
     ("call lunet_cli.engine.data.store:prepare_case", 3),
     ("call lunet_cli.engine.training.train:assess", 1),
     ("call lunet_cli.engine.training.assessment:score_label", 2),
-    ("call lunet_cli.engine.training.train:write_summary", 1),
+    ("call lunet_cli.engine.training.recorder:TrainingSummary", 1),
     *((f"{phase} config.yaml", 1) for phase in ("torn", "after")),
     *((f"{phase} manifest.json", 1) for phase in ("before", "after")),
     *(
@@ -180,7 +182,7 @@ MOMENTS = [
     *((f"{phase} best_model.pt", 1) for phase in ("torn", "before", "after")),
     *((f"{phase} checkpoint_epoch004.pt", 1) for phase in ("torn", "before", "after")),
     *((f"{phase} slices.png", 1) for phase in ("torn", "before", "after")),
-    *((f"{phase} summary.json", 1) for phase in ("torn", "before", "after")),
+    *((f"{phase} training.json", 1) for phase in ("torn", "before", "after")),
 ]
 
 

@@ -182,7 +182,7 @@ COMMANDS: dict[str, list[list[str]]] = {
         ["report", "one"],
         ["viz", "slices", "one", "-o", "a.png"],
     ],
-    "one/summary.json": [["viz", "curves", "one", "two"], ["report", "one"]],
+    "one/training.json": [["viz", "curves", "one", "two"], ["report", "one"]],
     "one/config.yaml": [["report", "one"]],
     "one/channels.csv": [["viz", "channels", "one"], ["viz", "channels", "one", "-o", "a.png"]],
     "one/eval/val/metrics.csv": [

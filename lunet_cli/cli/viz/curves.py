@@ -20,7 +20,7 @@ from lunet_cli.cli.viz.display import (
 from lunet_cli.cli.viz.interaction import interact
 from lunet_cli.cli.wording import reworded
 from lunet_cli.errors import ConfigError
-from lunet_cli.results.events import format_seconds
+from lunet_cli.results.words import format_seconds
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

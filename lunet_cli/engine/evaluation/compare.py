@@ -124,7 +124,7 @@ def compare(
 
 
 def _evaluation_folder(run: Path, name: str) -> Path:
-    for folder in (run, RunFolder(run).evaluations / name):
+    for folder in (run, RunFolder(run).evaluation(name)):
         if (folder / TABLE).is_file():
             return folder
     if not run.is_dir():

@@ -133,7 +133,7 @@ def evaluation_folder(predictor: Predictor, data: Path | None, split: SplitName)
     if len(predictor.models) > 1:
         parts.append(f"ensemble_of_{len(predictor.models)}")
     name = "_".join([*parts, *_unusual_options(options)])
-    return RunFolder(model.path.parent).evaluations / name
+    return RunFolder(model.path.parent).evaluation(name)
 
 
 def _unusual_options(options: PredictionOptions) -> list[str]:

@@ -1,4 +1,4 @@
-"""A rehearsal: everything is checked, one step is run, nothing is written."""
+"""The job `dry_run`: everything is checked, one step is run, nothing is written."""
 
 from __future__ import annotations
 
@@ -22,11 +22,8 @@ from lunet_cli.engine.training.verification import choose_plan
 from lunet_cli.results.events import Event
 from lunet_cli.results.training import DryRunResult
 
-_BYTES_PER_WEIGHT = {
-    "adam": 16,
-    "adamw": 16,
-    "sgd": 12,
-}  # weight, gradient and one or two moments, fp32
+# Weight, gradient and one or two moments, each in fp32.
+_BYTES_PER_WEIGHT = {"adam": 16, "adamw": 16, "sgd": 12}
 
 
 def dry_run(config: RunConfig, *, on_event: Callable[[Event], None]) -> DryRunResult:
@@ -41,32 +38,19 @@ def dry_run(config: RunConfig, *, on_event: Callable[[Event], None]) -> DryRunRe
     """
     require_one_process()
     resolve_device(config.training.device)
-    RunFolder(config.experiment.output_dir / config.experiment.name).require_writable()
+    RunFolder.of(config).require_writable()
     if config.training.num_threads is not None:
         torch.set_num_threads(config.training.num_threads)
     setup = set_up(config, on_event, may_write=False)
-    network = setup.new_network(config.experiment.seed)
+    network = setup.new_network()
     plan, _ = choose_plan(config.training, network, setup.first_batch, setup.loss, on_event)
-    context = StepContext(config.training, plan, setup.card.labels, setup.loss, setup.card.window)
+    context = StepContext(setup, plan)
     state = TrainState.fresh(network, config.training, plan)
-    forward = plan.callable_of(state.network)
     setup.sampler.epoch, setup.sampler.first_step = 0, 0
-    image, label = next(batches(setup.loader))
-    kept = _KeptBytes()
-    with torch.autograd.graph.saved_tensors_hooks(kept.note, lambda tensor: tensor):
-        loss = train_step(
-            state, state.network, image, label, context, config.training.learning_rate
-        )
-    train_step(state, forward, image, label, context, config.training.learning_rate)
-    start = time.perf_counter()
-    train_step(state, forward, image, label, context, config.training.learning_rate)
-    step_seconds = time.perf_counter() - start
-    start = time.perf_counter()
-    with InterruptGuard() as guard:
-        validate(state.network, setup.val, context, guard)
-    validation_seconds = time.perf_counter() - start
+    batch = next(batches(setup.loader))
+    loss, activation_mib = _measure_memory(state, batch, context)
     num_parameters = count_parameters(state.network)
-    activation_mib = kept.total / 2**20
+    weights_mib = num_parameters * _BYTES_PER_WEIGHT[config.training.optimizer] / 2**20
     return DryRunResult(
         architecture=config.model.architecture,
         num_parameters=num_parameters,
@@ -77,12 +61,40 @@ def dry_run(config: RunConfig, *, on_event: Callable[[Event], None]) -> DryRunRe
         batch_size=config.training.batch_size,
         loss=loss,
         activation_mib=activation_mib,
-        total_mib=activation_mib
-        + num_parameters * _BYTES_PER_WEIGHT[config.training.optimizer] / 2**20,
+        total_mib=activation_mib + weights_mib,
         cache_mib=setup.cache_mib,
-        epoch_seconds=len(setup.sampler) * step_seconds + validation_seconds,
+        epoch_seconds=_measure_seconds(state, batch, context),
         num_epochs=config.training.epochs,
     )
+
+
+def _measure_memory(
+    state: TrainState, batch: tuple[Tensor, Tensor], context: StepContext
+) -> tuple[float, float]:
+    """Loss of a step, and MiB that its forward pass keeps for the backward pass."""
+    kept = _KeptBytes()
+    rate = context.config.learning_rate
+    # The network as it is: a compiled one keeps other tensors, behind the hooks.
+    with torch.autograd.graph.saved_tensors_hooks(kept.note, lambda tensor: tensor):
+        loss = train_step(state, state.network, *batch, context, rate)
+    return loss, kept.total / 2**20
+
+
+def _measure_seconds(
+    state: TrainState, batch: tuple[Tensor, Tensor], context: StepContext
+) -> float:
+    """Estimated seconds of an epoch, from one step and one validation."""
+    forward = context.plan.callable_of(state.network)
+    rate = context.config.learning_rate
+    # The first step compiles and chooses kernels.
+    train_step(state, forward, *batch, context, rate)
+    start = time.perf_counter()
+    train_step(state, forward, *batch, context, rate)
+    step_seconds = time.perf_counter() - start
+    start = time.perf_counter()
+    with InterruptGuard() as guard:
+        validate(state.network, context, guard)
+    return len(context.setup.sampler) * step_seconds + time.perf_counter() - start
 
 
 class _KeptBytes:

@@ -1,4 +1,4 @@
-"""What is wrong with a training that goes on, and what to do about it, said once each while it runs."""
+"""What is wrong with a training that goes on, and what to do about it, each said once."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ _NOTHING = 0.01
 _FAR_BEHIND = 0.1
 # Whatever the length of the run, this many epochs without any overlap are worth a word.
 _FEWEST_EPOCHS, _MOST_EPOCHS = 5, 20
+# Before it, the average is still mostly what the first steps made of it.
 _FIRST_COMPARISON = 4
 # A training loss that has lost less than this share of itself does not fall.
 _FALL = 0.05
@@ -36,7 +37,7 @@ class Health:
         self._told: set[str] = set()
         self._was_behind = False
 
-    def complaints(
+    def warnings(
         self, history: Sequence[EpochRecord], validate_plain: Callable[[], Validation] | None
     ) -> Iterator[str]:
         """What is wrong as of the newest epoch, each thing once.
@@ -51,7 +52,8 @@ class Health:
         if not math.isfinite(record.val_loss):
             yield from self._once("loss", _not_finite(record))
             return
-        if "average" in self._told:  # which is why nothing else can be said
+        # The average is why nothing else can be said.
+        if "average" in self._told:
             return
         finds_nothing = self._finds_nothing(history)
         if validate_plain is not None and (finds_nothing or self._is_time_to_compare(record.epoch)):
@@ -74,7 +76,7 @@ class Health:
         return len(history) >= min(patience, self._config.epochs)
 
     def _is_left_behind(self, record: EpochRecord, plain: Validation) -> bool:
-        """Whether the average stays far behind: for a moment it may, where the weights make a leap."""
+        """Whether the average stays far behind; after a leap of the weights it may for once."""
         is_behind = plain.mean_dice - record.val_dice > _FAR_BEHIND
         stays = (
             self._was_behind or record.val_dice < _NOTHING or record.epoch == self._config.epochs
@@ -88,9 +90,10 @@ class Health:
 
     def _behind(self, record: EpochRecord, plain: Validation) -> str:
         return (
-            f"the averaged weights are far behind the plain ones: in epoch {record.epoch} their validation Dice is "
-            f"{record.val_dice:.4f}, and {plain.mean_dice:.4f} without the average. Lower training.ema_decay "
-            f"({self._config.ema_decay:g}), set it to null, or train for more steps"
+            f"the averaged weights are far behind the plain ones: in epoch {record.epoch} their "
+            f"validation Dice is {record.val_dice:.4f}, and {plain.mean_dice:.4f} without the "
+            f"average. Lower training.ema_decay ({self._config.ema_decay:g}), set it to null, or "
+            "train for more steps"
         )
 
     def _nothing(self, history: Sequence[EpochRecord]) -> str:
@@ -98,22 +101,25 @@ class Health:
         num_steps = len(history) * self._num_steps
         epochs, steps = plural(len(history), "epoch"), plural(num_steps, "step")
         found = f"validation Dice has not left 0 in {epochs} ({steps})"
-        if len(history) == 1:  # which says nothing about where the loss goes
+        # One epoch does not say where the loss goes.
+        if len(history) == 1:
             return f"{found}: more epochs may be all it needs (training.epochs)"
         if last < (1 - _FALL) * first:
             return (
-                f"{found}. The training loss falls, from {first:.4f} to {last:.4f}: more steps may be all it needs "
-                "(training.epochs, training.patches_per_case, or a smaller training.batch_size)"
+                f"{found}. The training loss falls, from {first:.4f} to {last:.4f}: more steps may "
+                "be all it needs (training.epochs, training.patches_per_case, or a smaller "
+                "training.batch_size)"
             )
         return (
             f"{found}, and the training loss does not fall ({first:.4f}, now {last:.4f}): change "
-            f"training.learning_rate ({self._config.learning_rate:g}) or training.loss.name, and look whether the "
-            "labels lie on their images"
+            f"training.learning_rate ({self._config.learning_rate:g}) or training.loss.name, and "
+            "look whether the labels lie on their images"
         )
 
 
 def _not_finite(record: EpochRecord) -> str:
     return (
-        f"the validation loss of epoch {record.epoch} is {record.val_loss}; such an epoch is never the best. If it "
-        "stays so, lower training.learning_rate, set training.gradient_clip=1, or set training.precision=fp32"
+        f"the validation loss of epoch {record.epoch} is {record.val_loss}; such an epoch is never "
+        "the best. If it stays so, lower training.learning_rate, or set "
+        "`training.gradient_clip=1` or `training.precision=fp32`"
     )

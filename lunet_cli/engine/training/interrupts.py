@@ -15,7 +15,10 @@ _ENDING = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(si
 
 @contextlib.contextmanager
 def unwinding() -> Iterator[None]:
-    """Within the block, termination unwinds the stack as Ctrl-C does, so that locks and half-written files go."""
+    """Within the block, termination unwinds the stack as Ctrl-C does.
+
+    So locks and half-written files go.
+    """
     previous: dict[int, Any] = {}
     if threading.current_thread() is threading.main_thread():
         for number in _ENDING:
@@ -29,6 +32,7 @@ def unwinding() -> Iterator[None]:
 
 
 def _leave(number: int, _frame: FrameType | None) -> None:
+    # As a shell reports a program that the signal has ended.
     raise SystemExit(128 + number)
 
 
@@ -37,8 +41,9 @@ class InterruptRequested(Exception):
 
 
 class InterruptGuard:
-    """Within the `with` block, the first SIGINT, SIGTERM or SIGHUP only sets `signal`; a second one stops at once.
+    """Within the `with` block, the first SIGINT, SIGTERM or SIGHUP only sets `signal`.
 
+    A second one stops at once.
     A hang-up that is ignored stays so: `nohup` asks for it.
     """
 

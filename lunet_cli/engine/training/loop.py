@@ -9,19 +9,17 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
 
 from lunet_cli.config.training import TrainingConfig
 from lunet_cli.engine.data.labels import LabelScheme
-from lunet_cli.engine.data.patches import Batch, EpochSampler, Failure, batches
-from lunet_cli.engine.data.store import CaseStore
+from lunet_cli.engine.data.patches import batches
 from lunet_cli.engine.evaluation.overlap import dice
 from lunet_cli.engine.inference.sliding_window import ArrayInput, predict_logits
 from lunet_cli.engine.networks.blocks import SegmentationNetwork
 from lunet_cli.engine.networks.execution import ExecutionPlan, evaluating
 from lunet_cli.engine.training.interrupts import InterruptGuard
-from lunet_cli.engine.training.losses import Loss
-from lunet_cli.engine.training.optimization import average_decay, learning_rate_at, update_average
+from lunet_cli.engine.training.optimization import learning_rate_at
+from lunet_cli.engine.training.setup import Setup
 from lunet_cli.engine.training.state import DIVERGED, TrainState
 from lunet_cli.errors import TrainingError
 from lunet_cli.results.training import StepDone
@@ -29,21 +27,25 @@ from lunet_cli.results.training import StepDone
 
 @dataclass(frozen=True)
 class StepContext:
-    """What stays the same from step to step.
+    """Everything that is fixed before the first step.
 
     Args:
-        config: The section `training`.
+        setup: Cases, network and loss, as configuration and data have it.
         plan: How to compute.
-        scheme: The labels.
-        loss: The loss.
-        window: Voxels (D, H, W) of a patch and of a validation window.
     """
 
-    config: TrainingConfig
+    setup: Setup
     plan: ExecutionPlan
-    scheme: LabelScheme
-    loss: Loss
-    window: tuple[int, int, int]
+
+    @property
+    def config(self) -> TrainingConfig:
+        """The section `training`."""
+        return self.setup.config.training
+
+    @property
+    def labels(self) -> LabelScheme:
+        """The meaning of the channels."""
+        return self.setup.card.labels
 
 
 @dataclass(frozen=True)
@@ -67,37 +69,39 @@ class Validation:
 def train_epoch(
     state: TrainState,
     forward: Callable[[Tensor], Tensor],
-    loader: DataLoader[Batch | Failure],
-    sampler: EpochSampler,
     context: StepContext,
     guard: InterruptGuard,
     on_step: Callable[[StepDone], None],
 ) -> None:
     """Run the steps of the current epoch that are still to do; `state` counts them.
 
+    Args:
+        state: What changes.
+        forward: The network of `state`, compiled where the plan says so.
+        context: What is fixed.
+        guard: Tells of signals.
+        on_step: Called after each step.
+
     Raises:
         InterruptRequested: Between two steps, on a signal.
         TrainingError: The loss is no longer finite.
         DataError: A case could not be read.
     """
-    config, num_steps = context.config, len(sampler)
+    config, sampler = context.config, context.setup.sampler
+    num_steps = len(sampler)
     sampler.epoch, sampler.first_step = state.epoch, state.step
     state.network.train()
-    for image, label in batches(loader):
+    for image, label in batches(context.setup.loader):
         # The middle of the step: neither the first step of a warm-up nor the last of a decay has a
         # rate of zero.
         learning_rate = learning_rate_at(config, state.epoch + (state.step + 0.5) / num_steps)
         loss = train_step(state, forward, image, label, context, learning_rate)
         state.step += 1
         state.loss_sum += loss
-        if state.average is not None and config.ema_decay is not None:
-            decay = average_decay(config.ema_decay, state.epoch * num_steps + state.step)
-            update_average(state.average, state.network, decay)
-        on_step(
-            StepDone(
-                state.epoch + 1, state.step, num_steps, state.loss_sum / state.step, learning_rate
-            )
-        )
+        if state.average is not None:
+            state.average.update_parameters(state.network)
+        mean_loss = state.loss_sum / state.step
+        on_step(StepDone(state.epoch + 1, state.step, num_steps, mean_loss, learning_rate))
         guard.check()
 
 
@@ -109,23 +113,39 @@ def train_step(
     context: StepContext,
     learning_rate: float,
 ) -> float:
-    """Update the weights once and return the loss."""
+    """Update the weights once and return the loss.
+
+    Args:
+        state: What changes.
+        forward: The network of `state`, compiled where the plan says so.
+        image: (B, C, D, H, W), float32.
+        label: Label maps (B, D, H, W).
+        context: What is fixed.
+        learning_rate: That of this step.
+
+    Raises:
+        TrainingError: The loss is not finite; nothing has been changed.
+    """
     config, plan = context.config, context.plan
     for group in state.optimizer.param_groups:
         group["lr"] = learning_rate
-    target = context.scheme.encode(label.to(plan.device, non_blocking=True))
+    target = context.labels.encode(label.to(plan.device, non_blocking=True))
     with plan.autocast():
         logits = forward(plan.place_image(image))
-    loss = context.loss(logits, target)
+    loss = context.setup.loss(logits, target)
     value = float(loss.detach())
+    # Before the backward pass: what is not finite would reach every weight in one step.
     if not math.isfinite(value):
         raise TrainingError(
-            f"the loss became {value} in epoch {state.epoch + 1}, step {state.step + 1}; the last good state is kept",
+            f"the loss became {value} in epoch {state.epoch + 1}, step {state.step + 1}; "
+            "the last good state is kept",
             hint=DIVERGED,
         )
     state.optimizer.zero_grad()
     state.scaler.scale(loss).backward()
     if config.gradient_clip is not None:
+        # The limit is that of gradients, not of those that the scaler has multiplied:
+        # https://docs.pytorch.org/docs/stable/notes/amp_examples.html#gradient-clipping
         state.scaler.unscale_(state.optimizer)
         torch.nn.utils.clip_grad_norm_(state.network.parameters(), config.gradient_clip)
     state.scaler.step(state.optimizer)
@@ -134,31 +154,43 @@ def train_step(
 
 
 def validate(
-    network: SegmentationNetwork, store: CaseStore, context: StepContext, guard: InterruptGuard
+    network: SegmentationNetwork, context: StepContext, guard: InterruptGuard
 ) -> Validation:
-    """Measure loss and Dice of every case of `store`.
+    """Measure loss and Dice of every validation case.
 
     Raises:
         InterruptRequested: Between two cases, on a signal.
     """
+    labels = context.labels
     losses: list[float] = []
     scores: list[list[float]] = []
-    for label, logits in predict_cases(network, store, context):
-        target = context.scheme.encode(label[None].to(logits.device))
-        losses.append(float(context.loss(logits[None], target)))
-        prediction = context.scheme.decode(logits[None])[0].cpu().numpy()
-        reference = context.scheme.masks(label[None])[0].numpy()
-        scores.append([dice(p, r) for p, r in zip(prediction, reference, strict=True)])
+    for label, logits in predict_cases(network, context):
+        target = labels.encode(label[None].to(logits.device))
+        losses.append(float(context.setup.loss(logits[None], target)))
+        prediction, reference = masks_of(label, logits, labels)
+        scores.append(list(map(dice, prediction, reference)))
         guard.check()
     means = np.mean(scores, axis=0).tolist()
-    return Validation(float(np.mean(losses)), dict(zip(context.scheme.names, means, strict=True)))
+    return Validation(float(np.mean(losses)), dict(zip(labels.names, means, strict=True)))
+
+
+def masks_of(label: Tensor, logits: Tensor, labels: LabelScheme) -> tuple[np.ndarray, np.ndarray]:
+    """Prediction and reference as masks (regions, D, H, W), bool, as every metric takes them.
+
+    Args:
+        label: Label map (D, H, W).
+        logits: (K, D, H, W).
+        labels: The meaning of the channels.
+    """
+    prediction = labels.decode(logits[None])[0].cpu().numpy()
+    return prediction, labels.masks(label[None])[0].numpy()
 
 
 def predict_cases(
-    network: SegmentationNetwork, store: CaseStore, context: StepContext
+    network: SegmentationNetwork, context: StepContext
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield the label map (D, H, W) and the logits (K, D, H, W) of every case, in order."""
-    plan = context.plan
+    """Yield label map (D, H, W) and logits (K, D, H, W) of every validation case, in order."""
+    plan, store = context.plan, context.setup.val
 
     def forward(image: Tensor) -> Tensor:
         with plan.autocast():
@@ -168,7 +200,10 @@ def predict_cases(
     images = (ArrayInput(store[i].image) for i in range(len(store)))
     with torch.no_grad(), evaluating(network):
         logits_of_cases = predict_logits(
-            forward, images, window=context.window, batch_size=context.config.batch_size
+            forward,
+            images,
+            window=context.setup.card.window,
+            batch_size=context.config.batch_size,
         )
         for index, logits in enumerate(logits_of_cases):
             yield torch.from_numpy(store[index].label.astype(np.int32)), logits

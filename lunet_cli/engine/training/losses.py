@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -11,38 +12,44 @@ from lunet_cli.config.labels import Activation
 from lunet_cli.config.training import LossConfig, fitting_loss
 
 Loss = Callable[[Tensor, Tensor], Tensor]
+# Where prediction and reference are both empty, the Dice is 1; elsewhere it is lost in a float32.
 DICE_EPSILON = 1e-7
 
 
 def make_loss(config: LossConfig, activation: Activation) -> Loss:
-    """The loss that `config` names, `auto` included, from logits and targets (B, C, D, H, W) to a scalar.
+    """The loss that `config` names, `auto` included.
 
-    Targets are zeros and ones, bool. With `softmax`, channel 0 is the background: it counts in the
-    cross-entropy, and not in the Dice term.
+    With `softmax`, channel 0 is the background: it counts in the cross-entropy, and not in the Dice
+    term.
+
+    Returns:
+        A function from logits and targets (B, C, D, H, W), zeros and ones in bool, to a scalar.
     """
     name = fitting_loss(config.name, activation)
-
-    def dice_term(logits: Tensor, target: Tensor) -> Tensor:
-        return soft_dice_loss(logits, target, activation)
+    compute = partial(_loss_of, name, config, activation)
 
     def loss(logits: Tensor, target: Tensor) -> Tensor:
         # Reductions per channel are several times faster with the channel as an outer axis.
         logits = logits.float().contiguous()
-        target = target.to(logits.dtype)
-        if name == "dice":
-            return dice_term(logits, target)
-        if name == "bce":
-            return F.binary_cross_entropy_with_logits(logits, target)
-        if name == "ce":
-            return cross_entropy(logits, target)
-        if name == "dice_bce":
-            bce = F.binary_cross_entropy_with_logits(logits, target)
-            return config.dice_weight * dice_term(logits, target) + config.bce_weight * bce
-        return config.dice_weight * dice_term(logits, target) + config.ce_weight * cross_entropy(
-            logits, target
-        )
+        return compute(logits, target.to(logits.dtype))
 
     return loss
+
+
+def _loss_of(
+    name: str, config: LossConfig, activation: Activation, logits: Tensor, target: Tensor
+) -> Tensor:
+    if name == "bce":
+        return F.binary_cross_entropy_with_logits(logits, target)
+    if name == "ce":
+        return cross_entropy(logits, target)
+    dice = soft_dice_loss(logits, target, activation)
+    if name == "dice":
+        return dice
+    if name == "dice_bce":
+        bce = F.binary_cross_entropy_with_logits(logits, target)
+        return config.dice_weight * dice + config.bce_weight * bce
+    return config.dice_weight * dice + config.ce_weight * cross_entropy(logits, target)
 
 
 def soft_dice_loss(logits: Tensor, target: Tensor, activation: Activation) -> Tensor:
@@ -68,7 +75,12 @@ def soft_dice_loss(logits: Tensor, target: Tensor, activation: Activation) -> Te
 
 
 def cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
-    """Cross-entropy of exclusive classes, averaged over voxels; arguments as in `soft_dice_loss`."""
+    """Cross-entropy of exclusive classes, averaged over voxels.
+
+    Args:
+        logits: (B, C, D, H, W), float32.
+        target: Zeros and ones of the same shape and type, a single one per voxel.
+    """
     # Equal to F.cross_entropy with class indices, without the argmax that would make them: it is
     # slow on a CPU.
     return (logits.logsumexp(dim=1) - (logits * target).sum(dim=1)).mean()

@@ -1,29 +1,43 @@
-"""Optimisers, the course of the learning rate, and averaged weights."""
+"""Optimisers, how the learning rate goes, and averaged weights."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable
 
-import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
+from torch.optim.swa_utils import AveragedModel
 
 from lunet_cli.config.training import TrainingConfig
 
+_Tensors = list[Tensor] | tuple[Tensor, ...]
+
+# The defaults of OneCycleLR: the rate rises for 30 % of the training, from 1/25 of its peak, and
+# ends at 1/10,000 of where it began.
 _ONE_CYCLE_RISE = 0.3
 _ONE_CYCLE_START = 1 / 25
 _ONE_CYCLE_END = _ONE_CYCLE_START * 1e-4
+# That of DeepLab (arXiv:1606.00915) and nnU-Net.
 _POLY_POWER = 0.9
+# nnU-Net's, with Nesterov's look ahead; the common 0.9 converges more slowly on few, small batches.
+_SGD_MOMENTUM = 0.99
 
 
 def make_optimizer(config: TrainingConfig, parameters: Iterable[nn.Parameter]) -> Optimizer:
     """The optimiser that `config` names."""
     learning_rate, decay = config.learning_rate, config.weight_decay
     if config.optimizer == "sgd":
-        return SGD(parameters, lr=learning_rate, momentum=0.99, nesterov=True, weight_decay=decay)
-    adam = AdamW if config.optimizer == "adamw" else Adam
-    return adam(parameters, lr=learning_rate, weight_decay=decay)
+        return SGD(
+            parameters,
+            lr=learning_rate,
+            momentum=_SGD_MOMENTUM,
+            nesterov=True,
+            weight_decay=decay,
+        )
+    if config.optimizer == "adamw":
+        return AdamW(parameters, lr=learning_rate, weight_decay=decay)
+    return Adam(parameters, lr=learning_rate, weight_decay=decay)
 
 
 def learning_rate_at(config: TrainingConfig, epoch: float) -> float:
@@ -63,10 +77,10 @@ def _cosine(start: float, end: float, progress: float) -> float:
 
 
 def average_decay(limit: float, num_updates: int) -> float:
-    """Weight of the old average at an update: small at first, so that the untrained weights are soon forgotten.
+    """Weight of the old average at an update: small at first.
 
-    With a constant decay of 0.99, the first weights still make up 0.99^96 = 38 % of the average
-    after 96 steps.
+    So the untrained weights are soon forgotten. With a constant decay of 0.99, they would still
+    make up 0.99^96 = 38 % of the average after 96 steps.
 
     Args:
         limit: The decay that is approached.
@@ -79,17 +93,29 @@ def average_decay(limit: float, num_updates: int) -> float:
     return min(limit, (1 + num_updates) / (10 + num_updates))
 
 
-@torch.no_grad()
-def update_average(average: dict[str, torch.Tensor], network: nn.Module, decay: float) -> None:
-    """Move averaged weights and statistics towards the network's; counters are copied.
+def make_average(network: nn.Module, limit: float) -> AveragedModel:
+    """A copy of the network whose weights and statistics follow those of the network.
 
     Args:
-        average: State dictionary to change.
-        network: Where the new values come from.
-        decay: Weight of the old average.
+        network: What to copy; it lies on its device already.
+        limit: The decay that is approached.
     """
-    for name, value in network.state_dict().items():
-        if value.is_floating_point():
-            average[name].lerp_(value, 1 - decay)
-        else:
-            average[name].copy_(value)
+
+    def follow(averages: _Tensors, values: _Tensors, num_updates: Tensor | int) -> None:
+        decay = average_decay(limit, int(num_updates))
+        for average, value in zip(averages, values, strict=True):
+            if value.is_floating_point():
+                average.lerp_(value, 1 - decay)
+            else:  # a counter
+                average.copy_(value)
+
+    average = AveragedModel(network, multi_avg_fn=follow, use_buffers=True)
+    set_num_updates(average, 0)
+    return average
+
+
+def set_num_updates(average: AveragedModel, number: int) -> None:
+    """Tell an average how many updates it has seen."""
+    # An AveragedModel takes over the weights of its first update as they are, and counts it; ours
+    # begins with those before that step.
+    average.n_averaged.fill_(number + 1)

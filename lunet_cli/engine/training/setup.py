@@ -1,14 +1,14 @@
-"""From a configuration to everything that a training needs, with all checks made and nothing written."""
+"""From a configuration to everything that a training needs, all checked and nothing written."""
 
 from __future__ import annotations
 
 import contextlib
 import math
-from collections import Counter
+import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
@@ -24,6 +24,7 @@ from lunet_cli.config.foresight import require_startable
 from lunet_cli.config.machine import batch_mistakes
 from lunet_cli.config.run import RunConfig
 from lunet_cli.config.training import fitting_loss
+from lunet_cli.config.vocabulary import Size
 from lunet_cli.engine.checkpoints.checkpoint import ModelCard
 from lunet_cli.engine.data.cases import Case
 from lunet_cli.engine.data.labels import LabelScheme, resolve_labels
@@ -48,11 +49,12 @@ from lunet_cli.results.events import CaseRead, Event, Notice, warnings_to
 from lunet_cli.results.words import plural
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Setup:
-    """What a training works with.
+    """What configuration and data decide about a training.
 
     Args:
+        config: The configuration.
         card: The network and its use.
         split: The cases of both sides.
         layout: Name of the data layout.
@@ -65,6 +67,7 @@ class Setup:
         cache_mib: Size of all preprocessed volumes.
     """
 
+    config: RunConfig
     card: ModelCard
     split: Split
     layout: str
@@ -76,9 +79,9 @@ class Setup:
     cache: CacheKind
     cache_mib: float
 
-    def new_network(self, seed: int) -> SegmentationNetwork:
-        """A network with weights drawn from `seed`; leaves the generator seeded for the training."""
-        torch.manual_seed(seed)
+    def new_network(self) -> SegmentationNetwork:
+        """A network with weights drawn from the seed of the configuration."""
+        torch.manual_seed(self.config.experiment.seed)
         return build_network(self.card.network)
 
     def first_batch(self) -> tuple[Tensor, Tensor]:
@@ -88,13 +91,14 @@ class Setup:
         return image, self.card.labels.encode(label)
 
 
-class _ReadCases(NamedTuple):
+@dataclass(frozen=True, kw_only=True)
+class _ReadCases:
     """The data of a training, every case of which has been read and found usable.
 
     Args:
         split: The cases of both sides.
         layout: Name of the data layout.
-        scheme: The labels.
+        labels: The labels.
         preprocessing: Applied to each case.
         train: Training cases.
         val: Validation cases.
@@ -104,7 +108,7 @@ class _ReadCases(NamedTuple):
 
     split: Split
     layout: str
-    scheme: LabelScheme
+    labels: LabelScheme
     preprocessing: Preprocessing
     train: CaseStore
     val: CaseStore
@@ -130,47 +134,52 @@ def set_up(
     read = _read_cases(config, on_event, may_write=may_write)
     channels = read.shapes[0][0]
     require_channels(config, channels)
-    depth, height, width = (max(shape[axis] for shape in read.shapes) for axis in (1, 2, 3))
-    spec = network_spec(config, in_channels=channels, out_channels=read.scheme.num_channels)
-    window = choose_window(config, (depth, height, width), spec.total_stride)
+    largest = tuple(np.max(read.shapes, axis=0)[1:].tolist())
+    spec = network_spec(config, in_channels=channels, out_channels=read.labels.num_channels)
+    window = choose_window(config, largest, spec.total_stride)
     require_deep_enough(config, spec, window, num_train=len(read.train))
     device = resolve_device(config.training.device)
     too_large = batch_mistakes(config, spec, window, on_cpu=device == "cpu")
     if too_large:
         raise ConfigError(too_large[0])
-    seed = config.experiment.seed
-    dataset = PatchDataset(
-        read.train,
-        patch_size=window,
-        foreground_fraction=config.training.foreground_fraction,
-        augmentation=config.augmentation,
-        seed=seed,
-    )
     sampler = EpochSampler(
         num_cases=len(read.train),
         patches_per_case=config.training.patches_per_case,
         batch_size=config.training.batch_size,
-        seed=seed,
+        seed=config.experiment.seed,
     )
-    loader = make_loader(
+    return Setup(
+        config=config,
+        card=ModelCard(spec, read.labels, read.preprocessing, window),
+        split=read.split,
+        layout=read.layout,
+        train=read.train,
+        val=read.val,
+        loader=_loader(config, read.train, window, sampler, device),
+        sampler=sampler,
+        loss=make_loss(config.training.loss, read.labels.activation),
+        cache=read.cache,
+        cache_mib=sum(map(_kept_bytes, read.shapes)) / 2**20,
+    )
+
+
+def _loader(
+    config: RunConfig, train: CaseStore, window: Size, sampler: EpochSampler, device: str
+) -> DataLoader[Batch | Failure]:
+    dataset = PatchDataset(
+        train,
+        patch_size=window,
+        foreground_fraction=config.training.foreground_fraction,
+        augmentation=config.augmentation,
+        seed=config.experiment.seed,
+    )
+    return make_loader(
         dataset,
         sampler,
         num_workers=config.data.num_workers,
-        pin_memory=config.data.pin_memory
-        and device == "cuda",  # PyTorch warns where there is nothing to copy to.
+        # PyTorch warns where there is nothing to copy to.
+        pin_memory=config.data.pin_memory and device == "cuda",
         persistent_workers=config.data.persistent_workers,
-    )
-    return Setup(
-        ModelCard(spec, read.scheme, read.preprocessing, window),
-        read.split,
-        read.layout,
-        read.train,
-        read.val,
-        loader,
-        sampler,
-        make_loss(config.training.loss, read.scheme.activation),
-        read.cache,
-        sum(map(_kept_bytes, read.shapes)) / 2**20,
     )
 
 
@@ -179,45 +188,63 @@ def _read_cases(
 ) -> _ReadCases:
     mistakes = Mistakes()
     case_set, split = load_cases(config.data, seed=config.experiment.seed, mistakes=mistakes)
-    scheme = resolve_labels(
+    labels = resolve_labels(
         config.labels,
         case_set.labels,
         activation=config.model.activation,
         out_channels=config.model.out_channels,
     )
-    loss_name = fitting_loss(config.training.loss.name, scheme.activation)
+    # Where cases are left out, their number says nothing about the batches of the mended set.
     if not mistakes:
         require_full_batch(config, len(split.train))
-    on_event(
-        Notice(
-            f"data: {case_set.layout}, {len(split.train)} training and {plural(len(split.val), 'validation case')} "
-            f"({split.origin})"
-        )
-    )
-    if config.training.loss.name == "auto":
-        on_event(
-            Notice(
-                f"loss: {loss_name} (auto, with a {scheme.activation} of {', '.join(scheme.names)})"
-            )
-        )
+    _tell_findings(config, case_set.layout, split, labels, on_event)
     preprocessing = Preprocessing.from_config(config.preprocessing)
 
     def store_of(cases: Sequence[Case], kind: CacheKind) -> CaseStore:
         folder = config.experiment.output_dir / ".cache"
-        return CaseStore(case_set, cases, preprocessing, scheme, kind=kind, folder=folder)
+        return CaseStore(case_set, cases, preprocessing, labels, kind=kind, folder=folder)
 
     cases = split.train + split.val
-    sample = _first_usable(store_of(cases, "none"))
-    cache: CacheKind = "none"
-    if sample is not None:
-        cache = choose_cache(
-            cases, config.data.cache, limit_mib=config.data.cache_limit_mib, sample=sample
-        )
+    cache = _choose_cache(config, cases, store_of(cases, "none"))
     if cache == "disk" and not may_write:
         cache = "none"
     train, val = store_of(split.train, cache), store_of(split.val, cache)
-    shapes = _scan((train, val), on_event, mistakes)
-    return _ReadCases(split, case_set.layout, scheme, preprocessing, train, val, cache, shapes)
+    return _ReadCases(
+        split=split,
+        layout=case_set.layout,
+        labels=labels,
+        preprocessing=preprocessing,
+        train=train,
+        val=val,
+        cache=cache,
+        shapes=_scan((train, val), on_event, mistakes),
+    )
+
+
+def _tell_findings(
+    config: RunConfig,
+    layout: str,
+    split: Split,
+    labels: LabelScheme,
+    on_event: Callable[[Event], None],
+) -> None:
+    num_val = plural(len(split.val), "validation case")
+    counts = f"{len(split.train)} training and {num_val}"
+    # Asked before anything is told: it raises where the loss does not fit the labels.
+    loss_name = fitting_loss(config.training.loss.name, labels.activation)
+    on_event(Notice(f"data: {layout}, {counts} ({split.origin})"))
+    if config.training.loss.name == "auto":
+        why = f"auto, with a {labels.activation} of {', '.join(labels.names)}"
+        on_event(Notice(f"loss: {loss_name} ({why})"))
+
+
+def _choose_cache(config: RunConfig, cases: Sequence[Case], store: CaseStore) -> CacheKind:
+    """Where the volumes are kept, judged by one of them; `store` keeps none."""
+    sample = _first_usable(store)
+    if sample is None:
+        return "none"
+    limit = config.data.cache_limit_mib
+    return choose_cache(cases, config.data.cache, limit_mib=limit, sample=sample)
 
 
 def _kept_bytes(shape: tuple[int, ...]) -> int:
@@ -251,13 +278,13 @@ def _scan(
 
     for store in stores:
         shapes |= store.scan(report, mistakes, warnings_to(on_event))
-    counts = Counter(shape[0] for shape in shapes.values())
-    usual = counts.most_common(1)[0][0] if counts else 0
-    for name, shape in shapes.items():
-        if shape[0] != usual:
+    num_channels = {name: shape[0] for name, shape in shapes.items()}
+    usual = statistics.mode(num_channels.values()) if num_channels else 0
+    for name, number in num_channels.items():
+        if number != usual:
             mistakes.add(
                 DataError(
-                    f"case {name}: number of image channels {shape[0]}, of other cases {usual}",
+                    f"case {name}: number of image channels {number}, of other cases {usual}",
                     hint="All cases need the same number of channels.",
                 )
             )

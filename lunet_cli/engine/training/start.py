@@ -10,9 +10,39 @@ from typing import Any
 from lunet_cli.engine.checkpoints.authors import is_authors_checkpoint
 from lunet_cli.engine.checkpoints.checkpoint import Checkpoint, load_checkpoint, load_values
 from lunet_cli.engine.run_folder import RunFolder
-from lunet_cli.engine.training.setup import Setup
 from lunet_cli.errors import CheckpointError, ConfigError, TrainingError
-from lunet_cli.results.words import plural
+
+
+@dataclass(frozen=True)
+class SavedState:
+    """A state of ours, which a training goes on from.
+
+    Args:
+        path: The file that it was read from.
+        checkpoint: What it holds.
+        training: The state of the training in it, see `TrainState.to_dict`.
+    """
+
+    path: Path
+    checkpoint: Checkpoint
+    training: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class AuthorsWeights:
+    """A checkpoint of the authors' release, which gives weights to start with.
+
+    Args:
+        path: The file that it was read from.
+        values: What it holds.
+    """
+
+    path: Path
+    values: dict[str, Any]
+
+
+Start = SavedState | AuthorsWeights | None
+"""None is a fresh start."""
 
 
 def require_one_process() -> None:
@@ -24,13 +54,17 @@ def require_one_process() -> None:
     world = os.environ.get("WORLD_SIZE", "")
     if world not in ("", "1"):
         raise TrainingError(
-            f"WORLD_SIZE={world}: a launcher such as torchrun has started several processes, and a training uses one",
-            hint="Start lunet train without the launcher.",
+            f"WORLD_SIZE={world}: a launcher such as torchrun has started several processes, "
+            "and a training uses one",
+            hint="Start the training without the launcher.",
         )
 
 
 def find_resume_source(resume: str | None, folder: RunFolder) -> Path | None:
-    """The checkpoint file that `resume` means; None for a fresh start, for which the folder is free then.
+    """The checkpoint file that `resume` means.
+
+    Returns:
+        The file; None for a fresh start, for which the folder is free then.
 
     Raises:
         CheckpointError: There is no such file.
@@ -46,12 +80,7 @@ def _resume_path(resume: str | None, folder: RunFolder) -> Path | None:
     if resume is None:
         return None
     if resume == "auto":
-        if folder.is_used and not folder.last.exists():
-            raise CheckpointError(
-                f"{folder.last}: there is no such state to go on from",
-                hint="Resume from a checkpoint_epochNNN.pt beside it, if there is one, into another experiment.name.",
-            )
-        return folder.last if folder.last.exists() else None
+        return _newest_state(folder)
     path = Path(resume)
     if path.is_dir():
         path = RunFolder(path).last
@@ -60,23 +89,16 @@ def _resume_path(resume: str | None, folder: RunFolder) -> Path | None:
     return path
 
 
-@dataclass(frozen=True)
-class Start:
-    """What a training begins from.
-
-    Args:
-        path: The file that it was read from; None for a fresh start.
-        checkpoint: A state of ours.
-        foreign: Values of a checkpoint of the authors.
-    """
-
-    path: Path | None = None
-    checkpoint: Checkpoint | None = None
-    foreign: dict[str, Any] | None = None
-
-    def is_newest_of(self, folder: RunFolder) -> bool:
-        """Whether it is the newest state of this run folder."""
-        return self.path is not None and self.path.resolve() == folder.last.resolve()
+def _newest_state(folder: RunFolder) -> Path | None:
+    if folder.last.exists():
+        return folder.last
+    if folder.is_used:
+        raise CheckpointError(
+            f"{folder.last}: there is no such state to go on from",
+            hint="Resume from a checkpoint_epochNNN.pt beside it, if there is one, into another "
+            "experiment.name.",
+        )
+    return None
 
 
 def read_start(path: Path | None) -> Start:
@@ -86,17 +108,22 @@ def read_start(path: Path | None) -> Start:
         CheckpointError: It cannot be resumed from.
     """
     if path is None:
-        return Start()
+        return None
     values = load_values(path)
     if is_authors_checkpoint(values):
-        return Start(path, foreign=values)
+        return AuthorsWeights(path, values)
     checkpoint = load_checkpoint(path, values)
     if checkpoint.training is None:
         raise CheckpointError(
             f"{path}: holds a model without the state of its training",
             hint="Resume from last.pt or a checkpoint_epochNNN.pt of its run folder.",
         )
-    return Start(path, checkpoint)
+    return SavedState(path, checkpoint, checkpoint.training)
+
+
+def is_newest_of(start: Start, folder: RunFolder) -> bool:
+    """Whether a training begins from the newest state of this run folder."""
+    return start is not None and start.path.resolve() == folder.last.resolve()
 
 
 def require_work_left(start: Start, folder: RunFolder, num_epochs: int) -> None:
@@ -105,70 +132,15 @@ def require_work_left(start: Start, folder: RunFolder, num_epochs: int) -> None:
     Raises:
         ConfigError: It is so.
     """
-    if start.checkpoint is None or start.checkpoint.epoch < num_epochs:
+    if not isinstance(start, SavedState) or start.checkpoint.epoch < num_epochs:
         return
     done = start.checkpoint.epoch
-    lacks_its_end = start.is_newest_of(folder) and done == num_epochs and not folder.has_ended(done)
+    # A run may have been killed between its last epoch and its end, which is then made up for.
+    lacks_its_end = (
+        is_newest_of(start, folder) and done == num_epochs and not folder.has_ended(done)
+    )
     if not lacks_its_end:
         raise ConfigError(
             f"training.epochs: {num_epochs}, and {start.path} has done {done} already",
-            hint=f"To go on, raise it: --set training.epochs={2 * done}",
+            hint=f"To go on, raise it: `training.epochs={2 * done}`",
         )
-
-
-def read_model(path: Path) -> Checkpoint | None:
-    """A model that was kept; None if there is no such file, or it cannot be read."""
-    try:
-        return load_checkpoint(path)
-    except CheckpointError:
-        return None
-
-
-def require_same_card(setup: Setup, checkpoint: Checkpoint, path: Path | None) -> None:
-    """A resumed training must be of the same network, labels and preprocessing."""
-    ours, theirs = setup.card.to_dict(), checkpoint.card.to_dict()
-    for part, value in ours.items():
-        if theirs[part] != value:
-            detail = _first_difference(theirs[part], value)
-            raise CheckpointError(
-                f"{path}: its {part} differs from the configuration's: {detail}",
-                hint="Resume with the configuration of that run: config.yaml in its folder.",
-            )
-
-
-def require_same_sides(setup: Setup, path: Path) -> None:
-    """Raise if a case that a run was trained on would validate it from now on.
-
-    Raises:
-        CheckpointError: One would.
-    """
-    manifest = RunFolder(path.parent).read_manifest()
-    if manifest is None:
-        return
-    trained_on = set(manifest.split.train)
-    mixed = [case.case_id for case in setup.split.val if case.case_id in trained_on]
-    if mixed:
-        raise CheckpointError(
-            f"{path}: was trained on {plural(len(mixed), 'case')} that would validate it now, such as {mixed[0]}",
-            hint="Resume with the data, the split and the seed of that run: config.yaml in its folder.",
-        )
-
-
-def changed_settings(theirs: dict[str, Any], ours: dict[str, Any], prefix: str = "") -> list[str]:
-    """Say for each setting that differs what it was and what it is."""
-    changed: list[str] = []
-    for key, value in ours.items():
-        before = theirs.get(key)
-        if isinstance(value, dict) and isinstance(before, dict):
-            changed += changed_settings(before, value, f"{prefix}{key}.")
-        elif value != before:
-            changed.append(f"{prefix}{key} {value} (was {before})")
-    return changed
-
-
-def _first_difference(theirs: Any, ours: Any) -> str:
-    if isinstance(theirs, dict) and isinstance(ours, dict):
-        for key in {**theirs, **ours}:
-            if theirs.get(key) != ours.get(key):
-                return f"{key} {theirs.get(key)} there, {ours.get(key)} here"
-    return f"{theirs} there, {ours} here"

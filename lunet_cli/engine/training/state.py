@@ -2,37 +2,47 @@
 
 from __future__ import annotations
 
-import copy
-import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypedDict, cast
 
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
+from torch.optim.swa_utils import AveragedModel
 
 from lunet_cli.config.training import TrainingConfig
 from lunet_cli.engine.networks.blocks import SegmentationNetwork
 from lunet_cli.engine.networks.execution import ExecutionPlan
-from lunet_cli.engine.training.optimization import make_optimizer
+from lunet_cli.engine.training.optimization import (
+    make_average,
+    make_optimizer,
+    set_num_updates,
+)
 from lunet_cli.errors import TrainingError
-from lunet_cli.results.training import EpochRecord
+from lunet_cli.results.training import EpochRecord, best_of
 
 DIVERGED = (
-    "Lower training.learning_rate, set training.gradient_clip=1, or set training.precision=fp32."
+    "Lower training.learning_rate, or set `training.gradient_clip=1` or `training.precision=fp32`."
 )
 
 
-@dataclass
+class PackedHistory(TypedDict):
+    """A history as it lies in a checkpoint; `rows` is float64, an epoch each."""
+
+    labels: list[str]
+    rows: Tensor
+
+
+@dataclass(kw_only=True)
 class TrainState:
-    """The moving parts of a training.
+    """Everything that changes while a network trains.
 
     Args:
         network: The network, placed on its device.
         optimizer: Its optimiser.
         scaler: Scales the loss in fp16; passes it on otherwise.
-        average: Averaged weights; None where no average is kept.
+        average: A network of averaged weights; None where no average is kept.
         epoch: Finished epochs.
         step: Finished steps of the running epoch.
         loss_sum: Sum of the losses of these steps.
@@ -44,7 +54,7 @@ class TrainState:
     network: SegmentationNetwork
     optimizer: Optimizer
     scaler: torch.amp.GradScaler
-    average: dict[str, Tensor] | None
+    average: AveragedModel | None
     epoch: int = 0
     step: int = 0
     loss_sum: float = 0.0
@@ -58,14 +68,23 @@ class TrainState:
     ) -> TrainState:
         """The state before the first step."""
         placed = plan.place(network)
-        average = copy.deepcopy(placed.state_dict()) if config.ema_decay is not None else None
-        scaler = torch.amp.GradScaler(plan.device, enabled=plan.precision == "fp16")
-        return cls(placed, make_optimizer(config, placed.parameters()), scaler, average)
+        average = None
+        if config.ema_decay is not None:
+            average = make_average(placed, config.ema_decay)
+        return cls(
+            network=placed,
+            optimizer=make_optimizer(config, placed.parameters()),
+            # bf16 has the exponents of fp32, so that no gradient of it becomes zero unscaled.
+            scaler=torch.amp.GradScaler(plan.device, enabled=plan.precision == "fp16"),
+            average=average,
+        )
 
     @property
-    def best_weights_source(self) -> dict[str, Tensor]:
-        """The weights that validate and become the best model."""
-        return self.network.state_dict() if self.average is None else self.average
+    def validated_network(self) -> SegmentationNetwork:
+        """The network that validates, and whose weights become the best model."""
+        if self.average is None:
+            return self.network
+        return cast("SegmentationNetwork", self.average.module)
 
     def require_finite(self) -> None:
         """Raise if a weight or statistic is not finite; none of them ever becomes finite again.
@@ -73,11 +92,12 @@ class TrainState:
         Raises:
             TrainingError: It is so.
         """
-        sources = [self.network.state_dict(), self.average or {}]
-        if not all(bool(value.isfinite().all()) for source in sources for value in source.values()):
+        values = [*self.network.state_dict().values()]
+        values += self.validated_network.state_dict().values()
+        if not all(bool(value.isfinite().all()) for value in values):
             raise TrainingError(
-                f"weights or statistics of the network are no longer finite in epoch {self.epoch + 1}; the last good "
-                "state is kept",
+                "weights or statistics of the network are no longer finite in epoch "
+                f"{self.epoch + 1}; the last good state is kept",
                 hint=DIVERGED,
             )
 
@@ -91,78 +111,88 @@ class TrainState:
     def to_dict(self) -> dict[str, Any]:
         """Tensors and plain values for a checkpoint, without the network's own weights."""
         device = next(self.network.parameters()).device
+        average = rng_cuda = None
+        if self.average is not None:
+            average = self.average.module.state_dict()
+        if device.type == "cuda":
+            rng_cuda = torch.cuda.get_rng_state(device)
         return {
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
-            "average": self.average,
+            "average": average,
             "step": self.step,
             "loss_sum": self.loss_sum,
             "seconds": self.seconds,
             "history": _pack_history(self.history),
             "rng": torch.get_rng_state(),
-            "rng_cuda": torch.cuda.get_rng_state(device) if device.type == "cuda" else None,
+            "rng_cuda": rng_cuda,
         }
 
-    def restore(self, weights: dict[str, Tensor], epoch: int, values: dict[str, Any]) -> None:
-        """Bring back a saved state; raises KeyError, ValueError or RuntimeError if it does not fit."""
+    def restore(
+        self, weights: dict[str, Tensor], epoch: int, values: dict[str, Any], *, num_steps: int
+    ) -> None:
+        """Bring back a saved state.
+
+        Args:
+            weights: Those of the network.
+            epoch: Epochs that they have seen.
+            values: What `to_dict` has given, as `load_checkpoint` has checked it.
+            num_steps: Steps of an epoch.
+
+        Raises:
+            RuntimeError: PyTorch does not take the state of a random generator.
+        """
         self.network.load_state_dict(weights)
         self.optimizer.load_state_dict(values["optimizer"])
         if values["scaler"]:
             self.scaler.load_state_dict(values["scaler"])
-        if self.average is not None and values["average"] is not None:
-            for name, value in values["average"].items():
-                self.average[name].copy_(value)
-        elif self.average is not None:
-            self.average = copy.deepcopy(self.network.state_dict())
         self.epoch, self.step = epoch, values["step"]
         self.loss_sum, self.seconds = values["loss_sum"], values["seconds"]
         self.history = _unpack_history(values["history"])
         self.best = best_of(self.history)
+        if self.average is not None:
+            # A run may begin to average when it is resumed; then it begins with what there is.
+            average = weights if values["average"] is None else values["average"]
+            self.average.module.load_state_dict(average)
+            set_num_updates(self.average, epoch * num_steps + self.step)
         torch.set_rng_state(values["rng"])
         device = next(self.network.parameters()).device
         if device.type == "cuda" and values["rng_cuda"] is not None:
             torch.cuda.set_rng_state(values["rng_cuda"], device)
 
 
-def best_of(records: Iterable[EpochRecord | None]) -> EpochRecord | None:
-    """The earliest record with the best validation Dice, of those with a finite validation loss."""
-    best: EpochRecord | None = None
+def _pack_history(records: Sequence[EpochRecord]) -> PackedHistory:
+    labels: list[str] = []
+    rows = []
     for record in records:
-        if record is None or not math.isfinite(record.val_loss):
-            continue
-        if best is None or record.val_dice > best.val_dice:
-            best = record
-    return best
-
-
-def _pack_history(records: Sequence[EpochRecord]) -> dict[str, Any]:
-    """One tensor for all epochs: 10,000 of them are written every epoch."""
-    labels = list(records[0].val_dice_per_label) if records else []
-    rows = [[*_numbers(record), *record.val_dice_per_label.values()] for record in records]
+        labels = list(record.val_dice_per_label)
+        rows.append(
+            [
+                record.epoch,
+                record.train_loss,
+                record.val_loss,
+                record.val_dice,
+                record.learning_rate,
+                record.epoch_seconds,
+                *record.val_dice_per_label.values(),
+            ]
+        )
+    # One tensor for all epochs: 10,000 of them are written every epoch.
     return {"labels": labels, "rows": torch.tensor(rows, dtype=torch.float64)}
 
 
-def _numbers(record: EpochRecord) -> list[float]:
-    return [
-        record.epoch,
-        record.train_loss,
-        record.val_loss,
-        record.val_dice,
-        record.learning_rate,
-        record.epoch_seconds,
-    ]
-
-
-def _unpack_history(values: dict[str, Any]) -> list[EpochRecord]:
-    labels = values["labels"]
+def _unpack_history(values: PackedHistory) -> list[EpochRecord]:
     records = []
-    for epoch, train_loss, val_loss, val_dice, learning_rate, seconds, *dice in values[
-        "rows"
-    ].tolist():
-        per_label = dict(zip(labels, dice, strict=True))
-        records.append(
-            EpochRecord(
-                int(epoch), train_loss, val_loss, val_dice, per_label, learning_rate, seconds
-            )
+    for row in values["rows"].tolist():
+        epoch, train_loss, val_loss, val_dice, learning_rate, seconds, *dice = row
+        record = EpochRecord(
+            epoch=int(epoch),
+            train_loss=train_loss,
+            val_loss=val_loss,
+            val_dice=val_dice,
+            val_dice_per_label=dict(zip(values["labels"], dice, strict=True)),
+            learning_rate=learning_rate,
+            epoch_seconds=seconds,
         )
+        records.append(record)
     return records

@@ -31,7 +31,8 @@ class WandbMirror:
             on_problem(
                 "wandb.enabled is true, but wandb is not installed: pip install 'lunet[wandb]'"
             )
-        except Exception as error:  # a broken installation may raise anything
+        except Exception as error:
+            # A broken installation may raise anything.
             self._give_up(error)
         else:
             self._guard(lambda: self._start(wandb, config, run_dir))
@@ -61,15 +62,15 @@ class WandbMirror:
             mode=config.wandb.mode,
             dir=str(run_dir),
             config=config.model_dump(mode="json"),
+            # Without a network, its own 90 seconds would look like a training that hangs.
             settings=wandb.Settings(init_timeout=20),
         )
 
     def _guard(self, action: Callable[[], Any]) -> None:
         try:
             action()
-        except (
-            Exception
-        ) as error:  # a mirror must never stop a training, whatever its library raises
+        except Exception as error:
+            # A mirror must never stop a training, whatever its library raises.
             self._give_up(error)
 
     def _give_up(self, error: Exception) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable
-from dataclasses import replace
 from importlib.util import find_spec
 
 import torch
@@ -13,10 +12,10 @@ from torch import Tensor
 
 from lunet_cli.config.network import NetworkSpec
 from lunet_cli.config.training import TrainingConfig
+from lunet_cli.config.vocabulary import Precision
 from lunet_cli.engine.networks.blocks import SegmentationNetwork
 from lunet_cli.engine.networks.execution import (
     ExecutionPlan,
-    Precision,
     prefers_channels_last,
     resolve_device,
     usual_precision,
@@ -26,10 +25,13 @@ from lunet_cli.engine.training.optimization import make_optimizer
 from lunet_cli.results.events import Event
 from lunet_cli.results.training import PlanChosen, VerificationStep
 
-_NUM_STEPS = 3  # The first loss, and those after one and after two updates of the weights.
+# The first loss, and those after one and after two updates of the weights.
+_NUM_STEPS = 3
 # What is wrong in half precision (noise, overflow) shows in two samples as in a whole batch, and
 # fp32 is the slow side of the comparison. One sample is too few for batch normalisation.
 _NUM_SAMPLES = 2
+# bf16 rounds to 8 bits, which is 0.4 %, and a few such errors add up over three steps; an overflow
+# or a kernel that returns noise is off by far more (docs/adr/0008).
 _LOSS_TOLERANCE = 0.03
 
 
@@ -58,28 +60,41 @@ def choose_plan(
     Returns:
         The plan, and the reasons for it.
     """
-    device = resolve_device(config.device)
-    precision, reason = usual_precision(network.spec, device)
-    if config.precision != "auto":
-        precision, reason = config.precision, "as configured"
-    compiled = config.compile
-    if compiled == "auto":
-        # On a CPU, compiled training was within noise of the plain one, and takes 30 s to start.
-        compiled = device == "cuda" and find_spec("triton") is not None
-    plan = _plan(network.spec, device, precision, compiled)
-    fallback = plan
-    if config.precision == "auto":
-        fallback = _plan(network.spec, device, "fp32", fallback.compile)
-    if config.compile == "auto":
-        fallback = replace(fallback, compile=False)
+    plan, reason = _intended_plan(config, network.spec)
+    fallback = _fallback_plan(config, network.spec, plan)
     if plan == fallback:
         return plan, PlanChosen(str(plan), reason, _pins(config, plan))
     difference = _difference(plan, config, network, first_batch(), loss, on_event)
     if difference <= _LOSS_TOLERANCE:
         reason += f"; {_NUM_STEPS} steps agree with fp32 (losses within {difference:.2g})"
         return plan, PlanChosen(str(plan), reason, _pins(config, plan))
-    reason = f"{plan} disagrees with fp32 in the first {_NUM_STEPS} steps (losses differ by {difference:.2g})"
+    reason = (
+        f"{plan} disagrees with fp32 in the first {_NUM_STEPS} steps "
+        f"(losses differ by {difference:.2g})"
+    )
     return fallback, PlanChosen(str(fallback), reason, _pins(config, fallback))
+
+
+def _intended_plan(config: TrainingConfig, spec: NetworkSpec) -> tuple[ExecutionPlan, str]:
+    """What the configuration or the machine asks for, and why."""
+    device = resolve_device(config.device)
+    precision, reason = usual_precision(spec, device)
+    if config.precision != "auto":
+        precision, reason = config.precision, "as configured"
+    compiled = config.compile
+    if compiled == "auto":
+        # On a CPU, compiled training was within noise of the plain one, and takes 30 s to start.
+        compiled = device == "cuda" and find_spec("triton") is not None
+    return _plan(spec, device, precision, compiled), reason
+
+
+def _fallback_plan(config: TrainingConfig, spec: NetworkSpec, plan: ExecutionPlan) -> ExecutionPlan:
+    """The plan without anything that the configuration leaves open and that might go wrong."""
+    compiled = plan.compile and config.compile != "auto"
+    precision = plan.precision
+    if config.precision == "auto":
+        precision = "fp32"
+    return _plan(spec, plan.device, precision, compiled)
 
 
 def _plan(spec: NetworkSpec, device: str, precision: Precision, compiled: bool) -> ExecutionPlan:
@@ -105,20 +120,20 @@ def _difference(
     loss: Loss,
     on_event: Callable[[Event], None],
 ) -> float:
-    """How far the losses of a plan leave those of fp32, relative to their size; infinite for NaN."""
+    """How far the losses of a plan leave those of fp32; see `relative_difference`."""
     reference = _plan(network.spec, plan.device, "fp32", compiled=False)
     losses: list[list[float]] = []
     for index, candidate in enumerate((reference, plan)):
-        rehearsal = _Rehearsal(candidate, config, network, batch, loss)
+        trial = _TrialTraining(candidate, config, network, batch, loss)
         losses.append([])
         for step in range(_NUM_STEPS):
             number = index * _NUM_STEPS + step + 1
             on_event(VerificationStep(str(candidate), number, 2 * _NUM_STEPS))
-            losses[index].append(rehearsal.step(step))
+            losses[index].append(trial.step(step))
     return relative_difference(losses[1], losses[0])
 
 
-class _Rehearsal:
+class _TrialTraining:
     """A copy of the network that trains under one plan."""
 
     def __init__(
@@ -150,7 +165,10 @@ class _Rehearsal:
 
 
 def relative_difference(losses: list[float], expected: list[float]) -> float:
-    """The largest difference of losses, relative to the largest expected one where that is above 1."""
+    """The largest difference of losses, relative to the largest expected one where that exceeds 1.
+
+    Infinite if a loss is not finite.
+    """
     if not all(math.isfinite(value) for value in (*losses, *expected)):
         return math.inf
     scale = max(1.0, *(abs(value) for value in expected))

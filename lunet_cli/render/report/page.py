@@ -12,9 +12,8 @@ import jinja2
 from lunet_cli.config.metrics import METRICS
 from lunet_cli.render.report.data import page_data
 from lunet_cli.results.evaluation import EvalResult
-from lunet_cli.results.events import format_seconds
 from lunet_cli.results.report import RunReport
-from lunet_cli.results.words import visible
+from lunet_cli.results.words import format_seconds, visible
 
 _HERE = Path(__file__).parent
 # In this order: each uses what those before it define.

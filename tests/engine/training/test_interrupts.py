@@ -61,7 +61,7 @@ def test_other_threads_leave_the_handlers_alone() -> None:
 
 @pytest.fixture(params=[signal.SIGTERM, signal.SIGHUP])
 def ending(request: pytest.FixtureRequest) -> Iterator[signal.Signals]:
-    """A signal that ends a process, as it is at the start of one; these tests may run under nohup."""
+    """A signal that ends a process, as it is at its start; these tests may run under nohup."""
     before = signal.signal(request.param, signal.SIG_DFL)
     yield request.param
     signal.signal(request.param, before)

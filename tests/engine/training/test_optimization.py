@@ -19,8 +19,9 @@ from lunet_cli.config.training import TrainingConfig
 from lunet_cli.engine.training.optimization import (
     average_decay,
     learning_rate_at,
+    make_average,
     make_optimizer,
-    update_average,
+    set_num_updates,
 )
 
 BASE = 0.02
@@ -165,7 +166,7 @@ def test_only_adamw_decouples_its_decay() -> None:
 
 
 def test_the_decay_of_the_average_grows_to_its_limit() -> None:
-    """By hand: 2/11 at the first update, 9/18 at the eighth; (1 + n) / (10 + n) reaches 0.99 at n = 890."""
+    """By hand: 2/11 first, 9/18 at the eighth; (1 + n) / (10 + n) reaches 0.99 at n = 890."""
     assert average_decay(0.99, 1) == pytest.approx(2 / 11)
     assert average_decay(0.99, 8) == 0.5
     assert average_decay(0.99, 889) < 0.99
@@ -174,40 +175,42 @@ def test_the_decay_of_the_average_grows_to_its_limit() -> None:
 
 
 def test_the_average_soon_forgets_where_it_began() -> None:
-    """From 0 towards a network that stands at 1: with a constant decay, 0.99^96 = 38 % of the way would be left."""
+    """From 0 to a network at 1: a constant decay would leave 0.99^96 = 38 % of the way."""
     network = nn.Linear(1, 1, bias=False)
+    nn.init.zeros_(network.weight)
+    average = make_average(network, 0.99)
     nn.init.ones_(network.weight)
-    average = {"weight": torch.zeros(1, 1)}
-    for update in range(1, 97):
-        update_average(average, network, average_decay(0.99, update))
-    assert average["weight"].item() == pytest.approx(1, abs=1e-6)
+    for _ in range(96):
+        average.update_parameters(network)
+    assert average.module.weight.item() == pytest.approx(1, abs=1e-6)
 
 
 def test_the_average_moves_by_one_minus_the_decay_and_copies_counters() -> None:
+    """By hand: the decay of the eighth update is 9/18, so that all go half of the way."""
     network = nn.BatchNorm1d(1)
-    average = {name: value.clone() for name, value in network.state_dict().items()}
+    average = make_average(network, 0.99)
+    set_num_updates(average, 7)
     nn.init.constant_(network.weight, 3.0)
     nn.init.constant_(network.bias, -1.0)
     network.running_mean.fill_(10.0)
     network.running_var.fill_(5.0)
     network.num_batches_tracked.fill_(7)
-    update_average(average, network, 0.75)
-    assert {name: value.item() for name, value in average.items()} == pytest.approx(
-        {
-            "weight": 1.5,
-            "bias": -0.25,
-            "running_mean": 2.5,
-            "running_var": 2.0,
-            "num_batches_tracked": 7,
-        }
-    )
-    assert average["num_batches_tracked"].dtype == torch.long
+    average.update_parameters(network)
+    values = average.module.state_dict()
+    assert {name: value.item() for name, value in values.items()} == {
+        "weight": 2.0,
+        "bias": -0.5,
+        "running_mean": 5.0,
+        "running_var": 3.0,
+        "num_batches_tracked": 7,
+    }
+    assert values["num_batches_tracked"].dtype == torch.long
 
 
 def test_the_average_does_not_touch_the_network() -> None:
     network = nn.Linear(2, 2)
     before = {name: value.clone() for name, value in network.state_dict().items()}
-    average = {name: torch.zeros_like(value) for name, value in before.items()}
-    update_average(average, network, 0.9)
+    average = make_average(network, 0.9)
+    nn.init.zeros_(average.module.weight)
+    average.update_parameters(network)
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
-    assert all(not value.requires_grad for value in average.values())

@@ -9,7 +9,8 @@ import pytest
 from lunet_cli.config.load import load_config
 from lunet_cli.config.run import RunConfig
 from lunet_cli.engine.training.setup import set_up
-from lunet_cli.errors import ConfigError, DataError
+from lunet_cli.engine.training.train import train
+from lunet_cli.errors import ConfigError, DataError, LunetError
 from lunet_cli.results.events import CaseRead, Event
 
 CONFIGS = Path(__file__).parents[3] / "configs"
@@ -120,7 +121,35 @@ def test_batches_beyond_the_memory_are_refused_once_the_volumes_are_known(
 
 
 @pytest.mark.parametrize("may_write", [True, False])
-def test_a_rehearsal_keeps_no_files(data_set: Path, may_write: bool) -> None:
+def test_a_dry_run_keeps_no_files(data_set: Path, may_write: bool) -> None:
     setup = set_up(recipe(data_set, "data.cache=disk"), lambda _: None, may_write=may_write)
     assert setup.cache == ("disk" if may_write else "none")
     assert (data_set.parent / "runs").exists() == may_write
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (("training.batch_size=7",), "batch_size: 7 is more than the 5 patches"),
+        (
+            ("training.patch_size=[16, 16, 16]", "training.batch_size=1"),
+            "leaves one voxel at the deepest level",
+        ),
+        (("model.in_channels=2",), "in_channels: 2, but the images have 1"),
+        (
+            ("benchmark.enabled=true", "benchmark.input_size=[1, 2, 8, 8, 8]"),
+            "has 2 channels, and the images have 1",
+        ),
+        (("model.out_channels=5",), "out_channels: 5 does not fit 3 labels"),
+        (("training.loss.name=bce",), "needs independent channels"),
+        (("labels={anterior: 1}",), "label values 2, 3 not configured"),
+        (("data.split.fold=4", "data.split.num_folds=9"), "9 folds of 6 cases"),
+    ],
+)
+def test_settings_that_do_not_fit_the_data(
+    runs: Any, tmp_path: Path, settings: tuple[str, ...], message: str
+) -> None:
+    with pytest.raises(LunetError, match=message) as caught:
+        train(runs.tiny(tmp_path, "bad", *settings))
+    assert "\n" not in caught.value.message
+    assert not (tmp_path / "bad").exists()

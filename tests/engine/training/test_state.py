@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 import math
 
 import pytest
@@ -10,7 +11,7 @@ from lunet_cli.config.presets import parse_preset
 from lunet_cli.config.training import TrainingConfig
 from lunet_cli.engine.networks import build_network
 from lunet_cli.engine.networks.execution import ExecutionPlan
-from lunet_cli.engine.training.state import TrainState, best_of
+from lunet_cli.engine.training.state import TrainState
 from lunet_cli.errors import TrainingError
 from lunet_cli.results.training import EpochRecord
 
@@ -23,19 +24,6 @@ def fresh(**settings: object) -> TrainState:
     spec: NetworkSpec = parse_preset("lunet_small_1f").spec
     config = TrainingConfig.model_validate(settings)
     return TrainState.fresh(build_network(spec), config, ExecutionPlan("cpu", "fp32", True, False))
-
-
-def test_the_best_is_the_first_of_equals_and_has_a_finite_loss() -> None:
-    records = [
-        record(1, 0.5),
-        record(2, 0.7),
-        record(3, 0.7),
-        record(4, 0.9, math.nan),
-        record(5, 0.8, math.inf),
-    ]
-    assert best_of(records) == records[1]
-    assert best_of(records[3:]) is None
-    assert best_of([None, records[0]]) == records[0]
 
 
 def test_finishing_an_epoch_tells_whether_it_is_the_best() -> None:
@@ -54,12 +42,10 @@ def test_a_weight_that_is_not_finite_is_refused(where: str, value: float) -> Non
     state = fresh(ema_decay=0.9)
     state.require_finite()
     assert state.average is not None
-    values = state.average if where == "average" else state.network.state_dict()
-    name = next(
-        name
-        for name in values
-        if name.endswith("running_var" if where == "statistic" else "weight")
-    )
+    network = state.average if where == "average" else state.network
+    ending = "running_var" if where == "statistic" else "weight"
+    values = network.state_dict()
+    name = next(name for name in values if name.endswith(ending))
     values[name].view(-1)[0] = value
     with pytest.raises(TrainingError, match="no longer finite in epoch 1") as caught:
         state.require_finite()
@@ -72,3 +58,32 @@ def test_counters_are_finite() -> None:
         if name.endswith("num_batches_tracked"):
             tensor.fill_(torch.iinfo(torch.long).max)
     state.require_finite()
+
+
+def test_an_average_goes_on_from_a_saved_state_bit_by_bit() -> None:
+    straight, resumed = fresh(ema_decay=0.9), fresh(ema_decay=0.9)
+    for update in range(1, 6):
+        if update == 3:
+            weights = {name: value.clone() for name, value in straight.network.state_dict().items()}
+            straight.step = 2
+            saved = copy.deepcopy(straight.to_dict())
+            resumed.restore(weights, 0, saved, num_steps=5)
+        for state in (straight,) if update < 3 else (straight, resumed):
+            for value in state.network.state_dict().values():
+                value += update
+            assert state.average is not None
+            state.average.update_parameters(state.network)
+    assert straight.average is not None
+    assert resumed.average is not None
+    ours, theirs = straight.average.state_dict(), resumed.average.state_dict()
+    assert all(torch.equal(value, theirs[name]) for name, value in ours.items())
+
+
+def test_a_state_without_an_average_begins_one_with_its_weights() -> None:
+    plain, averaged = fresh(), fresh(ema_decay=0.9)
+    averaged.restore(plain.network.state_dict(), 2, plain.to_dict() | {"step": 1}, num_steps=8)
+    assert averaged.average is not None
+    assert int(averaged.average.n_averaged) == 1 + 2 * 8 + 1
+    expected = plain.network.state_dict()
+    found = averaged.validated_network.state_dict()
+    assert all(torch.equal(value, expected[name]) for name, value in found.items())

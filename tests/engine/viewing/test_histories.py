@@ -1,4 +1,4 @@
-"""Courses read from run folders."""
+"""Histories read from run folders."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ def test_what_was_written_is_read_back(tmp_path: Path) -> None:
     ]
     folder = RunFolder(tmp_path)
     folder.write_history(records)
-    course = read_history(tmp_path)
-    assert list(course.records) == records
-    assert course.best == records[2]
-    assert course.name == tmp_path.name
+    history = read_history(tmp_path)
+    assert list(history.records) == records
+    assert history.best == records[2]
+    assert history.name == tmp_path.name
 
 
 def test_a_training_has_ended_once_its_summary_counts_its_epochs(
@@ -52,11 +52,11 @@ def test_a_training_has_ended_once_its_summary_counts_its_epochs(
         )
     )
     assert read_history(tmp_path).is_finished
-    os.utime(tmp_path / "summary.json", (0, 0))
+    os.utime(tmp_path / "training.json", (0, 0))
     assert read_history(tmp_path).is_finished, "copying may change the times"
     folder.write_history([EpochRecord(i, 1, 1, 0, {"a": 0}, 0.1, 1) for i in (1, 2, 3)])
     assert not read_history(tmp_path).is_finished, "it was resumed"
-    folder.write_text("summary.json", "{")
+    folder.write_text("training.json", "{")
     assert not read_history(tmp_path).is_finished
 
 
@@ -72,8 +72,8 @@ def test_runs_of_the_same_name_are_called_by_their_paths(tmp_path: Path) -> None
     for run in runs:
         run.mkdir(parents=True)
         RunFolder(run).write_history([EpochRecord(1, 1, 1, 0, {"a": 0}, 0.1, 1)])
-    assert [course.name for course in read_histories(runs)] == [str(run) for run in runs]
-    assert [course.name for course in read_histories(runs[:1])] == ["run"]
+    assert [history.name for history in read_histories(runs)] == [str(run) for run in runs]
+    assert [history.name for history in read_histories(runs[:1])] == ["run"]
 
 
 def test_an_epoch_without_a_dice_is_not_the_best(tmp_path: Path) -> None:
@@ -122,9 +122,9 @@ def test_runs_without_a_history(tmp_path: Path, text: str | None, message: str) 
 
 def test_channels_of_a_pruned_run(tmp_path: Path) -> None:
     (tmp_path / "channels.csv").write_text("step,first,second\n0,4,8\n1,4,7\n", encoding="utf-8")
-    course = read_channels(tmp_path)
-    assert course.steps == (0, 1)
-    assert course.layers == {"first": (4, 4), "second": (8, 7)}
+    history = read_channels(tmp_path)
+    assert history.steps == (0, 1)
+    assert history.layers == {"first": (4, 4), "second": (8, 7)}
 
 
 @pytest.mark.parametrize(

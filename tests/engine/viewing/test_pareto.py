@@ -168,23 +168,23 @@ def test_latencies_may_come_from_a_file_per_run(runs: list[Path], tmp_path: Path
     ("text", "message"),
     [
         ("{", "is not valid JSON"),
-        ("[]", "is not a file of lunet compare --json, but a list"),
+        ("[]", "is not a comparison of runs, but a list"),
         (
             '{"metric": "dice", "runs": [{"run": "a"}]}',
-            "is not a file of lunet compare --json: runs.0.architecture is",
+            "is not a comparison of runs: runs.0.architecture is",
         ),
         (
             '{"metric": "beauty", "runs": [], "differences": []}',
-            "is not a file of lunet compare --json: metric: ",
+            "is not a comparison of runs: metric: ",
         ),
-        ('{"format": "lunet bench 1"}', "is not a file of lunet bench: rows is missing"),
+        ('{"format": "lunet bench 1"}', "is not a measurement of networks: rows is missing"),
         (
             '{"format": "lunet bench 2"}',
-            "a file of lunet bench has format 2 there, this lunet reads format 1",
+            "a measurement of networks has format 2 there, this lunet reads format 1",
         ),
         (
             '{"format": "lunet comparison 2"}',
-            "compare --json has format 2 there, this lunet reads format 1",
+            "a comparison of runs has format 2 there, this lunet reads format 1",
         ),
     ],
 )

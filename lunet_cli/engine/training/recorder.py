@@ -1,0 +1,198 @@
+"""What a training writes into its run folder, and what it tells its caller."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import os
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor
+
+from lunet_cli.config.run import RunConfig
+from lunet_cli.engine.checkpoints.checkpoint import Checkpoint, save_checkpoint
+from lunet_cli.engine.networks import count_parameters
+from lunet_cli.engine.networks.execution import machine_name
+from lunet_cli.engine.provenance import git_commit, versions
+from lunet_cli.engine.run_folder import RunFolder
+from lunet_cli.engine.run_lock import RunLock
+from lunet_cli.engine.training.loop import StepContext
+from lunet_cli.engine.training.state import TrainState
+from lunet_cli.errors import LunetError, OutputError
+from lunet_cli.records.manifest import DataOrigin, Machine, Manifest, RecordedSplit
+from lunet_cli.records.network_card import Execution, KeptConfig
+from lunet_cli.records.training_summary import TrainingSummary
+from lunet_cli.results.events import Event, WarningIssued
+from lunet_cli.results.training import EpochDone, EpochRecord, StepDone, TrainResult
+
+
+class RunRecorder:
+    """The way out of a training: files for later, events for now.
+
+    Args:
+        folder: The run folder.
+        lock: The right to write there.
+        context: What is fixed.
+        on_event: Called with what happens.
+    """
+
+    def __init__(
+        self,
+        folder: RunFolder,
+        lock: RunLock,
+        context: StepContext,
+        on_event: Callable[[Event], None],
+    ) -> None:
+        self.folder = folder
+        self._lock = lock
+        self._context = context
+        self._on_event = on_event
+
+    @property
+    def config(self) -> RunConfig:
+        """The configuration of the run."""
+        return self._context.setup.config
+
+    def report(self, event: Event) -> None:
+        """Log an event and tell it.
+
+        Raises:
+            OutputError: The folder is not ours any more, or the disk is full.
+        """
+        self._lock.require_kept()
+        self.folder.log(event)
+        self._on_event(event)
+
+    def on_step(self, event: StepDone) -> None:
+        """Tell a step; log it now and then."""
+        if event.step % self.config.training.log_interval == 0:
+            self.report(event)
+        else:
+            self._on_event(event)
+
+    def warn(self, text: str) -> None:
+        """Log a warning and tell it."""
+        self.report(WarningIssued(text))
+
+    @contextlib.contextmanager
+    def logging_errors(self) -> Iterator[None]:
+        """Within the block, an error that ends the training is logged."""
+        try:
+            yield
+        except LunetError as error:
+            if self._lock.is_kept:
+                with contextlib.suppress(OutputError):  # What is wrong may be the disk.
+                    self.folder.log(f"error: {error.message}")
+            raise
+
+    def write_origin(self, state: TrainState) -> None:
+        """Write what a run folder has from the start on."""
+        self.folder.remove_leftovers()
+        self.folder.write_config(self.config)
+        self.folder.write_manifest(self._manifest(state))
+        self.folder.write_history(state.history)
+
+    def save_last(self, state: TrainState) -> None:
+        """Keep the newest state.
+
+        Raises:
+            OutputError: It cannot be written, or the folder is not ours any more.
+        """
+        self._lock.require_kept()
+        weights = state.network.state_dict()
+        save_checkpoint(self._checkpoint(state, weights, with_training=True), self.folder.last)
+
+    def finish_epoch(
+        self, state: TrainState, record: EpochRecord, *, seconds_left: float
+    ) -> EpochDone:
+        """Count an epoch as finished, and keep all that it has brought.
+
+        Args:
+            state: What changes.
+            record: The line of this epoch.
+            seconds_left: Estimated time of the epochs that are left.
+        """
+        self._lock.require_kept()
+        if not self.folder.holds_history(state.history):
+            self.warn(
+                f"{self.folder.history}: was removed or changed while the training ran; "
+                "it is written anew"
+            )
+        is_best = state.finish_epoch(record)
+        # The newest state comes after the models: a run that is killed in between repeats the
+        # epoch, and so makes the same models again.
+        self._keep_models(state, record, is_best=is_best)
+        self.save_last(state)
+        self.folder.write_history(state.history)
+        event = EpochDone(record, self.config.training.epochs, is_best, seconds_left)
+        self.report(event)
+        return event
+
+    def write_end(self, result: TrainResult) -> None:
+        """Keep the numbers of the end, which marks the training as finished."""
+        self.folder.write_summary(
+            TrainingSummary(
+                outcome=result.outcome,
+                architecture=result.architecture,
+                num_parameters=result.num_parameters,
+                num_epochs=len(result.history),
+                best=result.best,
+                metrics=result.metrics,
+                latency_ms=result.latency_ms,
+            )
+        )
+
+    def _keep_models(self, state: TrainState, record: EpochRecord, *, is_best: bool) -> None:
+        kept = self.config.training.checkpoint
+        if is_best and kept.keep_best:
+            weights = state.validated_network.state_dict()
+            save_checkpoint(self._checkpoint(state, weights, with_training=False), self.folder.best)
+        if kept.save_every and record.epoch % kept.save_every == 0:
+            weights = state.network.state_dict()
+            path = self.folder.kept_checkpoint(record.epoch)
+            save_checkpoint(self._checkpoint(state, weights, with_training=True), path)
+
+    def _checkpoint(
+        self, state: TrainState, weights: dict[str, Tensor], *, with_training: bool
+    ) -> Checkpoint:
+        training = None
+        if with_training:
+            training = state.to_dict()
+        return Checkpoint(
+            card=self._context.setup.card,
+            weights={name: tensor.detach().cpu() for name, tensor in weights.items()},
+            epoch=state.epoch,
+            config=KeptConfig.of(self.config),
+            versions=versions(),
+            execution=self._execution(),
+            training=training,
+        )
+
+    def _execution(self) -> Execution:
+        return Execution.model_validate(self._context.plan.to_dict())
+
+    def _manifest(self, state: TrainState) -> Manifest:
+        setup, config = self._context.setup, self.config
+        root = None
+        if config.data.root is not None:
+            root = str(config.data.root)
+        return Manifest(
+            started=datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
+            versions=versions(),
+            machine=Machine(
+                platform=machine_name(), cpus=os.cpu_count(), threads=torch.get_num_threads()
+            ),
+            seed=config.experiment.seed,
+            git_commit=git_commit(),
+            architecture=config.model.architecture,
+            num_parameters=count_parameters(state.network),
+            **dict(setup.card.to_record()),
+            execution=self._execution(),
+            data=DataOrigin(layout=setup.layout, root=root, cache=setup.cache),
+            split=RecordedSplit(
+                origin=setup.split.origin,
+                train=tuple(case.case_id for case in setup.split.train),
+                val=tuple(case.case_id for case in setup.split.val),
+            ),
+        )
