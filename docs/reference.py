@@ -72,9 +72,9 @@ def commands_page() -> str:
     group: Any = typer.main.get_command(app)
     parts = [
         "# Commands",
-        "As `--help` shows them. Results go to stdout, progress and messages to stderr. Exit codes: "
-        "0 done, 2 wrong usage or configuration, 1 any other failure, 130 interrupted, 141 where "
-        "the reader of a pipe has left (`| head`).",
+        "As `--help` shows them. Results go to stdout, progress and messages to stderr. Exit "
+        "codes: 0 done, 2 wrong usage or configuration, 1 any other failure, 130 interrupted, 141 "
+        "where the reader of a pipe has left (`| head`).",
     ]
     parts += _command_parts(group, typer.Context(group, info_name="lunet"))
     return _page(parts)
@@ -131,18 +131,18 @@ def presets_page() -> str:
         "| conv GFLOP at 64^3 |\n|---|--:|---|--:|--:|--:|"
     )
     rows = [
-        f"| `{preset.name}` | {preset.spec.num_levels} | {' '.join(map(str, preset.spec.channels))} "
-        f"| {preset.spec.convs_per_block} | {count_parameters(preset.spec):,} "
-        f"| {count_conv_flops(preset.spec) / 1e9:.3f} |"
-        for preset in named_presets()
+        f"| `{name}` | {spec.num_levels} | {' '.join(map(str, spec.channels))} "
+        f"| {spec.convs_per_block} | {count_parameters(spec):,} "
+        f"| {count_conv_flops(spec) / 1e9:.3f} |"
+        for name, spec in ((preset.name, preset.spec) for preset in named_presets())
     ]
     return _page(
         [
             "# Presets",
             "Names are a grammar: `{unet|lunet|unetpp|lunetpp}_{small|large}_{N}f` for any N up to "
             "9999, so `lunet_small_8f` or `unetpp_large_16f` work too, as do the official MedNeXt "
-            "sizes `mednext_s`, `mednext_b`, `mednext_m`, `mednext_l` (add `_k5` for kernel 5). The "
-            f"{len(rows)} named ones, with one image and one output channel:",
+            "sizes `mednext_s`, `mednext_b`, `mednext_m`, `mednext_l` (add `_k5` for kernel 5). "
+            f"The {len(rows)} named ones, with one image and one output channel:",
             "\n".join([head, *rows]),
         ]
     )
