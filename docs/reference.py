@@ -11,7 +11,7 @@ import sys
 import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 import typer
 from pydantic import BaseModel
@@ -88,6 +88,8 @@ def python_page() -> str:
         "[Use from Python](../python.md) has examples.",
     ]
     named = {name: getattr(lunet, name) for name in lunet.__all__}
+    # What stands for a class with its types filled in is told as the class.
+    named = {name: get_origin(found) or found for name, found in named.items()}
     functions = {name: found for name, found in named.items() if inspect.isfunction(found)}
     classes = {
         name: found
@@ -264,8 +266,8 @@ def _signature(name: str, function: Any) -> str:
         default = re.sub(r"<function .*>", "ignore", str(parameter).replace("'", ""))
         lines.append(default)
     returned = str(signature.return_annotation).replace("'", "")
-    body = "".join(f"    {line},\n" for line in lines)
-    return f"```text\n{name}(\n{body}) -> {returned}\n```"
+    body = "".join(f"\n    {line}," for line in lines) + "\n" * bool(lines)
+    return f"```text\n{name}({body}) -> {returned}\n```"
 
 
 def _docstring(found: Any) -> str:
