@@ -112,9 +112,9 @@ def metrics_page() -> str:
     """The metrics and their definitions."""
     rows = ["| metric | column | better | definition |", "|---|---|---|---|"]
     for name, metric in METRICS.items():
-        definition = metric.definition.replace("|", "\\|")
         rows.append(
-            f"| {metric.short} | `{metric.column(name)}` | {metric.better} | {definition} |"
+            f"| {metric.short} | `{metric.column(name)}` | {metric.better} "
+            f"| {_cell(metric.definition)} |"
         )
     return _page(
         [
@@ -193,7 +193,7 @@ def _key_rows(model: type[BaseModel], name: str, prefix: str) -> Iterator[str]:
     schema = model.model_json_schema()
     takes = _values(schema["properties"][name], schema.get("$defs", {}))
     default = "needed" if field.is_required() else f"`{_default(field.get_default())}`"
-    yield f"| `{prefix}{name}` | {default} | {takes} | {_one_line(field.description)} |"
+    yield f"| `{prefix}{name}` | {default} | {takes} | {_cell(field.description)} |"
 
 
 def _values(schema: dict[str, Any], definitions: dict[str, Any]) -> str:
@@ -248,8 +248,8 @@ def _command_parts(command: Any, context: Any) -> Iterator[str]:
     for parameter in command.get_params(context):
         record = parameter.get_help_record(context)
         if record is not None and parameter.name != "help":
-            name = re.sub(r" <.*>$", "", record[0]).replace("|", "\\|")
-            rows.append(f"| `{name}` | {_one_line(record[1])} |")
+            name = re.sub(r" <.*>$", "", record[0])
+            rows.append(f"| {_cell(f'`{name}`')} | {_cell(record[1])} |")
     yield "\n".join(rows)
 
 
@@ -289,7 +289,7 @@ def _entries(text: str) -> str:
     entries = re.findall(r"^(\w+): ((?:.|\n )*)", text, re.MULTILINE)
     if not entries:
         return _plain(text)
-    return "\n".join(f"- `{name}`: {_one_line(meaning)}" for name, meaning in entries)
+    return "\n".join(f"- `{name}`: {_cell(meaning)}" for name, meaning in entries)
 
 
 def _is_public_method(found: type, name: str, function: Any) -> bool:
@@ -305,12 +305,25 @@ def _described(annotation: Any) -> str:
 
 
 def _plain(text: str) -> str:
-    """Text whose angle brackets are not HTML."""
-    return re.sub(r"(?<!`)<(?=\w)", "&lt;", text)
+    """Text whose angle brackets, but for those in code, are not HTML."""
+    parts = text.split("`")
+    parts[::2] = [part.replace("<", "&lt;") for part in parts[::2]]
+    return "`".join(parts)
 
 
-def _one_line(text: str | None) -> str:
-    return _plain(" ".join((text or "").split()).replace("|", "\\|"))
+def _cell(text: str | None) -> str:
+    """Text in a table: a pipe in code ends the cell for one Markdown, and not for another."""
+    pieces = []
+    for index, piece in enumerate(_plain(" ".join((text or "").split())).split("`")):
+        is_code = index % 2 == 1
+        safe = piece.replace("|", "&#124;")
+        if is_code and safe == piece:
+            pieces.append(f"`{piece}`")
+        elif is_code:
+            pieces.append(f"<code>{safe.replace('<', '&lt;')}</code>")
+        else:
+            pieces.append(safe)
+    return "".join(pieces)
 
 
 if __name__ == "__main__":
