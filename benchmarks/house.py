@@ -30,6 +30,14 @@ MOST_ARGUMENTS = 8
 LEAST_COMMENT_PERCENT = 2.0
 MOST_COMMENT_PERCENT = 6.0
 MOST_UNTYPED_LINES = 10
+# Here comes in what is not ours to type: YAML, and the states of torch's optimisers.
+UNTYPED_BORDERS = (
+    "config/document.py",
+    "config/load.py",
+    "engine/checkpoints/",
+    "engine/runtimes/program_file.py",
+    "engine/training/state.py",
+)
 
 T = TypeVar("T")
 Function = ast.FunctionDef | ast.AsyncFunctionDef
@@ -87,7 +95,7 @@ def measure(path: Path, package: Path) -> Room:
         function_lengths=list(map(_length, functions)),
     )
     for number, line in enumerate(lines, 1):
-        if "dict[str, Any]" in line:
+        if "dict[str, Any]" in line and not name.startswith(UNTYPED_BORDERS):
             room.untyped_lines.append(f"{name}:{number}: dict[str, Any]")
     for function in functions:
         where = f"{name}:{function.lineno}: {function.name}"

@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk  # noqa: N813
 import typer
+import yaml
 
 from lunet_cli.cli.app import app
 
@@ -115,10 +116,11 @@ def test_code_of_a_page_runs(
 def workplace(tmp_path_factory: pytest.TempPathFactory, run_lunet: RunLunet) -> Path:
     """A folder with what the pages speak of: runs, configurations, volumes, masks, references."""
     place = tmp_path_factory.mktemp("docs")
-    short = (ROOT / "configs" / "quickstart.yaml").read_text(encoding="utf-8")
-    short = short.replace("epochs: 48", "epochs: 1") + "data:\n  phantom:\n    num_cases: 4\n"
+    config = yaml.safe_load((ROOT / "configs" / "quickstart.yaml").read_text(encoding="utf-8"))
+    config["training"]["epochs"] = 1
+    config["data"] = {"phantom": {"num_cases": 4}}
     (place / "configs").mkdir()
-    (place / "configs" / "quickstart.yaml").write_text(short, encoding="utf-8")
+    (place / "configs" / "quickstart.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
     _require_success(run_lunet(*_shortened(["train", "quickstart"]), cwd=place))
     image = sitk.GetImageFromArray(
         np.random.default_rng(0).normal(size=(40, 36, 44)).astype(np.float32)
