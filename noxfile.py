@@ -99,18 +99,22 @@ def lowest(session: nox.Session) -> None:
     """
     session.install(*lowest_versions(session.posargs))
     session.install("--no-deps", "-e", ".")
-    session.run(
-        "pytest", "--numprocesses=auto", *LENIENTLY, SAME_SCHEMA, *SOME_TESTS, env=ONE_THREAD
-    )
+    run_some_tests(session)
 
 
 @nox.session
 def newest(session: nox.Session) -> None:
     """Some tests with the newest versions that there are."""
     session.install("--upgrade", "-e", f".[{','.join(EVERYTHING)}]")
-    session.run(
-        "pytest", "--numprocesses=auto", *LENIENTLY, SAME_SCHEMA, *SOME_TESTS, env=ONE_THREAD
-    )
+    run_some_tests(session)
+
+
+def run_some_tests(session: nox.Session) -> None:
+    """Run what touches every dependency; the runtimes apart, as in `tests`."""
+    for paths in (SOME_TESTS, ("tests/engine/runtimes",)):
+        session.run(
+            "pytest", "--numprocesses=auto", *LENIENTLY, SAME_SCHEMA, *paths, env=ONE_THREAD
+        )
 
 
 def lowest_versions(replacements: list[str]) -> list[str]:
