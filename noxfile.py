@@ -1,10 +1,11 @@
-"""All checks: `nox` runs lint, types, layers and tests, each in an environment of its own."""
+"""All checks: `nox` runs lint, types, layers, docs and tests, each in an environment of its own."""
 
 import nox
 
-nox.options.sessions = ["lint", "types", "layers", "tests"]
+nox.options.sessions = ["lint", "types", "layers", "docs", "tests"]
 nox.options.default_venv_backend = "venv"
 CONSTRAINTS = ("-c", "constraints.txt")
+EVERYTHING = ("dev", "onnx", "openvino", "nncf", "safetensors")
 # Tests that load ONNX Runtime and OpenVINO into one process. They run apart from those that handle
 # signals: on a virtual machine with AMX (Linux 6.18), such a process ended at the next handled
 # signal.
@@ -14,33 +15,52 @@ SEVERAL_RUNTIMES = (
     "tests/fuzz/test_exported.py",
     "tests/fuzz/test_non_finite.py",
 )
+# What touches every dependency in a few minutes.
+SOME_TESTS = (
+    "tests/config",
+    "tests/records",
+    "tests/results",
+    "tests/engine/networks",
+    "tests/engine/evaluation",
+    "tests/engine/training",
+    "tests/cli/test_startup.py",
+    "tests/cli/test_presets.py",
+)
+# Old versions warn of what they later changed, and SimpleITK before 2.5.3 ends the process where
+# such a warning is an error while it is imported.
+LENIENTLY = ("-W", "default")
+# pydantic words a schema differently from version to version; the shipped one is that of the pins.
+SAME_SCHEMA = "--deselect=tests/config/test_schema.py::test_shipped_schema_is_the_current_one"
+# One thread in each worker: small networks gain nothing from more.
+ONE_THREAD = {"OMP_NUM_THREADS": "1"}
 
 
-def install_project(session: nox.Session, extras: str = "dev") -> None:
+def install_project(session: nox.Session, *extras: str) -> None:
     """Install lunet and its tools; `--no-venv` runs in an environment that has them already."""
     if session.virtualenv.is_sandboxed:
-        session.install(*CONSTRAINTS, "-e", f".[{extras}]")
+        session.install(*CONSTRAINTS, "-e", f".[{','.join(extras)}]")
 
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Style and common mistakes."""
+    """Style, common mistakes, and how the source reads."""
     if session.virtualenv.is_sandboxed:
         session.install(*CONSTRAINTS, "ruff")
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
+    session.run("python", "benchmarks/house.py", "--check")
 
 
 @nox.session
 def types(session: nox.Session) -> None:
     """Static types."""
-    install_project(session)
+    install_project(session, "dev")
     session.run("mypy")
 
 
 @nox.session
 def layers(session: nox.Session) -> None:
-    """The direction of imports, which are read and not run: nothing that is imported needs to be there."""
+    """The direction of imports, which are read and not run: no dependency needs to be there."""
     if session.virtualenv.is_sandboxed:
         session.install(*CONSTRAINTS, "import-linter")
         session.install("--no-deps", "-e", ".")
@@ -48,32 +68,75 @@ def layers(session: nox.Session) -> None:
 
 
 @nox.session
+def docs(session: nox.Session) -> None:
+    """The documentation as a site in `site/`; a link to what is not there is an error."""
+    if session.virtualenv.is_sandboxed:
+        session.install(*CONSTRAINTS, "zensical")
+    session.run("zensical", "build", "--clean", "--strict")
+
+
+@nox.session
 def tests(session: nox.Session) -> None:
     """All tests that this machine can run."""
-    install_project(session, "dev,onnx,openvino,nncf,safetensors")
-    # One worker per core, and one thread in each: small networks gain nothing from more.
-    settings = {"OMP_NUM_THREADS": "1"}
+    install_project(session, *EVERYTHING)
     if session.posargs:
-        session.run("pytest", "--numprocesses=auto", *session.posargs, env=settings)
+        session.run("pytest", "--numprocesses=auto", *session.posargs, env=ONE_THREAD)
         return
     session.run(
         "pytest",
         "--numprocesses=auto",
         *(f"--ignore={path}" for path in SEVERAL_RUNTIMES),
-        env=settings,
+        env=ONE_THREAD,
     )
-    session.run("pytest", "--numprocesses=auto", *SEVERAL_RUNTIMES, env=settings)
+    session.run("pytest", "--numprocesses=auto", *SEVERAL_RUNTIMES, env=ONE_THREAD)
+
+
+@nox.session(python="3.11")
+def lowest(session: nox.Session) -> None:
+    """Some tests with the lowest versions that pyproject.toml allows.
+
+    `nox -s lowest -- torch==2.13.0` takes another version of a package, where a machine has it not.
+    """
+    session.install(*lowest_versions(session.posargs))
+    session.install("--no-deps", "-e", ".")
+    run_some_tests(session)
+
+
+@nox.session
+def newest(session: nox.Session) -> None:
+    """Some tests with the newest versions that there are."""
+    session.install("--upgrade", "-e", f".[{','.join(EVERYTHING)}]")
+    run_some_tests(session)
+
+
+def run_some_tests(session: nox.Session) -> None:
+    """Run what touches every dependency; the runtimes apart, as in `tests`."""
+    for paths in (SOME_TESTS, ("tests/engine/runtimes",)):
+        session.run(
+            "pytest", "--numprocesses=auto", *LENIENTLY, SAME_SCHEMA, *paths, env=ONE_THREAD
+        )
+
+
+def lowest_versions(replacements: list[str]) -> list[str]:
+    """The lower bounds of pyproject.toml as exact versions, some of them replaced."""
+    project = nox.project.load_toml("pyproject.toml")["project"]
+    bounds = list(project["dependencies"])
+    for extra in EVERYTHING:
+        bounds += project["optional-dependencies"][extra]
+    versions = dict(bound.split(">=") for bound in bounds)
+    versions |= dict(replacement.split("==") for replacement in replacements)
+    return [f"{package}=={version}" for package, version in versions.items()]
 
 
 @nox.session
 def fuzz(session: nox.Session) -> None:
-    """All attacks on configurations, volumes, checkpoints, run folders, exported files and running processes."""
-    install_project(session, "dev,onnx,openvino,nncf,safetensors")
+    """All attacks on what comes from outside: configurations, volumes, checkpoints, run folders."""
+    install_project(session, *EVERYTHING)
     session.run(
         "pytest",
         "tests/fuzz",
         "--fuzz-full",
         "--numprocesses=auto",
         *session.posargs,
-        env={"OMP_NUM_THREADS": "1"},
+        env=ONE_THREAD,
     )
