@@ -25,8 +25,7 @@ from pathlib import Path
 import SimpleITK as sitk  # noqa: N813
 import torch
 
-from lunet_cli.engine.networks.execution import machine_name
-from lunet_cli.engine.provenance import versions
+from lunet_cli.engine.provenance import machine_name, versions
 
 CONFIG = Path(__file__).parents[1] / "configs" / "quickstart.yaml"
 LUNET = [sys.executable, "-c", "from lunet_cli.cli.app import main; main()"]

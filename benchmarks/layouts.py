@@ -18,7 +18,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from lunet_cli.engine.networks.execution import machine_name
+from lunet_cli.engine.provenance import machine_name
 from lunet_cli.engine.runtimes.timing import time_passes_ms
 
 RUN = 4

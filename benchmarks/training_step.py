@@ -24,9 +24,9 @@ from lunet_cli.config.presets import parse_preset
 from lunet_cli.config.training import LossConfig
 from lunet_cli.engine.data.patches import batches
 from lunet_cli.engine.networks import build_network
-from lunet_cli.engine.networks.execution import ExecutionPlan, machine_name
+from lunet_cli.engine.networks.execution import ExecutionPlan
 from lunet_cli.engine.networks.normalization import BatchNormDropout
-from lunet_cli.engine.provenance import versions
+from lunet_cli.engine.provenance import machine_name, versions
 from lunet_cli.engine.training.losses import make_loss
 from lunet_cli.engine.training.setup import set_up
 

@@ -24,6 +24,8 @@ _CALL = re.compile(r"(\w+)\((.*)\)")
 _COMMANDS = {"evaluate": "eval", "benchmark": "bench"}
 # Fields whose options are called otherwise than the field; the command that runs knows its own.
 _OPTIONS = {"max_memory_mib": "--max-memory", "tolerance_mm": "--tolerance", "metrics": "--metric"}
+# Values of a field that are written as options of their own.
+_FLAGS = {"weights=int8": "--int8", "weights=fp16": "--half"}
 _own_options: ContextVar[Mapping[str, str]] = ContextVar("own_options")
 
 
@@ -51,7 +53,11 @@ def _on_command_line(phrase: str) -> str:
     if call is not None:
         return _command(call[1], call[2])
     field, equals, value = phrase.partition("=")
-    option = _own_options.get({}).get(field)
+    if phrase in _FLAGS:
+        return _FLAGS[phrase]
+    options = _own_options.get({})
+    # An option that a command takes several times is a field in the plural.
+    option = options.get(field) or options.get(f"{field}s")
     if option is not None:
         return _with_value(option, value) if equals else option
     is_key = re.fullmatch(r"\w+(\.[\w-]+)+", field) is not None

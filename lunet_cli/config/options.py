@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, ValidationError, field_validator
+from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
 
 from lunet_cli.config.base import Section
 from lunet_cli.config.metrics import METRICS, MetricName
@@ -36,7 +36,7 @@ def _read_size(value: Any) -> Any:
     if not isinstance(value, str):
         return value
     edges = value.lower().split("x")
-    if len(edges) not in (1, 3) or not all(edge.isdigit() for edge in edges):
+    if len(edges) not in (1, 3) or not all(edge.isdecimal() for edge in edges):
         raise ValueError(f"'{value}' is not a size; write 96, or 96x96x64 (z, y, x)")
     return tuple(map(int, edges * 3 if len(edges) == 1 else edges))
 
@@ -173,6 +173,22 @@ class EvaluationOptions(Options):
 class ExportOptions(Options):
     """What is written for other programs."""
 
+    @model_validator(mode="after")
+    def _weights_fit(self) -> Self:
+        if (self.weights == "int8") != (self.calibrate is not None):
+            raise ValueError("`weights=int8` and `calibrate`: belong together")
+        if self.weights == "int8" and self.format not in ("onnx", "openvino"):
+            raise ValueError(
+                f"`weights=int8`: {self.format} has no quantised networks here; "
+                "take onnx or openvino"
+            )
+        if self.weights == "fp16" and self.format == "torch-export":
+            raise ValueError(
+                "`weights=fp16`: PyTorch has no fp16 convolution on every CPU; "
+                "take onnx, openvino or safetensors"
+            )
+        return self
+
     format: ExportFormat
     """What to write."""
 
@@ -183,7 +199,7 @@ class ExportOptions(Options):
     """How weights are kept; int8 computes in eight bits as well."""
 
     calibrate: Path | None = None
-    """Typical volumes, whose windows give the ranges for int8."""
+    """Typical volumes, whose windows give the ranges for `weights=int8`."""
 
     check: Path | None = None
     """Volumes to compare on; the validation cases of the training if not given."""
@@ -202,7 +218,7 @@ class BenchOptions(Options):
     """Families of named presets."""
 
     all_presets: bool = False
-    """All named presets."""
+    """All 29 named presets."""
 
     sizes: tuple[Voxels, ...] = ()
     """Voxels (z, y, x) of the input; 64 each, or what a configuration says."""
@@ -226,7 +242,8 @@ class BenchOptions(Options):
     """Arithmetic; fp32, and for the runtime auto any that agrees with it."""
 
     runtimes: tuple[RuntimeChoice, ...] = ()
-    """What computes; torch, or for an exported file the first that can compute it."""
+    """What computes; torch, or for an exported file the first that can compute it. auto is what a
+    prediction takes for a long job."""
 
     warmup_runs: Annotated[int | None, Field(ge=0)] = None
     """Passes before the timed ones; 3, or what a configuration says."""
@@ -235,11 +252,16 @@ class BenchOptions(Options):
     """Timed passes; 10, or what a configuration says."""
 
     training: bool = False
-    """Measure training steps instead of forward passes."""
+    """Measure training steps instead of forward passes: forward, soft Dice, backward, Adam."""
 
     baseline: str | None = None
     """The row that others are compared with: names of a preset, runtime, precision or device,
     joined by `/`; the first row if not given."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _none_is_not_given(cls, values: Any) -> Any:
+        return {name: value for name, value in values.items() if value is not None}
 
     @field_validator("architectures", "families")
     @classmethod

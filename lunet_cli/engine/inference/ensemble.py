@@ -11,16 +11,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from lunet_cli.config.vocabulary import Precision, RuntimeName
 from lunet_cli.engine.checkpoints.models import Model
 from lunet_cli.engine.data.labels import LabelScheme
-from lunet_cli.engine.networks.execution import Precision
+from lunet_cli.engine.networks.execution import has_precision
 from lunet_cli.engine.runtimes.exported_graph import ExportedGraph
 from lunet_cli.engine.runtimes.runtime import (
     Forward,
-    RuntimeName,
     RuntimePlan,
     device_for,
-    has_precision,
     load_runtime,
     require_fitting,
     runtimes_of,

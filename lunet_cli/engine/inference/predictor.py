@@ -15,6 +15,7 @@ import numpy.typing as npt
 import SimpleITK as sitk  # noqa: N813
 import torch
 
+from lunet_cli.config.vocabulary import RuntimeName
 from lunet_cli.engine.checkpoints.checkpoint import ModelCard
 from lunet_cli.engine.checkpoints.models import Model, load_model
 from lunet_cli.engine.data.preprocessing import Placement
@@ -23,7 +24,6 @@ from lunet_cli.engine.inference.ensemble import Ensemble, PrecisionChoice
 from lunet_cli.engine.inference.memory import Estimate, estimate_memory
 from lunet_cli.engine.inference.segmentation import Segmentation, SegmentationBuilder
 from lunet_cli.engine.inference.sliding_window import Size, Stitcher, run_windows, window_starts
-from lunet_cli.engine.runtimes.runtime import RuntimeName
 from lunet_cli.errors import CheckpointError, DataError
 from lunet_cli.results.runtimes import RuntimeChosen
 

@@ -20,8 +20,8 @@ from lunet_cli.engine.checkpoints.tensors import require_fitting
 from lunet_cli.engine.checkpoints.training_state import require_fitting_optimizer
 from lunet_cli.engine.networks import build_network, count_parameters
 from lunet_cli.engine.networks.blocks import SegmentationNetwork
-from lunet_cli.engine.networks.execution import ExecutionPlan, machine_name, resolve_device
-from lunet_cli.engine.provenance import git_commit, versions
+from lunet_cli.engine.networks.execution import ExecutionPlan, resolve_device
+from lunet_cli.engine.provenance import git_commit, machine_name, versions
 from lunet_cli.engine.run_folder import BEST, RunFolder
 from lunet_cli.engine.run_lock import RunLock, hold_run
 from lunet_cli.engine.training.assessment import assess, write_summary

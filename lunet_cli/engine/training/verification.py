@@ -13,10 +13,10 @@ from torch import Tensor
 
 from lunet_cli.config.network import NetworkSpec
 from lunet_cli.config.training import TrainingConfig
+from lunet_cli.config.vocabulary import Precision
 from lunet_cli.engine.networks.blocks import SegmentationNetwork
 from lunet_cli.engine.networks.execution import (
     ExecutionPlan,
-    Precision,
     prefers_channels_last,
     resolve_device,
     usual_precision,
