@@ -36,7 +36,7 @@ def _read_size(value: Any) -> Any:
     if not isinstance(value, str):
         return value
     edges = value.lower().split("x")
-    if len(edges) not in (1, 3) or not all(edge.isdecimal() for edge in edges):
+    if len(edges) not in (1, 3) or not all(edge.isdigit() for edge in edges):
         raise ValueError(f"'{value}' is not a size; write 96, or 96x96x64 (z, y, x)")
     return tuple(map(int, edges * 3 if len(edges) == 1 else edges))
 
@@ -173,22 +173,6 @@ class EvaluationOptions(Options):
 class ExportOptions(Options):
     """What is written for other programs."""
 
-    @model_validator(mode="after")
-    def _weights_fit(self) -> Self:
-        if (self.weights == "int8") != (self.calibrate is not None):
-            raise ValueError("`weights=int8` and `calibrate`: belong together")
-        if self.weights == "int8" and self.format not in ("onnx", "openvino"):
-            raise ValueError(
-                f"`weights=int8`: {self.format} has no quantised networks here; "
-                "take onnx or openvino"
-            )
-        if self.weights == "fp16" and self.format == "torch-export":
-            raise ValueError(
-                "`weights=fp16`: PyTorch has no fp16 convolution on every CPU; "
-                "take onnx, openvino or safetensors"
-            )
-        return self
-
     format: ExportFormat
     """What to write."""
 
@@ -203,6 +187,25 @@ class ExportOptions(Options):
 
     check: Path | None = None
     """Volumes to compare on; the validation cases of the training if not given."""
+
+    @model_validator(mode="after")
+    def _weights_fit(self) -> Self:
+        if (self.weights == "int8") != (self.calibrate is not None):
+            raise ConfigError(
+                "`weights=int8` and `calibrate`: belong together",
+                hint="Name a folder of typical volumes.",
+            )
+        if self.weights == "int8" and self.format not in ("onnx", "openvino"):
+            raise ConfigError(
+                f"`weights=int8`: {self.format} has no quantised networks here",
+                hint="Take `format=onnx` or `format=openvino`.",
+            )
+        if self.weights == "fp16" and self.format == "torch-export":
+            raise ConfigError(
+                "`weights=fp16`: PyTorch has no fp16 convolution on every CPU",
+                hint="Take one of the other formats.",
+            )
+        return self
 
 
 class BenchOptions(Options):
