@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor
 
@@ -31,7 +30,7 @@ _MEDNEXT = (
 )
 
 
-def is_authors_checkpoint(values: dict[str, Any]) -> bool:
+def is_authors_checkpoint(values: Mapping[str, object]) -> bool:
     """Whether a loaded file has the keys of the authors' checkpoints."""
     weights = values.get("model_state_dict")
     return isinstance(weights, dict) and holds_tensors_only(weights)
@@ -42,7 +41,7 @@ def holds_tensors_only(values: Mapping[str, object]) -> bool:
     return all(isinstance(value, Tensor) for value in values.values())
 
 
-def authors_weights(values: dict[str, Any], path: Path) -> dict[str, Tensor]:
+def authors_weights(values: Mapping[str, object], path: Path) -> dict[str, Tensor]:
     """The weights of an authors' checkpoint under their own names.
 
     Raises:
@@ -53,7 +52,9 @@ def authors_weights(values: dict[str, Any], path: Path) -> dict[str, Tensor]:
     return {name.removeprefix("module."): tensor for name, tensor in weights.items()}
 
 
-def load_authors_weights(values: dict[str, Any], network: SegmentationNetwork, path: Path) -> None:
+def load_authors_weights(
+    values: Mapping[str, object], network: SegmentationNetwork, path: Path
+) -> None:
     """Put the weights of an authors' checkpoint into `network`.
 
     Args:

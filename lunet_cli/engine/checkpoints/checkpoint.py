@@ -43,7 +43,7 @@ class ModelCard:
     preprocessing: Preprocessing
     window: tuple[int, int, int]
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """Plain values."""
         return {
             "network": self.network.to_dict(),

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor
 
@@ -159,7 +159,9 @@ def _require_enough(spec: NetworkSpec, weights: dict[str, Tensor], path: Path) -
         )
 
 
-def _load_authors_model(path: Path, values: dict[str, Any], architecture: str | None) -> Model:
+def _load_authors_model(
+    path: Path, values: Mapping[str, object], architecture: str | None
+) -> Model:
     if architecture is None:
         raise CheckpointError(
             f"{path}: comes from the authors' release of Lean Unet, and does not say which network "

@@ -69,13 +69,17 @@ def export(
         LunetError: Of the kind that fits, if the network or the volumes cannot be used.
 
     Example:
-        >>> import pathlib, tempfile
+        >>> import pathlib, tempfile, torch
         >>> from lunet_cli.config.options import ExportOptions
-        >>> folder = pathlib.Path(tempfile.mkdtemp())
-        >>> checkpoint = write_untrained("lunet_small_1f", folder / "model.pt")
-        >>> result = export(checkpoint, ExportOptions(format="torch-export"))
+        >>> from lunet_cli.config.presets import parse_preset
+        >>> from lunet_cli.engine.networks import build_network
+        >>> weights = build_network(parse_preset("lunet_small_1f").spec).state_dict()
+        >>> path = pathlib.Path(tempfile.mkdtemp(), "fresh.pt")
+        >>> torch.save(weights, path)
+        >>> options = ExportOptions(format="torch-export")
+        >>> result = export(path, options, architecture="lunet_small_1f")
         >>> [file.name for file in result.files]
-        ['model.pt2', 'model.pt2.json']
+        ['fresh.pt2', 'fresh.pt2.json']
     """
     require_installed(options.format, options.weights)
     model = load_model(source, architecture=architecture)
@@ -130,9 +134,7 @@ def _calibration(model: Model, options: ExportOptions, on_event: OnEvent) -> lis
     return same_size(found)
 
 
-def _volumes(
-    model: Model, options: ExportOptions, on_event: OnEvent
-) -> tuple[list[Channels], str]:
+def _volumes(model: Model, options: ExportOptions, on_event: OnEvent) -> tuple[list[Channels], str]:
     """Volumes to compare on, and where they come from, in words."""
     if options.check is None:
         return volumes_at_hand(model, max_volumes=_NUM_CHECKED, on_event=on_event)

@@ -69,7 +69,7 @@ class ExecutionPlan:
         """The network, compiled if the plan says so."""
         return torch.compile(network, dynamic=False) if self.compile else network
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """Plain values for a checkpoint."""
         return asdict(self)
 

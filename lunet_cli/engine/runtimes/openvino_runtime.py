@@ -11,10 +11,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from lunet_cli.config.vocabulary import Precision
+from lunet_cli.config.vocabulary import Precision, Size
 from lunet_cli.engine.networks.blocks import SegmentationNetwork
 from lunet_cli.engine.runtimes.exported_graph import METADATA_KEY, ExportedGraph
-from lunet_cli.engine.runtimes.tracing import INPUT, OUTPUT, Size, quiet, trace
+from lunet_cli.engine.runtimes.tracing import INPUT, OUTPUT, quiet, trace
 from lunet_cli.errors import CheckpointError
 from lunet_cli.records.files import read_bytes, require_file
 

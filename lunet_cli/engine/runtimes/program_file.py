@@ -29,14 +29,11 @@ _OPERATIONS = re.compile(
 # PyTorch gives sizes to sympify, and guards to exec: both evaluate Python. These words alone
 # compute with sizes only.
 _WORDS = re.compile(r"[A-Za-z_]\w*")
-_SIZE_WORDS = frozenset(
-    """
-    Symbol Integer integer positive nonnegative Add Mul Max Min Mod PythonMod FloorDiv CeilDiv
-    CleanDiv Eq Ne Lt Le Gt Ge Equality Unequality LessThan StrictLessThan GreaterThan
-    StrictGreaterThan And Or Not
-    """.split()
-)
-_GUARD_WORDS = frozenset({"L", "image", "size", "min", "max", "and", "or", "not"})
+_SIZE_WORDS = {"Symbol", "Integer", "integer", "positive", "nonnegative"}
+_SIZE_WORDS |= {"Add", "Mul", "Max", "Min", "Mod", "PythonMod", "FloorDiv", "CeilDiv", "CleanDiv"}
+_SIZE_WORDS |= {"Eq", "Ne", "Lt", "Le", "Gt", "Ge", "Equality", "Unequality", "And", "Or", "Not"}
+_SIZE_WORDS |= {"LessThan", "StrictLessThan", "GreaterThan", "StrictGreaterThan"}
+_GUARD_WORDS = {"L", "image", "size", "min", "max", "and", "or", "not"}
 _SYMBOL = re.compile(r"[su]\d{1,6}|True|False")
 _MOST_DIGITS = re.compile(r"\d{19}")
 _UNUSUAL = re.compile(r"\*\*|[:;=@\\{}\"`]")
@@ -127,7 +124,7 @@ def _is_operation(text: object) -> bool:
     return isinstance(text, str) and _OPERATIONS.fullmatch(text) is not None
 
 
-def _has_only(text: str, words: frozenset[str]) -> bool:
+def _has_only(text: str, words: set[str]) -> bool:
     """Whether an expression consists of these words, symbols, small numbers and arithmetic."""
     if _UNUSUAL.search(text) or _MOST_DIGITS.search(text):
         return False

@@ -120,7 +120,7 @@ def test_half_precision_is_smaller_and_agrees(
 def test_eight_bits_keep_the_label_maps(
     model: Path, volumes: Path, tmp_path: Path, name: Any, run_lunet: RunLunet
 ) -> None:
-    """In processes of their own: a process in which both tools had computed in eight bits did not survive a signal.
+    """In processes of their own: one that had computed in eight bits by both did not go on.
 
     Seen with AMX on a virtual machine (Linux 6.18), which could not deliver the next handled
     signal.

@@ -28,7 +28,7 @@ def test_script_of_the_guide_is_what_exports_are_compared_with() -> None:
 def test_script_of_the_guide_gives_the_label_map(
     volumes: Path, tmp_path: Path, make_threshold_model: Callable[..., Path]
 ) -> None:
-    """In a process of its own: two channels, other axes, another spacing, larger and smaller than the window."""
+    """In a process of its own: two channels, other axes and spacing, a window between the edges."""
     pytest.importorskip("onnxscript")
     model = make_threshold_model(
         tmp_path / "model.pt",
