@@ -132,12 +132,14 @@ def _context() -> BaseContext:
     """How processes are started: forked from a server that has loaded torch, where that exists."""
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
-    from multiprocessing import forkserver
+    from multiprocessing import forkserver, resource_tracker
 
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(_PRELOADED)
     # The server loads torch for seconds. Ctrl-C reaches it too, and would make it print a
     # traceback; what is blocked while a process is started is blocked in that process for good.
+    # The tracker comes first: where the server starts it, it unblocks the signal again.
+    resource_tracker.ensure_running()
     blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         forkserver.ensure_running()

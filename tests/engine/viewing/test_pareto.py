@@ -177,7 +177,7 @@ def test_latencies_may_come_from_a_file_per_run(runs: list[Path], tmp_path: Path
             '{"metric": "beauty", "runs": [], "differences": []}',
             "is not a file of lunet compare --json: metric: ",
         ),
-        ('{"format": "lunet bench 1"}', "is not a file of lunet bench: rows is missing"),
+        ('{"format": "lunet bench 2"}', "is not a file of lunet bench: rows is missing"),
         (
             '{"format": "lunet bench 2"}',
             "a file of lunet bench has format 2 there, this lunet reads format 1",
