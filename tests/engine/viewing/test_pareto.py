@@ -179,8 +179,8 @@ def test_latencies_may_come_from_a_file_per_run(runs: list[Path], tmp_path: Path
         ),
         ('{"format": "lunet bench 2"}', "is not a file of lunet bench: rows is missing"),
         (
-            '{"format": "lunet bench 2"}',
-            "a file of lunet bench has format 2 there, this lunet reads format 1",
+            '{"format": "lunet bench 1"}',
+            "a file of lunet bench has format 1 there, this lunet reads format 2",
         ),
         (
             '{"format": "lunet comparison 2"}',
