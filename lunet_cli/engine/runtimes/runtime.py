@@ -10,6 +10,7 @@ from itertools import product
 from torch import Tensor
 
 from lunet_cli.config.vocabulary import (
+    PRECISIONS,
     DeviceName,
     Precision,
     PrecisionChoice,
@@ -24,16 +25,36 @@ from lunet_cli.errors import ConfigError, DeviceError, MissingDependencyError
 Forward = Callable[[Tensor], Tensor]
 Network = SegmentationNetwork | ExportedGraph
 
-_PACKAGES = {"onnx": ("onnxruntime", "onnx", "onnxscript"), "openvino": ("openvino",)}
-# What can compute a network that is not a graph, the usual one first; the first three train, too.
-RUNTIMES_OF_NETWORKS: tuple[RuntimeName, ...] = (
-    "torch",
-    "eager",
-    "torch-compile",
-    "onnx",
-    "openvino",
-)
-RUNTIMES_THAT_TRAIN = RUNTIMES_OF_NETWORKS[:3]
+
+@dataclass(frozen=True, kw_only=True)
+class _Traits:
+    """What a runtime needs and has.
+
+    Args:
+        packages: What must be installed.
+        precisions: Arithmetic that it has, wherever the device has it.
+        is_cpu_only: Whether it computes on the CPU alone here.
+        can_train: Whether a training can take it.
+    """
+
+    packages: tuple[str, ...] = ()
+    precisions: tuple[Precision, ...] = PRECISIONS
+    is_cpu_only: bool = False
+    can_train: bool = False
+
+
+# The usual one first.
+_TRAITS: dict[RuntimeName, _Traits] = {
+    "torch": _Traits(can_train=True),
+    "eager": _Traits(can_train=True),
+    "torch-compile": _Traits(can_train=True),
+    "onnx": _Traits(
+        packages=("onnxruntime", "onnx", "onnxscript"), precisions=("fp32",), is_cpu_only=True
+    ),
+    "openvino": _Traits(packages=("openvino",), precisions=("fp32", "bf16"), is_cpu_only=True),
+}
+RUNTIMES_OF_NETWORKS = tuple(_TRAITS)
+RUNTIMES_THAT_TRAIN = tuple(name for name, traits in _TRAITS.items() if traits.can_train)
 
 
 @dataclass(frozen=True)
@@ -63,12 +84,11 @@ class RuntimePlan:
 
     def obstacle(self) -> str:
         """Why the runtime has not this device or precision; empty if it has."""
-        if self.runtime in ("onnx", "openvino") and self.device != "cpu":
+        traits = _TRAITS[self.runtime]
+        if traits.is_cpu_only and self.device != "cpu":
             return f"computes on the CPU here, not on {self.device}"
-        if self.runtime == "onnx" and self.precision != "fp32":
-            return f"computes in fp32 on a CPU, not in {self.precision}"
-        if self.runtime == "openvino" and self.precision == "fp16":
-            return "computes in fp32 or bf16 on a CPU, not in fp16"
+        if self.precision not in traits.precisions:
+            return f"computes in {' or '.join(traits.precisions)} on a CPU, not in {self.precision}"
         return ""
 
 
@@ -114,14 +134,14 @@ def device_for(runtime: RuntimeChoice, choice: DeviceName) -> str:
     Raises:
         DeviceError: The named device is not available.
     """
-    if choice == "auto" and runtime in ("onnx", "openvino"):
+    if choice == "auto" and runtime != "auto" and _TRAITS[runtime].is_cpu_only:
         return "cpu"
     return resolve_device(choice)
 
 
 def is_installed(runtime: RuntimeName) -> bool:
     """Whether the packages of a runtime are there."""
-    return not _missing(_PACKAGES.get(runtime, ()))
+    return not _missing(_TRAITS[runtime].packages)
 
 
 def require_installed(runtime: RuntimeName) -> None:
@@ -130,7 +150,7 @@ def require_installed(runtime: RuntimeName) -> None:
     Raises:
         MissingDependencyError: It is not.
     """
-    require_packages(runtime, *_PACKAGES.get(runtime, ()))
+    require_packages(runtime, *_TRAITS[runtime].packages)
 
 
 def require_packages(extra: str, *packages: str) -> None:
