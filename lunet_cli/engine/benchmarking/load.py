@@ -10,5 +10,5 @@ _SECONDS = 0.3
 
 def busy_cores() -> float:
     """CPU cores that are at work while this process waits a moment."""
-    shares = psutil.cpu_percent(_SECONDS, percpu=True)
+    shares: list[float] = psutil.cpu_percent(_SECONDS, percpu=True)
     return sum(shares) / 100
