@@ -1,4 +1,4 @@
-"""What a result was made with: versions, machine, the commit of the project around it, files."""
+"""What a result was made with: versions, the commit of the project around it, the very files."""
 
 from __future__ import annotations
 

@@ -166,8 +166,7 @@ def _load_authors_model(
         raise CheckpointError(
             f"{path}: comes from the authors' release of Lean Unet, and does not say which network "
             "it holds",
-            hint="Name it with `architecture`, such as `architecture=lunet_small_4f`; "
-            "`presets_list()` shows all.",
+            hint="Name it with `architecture`, such as `architecture=lunet_small_4f`.",
         )
     preset = parse_preset(architecture)
     weights = authors_weights(values, path)
