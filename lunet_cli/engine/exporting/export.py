@@ -230,4 +230,8 @@ def _move(folder: Path, path: Path) -> tuple[Path, ...]:
 
 def _size(files: tuple[Path, ...]) -> int:
     """Bytes of the network's files, the JSON left out."""
-    return sum(file.stat().st_size for file in files if file.suffix != ".json")
+    size = 0
+    for file in files:
+        if file.suffix != ".json":
+            size += file.stat().st_size
+    return size

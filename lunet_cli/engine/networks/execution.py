@@ -57,7 +57,8 @@ class ExecutionPlan:
         """Move a network to the device, in the layout of the plan."""
         placed = network.to(self.device)
         if self.channels_last:
-            placed.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]  # missing in torch's stub
+            # This overload is missing in torch's stub.
+            placed.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
         return placed
 
     def place_image(self, image: Tensor) -> Tensor:
