@@ -22,8 +22,7 @@ from lunet_cli.engine.checkpoints.models import Model, load_model
 from lunet_cli.engine.evaluation.overlap import dice
 from lunet_cli.engine.inference.labelled_cases import select_cases
 from lunet_cli.engine.inference.predictor import Predictor
-from lunet_cli.engine.networks.execution import machine_name
-from lunet_cli.engine.provenance import versions
+from lunet_cli.engine.provenance import machine_name, versions
 from lunet_cli.engine.runtimes.runtime import RuntimePlan, candidate_plans
 
 

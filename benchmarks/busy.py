@@ -1,4 +1,4 @@
-"""How much a busy machine slows a training, a prediction and a bench, and how much of that is waiting by spinning.
+"""How much a busy machine slows a training, a prediction and a bench, and how much spinning does.
 
     python benchmarks/busy.py [--others 0 1 2] [--jobs train predict bench]
 
@@ -25,8 +25,7 @@ from pathlib import Path
 import SimpleITK as sitk  # noqa: N813
 import torch
 
-from lunet_cli.engine.networks.execution import machine_name
-from lunet_cli.engine.provenance import versions
+from lunet_cli.engine.provenance import machine_name, versions
 
 CONFIG = Path(__file__).parents[1] / "configs" / "quickstart.yaml"
 LUNET = [sys.executable, "-c", "from lunet_cli.cli.app import main; main()"]
@@ -44,12 +43,8 @@ def train_command(folder: Path, name: str, epochs: int) -> list[str]:
         "visualization.plot_slices": "false",
         "visualization.plot_training_curves": "false",
     }
-    return [
-        *LUNET,
-        "train",
-        str(CONFIG),
-        *(f"--set={key}={value}" for key, value in settings.items()),
-    ]
+    overrides = [f"--set={key}={value}" for key, value in settings.items()]
+    return [*LUNET, "train", str(CONFIG), *overrides]
 
 
 @contextmanager
@@ -97,17 +92,8 @@ def time_prediction(folder: Path, environment: dict[str, str]) -> float:
         str(folder / "volume.nii.gz"),
     )
     start = time.perf_counter()
-    run(
-        [
-            *LUNET,
-            "predict",
-            str(folder / "model"),
-            str(folder / "volume.nii.gz"),
-            "-o",
-            str(folder),
-        ],
-        environment,
-    )
+    volume = str(folder / "volume.nii.gz")
+    run([*LUNET, "predict", str(folder / "model"), volume, "-o", str(folder)], environment)
     return time.perf_counter() - start
 
 
@@ -145,10 +131,8 @@ def main() -> None:
                     value = measure(Path(name), environment)
                 alone = alone or value
                 share = value / alone / (1 + others)
-                print(
-                    f"{job}, {waiting}, {others} others: {value:.2f} {unit}, {share:.2f} x its share",
-                    flush=True,
-                )
+                found = f"{value:.2f} {unit}, {share:.2f} x its share"
+                print(f"{job}, {waiting}, {others} others: {found}", flush=True)
 
 
 if __name__ == "__main__":

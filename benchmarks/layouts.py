@@ -18,12 +18,13 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from lunet_cli.engine.networks.execution import machine_name
+from lunet_cli.engine.networks.execution import DTYPES
+from lunet_cli.engine.provenance import machine_name
 from lunet_cli.engine.runtimes.timing import time_passes_ms
 
 RUN = 4
 LAYERS = ((1, 4), (4, 4), (8, 4))
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+PRECISIONS = ("fp32", "bf16")
 
 
 def convolve(x: Tensor, weight: Tensor, padding: list[int]) -> Tensor:
@@ -34,7 +35,7 @@ def convolve(x: Tensor, weight: Tensor, padding: list[int]) -> Tensor:
 
 
 def with_halo(x: Tensor) -> Tensor:
-    """Runs (1, (RUN + 2) * C, D, H, W / RUN) of an image (1, C, D, H, W) in channels-last, neighbours included."""
+    """Runs (1, (RUN + 2) * C, D, H, W / RUN) of an image (1, C, D, H, W), neighbours included."""
     _, channels, depth, height, width = x.shape
     runs = x.permute(0, 2, 3, 4, 1).reshape(1, depth, height, width // RUN, RUN * channels)
     packed = torch.empty(*runs.shape[:-1], (RUN + 2) * channels, dtype=x.dtype)
@@ -68,10 +69,8 @@ def compare(num_in: int, num_out: int, edge: int, dtype: torch.dtype) -> dict[st
     layout = torch.channels_last_3d
     x = torch.randn(1, num_in, edge, edge, edge, dtype=dtype).contiguous(memory_format=layout)
     weight = torch.randn(num_out, num_in, 3, 3, 3, dtype=dtype)
-    plain, packed = (
-        weight.contiguous(memory_format=layout),
-        packed_weight(weight).contiguous(memory_format=layout),
-    )
+    plain = weight.contiguous(memory_format=layout)
+    packed = packed_weight(weight).contiguous(memory_format=layout)
     expected = convolve(x, plain, [1, 1, 1]).permute(0, 2, 3, 4, 1)
     found = convolve(with_halo(x), packed, [1, 1, 0]).permute(0, 2, 3, 4, 1).reshape(expected.shape)
     assert torch.allclose(found.float(), expected.float(), rtol=0.02, atol=0.1)
@@ -92,18 +91,16 @@ def main() -> None:
     parser.add_argument(
         "--edge", type=int, default=64, help="voxels along each axis, a multiple of 4"
     )
-    parser.add_argument("--precision", nargs="+", choices=list(DTYPES), default=list(DTYPES))
+    parser.add_argument("--precision", nargs="+", choices=PRECISIONS, default=PRECISIONS)
     arguments = parser.parse_args()
-    print(
-        f"{machine_name()}, {torch.get_num_threads()} threads, torch {torch.__version__}, {arguments.edge}^3 voxels"
-    )
+    threads = torch.get_num_threads()
+    print(f"{machine_name()}, {threads} threads, torch {torch.__version__}")
+    print(f"{arguments.edge}^3 voxels")
     for precision in arguments.precision:
         for num_in, num_out in LAYERS:
             found = compare(num_in, num_out, arguments.edge, DTYPES[precision])
-            print(
-                f"{precision} {num_in} -> {num_out}: "
-                + ", ".join(f"{k} {v:.2f} ms" for k, v in found.items())
-            )
+            times = ", ".join(f"{name} {time:.2f} ms" for name, time in found.items())
+            print(f"{precision} {num_in} -> {num_out}: {times}")
 
 
 if __name__ == "__main__":

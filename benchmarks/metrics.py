@@ -25,8 +25,7 @@ from scipy import ndimage
 
 from lunet_cli.engine.evaluation.masks import score_masks
 from lunet_cli.engine.evaluation.surface import surface
-from lunet_cli.engine.networks.execution import machine_name
-from lunet_cli.engine.provenance import versions
+from lunet_cli.engine.provenance import machine_name, versions
 
 SPACING = (1.0, 0.7, 0.7)
 Mask = npt.NDArray[np.bool_]

@@ -34,8 +34,7 @@ from lunet_cli.engine.data.preprocessing import Normalization, Preprocessing
 from lunet_cli.engine.data.reading import read_image
 from lunet_cli.engine.inference.predictor import Predictor
 from lunet_cli.engine.networks import build_network
-from lunet_cli.engine.networks.execution import machine_name
-from lunet_cli.engine.provenance import versions
+from lunet_cli.engine.provenance import machine_name, versions
 from lunet_cli.records.network_card import Execution, KeptConfig
 
 WINDOW, OVERLAP, BATCH = (96, 96, 96), 0.5, 2

@@ -1,4 +1,4 @@
-"""Time of a training step under each way to compute, and the share of the data loader, side by side.
+"""Time of a training step under each way to compute, and the share of the data loader.
 
     python benchmarks/training_step.py [--arch NAME ...] [--compile]
 
@@ -24,9 +24,9 @@ from lunet_cli.config.presets import parse_preset
 from lunet_cli.config.training import LossConfig
 from lunet_cli.engine.data.patches import batches
 from lunet_cli.engine.networks import build_network
-from lunet_cli.engine.networks.execution import ExecutionPlan, machine_name
+from lunet_cli.engine.networks.execution import ExecutionPlan
 from lunet_cli.engine.networks.normalization import BatchNormDropout
-from lunet_cli.engine.provenance import versions
+from lunet_cli.engine.provenance import machine_name, versions
 from lunet_cli.engine.training.losses import make_loss
 from lunet_cli.engine.training.setup import set_up
 
@@ -66,11 +66,11 @@ def use_native_norm(network: nn.Module) -> None:
 
 def measure(steps: dict[str, Callable[[], None]]) -> dict[str, float]:
     times: dict[str, list[float]] = {name: [] for name in steps}
-    for turn in range(ROUNDS + 2):
+    for number in range(ROUNDS + 2):
         for name, step in steps.items():
             start = time.perf_counter()
             step()
-            if turn >= 2:
+            if number >= 2:
                 times[name].append(1000 * (time.perf_counter() - start))
     return {name: statistics.median(values) for name, values in times.items()}
 
@@ -96,7 +96,7 @@ def compare_plans(architecture: str, *, compiled: bool) -> None:
 
 
 def loader_share(config_file: Path, data_root: Path | None) -> None:
-    """Time of an epoch's batches alone, against the time of its steps as the benchmark's fastest plan takes them."""
+    """Time of an epoch's batches alone, against that of its steps by the fastest plan."""
     overrides = [] if data_root is None else [f"data.root={data_root}"]
     config = load_config(config_file, overrides)
     setup = set_up(config, lambda event: None)
@@ -119,9 +119,8 @@ def loader_share(config_file: Path, data_root: Path | None) -> None:
 
     rounds = [(run_epoch(lambda image, label: None), run_epoch(train_step)) for _ in range(3)]
     alone, whole = (statistics.median(values) for values in zip(*rounds, strict=True))
-    print(
-        f"{config_file.name}: epoch {whole:.2f} s, its batches alone {alone:.2f} s, share {alone / whole:.1%}"
-    )
+    times = f"epoch {whole:.2f} s, its batches alone {alone:.2f} s"
+    print(f"{config_file.name}: {times}, share {alone / whole:.1%}")
 
 
 def main() -> None:
@@ -142,12 +141,10 @@ def main() -> None:
         "--data-root", type=Path, default=None, help="data.root of that configuration"
     )
     arguments = parser.parse_args()
-    print(
-        f"{machine_name()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads; {versions()}"
-    )
-    print(
-        f"training step, batch {BATCH} of 1x{'x'.join(map(str, SHAPE))}, median of {ROUNDS} interleaved rounds"
-    )
+    threads = torch.get_num_threads()
+    print(f"{machine_name()}, {os.cpu_count()} cores, {threads} threads; {versions()}")
+    shape = "x".join(map(str, SHAPE))
+    print(f"training step, batch {BATCH} of 1x{shape}, median of {ROUNDS} interleaved rounds")
     for architecture in arguments.arch:
         compare_plans(architecture, compiled=arguments.compile)
     loader_share(arguments.config, arguments.data_root)

@@ -20,15 +20,14 @@ import numpy as np
 import SimpleITK as sitk  # noqa: N813
 import torch
 
-from lunet_cli.config.options import PredictionOptions
+from lunet_cli.config.options import ExportOptions, PredictionOptions
 from lunet_cli.engine.checkpoints.models import Model, load_model
 from lunet_cli.engine.data.cases import Case, CaseSet
 from lunet_cli.engine.evaluation.overlap import dice
-from lunet_cli.engine.exporting.export import ExportOptions, export
+from lunet_cli.engine.exporting.export import export
 from lunet_cli.engine.inference.labelled_cases import select_cases
 from lunet_cli.engine.inference.predictor import Predictor
-from lunet_cli.engine.networks.execution import machine_name
-from lunet_cli.engine.provenance import versions
+from lunet_cli.engine.provenance import machine_name, versions
 from lunet_cli.engine.runtimes.runtime import Forward, RuntimePlan, load_runtime
 
 GUIDE = Path(__file__).resolve().parents[1] / "docs" / "export.md"
@@ -93,9 +92,10 @@ def main() -> None:
     selected = select_cases(model, None, "val")
     case_set, cases, origin = selected.case_set, selected.cases[:_NUM_CASES], selected.origin
     references = [sitk.GetArrayFromImage(case_set.reader(case)[1]) for case in cases]
-    onnx = export(run, ExportOptions("onnx", folder / "model.onnx")).files[0]
-    openvino = export(run, ExportOptions("openvino", folder / "model.xml")).files[0]
-    program = export(run, ExportOptions("torch-export", folder / "model.pt2")).files[0]
+    onnx = export(run, ExportOptions(format="onnx", output=folder / "model.onnx")).files[0]
+    openvino = export(run, ExportOptions(format="openvino", output=folder / "model.xml")).files[0]
+    options = ExportOptions(format="torch-export", output=folder / "model.pt2")
+    program = export(run, options).files[0]
     ways: dict[str, Callable[[], Masks]] = {
         "predict": lambda: by_predict(model, case_set, cases),
         "predict --window whole": lambda: by_predict(model, case_set, cases, window="whole"),

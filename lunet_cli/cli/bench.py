@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import csv
 import io
-import re
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from lunet_cli.cli.helping import AsJson
+from lunet_cli.cli.options import option
 from lunet_cli.cli.wording import show_progress
+from lunet_cli.config.options import BenchOptions
+from lunet_cli.config.vocabulary import DEVICES, PRECISIONS, RUNTIMES
 from lunet_cli.errors import EXIT_FAILURE, ConfigError
 from lunet_cli.results.words import visible_lines
 
@@ -21,10 +24,6 @@ if TYPE_CHECKING:
 
     from lunet_cli.results.benchmarking import BenchResult, BenchRow
 
-DEVICES = ("auto", "cpu", "cuda", "mps")
-PRECISIONS = ("fp32", "bf16", "fp16")
-RUNTIMES = ("eager", "torch", "torch-compile", "onnx", "openvino", "auto")
-_MAX_EDGE = 4096
 # The best first.
 SORT_KEYS: dict[str, Callable[[BenchRow], Any]] = {
     "latency": lambda row: row.latency_ms.median,
@@ -38,170 +37,112 @@ SORT_KEYS: dict[str, Callable[[BenchRow], Any]] = {
     "activations": lambda row: row.activation_mib,
     "memory": lambda row: row.peak_memory_mib,
 }
+
+
+_field = partial(option, BenchOptions)
+Texts = list[str] | None
 Counts = list[int] | None
+Targets = Annotated[
+    list[Path] | None,
+    typer.Argument(
+        metavar="TARGET", help="CONFIG (.yaml), CHECKPOINT, run folder, or exported file."
+    ),
+]
+Precisions = Annotated[Texts, _field("precisions", "--precision", metavar="|".join(PRECISIONS))]
+Runtimes = Annotated[Texts, _field("runtimes", "--runtime", metavar="|".join((*RUNTIMES, "auto")))]
+Sort = Annotated[
+    str, typer.Option(metavar="COLUMN", help=f"Order of the rows: {', '.join(SORT_KEYS)}.")
+]
+AsCsv = Annotated[bool, typer.Option("--csv", help="Print CSV instead of a table.")]
+Save = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="Write everything to this JSON file.")
+]
+Compare = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Put the rows of a file made by --save beside the new ones."),
+]
 
 
 def bench(
-    targets: Annotated[
-        list[Path] | None,
-        typer.Argument(
-            metavar="TARGET", help="CONFIG (.yaml), CHECKPOINT, run folder, or exported file."
-        ),
-    ] = None,
-    architectures: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--arch", metavar="NAME", help="A preset, such as lunet_small_4f; repeatable."
-        ),
-    ] = None,
-    families: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--family",
-            metavar="NAME",
-            help="All named presets of a family, such as lunet; repeatable.",
-        ),
-    ] = None,
-    all_presets: Annotated[bool, typer.Option("--all", help="All 29 named presets.")] = False,
-    sizes: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--size", metavar="N|DxHxW", help="Voxels, such as 64 or 96x96x64; repeatable."
-        ),
-    ] = None,
-    batches: Annotated[
-        Counts, typer.Option("--batch", metavar="N", min=1, help="Samples per pass; repeatable.")
-    ] = None,
-    channels: Annotated[
-        Counts, typer.Option("--channels", metavar="N", min=1, help="Image channels; repeatable.")
-    ] = None,
-    classes: Annotated[
-        Counts, typer.Option("--classes", metavar="N", min=1, help="Output channels; repeatable.")
-    ] = None,
-    devices: Annotated[
-        list[str] | None,
-        typer.Option("--device", metavar="|".join(DEVICES), help="Where to compute; repeatable."),
-    ] = None,
-    threads: Annotated[
-        Counts, typer.Option("--threads", metavar="N", min=1, help="CPU threads; repeatable.")
-    ] = None,
-    precisions: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--precision",
-            metavar="|".join(PRECISIONS),
-            help="Arithmetic; fp32 if not given; repeatable.",
-        ),
-    ] = None,
-    runtimes: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--runtime",
-            metavar="|".join(RUNTIMES),
-            help="What computes; auto: what predict takes for a long job; torch if not given; repeatable.",
-        ),
-    ] = None,
-    warmup: Annotated[
-        int | None,
-        typer.Option(metavar="N", min=0, help="Passes before the timed ones; 3 if not given."),
-    ] = None,
-    runs: Annotated[
-        int | None,
-        typer.Option(metavar="N", min=1, help="Timed passes of each row; 10 if not given."),
-    ] = None,
-    training: Annotated[
-        bool,
-        typer.Option("--train", help="Measure training steps: forward, soft Dice, backward, Adam."),
-    ] = False,
-    sort: Annotated[
-        str, typer.Option(metavar="COLUMN", help=f"Order of the rows: {', '.join(SORT_KEYS)}.")
-    ] = "latency",
-    baseline: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME[/NAME]",
-            help="What speed is compared with: a preset, runtime, precision or several; else the first row.",
-        ),
-    ] = None,
+    targets: Targets = None,
+    architectures: Annotated[Texts, _field("architectures", "--arch", metavar="NAME")] = None,
+    families: Annotated[Texts, _field("families", "--family", metavar="NAME")] = None,
+    all_presets: Annotated[bool, _field("all_presets", "--all")] = False,
+    sizes: Annotated[Texts, _field("sizes", "--size", metavar="N|DxHxW")] = None,
+    batch_sizes: Annotated[Counts, _field("batch_sizes", "--batch-size", metavar="N")] = None,
+    channels: Annotated[Counts, _field("channels", metavar="N")] = None,
+    classes: Annotated[Counts, _field("classes", metavar="N")] = None,
+    devices: Annotated[Texts, _field("devices", "--device", metavar="|".join(DEVICES))] = None,
+    threads: Annotated[Counts, _field("threads", metavar="N")] = None,
+    precisions: Precisions = None,
+    runtimes: Runtimes = None,
+    warmup_runs: Annotated[int | None, _field("warmup_runs", "--warmup", metavar="N")] = None,
+    timed_runs: Annotated[int | None, _field("timed_runs", "--runs", metavar="N")] = None,
+    training: Annotated[bool, _field("training", "--train")] = False,
+    sort: Sort = "latency",
+    baseline: Annotated[str | None, _field("baseline", metavar="NAME[/NAME]")] = None,
     as_json: AsJson = False,
-    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV instead of a table.")] = False,
-    save: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write everything to this JSON file.")
-    ] = None,
-    compare: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE", help="Put the rows of a file made by --save beside the new ones."
-        ),
-    ] = None,
+    as_csv: AsCsv = False,
+    save: Save = None,
+    compare: Compare = None,
 ) -> None:
-    """Measure networks: what they cost and how fast they run, one row for each combination of the options."""
+    """Measure networks: what they cost and how fast they run.
+
+    Networks, sizes, devices and the like may be given several times; each combination makes a row.
+    """
     if sort not in SORT_KEYS:
         raise ConfigError(f"--sort {sort}: unknown column", hint=f"Known: {', '.join(SORT_KEYS)}")
     if as_json and as_csv:
         raise ConfigError("--json and --csv: choose one")
-    chosen: dict[str, Any] = {
-        "targets": tuple(targets or ()),
-        "architectures": tuple(architectures or ()),
-        "families": tuple(families or ()),
-        "all_presets": all_presets,
-        "sizes": tuple(parse_size(text) for text in sizes or ()),
-        "batches": tuple(batches or ()),
-        "channels": tuple(channels or ()),
-        "classes": tuple(classes or ()),
-        "devices": _known("--device", devices, DEVICES),
-        "threads": tuple(threads or ()),
-        "precisions": _known("--precision", precisions, PRECISIONS),
-        "runtimes": _known("--runtime", runtimes, RUNTIMES),
-    }
-    from lunet_cli.engine.benchmarking.benchmark import benchmark
-    from lunet_cli.engine.benchmarking.comparison import beside, load_saved, save_result
-    from lunet_cli.engine.benchmarking.plan import BenchOptions
-    from lunet_cli.records.files import require_place
-    from lunet_cli.render.console import make_status_console
-
     options = BenchOptions(
-        **chosen, warmup_runs=warmup, timed_runs=runs, training=training, baseline=baseline
+        targets=targets,
+        architectures=architectures,
+        families=families,
+        all_presets=all_presets,
+        sizes=sizes,
+        batch_sizes=batch_sizes,
+        channels=channels,
+        classes=classes,
+        devices=devices,
+        threads=threads,
+        precisions=precisions,
+        runtimes=runtimes,
+        warmup_runs=warmup_runs,
+        timed_runs=timed_runs,
+        training=training,
+        baseline=baseline,
     )
-    if save is not None:
-        require_place(save)
-    saved = None if compare is None else load_saved(compare)
-    status = make_status_console()
-    with show_progress(status) as on_event:
-        result = benchmark(options, on_event)
-    if save is not None:
-        save_result(result, save)
+    result = _measure(options, save=save, compare=compare)
     rows = sorted(result.rows, key=SORT_KEYS[sort])
-    if saved is not None:
-        rows = beside(rows, saved)
-        for remark in saved.remarks(rows, result.machine):
-            status.print(f"warning: {remark}", style="yellow")
     _print_result(replace(result, rows=tuple(rows)), as_json=as_json, as_csv=as_csv)
     if result.failures:
         raise typer.Exit(EXIT_FAILURE)
 
 
-def parse_size(text: str) -> tuple[int, int, int]:
-    """Voxels (D, H, W) from `64` or `96x96x64`.
+def _measure(options: BenchOptions, *, save: Path | None, compare: Path | None) -> BenchResult:
+    """Measure, keep the result in a file, and put that of another file beside it."""
+    from lunet_cli.engine.benchmarking.benchmark import benchmark
+    from lunet_cli.engine.benchmarking.comparison import beside, load_saved, save_result
+    from lunet_cli.records.files import require_place
+    from lunet_cli.render.console import make_status_console
 
-    Raises:
-        ConfigError: It is neither.
-    """
-    match = re.fullmatch(r"(\d{1,4})(?:x(\d{1,4})x(\d{1,4}))?", text.lower(), re.ASCII)
-    edges = [int(edge) for edge in match.groups() if edge] if match else []
-    if not edges or not all(1 <= edge <= _MAX_EDGE for edge in edges):
-        raise ConfigError(f"--size {text}: is not a size", hint="Write 64 or 96x96x64 (z, y, x).")
-    depth, height, width = edges * 3 if len(edges) == 1 else edges
-    return depth, height, width
-
-
-def _known(option: str, values: Sequence[str] | None, known: Sequence[str]) -> tuple[str, ...]:
-    for value in values or ():
-        if value not in known:
-            raise ConfigError(
-                f"{option} {value}: is none of its values", hint=f"Known: {', '.join(known)}"
-            )
-    return tuple(values or ())
+    # What is wrong with the files is said before minutes are spent.
+    if save is not None:
+        require_place(save)
+    saved = None
+    if compare is not None:
+        saved = load_saved(compare)
+    status = make_status_console()
+    with show_progress(status) as on_event:
+        result = benchmark(options, on_event=on_event)
+    if save is not None:
+        save_result(result, save)
+    if saved is None:
+        return result
+    rows = beside(result.rows, saved)
+    for remark in saved.remarks(rows, result.machine):
+        status.print(f"warning: {remark}", style="yellow")
+    return replace(result, rows=tuple(rows))
 
 
 def _print_result(result: BenchResult, *, as_json: bool, as_csv: bool) -> None:
@@ -220,15 +161,17 @@ def _print_result(result: BenchResult, *, as_json: bool, as_csv: bool) -> None:
 
 def _to_csv(rows: Sequence[BenchRow]) -> str:
     """One column per number: the latencies have three, the shape is one text."""
+    if not rows:
+        return ""
     lines = []
     for row in rows:
         values = asdict(row)
         values["input_shape"] = "x".join(map(str, row.input_shape))
-        latency = {f"latency_ms_{name}": value for name, value in values.pop("latency_ms").items()}
-        lines.append({**values, **latency})
+        for name, value in values.pop("latency_ms").items():
+            values[f"latency_ms_{name}"] = value
+        lines.append(values)
     text = io.StringIO()
-    writer = csv.DictWriter(text, list(lines[0]) if lines else [], lineterminator="\n")
-    if lines:
-        writer.writeheader()
-        writer.writerows(lines)
+    writer = csv.DictWriter(text, list(lines[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(lines)
     return text.getvalue()

@@ -223,10 +223,29 @@ class ExportOptions(Options):
     """How weights are kept; int8 computes in eight bits as well."""
 
     calibrate: Path | None = None
-    """Typical volumes, whose windows give the ranges for int8."""
+    """Typical volumes, whose windows give the ranges for `weights=int8`."""
 
     check: Path | None = None
     """Volumes to compare on; the validation cases of the training if not given."""
+
+    @model_validator(mode="after")
+    def _weights_fit(self) -> Self:
+        if (self.weights == "int8") != (self.calibrate is not None):
+            raise ConfigError(
+                "`weights=int8` and `calibrate`: belong together",
+                hint="Name a folder of typical volumes.",
+            )
+        if self.weights == "int8" and self.format not in ("onnx", "openvino"):
+            raise ConfigError(
+                f"`weights=int8`: {self.format} has no quantised networks here",
+                hint="Take `format=onnx` or `format=openvino`.",
+            )
+        if self.weights == "fp16" and self.format == "torch-export":
+            raise ConfigError(
+                "`weights=fp16`: PyTorch has no fp16 convolution on every CPU",
+                hint="Take one of the other formats.",
+            )
+        return self
 
 
 class BenchOptions(Options):
@@ -242,7 +261,7 @@ class BenchOptions(Options):
     """Families of named presets."""
 
     all_presets: bool = False
-    """All named presets."""
+    """All 29 named presets."""
 
     sizes: tuple[Voxels, ...] = ()
     """Voxels (z, y, x) of the input; 64 each, or what a configuration says."""
@@ -266,7 +285,8 @@ class BenchOptions(Options):
     """Arithmetic; fp32, and for the runtime auto any that agrees with it."""
 
     runtimes: tuple[RuntimeChoice, ...] = ()
-    """What computes; torch, or for an exported file the first that can compute it."""
+    """What computes; torch, or for an exported file the first that can compute it. auto is what a
+    prediction takes for a long job."""
 
     warmup_runs: Annotated[int | None, Field(ge=0)] = None
     """Passes before the timed ones; 3, or what a configuration says."""
@@ -275,11 +295,16 @@ class BenchOptions(Options):
     """Timed passes; 10, or what a configuration says."""
 
     training: bool = False
-    """Measure training steps instead of forward passes."""
+    """Measure training steps instead of forward passes: forward, soft Dice, backward, Adam."""
 
     baseline: str | None = None
     """The row that others are compared with: names of a preset, runtime, precision or device,
     joined by `/`; the first row if not given."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _none_is_not_given(cls, values: Any) -> Any:
+        return {name: value for name, value in values.items() if value is not None}
 
     @field_validator("architectures", "families")
     @classmethod

@@ -25,6 +25,24 @@ def versions() -> dict[str, str]:
     }
 
 
+def machine_name() -> str:
+    """Processor and, if there is one, accelerator in words."""
+    names = [_processor_name(), torch.backends.cpu.get_cpu_capability()]
+    if torch.cuda.is_available():
+        names.append(torch.cuda.get_device_name())
+    return ", ".join(names)
+
+
+def _processor_name() -> str:
+    # On Linux, the standard library knows the instruction set only.
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.is_file():
+        for line in cpuinfo.read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
 def git_commit() -> str | None:
     """Commit of the folder that the command was started in; None outside of a repository."""
     try:

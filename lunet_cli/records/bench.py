@@ -29,7 +29,7 @@ class BenchRecord(Record):
     written_by: ClassVar[str] = "`benchmark(..., save=FILE)` writes it."
     is_always_marked: ClassVar[bool] = True
 
-    format: str = "lunet bench 1"
+    format: str = "lunet bench 2"
     rows: Annotated[tuple[Annotated[BenchRow, AfterValidator(_measured)], ...], FailFast()]
     failures: Annotated[tuple[CaseFailed, ...], FailFast()]
     rooflines: Annotated[tuple[Roofline, ...], FailFast()]

@@ -16,11 +16,11 @@ Call = Callable[..., "subprocess.CompletedProcess[str]"]
     ("arguments", "code", "message"),
     [
         (["--format", "onnx", "--half", "--int8"], 2, "--half and --int8: take one of them"),
-        (["--format", "onnx", "--int8"], 2, "--int8 and --calibrate DIR: belong together"),
+        (["--format", "onnx", "--int8"], 2, "--int8 and --calibrate: belong together"),
         (
             ["--format", "onnx", "--calibrate", "calib"],
             2,
-            "--int8 and --calibrate DIR: belong together",
+            "--int8 and --calibrate: belong together",
         ),
         (
             ["--format", "torch-export", "--int8", "--calibrate", "calib"],

@@ -73,7 +73,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     found = {}
     for name, suffix in FORMATS.items():
         found[name] = folder / f"model{suffix}"
-        write_format(name, network, (16, 16, 16), found[name], describe(card, name), "fp32", [])  # type: ignore[arg-type]
+        write_format(network, found[name], describe(card, name), window=(16, 16, 16))
     return found
 
 

@@ -12,8 +12,9 @@ import pytest
 import SimpleITK as sitk  # noqa: N813
 import torch
 
+from lunet_cli.config.options import ExportOptions
 from lunet_cli.engine.checkpoints.models import load_model
-from lunet_cli.engine.exporting.export import ExportOptions, _describe
+from lunet_cli.engine.exporting.export import _describe
 from lunet_cli.engine.exporting.formats import write_format
 from lunet_cli.engine.networks.blocks import SegmentationNetwork
 
@@ -88,10 +89,10 @@ def test_exported_weights_that_are_not_finite_are_refused(
     pytest.importorskip(package)
     model = load_model(make_threshold_model(tmp_path / "good.pt"))
     assert isinstance(model.network, SegmentationNetwork)
-    facts = _describe(model, ExportOptions(format_name))
+    facts = _describe(model, ExportOptions(format=format_name))
     with torch.no_grad():
         model.network.encoders[1][0].conv.weight[0, 0, 1, 1, 1] = float("nan")
-    write_format(format_name, model.network, (16, 16, 16), tmp_path / file, facts, "fp32", [])
+    write_format(model.network, tmp_path / file, facts, window=(16, 16, 16))
     write_image(tmp_path / "in.nii.gz", np.full((8, 8, 8), 200, np.int16))
     answer = call_lunet("predict", file, "in.nii.gz", "-o", "out", "--device", "cpu", cwd=tmp_path)
     require_refusal(answer, tmp_path / "out", "holds values that are not finite", format_name)

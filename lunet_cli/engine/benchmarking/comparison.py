@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from operator import attrgetter
 from pathlib import Path
 
-from lunet_cli.engine.benchmarking.rows import AUTO, RowPlan
+from lunet_cli.engine.benchmarking.row_plan import AUTO, RowPlan
 from lunet_cli.errors import ConfigError
 from lunet_cli.records.bench import BenchRecord
 from lunet_cli.results.benchmarking import BenchResult, BenchRow
 
-_SAME = (
+# What must be equal for two rows to be the same measurement. Not the file, which may lie elsewhere
+# by now.
+_identity = attrgetter(
     "arch",
     "input_shape",
     "out_channels",
@@ -42,7 +46,7 @@ class Saved:
         remarks = []
         if self.machine != machine:
             remarks.append(f"{self.path} was measured on another machine: {self.machine}")
-        if not any(row.before_ms is not None for row in rows):
+        if all(row.before_ms is None for row in rows):
             remarks.append(f"{self.path} has none of these rows")
         return remarks
 
@@ -55,17 +59,16 @@ def require_baseline(baseline: str | None, plans: Sequence[RowPlan]) -> None:
     """
     if baseline is None or any(plan.runtime == AUTO for plan in plans):
         return
-    words = _words(baseline)
-    if not any(words <= _names(plan.subject.arch, plan) for plan in plans):
-        known = dict.fromkeys(
-            name
-            for plan in plans
-            for name in (plan.subject.arch, plan.runtime, plan.precision, plan.device)
-        )
-        raise ConfigError(
-            f"--baseline {baseline}: no row is that",
-            hint=f"Name some of these, joined by '/': {', '.join(known)}",
-        )
+    known: dict[str, None] = {}
+    for plan in plans:
+        names = (plan.target.arch, plan.runtime, plan.precision, plan.device)
+        if _words(baseline) <= set(names):
+            return
+        known |= dict.fromkeys(names)
+    raise ConfigError(
+        f"`baseline={baseline}`: no row is that",
+        hint=f"Name some of these, joined by '/': {', '.join(known)}",
+    )
 
 
 def with_ratios(rows: Sequence[BenchRow], baseline: str | None) -> tuple[list[BenchRow], str]:
@@ -82,20 +85,19 @@ def with_ratios(rows: Sequence[BenchRow], baseline: str | None) -> tuple[list[Be
     if not rows:
         return [], ""
     if baseline is None:
-        candidates, words = (
-            rows[:1],
-            " ".join(dict.fromkeys([rows[0].name, rows[0].runtime, rows[0].precision])),
-        )
+        first = rows[0]
+        candidates, words = [first], f"{first.name} {first.runtime} {first.precision}"
     else:
-        candidates, words = (
-            [row for row in rows if _words(baseline) <= _names(row.arch, row)],
-            baseline,
-        )
+        wanted, words = _words(baseline), baseline
+        candidates = [row for row in rows if wanted <= _names(row)]
     if not candidates:
         return list(rows), ""
-    return [
-        _with_ratio(row, max(candidates, key=lambda other: _kinship(row, other))) for row in rows
-    ], words
+    compared = []
+    for row in rows:
+        closest = max(candidates, key=partial(_kinship, row))
+        ratio = closest.latency_ms.median / row.latency_ms.median
+        compared.append(replace(row, ratio=ratio))
+    return compared, words
 
 
 def save_result(result: BenchResult, path: Path) -> None:
@@ -123,29 +125,23 @@ def beside(rows: Iterable[BenchRow], saved: Saved) -> list[BenchRow]:
 
 
 def _beside(row: BenchRow, saved: Saved) -> BenchRow:
-    same = [
-        old for old in saved.rows if all(getattr(row, name) == getattr(old, name) for name in _SAME)
-    ]
+    same = [old for old in saved.rows if _identity(old) == _identity(row)]
     if not same:
         return row
+    # Of several trained networks of one kind, the one from the same file.
     before = max(same, key=lambda old: old.source == row.source).latency_ms.median
     return replace(row, before_ms=before, before_ratio=row.latency_ms.median / before)
 
 
 def _words(baseline: str) -> set[str]:
-    return {word.strip() for word in baseline.split("/")}
+    return set(map(str.strip, baseline.split("/")))
 
 
-def _names(arch: str, row: RowPlan | BenchRow) -> set[str]:
-    return {arch, row.runtime, row.precision, row.device}
-
-
-def _with_ratio(row: BenchRow, baseline: BenchRow) -> BenchRow:
-    return replace(row, ratio=baseline.latency_ms.median / row.latency_ms.median)
+def _names(row: BenchRow) -> set[str]:
+    return {row.arch, row.runtime, row.precision, row.device}
 
 
 def _kinship(row: BenchRow, other: BenchRow) -> tuple[bool, int]:
     """How much two rows have in common: the network above all."""
-    return row.name == other.name, sum(
-        other.settings[name] == value for name, value in row.settings.items()
-    )
+    common = row.settings.items() & other.settings.items()
+    return row.name == other.name, len(common)

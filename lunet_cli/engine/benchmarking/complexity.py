@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 from dataclasses import dataclass
 
 import torch
-import torch._dynamo  # see `_ptflops`
+
+# ptflops wraps torch's functions while it counts, and parts of torch that load only then would trip
+# over that. This is one of them, and tensors without values need it.
+import torch._dynamo
 from ptflops import get_model_complexity_info
 from ptflops.pytorch_ops import bn_flops_counter_hook
 from torch import Tensor, nn
@@ -14,7 +18,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode
 
 from lunet_cli.config.network import NetworkSpec
-from lunet_cli.engine.benchmarking.subjects import Shape
+from lunet_cli.engine.benchmarking.targets import Shape
 from lunet_cli.engine.networks import build_network
 from lunet_cli.engine.networks.blocks import SegmentationNetwork
 from lunet_cli.engine.networks.build import count_parameters
@@ -109,33 +113,33 @@ def _meta_network(spec: NetworkSpec) -> SegmentationNetwork:
 
 def _watch_layers(network: SegmentationNetwork, image: Tensor) -> tuple[int, int, int]:
     """Numbers that convolutions and pooling read and write, and additions of a bias."""
-    counts = [0, 0, 0]
+    read = written = bias_sums = 0
 
     def watch(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        counts[0] += inputs[0].numel()
-        counts[1] += output.numel()
-        counts[2] += (
-            output.numel() if isinstance(module, _CONVOLUTIONS) and module.bias is not None else 0
-        )
+        nonlocal read, written, bias_sums
+        read += inputs[0].numel()
+        written += output.numel()
+        if isinstance(module, _CONVOLUTIONS) and module.bias is not None:
+            bias_sums += output.numel()
 
-    layers = [
-        module for module in network.modules() if isinstance(module, (*_CONVOLUTIONS, nn.MaxPool3d))
-    ]
-    handles = [layer.register_forward_hook(watch) for layer in layers]
-    with torch.inference_mode():
-        network.eval()(image)
-    for handle in handles:
-        handle.remove()
-    return counts[0], counts[1], counts[2]
+    with contextlib.ExitStack() as hooks:
+        for module in network.modules():
+            if isinstance(module, (*_CONVOLUTIONS, nn.MaxPool3d)):
+                hooks.callback(module.register_forward_hook(watch).remove)
+        with torch.inference_mode():
+            network.eval()(image)
+    return read, written, bias_sums
 
 
 def _count_training(network: SegmentationNetwork, image: Tensor) -> tuple[int, int]:
-    """FLOPs of forward and backward, and numbers kept in between; those of the weights are not counted."""
+    """FLOPs of forward and backward, and numbers kept in between, without those of the weights."""
     kept: dict[int, Tensor] = {}
-    weights = {id(parameter) for parameter in network.parameters()}
+    weights = set(map(id, network.parameters()))
 
     def keep(tensor: Tensor) -> Tensor:
         if id(tensor) not in weights:
+            # Several operations keep the same values, which take their place once. Tensors without
+            # values have no address, but each storage has an object of its own.
             kept[tensor.untyped_storage()._cdata] = tensor
         return tensor
 
@@ -147,13 +151,7 @@ def _count_training(network: SegmentationNetwork, image: Tensor) -> tuple[int, i
 
 
 def _ptflops(network: SegmentationNetwork, shape: Shape) -> tuple[int, int]:
-    """Multiply-accumulates of everything and of the convolutions with their bias.
-
-    Functions are not counted, only modules: an activation would count twice, as a module and as the
-        function that it
-    calls. While ptflops counts, torch's functions are wrapped, and parts of torch that load only
-    now would trip over that; `torch._dynamo` is one, and tensors without values need it.
-    """
+    """Multiply-accumulates of everything and of the convolutions with their bias."""
     others = [type(module) for module in network.modules() if not isinstance(module, _CONVOLUTIONS)]
     counts = []
     for ignored in ([], others):
@@ -164,6 +162,7 @@ def _ptflops(network: SegmentationNetwork, shape: Shape) -> tuple[int, int]:
             as_strings=False,
             ignore_modules=ignored,
             custom_modules_hooks=_PTFLOPS_HOOKS,
+            # An activation would count twice, as a module and as the function that it calls.
             backend_specific_config={"count_functional": False},
         )
         counts.append(shape[0] * macs)

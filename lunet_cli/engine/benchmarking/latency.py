@@ -15,5 +15,6 @@ def summarize_times(times_ms: Sequence[float]) -> Latency:
     Args:
         times_ms: Times of single passes, at least one.
     """
+    # Quantiles and not mean and deviation: what disturbs a pass makes it longer, never shorter.
     low, median, high, p95 = np.percentile(times_ms, (25, 50, 75, 95))
     return Latency(float(median), float(high - low), float(p95))

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from lunet_cli.config.training import LossConfig
 from lunet_cli.engine.benchmarking.energy import EnergyMeter
-from lunet_cli.engine.benchmarking.rows import AUTO, RowPlan
+from lunet_cli.engine.benchmarking.memory import MIB
+from lunet_cli.engine.benchmarking.row_plan import AUTO, RowPlan
 from lunet_cli.engine.networks.blocks import SegmentationNetwork
 from lunet_cli.engine.networks.execution import ExecutionPlan, prefers_channels_last
 from lunet_cli.engine.runtimes.runtime import RuntimePlan, load_runtime, runtimes_of
@@ -20,16 +21,17 @@ from lunet_cli.engine.runtimes.selection import choose_runtime
 from lunet_cli.engine.runtimes.timing import time_passes_ms
 from lunet_cli.engine.training.losses import make_loss
 
-_MIB = 2**20
 _SEED = 0
+# What the target and the step are like does not change how long a step takes.
 _FOREGROUND = 0.2
 _LEARNING_RATE = 1e-3
-_MANY_WINDOWS = 1_000_000  # A job that is long enough for every runtime.
+# A job that is long enough for every runtime.
+_MANY_WINDOWS = 1_000_000
 
 
 @dataclass(frozen=True)
-class Turn:
-    """A row's turn.
+class Passes:
+    """What a row is asked to compute before the others go on.
 
     Args:
         untimed: Passes that bring the row's data back into the caches.
@@ -43,8 +45,8 @@ class Turn:
 
 
 @dataclass(frozen=True)
-class TurnDone:
-    """What a turn gave.
+class PassTimes:
+    """What the passes took.
 
     Args:
         times_ms: Time of each timed pass.
@@ -57,33 +59,35 @@ class TurnDone:
     energy_j: float | None
 
 
-def prepare_row(plan: RowPlan) -> Callable[[Turn], TurnDone]:
+def prepare_row(plan: RowPlan) -> Callable[[Passes], PassTimes]:
     """Load the network of a row, ready to be timed."""
-    run = _training_step(plan) if plan.mode == "training step" else _forward_pass(plan)
+    prepare = _training_step if plan.is_training else _forward_pass
+    run = prepare(plan)
     meter = EnergyMeter()
 
-    def take_turn(turn: Turn) -> TurnDone:
-        time_passes_ms(run, device=plan.device, warmup_runs=turn.untimed, timed_runs=0)
+    def measure(passes: Passes) -> PassTimes:
+        time_passes_ms(run, device=plan.device, warmup_runs=passes.untimed, timed_runs=0)
+        # What was taken since the last call, by other rows, is not counted.
         meter.joules()
-        times = time_passes_ms(run, device=plan.device, warmup_runs=0, timed_runs=turn.timed)
-        done = TurnDone(tuple(times), _peak_mib(plan.device), meter.joules())
-        if turn.is_warm_up:
+        times = time_passes_ms(run, device=plan.device, warmup_runs=0, timed_runs=passes.timed)
+        done = PassTimes(tuple(times), _peak_mib(plan.device), meter.joules())
+        if passes.is_warm_up:
             _reset_peak(plan.device)
         return done
 
-    return take_turn
+    return measure
 
 
 def prepare_selection(plan: RowPlan) -> Callable[[None], RuntimePlan]:
-    """Load the network of a row whose runtime is `auto`, ready to select what `predict` takes for a long job."""
-    network = plan.subject.load()
-    usual = RuntimePlan(runtimes_of(network)[0], plan.device, plan.worst_precision)
+    """Load the network of a row whose runtime is `auto`, ready to select one as for a long job."""
+    network = plan.target.load()
+    usual = RuntimePlan(runtimes_of(network)[0], plan.device, plan.largest_precision)
     image = _image(plan)
 
     def select(_: None) -> RuntimePlan:
         selected, _forward, _reasons = choose_runtime(
             network,
-            plan.subject.spec,
+            plan.target.spec,
             usual,
             image,
             precision=plan.precision,
@@ -100,15 +104,17 @@ def _forward_pass(plan: RowPlan) -> Callable[[], object]:
     assert plan.precision != AUTO
     torch.manual_seed(_SEED)
     image = _image(plan)
-    forward = load_runtime(
-        RuntimePlan(plan.runtime, plan.device, plan.precision), plan.subject.load()
-    )
+    runtime = RuntimePlan(plan.runtime, plan.device, plan.precision)
+    forward = load_runtime(runtime, plan.target.load())
     return lambda: forward(image)
 
 
 def _training_step(plan: RowPlan) -> Callable[[], object]:
-    """Forward, soft Dice, backward and Adam, in the layout that the training takes; `eager` is PyTorch as it comes."""
-    network = plan.subject.load()
+    """Forward, soft Dice, backward and Adam, in the layout that the training takes.
+
+    With `eager`, in the plain layout: PyTorch as it comes.
+    """
+    network = plan.target.load()
     assert isinstance(network, SegmentationNetwork)
     assert plan.precision != AUTO
     channels_last = plan.runtime != "eager" and prefers_channels_last(
@@ -145,7 +151,8 @@ def _image(plan: RowPlan) -> Tensor:
 def _peak_mib(device: str) -> float:
     """Peak of the resident memory of this process; on CUDA that of the tensors there."""
     if device == "cuda":
-        return torch.cuda.max_memory_allocated() / _MIB
+        return torch.cuda.max_memory_allocated() / MIB
+    # psutil tells the memory of now, and its peak on Windows only.
     status = Path("/proc/self/status")
     if status.is_file():
         for line in status.read_text(encoding="ascii").splitlines():
@@ -154,7 +161,10 @@ def _peak_mib(device: str) -> float:
     import resource
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / _MIB if sys.platform == "darwin" else peak / 1024
+    # In bytes on macOS, in KiB everywhere else: see getrusage(2) of both.
+    if sys.platform == "darwin":
+        return peak / MIB
+    return peak / 1024
 
 
 def _reset_peak(device: str) -> None:
@@ -162,6 +172,7 @@ def _reset_peak(device: str) -> None:
     if device == "cuda":
         torch.cuda.reset_peak_memory_stats()
         return
+    # 5 resets VmHWM, the peak of the resident memory; see proc_pid_clear_refs(5).
     try:
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
     except OSError:

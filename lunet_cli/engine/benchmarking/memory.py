@@ -9,18 +9,21 @@ import torch
 
 from lunet_cli.config.machine import memory_bytes
 from lunet_cli.config.network import NetworkSpec, count_parameters
+from lunet_cli.config.vocabulary import Precision
 from lunet_cli.engine.benchmarking.complexity import Complexity
-from lunet_cli.engine.benchmarking.subjects import Shape
+from lunet_cli.engine.benchmarking.row_plan import RowPlan
+from lunet_cli.engine.benchmarking.targets import Shape
 from lunet_cli.engine.inference.memory import activation_channels
-from lunet_cli.engine.networks.execution import Precision
+from lunet_cli.engine.networks.execution import DTYPES
 
 MIB = 2**20
-BYTES: dict[Precision, int] = {"fp32": 4, "bf16": 2, "fp16": 2}
+_FP32_BYTES = 4
 # Measured: Python with torch, and what the exporters and compilers of the runtimes add.
 _PROCESS_MIB = 300.0
 _RUNTIME_MIB = {"onnx": 350.0, "openvino": 450.0, "torch-compile": 450.0, "auto": 800.0}
 _CUDA_CONTEXT_MIB = 1500.0
-_WEIGHT_COPIES = 4  # As loaded, folded or laid out anew, and in an optimiser.
+# Weights as loaded, folded or laid out anew, and the two moments in an optimiser.
+_WEIGHT_COPIES = 4
 
 
 @dataclass(frozen=True)
@@ -34,33 +37,31 @@ class Need:
 def activation_mib(
     spec: NetworkSpec, shape: Shape, precision: Precision, complexity: Complexity
 ) -> float:
-    """Estimate the peak of live activations of a pass: see `activation_channels`; in training, what is kept as well."""
+    """Estimate the peak of live activations of a pass, and in training of what is kept, in MiB."""
     batch, _, *size = shape
-    stride = spec.total_stride
-    voxels = math.prod(-(-edge // stride) * stride for edge in size)
-    values = batch * voxels * activation_channels(spec) + complexity.saved_values
-    return values * BYTES[precision] / MIB
+    voxels = batch
+    for edge in size:
+        # As the network pads it: to the next multiple of its stride.
+        voxels *= edge + -edge % spec.total_stride
+    values = voxels * activation_channels(spec) + complexity.saved_values
+    return values * DTYPES[precision].itemsize / MIB
 
 
-def estimate_need(
-    spec: NetworkSpec,
-    shape: Shape,
-    device: str,
-    runtime: str,
-    precision: Precision,
-    complexity: Complexity,
-) -> Need:
+def estimate_need(plan: RowPlan, complexity: Complexity) -> Need:
     """Estimate the peak of the process that measures a row."""
-    network = activation_mib(spec, shape, precision, complexity)
-    network += _WEIGHT_COPIES * BYTES["fp32"] * count_parameters(spec) / MIB
-    image = math.prod(shape) * BYTES["fp32"] / MIB
-    process = _PROCESS_MIB + _RUNTIME_MIB.get(runtime, 0.0) + image
-    if device == "cuda":
+    spec = plan.target.spec
+    network = activation_mib(spec, plan.shape, plan.largest_precision, complexity)
+    network += _WEIGHT_COPIES * _FP32_BYTES * count_parameters(spec) / MIB
+    image = math.prod(plan.shape) * _FP32_BYTES / MIB
+    process = _PROCESS_MIB + _RUNTIME_MIB.get(plan.runtime, 0.0) + image
+    if plan.device == "cuda":
         return Need(process + _CUDA_CONTEXT_MIB, network + image)
     return Need(process + network, 0.0)
 
 
 def available(device: str) -> Need:
     """What the machine and its accelerator have in all."""
-    on_device = torch.cuda.get_device_properties(0).total_memory / MIB if device == "cuda" else 0.0
+    on_device = 0.0
+    if device == "cuda":
+        on_device = torch.cuda.get_device_properties(0).total_memory / MIB
     return Need(memory_bytes() / MIB, on_device)

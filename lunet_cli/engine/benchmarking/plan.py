@@ -1,79 +1,34 @@
-"""What is going to be measured: the grid of rows, and everything that can be refused before it starts."""
+"""What is going to be measured: the grid of rows, and what can be refused before it starts."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import product
-from pathlib import Path
-from typing import Literal
 
 import torch
 
+from lunet_cli.config.network import NetworkSpec
+from lunet_cli.config.options import BenchOptions
+from lunet_cli.config.vocabulary import DeviceName, PrecisionChoice, RuntimeChoice, Size
 from lunet_cli.engine.benchmarking.complexity import Complexity, count_complexity
 from lunet_cli.engine.benchmarking.memory import Need, available, estimate_need
-from lunet_cli.engine.benchmarking.rows import AUTO, RowPlan
-from lunet_cli.engine.benchmarking.subjects import (
-    Subject,
+from lunet_cli.engine.benchmarking.row_plan import AUTO, Mode, RowPlan
+from lunet_cli.engine.benchmarking.targets import (
+    BenchTarget,
     default_shape,
-    find_subjects,
+    find_targets,
     with_channels,
 )
-from lunet_cli.engine.networks.execution import Precision
+from lunet_cli.engine.networks.execution import has_precision
 from lunet_cli.engine.runtimes.runtime import (
-    RUNTIMES,
-    RuntimeName,
+    RUNTIMES_THAT_TRAIN,
     RuntimePlan,
     device_for,
-    has_precision,
     require_installed,
 )
 from lunet_cli.errors import ConfigError, DataError, DeviceError, LunetError
 from lunet_cli.results.events import WarningIssued
-
-DeviceName = Literal["auto", "cpu", "cuda", "mps"]
-
-
-@dataclass(frozen=True)
-class BenchOptions:
-    """What to measure. Rows are made for every combination; of what is empty, the default is taken.
-
-    Args:
-        targets: Configurations, checkpoints, run folders, exported files.
-        architectures: Names of presets.
-        families: Families of named presets.
-        all_presets: All 29 named presets.
-        sizes: Voxels (D, H, W); 64 each, or what a configuration says.
-        batches: Samples per pass; 1, or what a configuration says.
-        channels: Image channels of presets and configurations.
-        classes: Output channels likewise.
-        devices: `auto` takes an accelerator if there is one.
-        threads: CPU threads; as many as PyTorch finds.
-        precisions: Arithmetic; fp32, and for the runtime `auto` any that agrees with it.
-        runtimes: `torch`, or for an exported file the first that can compute it.
-        warmup_runs: Passes before the timed ones.
-        timed_runs: Timed passes.
-        training: Measure training steps instead of forward passes.
-        baseline: Names of a preset, runtime, precision or device, joined by `/`; the first row if
-            None.
-    """
-
-    targets: tuple[Path, ...] = ()
-    architectures: tuple[str, ...] = ()
-    families: tuple[str, ...] = ()
-    all_presets: bool = False
-    sizes: tuple[tuple[int, int, int], ...] = ()
-    batches: tuple[int, ...] = ()
-    channels: tuple[int, ...] = ()
-    classes: tuple[int, ...] = ()
-    devices: tuple[DeviceName, ...] = ()
-    threads: tuple[int, ...] = ()
-    precisions: tuple[Precision, ...] = ()
-    runtimes: tuple[RuntimeName | Literal["auto"], ...] = ()
-    warmup_runs: int | None = None
-    timed_runs: int | None = None
-    training: bool = False
-    baseline: str | None = None
 
 
 @dataclass(frozen=True)
@@ -96,91 +51,93 @@ def plan_rows(options: BenchOptions) -> tuple[list[PlannedRow], list[WarningIssu
         LunetError: A name, file, size or channel is wrong, nothing remains, or memory cannot hold a
             row.
     """
-    plans = [
-        plan
-        for subject in find_subjects(
-            options.targets,
-            options.architectures,
-            options.families,
-            all_presets=options.all_presets,
-        )
-        for plan in _plans_of(subject, options)
-    ]
+    plans: dict[RowPlan, None] = {}
+    for target in find_targets(options):
+        plans |= dict.fromkeys(_plans_of(target, options))
     possible, obstacles = [], []
-    for plan in dict.fromkeys(plans):
-        obstacle = _obstacle(plan)
-        if obstacle is None:
-            possible.append(plan)
+    for plan in plans:
+        try:
+            _require_possible(plan)
+        except LunetError as error:
+            obstacles.append(error)
         else:
-            obstacles.append(obstacle)
+            possible.append(plan)
     if not possible:
         raise obstacles[0]
     reasons = dict.fromkeys(obstacle.message for obstacle in obstacles)
     return _weigh(possible), [WarningIssued(f"left out: {reason}") for reason in reasons]
 
 
-def _plans_of(subject: Subject, options: BenchOptions) -> Iterator[RowPlan]:
-    usual = default_shape(subject)
-    runs = subject.benchmark
-    grid = product(
-        options.sizes or (usual[2:],),
-        options.batches or (usual[0],),
-        options.channels or (None,),
-        options.classes or (None,),
+def _plans_of(target: BenchTarget, options: BenchOptions) -> Iterator[RowPlan]:
+    """One row for each combination; what the options leave open is as the target has it."""
+    usual = default_shape(target)
+    mode: Mode = "training step" if options.training else "forward"
+    warmup_runs = options.warmup_runs
+    if warmup_runs is None:
+        warmup_runs = target.benchmark.warmup_runs
+    sizes = options.sizes or (usual[2:],)
+    batch_sizes = options.batch_sizes or (usual[0],)
+    networks = product(sizes, batch_sizes, _specs_of(target, options))
+    for (size, batch_size, spec), ways in product(networks, _ways_to_compute(target, options)):
+        num_threads, device, precision, runtime = ways
+        plan = RowPlan(
+            target=replace(target, spec=spec),
+            shape=(batch_size, spec.in_channels, *size),
+            runtime=runtime,
+            precision=precision,
+            device=device_for(runtime, device),
+            num_threads=num_threads,
+            mode=mode,
+            warmup_runs=warmup_runs,
+            timed_runs=options.timed_runs or target.benchmark.timed_runs,
+        )
+        _require_size(plan, size)
+        yield plan
+
+
+def _specs_of(target: BenchTarget, options: BenchOptions) -> Iterator[NetworkSpec]:
+    for channels, classes in product(options.channels or (None,), options.classes or (None,)):
+        yield with_channels(target, channels, classes)
+
+
+def _ways_to_compute(
+    target: BenchTarget, options: BenchOptions
+) -> Iterator[tuple[int, DeviceName, PrecisionChoice, RuntimeChoice]]:
+    """Threads, device, precision and runtime of each combination."""
+    for num_threads, device, precision, runtime in product(
         options.threads or (torch.get_num_threads(),),
         options.devices or ("auto",),
         options.precisions or (None,),
-        options.runtimes or (subject.runtimes[0],),
-    )
-    for size, batch, channels, classes, threads, device, precision, runtime in grid:
-        spec = with_channels(subject, channels, classes)
-        _require_size(subject, spec.total_stride, size)
-        if options.training:
-            _require_statistics(subject, spec.total_stride, size, batch)
-        yield RowPlan(
-            subject=replace(subject, spec=spec),
-            shape=(batch, spec.in_channels, *size),
-            runtime=runtime,
-            precision=precision or (AUTO if runtime == AUTO else "fp32"),
-            device=device_for(runtime, device),
-            num_threads=threads,
-            mode="training step" if options.training else "forward",
-            warmup_runs=runs.warmup_runs if options.warmup_runs is None else options.warmup_runs,
-            timed_runs=options.timed_runs or runs.timed_runs,
-        )
+        options.runtimes or (target.runtimes[0],),
+    ):
+        # Where the runtime is free, so is the arithmetic, as long as it agrees with fp32.
+        usual: PrecisionChoice = AUTO if runtime == AUTO else "fp32"
+        yield num_threads, device, precision or usual, runtime
 
 
-def _require_size(subject: Subject, stride: int, size: tuple[int, int, int]) -> None:
+def _require_size(plan: RowPlan, size: Size) -> None:
+    spec, arch = plan.target.spec, plan.target.arch
+    stride = spec.total_stride
+    words = "x".join(map(str, size))
     if min(size) < stride:
         raise ConfigError(
-            f"size {'x'.join(map(str, size))}: {subject.arch} halves each axis down to 1/{stride}, "
+            f"size {words}: {arch} halves each axis down to 1/{stride}, "
             f"so that an axis needs at least {stride} voxels",
-            hint=f"The smallest size is --size {stride}.",
+            hint=f"The smallest size is `sizes={stride}`.",
         )
-
-
-def _require_statistics(
-    subject: Subject, stride: int, size: tuple[int, int, int], batch: int
-) -> None:
-    if batch == 1 and max(size) == stride and subject.spec.topology != "mednext":
+    # The variance of one value is not a variance. MedNeXt has no batch normalisation.
+    is_one_voxel = plan.shape[0] == 1 and max(size) == stride
+    if plan.is_training and is_one_voxel and spec.topology != "mednext":
         raise ConfigError(
-            f"--train with size {'x'.join(map(str, size))}: one voxel is left at the deepest level of {subject.arch}, "
+            f"`training=True` with size {words}: one voxel is left at the deepest level of {arch}, "
             "and its batch normalisation needs two",
-            hint="Choose a larger --size or --batch 2.",
+            hint="Choose larger `sizes`, or `batch_sizes=2`.",
         )
-
-
-def _obstacle(plan: RowPlan) -> LunetError | None:
-    """Why a row cannot be measured here."""
-    try:
-        _require_possible(plan)
-    except LunetError as error:
-        return error
-    return None
 
 
 def _require_possible(plan: RowPlan) -> None:
-    if plan.mode == "training step":
+    """Raise if a row cannot be measured here."""
+    if plan.is_training:
         _require_trainable(plan)
     if plan.precision != AUTO and not has_precision(plan.device, plan.precision):
         raise DeviceError(
@@ -189,10 +146,10 @@ def _require_possible(plan: RowPlan) -> None:
         )
     if plan.runtime == AUTO:
         return
-    if plan.runtime not in plan.subject.runtimes:
+    if plan.runtime not in plan.target.runtimes:
         raise ConfigError(
-            f"{plan.subject.path}: cannot be computed by the runtime {plan.runtime}",
-            hint=f"Possible: {', '.join(plan.subject.runtimes)}",
+            f"{plan.target.path}: cannot be computed by the runtime {plan.runtime}",
+            hint=f"Possible: {', '.join(plan.target.runtimes)}",
         )
     require_installed(plan.runtime)
     _require_arithmetic(plan)
@@ -205,22 +162,22 @@ def _require_arithmetic(plan: RowPlan) -> None:
     obstacle = RuntimePlan(plan.runtime, plan.device, plan.precision).obstacle()
     if obstacle:
         raise DeviceError(f"runtime {plan.runtime}: {obstacle}")
-    if plan.subject.is_graph and plan.runtime == "torch" and plan.precision != "fp32":
+    if plan.target.is_graph and plan.runtime == "torch" and plan.precision != "fp32":
         raise ConfigError(
-            f"{plan.subject.path}: its precision is fixed", hint="Leave out --precision."
+            f"{plan.target.path}: its precision is fixed", hint="Leave out `precisions`."
         )
 
 
 def _require_trainable(plan: RowPlan) -> None:
-    if plan.subject.is_graph:
+    if plan.target.is_graph:
         raise ConfigError(
-            f"--train: {plan.subject.path} is an exported graph, which cannot be trained",
-            hint="Name its checkpoint, or its preset with --arch.",
+            f"`training=True`: {plan.target.path} is an exported graph, which cannot be trained",
+            hint="Name its checkpoint, or its preset as one of `architectures`.",
         )
-    if plan.runtime not in ("eager", "torch", "torch-compile"):
+    if plan.runtime not in RUNTIMES_THAT_TRAIN:
         raise ConfigError(
-            f"--train: the runtime {plan.runtime} computes forward passes only",
-            hint=f"For training: {', '.join(name for name in RUNTIMES if name not in ('onnx', 'openvino'))}",
+            f"`training=True`: the runtime {plan.runtime} computes forward passes only",
+            hint=f"For training: {', '.join(RUNTIMES_THAT_TRAIN)}",
         )
 
 
@@ -228,9 +185,11 @@ def _weigh(plans: list[RowPlan]) -> list[PlannedRow]:
     counted: dict[object, Complexity] = {}
     rows = []
     for plan in plans:
-        key = (plan.subject.spec, plan.shape, plan.mode)
+        spec = plan.target.spec
+        # Counting takes a second or two for the large networks; rows share what they compute.
+        key = (spec, plan.shape, plan.mode)
         if key not in counted:
-            counted[key] = count_complexity(*key[:2], training=plan.mode == "training step")
+            counted[key] = count_complexity(spec, plan.shape, training=plan.is_training)
         row = weigh(plan, counted[key])
         _require_memory(row)
         rows.append(row)
@@ -239,27 +198,20 @@ def _weigh(plans: list[RowPlan]) -> list[PlannedRow]:
 
 def weigh(plan: RowPlan, complexity: Complexity) -> PlannedRow:
     """A row with the memory that it takes."""
-    precision = plan.worst_precision
-    return PlannedRow(
-        plan,
-        complexity,
-        estimate_need(
-            plan.subject.spec, plan.shape, plan.device, plan.runtime, precision, complexity
-        ),
-    )
+    return PlannedRow(plan, complexity, estimate_need(plan, complexity))
 
 
 def _require_memory(row: PlannedRow) -> None:
     have = available(row.plan.device)
-    places = [
+    for place, needed, there in (
         ("this machine has", row.need.host, have.host),
         ("the device has", row.need.device, have.device),
-    ]
-    for place, needed, there in places:
+    ):
         if needed > there:
             raise DataError(
-                f"{row.plan}: needs about {needed / 1024:,.1f} GiB, and {place} {there / 1024:,.1f} GiB",
-                hint="Choose a smaller --size or --batch.",
+                f"{row.plan}: needs about {needed / 1024:,.1f} GiB, "
+                f"and {place} {there / 1024:,.1f} GiB",
+                hint="Choose smaller `sizes` or `batch_sizes`.",
             )
 
 
@@ -268,18 +220,17 @@ def group_rows(rows: list[PlannedRow], share: float = 0.6) -> list[list[PlannedR
 
     Args:
         rows: The rows; each alone fits.
-        share: The part of the memory that a group may take.
+        share: The part of the memory that a group may take. The rest is for what else runs, and for
+            what the estimates leave out.
     """
     groups: list[list[PlannedRow]] = []
     host = device = 0.0
     for row in rows:
         have = available(row.plan.device)
         host, device = host + row.need.host, device + row.need.device
-        if (
-            not groups
-            or host > share * have.host
-            or (row.need.device and device > share * have.device)
-        ):
+        # A row on the CPU has nothing to do with what others take of an accelerator.
+        is_device_full = row.need.device > 0 and device > share * have.device
+        if not groups or host > share * have.host or is_device_full:
             groups.append([])
             host, device = row.need.host, row.need.device
         groups[-1].append(row)

@@ -1,4 +1,4 @@
-"""What the machine reaches at best: a matrix product and a copy, measured in a process like that of a row."""
+"""What the machine reaches at best: a matrix product and a copy, in a process as of a row."""
 
 from __future__ import annotations
 
@@ -8,19 +8,17 @@ from dataclasses import dataclass
 
 import torch
 
-from lunet_cli.engine.networks.execution import Precision
+from lunet_cli.config.vocabulary import Precision
+from lunet_cli.engine.networks.execution import DTYPES
 from lunet_cli.engine.runtimes.timing import time_passes_ms
 from lunet_cli.results.benchmarking import Roofline
 from lunet_cli.results.words import plural
 
+# 17 GFLOP: large enough for the best kernels, and a second at most on one slow core.
 _EDGE = 2048
-_COPY_BYTES = 256 * 2**20  # Far more than caches hold.
+# Far more than caches hold.
+_COPY_BYTES = 256 * 2**20
 _RUNS = 7
-_DTYPES: dict[Precision, torch.dtype] = {
-    "fp32": torch.float32,
-    "bf16": torch.bfloat16,
-    "fp16": torch.float16,
-}
 
 
 @dataclass(frozen=True)
@@ -32,14 +30,13 @@ class Probe:
     precision: Precision
 
     def __str__(self) -> str:
-        return (
-            f"rooflines of {self.device} in {self.precision}, {plural(self.num_threads, 'thread')}"
-        )
+        threads = plural(self.num_threads, "thread")
+        return f"rooflines of {self.device} in {self.precision}, {threads}"
 
 
 def prepare_probe(probe: Probe) -> Callable[[None], Roofline]:
     """Fill matrices and arrays, ready to be timed."""
-    left = torch.randn(_EDGE, _EDGE, device=probe.device, dtype=_DTYPES[probe.precision])
+    left = torch.randn(_EDGE, _EDGE, device=probe.device, dtype=DTYPES[probe.precision])
     product = torch.empty_like(left)
     source = torch.ones(_COPY_BYTES // 4, device=probe.device)
     copy = torch.empty_like(source)
@@ -51,7 +48,9 @@ def prepare_probe(probe: Probe) -> Callable[[None], Roofline]:
             device=probe.device,
             num_threads=probe.num_threads,
             precision=probe.precision,
+            # A multiplication and an addition for each of the edge^3 products.
             gflop_per_s=2 * _EDGE**3 / product_ms / 1e6,
+            # Each byte is read once and written once.
             copy_gb_per_s=2 * _COPY_BYTES / copy_ms / 1e6,
         )
 

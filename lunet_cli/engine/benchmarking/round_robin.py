@@ -1,13 +1,13 @@
-"""Rows that take turns, so that a drift of the machine meets all alike."""
+"""Rows that are measured round-robin, so that a drift of the machine meets all alike."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 
-from lunet_cli.engine.benchmarking.measuring import Turn, TurnDone, prepare_row
-from lunet_cli.engine.benchmarking.rows import RowPlan
+from lunet_cli.engine.benchmarking.measuring import Passes, PassTimes, prepare_row
+from lunet_cli.engine.benchmarking.row_plan import RowPlan
 from lunet_cli.engine.benchmarking.workers import Worker
 from lunet_cli.errors import LunetError
 from lunet_cli.results.benchmarking import RoundDone, RowPrepared
@@ -15,14 +15,17 @@ from lunet_cli.results.events import CaseFailed, Event
 
 OnEvent = Callable[[Event], None]
 
-_SHORT_MS = 20.0  # Several passes fit into one turn.
-_PASSES_PER_TURN = 5
-_LONG_MS = 500.0  # Filling the caches again is a small part of a pass.
+# Passes below this are measured several at a time: waking a process costs it a part of a
+# millisecond, which is much of a short pass.
+_SHORT_MS = 20.0
+_PASSES_TOGETHER = 5
+# Above this, filling the caches again is a small part of a pass.
+_LONG_MS = 500.0
 
 
 @dataclass(frozen=True)
 class Timings:
-    """What the turns of a row gave together.
+    """What the passes of a row took together.
 
     Args:
         times_ms: Time of each timed pass.
@@ -40,41 +43,53 @@ class _Row:
 
     def __init__(self, plan: RowPlan) -> None:
         self.plan = plan
-        self.worker: Worker[RowPlan, Turn, TurnDone] = Worker(
+        self.worker: Worker[RowPlan, Passes, PassTimes] = Worker(
             str(plan), prepare_row, plan, num_threads=plan.num_threads
         )
         self._pass_ms: float | None = None
-        self._done: list[TurnDone] = []
+        self._done: list[PassTimes] = []
+        self._times_ms: list[float] = []
 
     @property
     def num_passes(self) -> int:
-        return sum(len(done.times_ms) for done in self._done)
+        return len(self._times_ms)
 
     @property
-    def is_finished(self) -> bool:
-        return self.num_passes >= self.plan.timed_runs
+    def num_left(self) -> int:
+        return self.plan.timed_runs - self.num_passes
 
     def warm_up(self) -> None:
         if self.plan.warmup_runs:
-            self._pass_ms = self.worker.ask(
-                Turn(0, self.plan.warmup_runs, is_warm_up=True)
-            ).times_ms[-1]
+            done = self.worker.ask(Passes(0, self.plan.warmup_runs, is_warm_up=True))
+            self._pass_ms = done.times_ms[-1]
 
-    def take_turn(self) -> None:
-        left = self.plan.timed_runs - self.num_passes
-        is_short = self._pass_ms is not None and self._pass_ms < _SHORT_MS
-        refresh = self._pass_ms is not None and self._pass_ms < _LONG_MS
-        done = self.worker.ask(Turn(int(refresh), min(left, _PASSES_PER_TURN if is_short else 1)))
+    def measure_some(self) -> int:
+        """Compute some passes, and return their number."""
+        done = self.worker.ask(self._next_passes())
         self._pass_ms = done.times_ms[-1]
         self._done.append(done)
+        self._times_ms += done.times_ms
+        return len(done.times_ms)
+
+    def _next_passes(self) -> Passes:
+        if self._pass_ms is None or self._pass_ms >= _LONG_MS:
+            return Passes(untimed=0, timed=1)
+        # The other rows have taken the caches meanwhile.
+        if self._pass_ms >= _SHORT_MS:
+            return Passes(untimed=1, timed=1)
+        return Passes(untimed=1, timed=min(self.num_left, _PASSES_TOGETHER))
 
     def timings(self) -> Timings:
-        energies = [done.energy_j for done in self._done if done.energy_j is not None]
-        return Timings(
-            times_ms=tuple(time for done in self._done for time in done.times_ms),
-            peak_mib=max(done.peak_mib for done in self._done),
-            energy_j=sum(energies) / self.num_passes if len(energies) == len(self._done) else None,
-        )
+        peak_mib, energy_j = 0.0, 0.0
+        is_energy_known = True
+        for done in self._done:
+            peak_mib = max(peak_mib, done.peak_mib)
+            if done.energy_j is None:
+                is_energy_known = False
+            else:
+                energy_j += done.energy_j
+        per_pass = energy_j / self.num_passes if is_energy_known else None
+        return Timings(tuple(self._times_ms), peak_mib, per_pass)
 
 
 def measure_round_robin(
@@ -101,7 +116,8 @@ def measure_round_robin(
                 continue
             rows.append(row)
             on_event(RowPrepared(str(plan), number, num_rows))
-        _go_round(rows, results, on_event)
+        for plan, result in _go_round(rows, on_event):
+            results[plan] = result
     return results
 
 
@@ -113,20 +129,24 @@ def report_failure(plan: RowPlan, error: LunetError, on_event: OnEvent) -> CaseF
 
 
 def _go_round(
-    rows: list[_Row], results: dict[RowPlan, Timings | CaseFailed], on_event: OnEvent
-) -> None:
-    running = rows
+    rows: Sequence[_Row], on_event: OnEvent
+) -> Iterator[tuple[RowPlan, Timings | CaseFailed]]:
+    """Measure in rounds until each row has all its passes or has failed; each row as it ends."""
+    running = list(rows)
+    num_done = 0
     while running:
-        for row in running:
+        for row in list(running):
             try:
-                row.take_turn()
+                num_done += row.measure_some()
             except LunetError as error:
-                results[row.plan] = report_failure(row.plan, error, on_event)
-            else:
-                if row.is_finished:
-                    results[row.plan] = row.timings()
-        num_done = sum(row.num_passes for row in rows)
-        # A row that has failed counts as done.
-        left = sum(row.plan.timed_runs - row.num_passes for row in rows if row.plan not in results)
-        on_event(RoundDone(num_done, num_done + left))
-        running = [row for row in running if row.plan not in results]
+                running.remove(row)
+                yield row.plan, report_failure(row.plan, error, on_event)
+                continue
+            if row.num_left == 0:
+                running.remove(row)
+                yield row.plan, row.timings()
+        # What a row that has failed did not measure is not left to do.
+        num_left = 0
+        for row in running:
+            num_left += row.num_left
+        on_event(RoundDone(num_done, num_done + num_left))

@@ -1,8 +1,11 @@
 """Processes of their own for what is measured, which answer when they are asked.
 
 Thread pools of different runtimes within one process spin and disturb each other, and the peak
-memory of a process is that of all it has ever done. So every row has a process, and waits on a pipe
-while it is not its turn.
+memory of a process is that of all it has ever done. So every row has a process, which waits on a
+pipe while others compute.
+
+`ProcessPoolExecutor` would not do: it hides how a worker died, waits for what is computed when it
+is interrupted, and has no place for a network that is loaded once and asked many times.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ import os
 import signal
 from collections.abc import Callable
 from multiprocessing.connection import Connection
+from multiprocessing.context import BaseContext
 from types import TracebackType
 from typing import Generic, TypeVar
 
@@ -25,7 +29,11 @@ Answer = TypeVar("Answer")
 Prepare = Callable[[Task], Callable[[Question], Answer]]
 
 _PATIENCE_SECONDS = 5.0
-_MEMORY_HINT = "Choose a smaller --size or --batch."
+_MEMORY_HINT = "Choose smaller `sizes` or `batch_sizes`."
+# What a machine, a driver or a package of others may do to a row, while the others go on.
+# Everything else is a mistake of ours, and keeps its traceback. torch.OutOfMemoryError is a
+# RuntimeError.
+_FAILURES = (LunetError, RuntimeError, MemoryError, ImportError, OSError)
 # Loaded once in a process that every worker is forked from.
 _PRELOADED = ["lunet_cli.engine.benchmarking.measuring", "lunet_cli.engine.benchmarking.roofline"]
 
@@ -50,11 +58,7 @@ class Worker(Generic[Task, Question, Answer]):
         self, name: str, prepare: Prepare[Task, Question, Answer], task: Task, *, num_threads: int
     ) -> None:
         self._name = name
-        method = (
-            "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
-        )
-        context = multiprocessing.get_context(method)
-        context.set_forkserver_preload(_PRELOADED)
+        context = _context()
         self._pipe, theirs = context.Pipe()
         arguments = (theirs, prepare, task, num_threads)
         # mypy knows only that contexts have processes of some kind.
@@ -117,22 +121,41 @@ class Worker(Generic[Task, Question, Answer]):
             return LunetError(
                 f"{self._name}: the process was killed, probably for want of memory", _MEMORY_HINT
             )
-        cause = (
-            f"by {signal.Signals(-code).name}"
-            if code is not None and code < 0
-            else f"with exit code {code}"
-        )
+        cause = f"with exit code {code}"
+        # multiprocessing gives the signal that ended a process as a negative number.
+        if code is not None and code < 0:
+            cause = f"by {signal.Signals(-code).name}"
         return LunetError(f"{self._name}: the process ended {cause}")
+
+
+def _context() -> BaseContext:
+    """How processes are started: forked from a server that has loaded torch, where that exists."""
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    from multiprocessing import forkserver, resource_tracker
+
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(_PRELOADED)
+    # The server loads torch for seconds. Ctrl-C reaches it too, and would make it print a
+    # traceback; what is blocked while a process is started is blocked in that process for good.
+    # The tracker comes first: where the server starts it, it unblocks the signal again.
+    resource_tracker.ensure_running()
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+    return context
 
 
 def _serve(
     pipe: Connection, prepare: Prepare[Task, Question, Answer], task: Task, num_threads: int
 ) -> None:
     """Answer until the pipe is closed."""
-    signal.signal(
-        signal.SIGINT, signal.SIG_IGN
-    )  # Ctrl-C reaches the parent too, which ends its workers.
-    os.dup2(2, 1)  # Whatever libraries print, standard output is for results.
+    # Ctrl-C reaches the parent too, which ends its workers.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Whatever libraries print, standard output is for results.
+    os.dup2(2, 1)
     torch.set_num_threads(num_threads)
     try:
         answer = prepare(task)
@@ -145,17 +168,16 @@ def _serve(
             pipe.send((None, answer(question)))
     except BrokenPipeError:
         return
-    except Exception as error:  # whatever it is, the parent says it
+    except _FAILURES as error:
         pipe.send((_as_lunet_error(error), None))
 
 
 def _as_lunet_error(error: Exception) -> LunetError:
     if isinstance(error, LunetError):
         return error
-    reason = next(
-        (line.strip() for line in str(error).splitlines() if line.strip()), "no reason given"
-    )
-    is_memory = (
-        isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in reason
-    )
-    return LunetError(f"{type(error).__name__}: {reason}", _MEMORY_HINT if is_memory else "")
+    reason, *_ = str(error).strip().splitlines() or ["no reason given"]
+    message = f"{type(error).__name__}: {reason}"
+    # On a CPU, torch's allocator raises a plain RuntimeError, with these words.
+    if isinstance(error, MemoryError | torch.OutOfMemoryError) or "allocate memory" in reason:
+        return LunetError(message, _MEMORY_HINT)
+    return LunetError(message)

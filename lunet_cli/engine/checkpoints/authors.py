@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor
 
@@ -14,26 +14,12 @@ from lunet_cli.engine.networks.blocks import SegmentationNetwork
 
 # Each pattern gives the block of ours, and through `index` the place of a unit in it: their numbers
 # are ranked, so that it does not matter whether they count from 0 or from 1.
-_UNITS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
-    (re.compile(pattern), block)
-    for pattern, block in (
-        (
-            r"encoders\.(?P<a>\d+)\.enc\d+_(?P<part>conv|bn)(?P<index>\d+)\.(?P<leaf>\w+)",
-            "encoders.{a}",
-        ),
-        (
-            r"bottleneck\.bottleneck_(?P<part>conv|bn)(?P<index>\d+)\.(?P<leaf>\w+)",
-            "encoders.{deepest}",
-        ),
-        (
-            r"decoders\.(?P<a>\d+)\.dec(?:\d+|_final)_(?P<part>conv|bn)(?P<index>\d+)\.(?P<leaf>\w+)",
-            "decoders.{a}",
-        ),
-        (
-            r"nested_blocks\.(?P<a>\d+_\d+)\.node_\d+_\d+_(?P<part>conv|bn)(?P<index>\d+)\.(?P<leaf>\w+)",
-            "nested.{a}",
-        ),
-    )
+_LAYER = r"(?P<part>conv|bn)(?P<index>\d+)\.(?P<leaf>\w+)"
+_UNITS = (
+    (re.compile(r"encoders\.(?P<a>\d+)\.enc\d+_" + _LAYER), "encoders.{a}"),
+    (re.compile(r"bottleneck\.bottleneck_" + _LAYER), "encoders.{deepest}"),
+    (re.compile(r"decoders\.(?P<a>\d+)\.dec(?:\d+|_final)_" + _LAYER), "decoders.{a}"),
+    (re.compile(r"nested_blocks\.(?P<a>\d+_\d+)\.node_\d+_\d+_" + _LAYER), "nested.{a}"),
 )
 _SEGMENTER = re.compile(r"segmenter\.seg_(?P<part>conv|bn)\.(?P<leaf>\w+)")
 _MEDNEXT = (
@@ -44,25 +30,31 @@ _MEDNEXT = (
 )
 
 
-def is_authors_checkpoint(values: dict[str, Any]) -> bool:
+def is_authors_checkpoint(values: Mapping[str, object]) -> bool:
     """Whether a loaded file has the keys of the authors' checkpoints."""
     weights = values.get("model_state_dict")
-    return isinstance(weights, dict) and all(
-        isinstance(value, Tensor) for value in weights.values()
-    )
+    return isinstance(weights, dict) and holds_tensors_only(weights)
 
 
-def authors_weights(values: dict[str, Any], path: Path) -> dict[str, Tensor]:
+def holds_tensors_only(values: Mapping[str, object]) -> bool:
+    """Whether values are a state dictionary, as far as can be told from their types."""
+    return all(isinstance(value, Tensor) for value in values.values())
+
+
+def authors_weights(values: Mapping[str, object], path: Path) -> dict[str, Tensor]:
     """The weights of an authors' checkpoint under their own names.
 
     Raises:
         CheckpointError: A name is not text, or a tensor is not plain.
     """
     weights = plain_tensors(values["model_state_dict"], "its weights", path)
+    # DataParallel, with which some of theirs were trained, puts this before each name.
     return {name.removeprefix("module."): tensor for name, tensor in weights.items()}
 
 
-def load_authors_weights(values: dict[str, Any], network: SegmentationNetwork, path: Path) -> None:
+def load_authors_weights(
+    values: Mapping[str, object], network: SegmentationNetwork, path: Path
+) -> None:
     """Put the weights of an authors' checkpoint into `network`.
 
     Args:
@@ -109,7 +101,9 @@ def _match_unit(name: str, spec: NetworkSpec) -> tuple[str, int, str] | None:
 
 
 def _part(name: str) -> str:
-    return "norm" if name == "bn" else name
+    if name == "bn":
+        return "norm"
+    return name
 
 
 def _rename_mednext(name: str) -> str:

@@ -43,7 +43,7 @@ class ModelCard:
     preprocessing: Preprocessing
     window: tuple[int, int, int]
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """Plain values."""
         return {
             "network": self.network.to_dict(),
@@ -107,6 +107,7 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
         "execution": dict(checkpoint.execution),
         "training": checkpoint.training,
     }
+    # Into memory first: what goes wrong while it is pickled leaves no half of a file.
     buffer = io.BytesIO()
     torch.save(values, buffer)
     write_atomically(path, lambda file: file.write(buffer.getbuffer()))
@@ -122,16 +123,17 @@ def load_checkpoint(path: Path, values: dict[str, Any] | None = None) -> Checkpo
     Raises:
         CheckpointError: The file is missing, damaged, not a checkpoint, or of a newer format.
     """
-    values = load_values(path) if values is None else values
+    if values is None:
+        values = load_values(path)
     if CHECKPOINT_MARK not in values:
         raise CheckpointError(f"{path}: is not a checkpoint of lunet", hint=_HINT)
     plain = {name: value for name, value in values.items() if name not in _TENSORS}
     header = parse_values(CheckpointHeader, plain, str(path), error=CheckpointError)
-    missing = next((name for name in _TENSORS if name not in values), None)
-    if missing is not None:
-        raise CheckpointError(
-            f"{path}: is not a checkpoint of lunet: {missing} is missing", hint=_HINT
-        )
+    for name in _TENSORS:
+        if name not in values:
+            raise CheckpointError(
+                f"{path}: is not a checkpoint of lunet: {name} is missing", hint=_HINT
+            )
     weights = plain_tensors(values["weights"], "weights", path)
     training = values["training"]
     if training is not None:
@@ -152,14 +154,18 @@ def load_values(path: Path) -> dict[str, Any]:
     require_stored_archive(path, what="checkpoint", error=CheckpointError)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch warns of pickles that it then refuses
+            # torch warns of pickles that it then refuses.
+            warnings.simplefilter("ignore")
             values = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
         raise CheckpointError(
-            f"{path}: holds more than tensors and plain values, or is not a checkpoint; it was not loaded",
-            hint="Such a file can run any code when it is opened. Save its state dictionary alone, then try again.",
+            f"{path}: holds more than tensors and plain values, or is not a checkpoint; "
+            "it was not loaded",
+            hint="Such a file can run any code when it is opened. Save its state dictionary alone, "
+            "then try again.",
         ) from None
-    except Exception as error:  # on damaged bytes, torch.load may raise anything from AssertionError to struct.error
+    # On damaged bytes, torch.load may raise anything from AssertionError to struct.error.
+    except Exception as error:
         reason = (str(error).splitlines() or [repr(error)])[0]
         raise CheckpointError(f"{path}: is damaged or not a checkpoint ({reason[:200]})") from None
     if not isinstance(values, dict):

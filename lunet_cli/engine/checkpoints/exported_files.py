@@ -1,4 +1,4 @@
-"""What an exported file says about the network in it; docs/export.md describes it for other programs."""
+"""What an exported file says about the network in it, and the weights of those without a graph."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ def read_metadata(path: Path) -> ExportMetadata:
     text = _read_text(path, format_of(path))
     if not text:
         raise CheckpointError(
-            f"{path}: was not written by lunet export",
-            hint="lunet export writes what predict has to know into the file.",
+            f"{path}: was not written by `export()`",
+            hint="`export()` writes into the file what a prediction has to know.",
         )
     place = f"{path}: what it says of itself"
     facts = parse_record(
@@ -62,10 +62,11 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"{path}: is damaged ({error})") from None
     weights = plain_tensors(tensors, "weights", path)
-    return {
-        name: tensor.float() if tensor.is_floating_point() else tensor
-        for name, tensor in weights.items()
-    }
+    for name, tensor in weights.items():
+        # Kernels may be kept in fp16; counters of batches stay integers.
+        if tensor.is_floating_point():
+            weights[name] = tensor.float()
+    return weights
 
 
 def _read_text(path: Path, graph_format: GraphFormat | None) -> str:

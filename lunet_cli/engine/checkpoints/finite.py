@@ -27,7 +27,8 @@ def require_finite_graph(graph: ExportedGraph) -> None:
         if not np.isfinite(array).all():
             raise CheckpointError(
                 f"{graph.path}: {name} holds values that are not finite",
-                hint="The file was changed, or was made from a training that has diverged. Export again.",
+                hint="The file was changed, or was made from a training that has diverged. "
+                "Export again.",
             )
 
 

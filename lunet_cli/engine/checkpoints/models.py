@@ -1,10 +1,10 @@
-"""A trained network ready for use, from a checkpoint of ours or of the authors, or from an exported file."""
+"""A trained network ready for use, from a checkpoint or an exported file."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor
 
@@ -12,6 +12,7 @@ from lunet_cli.config.network import NetworkSpec, count_parameters
 from lunet_cli.config.presets import parse_preset
 from lunet_cli.engine.checkpoints.authors import (
     authors_weights,
+    holds_tensors_only,
     is_authors_checkpoint,
     load_authors_weights,
 )
@@ -56,7 +57,7 @@ class Model:
 
 
 def find_checkpoint(source: Path) -> Path:
-    """The file that a path means: itself, or in a run folder the best model, or else its last state.
+    """The file that a path means: itself, or in a run folder the best model, or its last state.
 
     Raises:
         CheckpointError: There is no such file, or none in the folder.
@@ -64,12 +65,12 @@ def find_checkpoint(source: Path) -> Path:
     if not source.is_dir():
         return source
     folder = RunFolder(source)
-    found = next((path for path in (folder.best, folder.last) if path.is_file()), None)
-    if found is None:
-        raise CheckpointError(
-            f"{source}: holds no checkpoint", hint="A run folder has best_model.pt after an epoch."
-        )
-    return found
+    for path in (folder.best, folder.last):
+        if path.is_file():
+            return path
+    raise CheckpointError(
+        f"{source}: holds no checkpoint", hint="A run folder has best_model.pt after an epoch."
+    )
 
 
 def load_model(source: Path, *, architecture: str | None = None) -> Model:
@@ -92,8 +93,9 @@ def load_model(source: Path, *, architecture: str | None = None) -> Model:
             raise _knows_its_network(path)
         return _load_exported(path)
     values = load_values(path)
-    if values and all(isinstance(value, Tensor) for value in values.values()):
-        values = {"model_state_dict": values}  # the weights alone
+    # The weights alone, as a state dictionary of the authors' networks is often kept.
+    if values and holds_tensors_only(values):
+        values = {"model_state_dict": values}
     if is_authors_checkpoint(values):
         return _load_authors_model(path, values, architecture)
     checkpoint = load_checkpoint(path, values)
@@ -106,13 +108,12 @@ def load_model(source: Path, *, architecture: str | None = None) -> Model:
 
 
 def _knows_its_network(path: Path) -> CheckpointError:
-    return CheckpointError(f"{path}: knows its own network", hint="Leave out --arch.")
+    return CheckpointError(f"{path}: knows its own network", hint="Leave out `architecture`.")
 
 
 def _load_exported(path: Path) -> Model:
     facts = read_metadata(path)
     card = ModelCard.of(facts)
-    window = None if facts.takes_whole_volumes else card.window
     network: SegmentationNetwork | ExportedGraph
     graph_format = format_of(path)
     if graph_format is not None:
@@ -120,7 +121,15 @@ def _load_exported(path: Path) -> Model:
         require_finite_graph(network)
     else:
         network = _build(card.network, read_weights(path), path)
-    return Model(path, card, network, window, facts.architecture, facts.execution, facts.config)
+    return Model(
+        path=path,
+        card=card,
+        network=network,
+        window=None if facts.takes_whole_volumes else card.window,
+        architecture=facts.architecture,
+        execution=facts.execution,
+        config=facts.config,
+    )
 
 
 def _build(spec: NetworkSpec, weights: dict[str, Tensor], path: Path) -> SegmentationNetwork:
@@ -138,19 +147,26 @@ def _build(spec: NetworkSpec, weights: dict[str, Tensor], path: Path) -> Segment
 
 
 def _require_enough(spec: NetworkSpec, weights: dict[str, Tensor], path: Path) -> None:
-    """Raise if a network has more parameters than the file: it would take the memory that a false number asks for."""
-    held, wanted = sum(tensor.numel() for tensor in weights.values()), count_parameters(spec)
+    """Raise if a network has more parameters than the file has values.
+
+    It would be built in the memory that a false number in the file asks for.
+    """
+    held, wanted = sum(map(Tensor.numel, weights.values())), count_parameters(spec)
     if held < wanted:
         raise CheckpointError(
-            f"{path}: its weights are not those of this network: {held:,} values for {wanted:,} parameters"
+            f"{path}: its weights are not those of this network: {held:,} values for {wanted:,} "
+            "parameters"
         )
 
 
-def _load_authors_model(path: Path, values: dict[str, Any], architecture: str | None) -> Model:
+def _load_authors_model(
+    path: Path, values: Mapping[str, object], architecture: str | None
+) -> Model:
     if architecture is None:
         raise CheckpointError(
-            f"{path}: comes from the authors' release of Lean Unet, and does not say which network it holds",
-            hint="Name it with --arch, such as --arch lunet_small_4f; lunet presets list shows all.",
+            f"{path}: comes from the authors' release of Lean Unet, and does not say which network "
+            "it holds",
+            hint="Name it with `architecture`, such as `architecture=lunet_small_4f`.",
         )
     preset = parse_preset(architecture)
     weights = authors_weights(values, path)
@@ -159,27 +175,43 @@ def _load_authors_model(path: Path, values: dict[str, Any], architecture: str | 
     _require_enough(spec, weights, path)
     network = build_network(spec).eval()
     load_authors_weights(values, network, path)
-    names = (
-        ["foreground"]
-        if out_channels == 1
-        else [f"channel_{index + 1}" for index in range(out_channels)]
-    )
-    scheme = LabelScheme(tuple((name, (index + 1,)) for index, name in enumerate(names)), "sigmoid")
     stride = spec.total_stride
-    card = ModelCard(spec, scheme, _AUTHORS_PREPROCESSING, (stride, stride, stride))
-    return Model(path, card, network, None, preset.name, None, None)
+    card = ModelCard(
+        network=spec,
+        labels=_authors_labels(out_channels),
+        preprocessing=_AUTHORS_PREPROCESSING,
+        window=(stride, stride, stride),
+    )
+    return Model(
+        path=path,
+        card=card,
+        network=network,
+        window=None,
+        architecture=preset.name,
+        execution=None,
+        config=None,
+    )
+
+
+def _authors_labels(out_channels: int) -> LabelScheme:
+    """A label per channel: their files do not say what the channels mean."""
+    if out_channels == 1:
+        return LabelScheme((("foreground", (1,)),), "sigmoid")
+    regions = [(f"channel_{value}", (value,)) for value in range(1, out_channels + 1)]
+    return LabelScheme(tuple(regions), "sigmoid")
 
 
 def _channels(weights: dict[str, Tensor]) -> tuple[int, int]:
-    """Image channels, from the first convolution, and output channels, from the last; 1 where there is none."""
-    kernels = {
-        name: tensor for name, tensor in weights.items() if tensor.ndim == 5 and tensor.numel()
-    }
-    first = next(
-        (kernel for name, kernel in kernels.items() if name.startswith(("encoders.0.", "stem."))),
-        None,
-    )
-    last = kernels.get("out_conv.weight")
-    return (1 if first is None else int(first.shape[1])), (
-        1 if last is None else int(last.shape[0])
-    )
+    """Image channels, from the first convolution, and output channels, from the last.
+
+    Where there is none, 1: what is wrong with the weights is said when they are compared.
+    """
+    in_channels, out_channels = [], []
+    for name, tensor in weights.items():
+        if tensor.ndim != 5 or tensor.numel() == 0:
+            continue
+        if name.startswith(("encoders.0.", "stem.")):
+            in_channels.append(tensor.shape[1])
+        elif name == "out_conv.weight":
+            out_channels.append(tensor.shape[0])
+    return (in_channels or [1])[0], (out_channels or [1])[0]

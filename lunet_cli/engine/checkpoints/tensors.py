@@ -1,8 +1,8 @@
-"""Tensors from files of others: only plain ones whose values are there, finite, and of the network they are for."""
+"""Tensors from files of others: only plain ones whose values are there, finite, and fitting."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TypeGuard
 
@@ -12,6 +12,7 @@ from torch import Tensor
 from lunet_cli.engine.networks.blocks import SegmentationNetwork
 from lunet_cli.errors import CheckpointError
 
+# The longest name in a network of ours has some 60 characters.
 _MOST_NAME = 300
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 _INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
@@ -60,7 +61,7 @@ def tensor_problem(value: object) -> str:
     if value.device.type != "cpu":
         return "has no values"
     if value.dtype not in (*_FLOATS, *_INTEGERS, torch.bool):
-        return f"has the type {str(value.dtype).removeprefix('torch.')}"
+        return f"has the type {_kind(value)}"
     if value.numel() * value.element_size() > value.untyped_storage().nbytes():
         return f"says that it has the shape {tuple(value.shape)}, and has fewer values"
     return ""
@@ -72,40 +73,58 @@ def require_fitting(weights: dict[str, Tensor], network: SegmentationNetwork, pa
     Raises:
         CheckpointError: They differ; the message names the first difference.
     """
-    expected = network.state_dict()
+    problems = _differences(weights, network.state_dict())
+    if problems:
+        spec = network.spec
+        raise CheckpointError(
+            f"{path}: its weights are not those of this network ({spec.family}, channels "
+            f"{', '.join(map(str, spec.channels))}): {problems[0]}{_and_more(problems, '')}",
+            hint="Name the network it was trained with: `architecture`, or model.architecture, "
+            "in_channels and out_channels.",
+        )
+
+
+def _differences(weights: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> list[str]:
+    """Where weights differ from what is expected, in words; what is missing comes first."""
     problems = [f"{name} is missing" for name in expected if name not in weights]
     problems += [f"{_readable(name)} is unknown" for name in weights if name not in expected]
     for name, tensor in weights.items():
         if name not in expected:
             continue
-        if tensor.shape != expected[name].shape:
-            problems.append(
-                f"{name} has shape {tuple(tensor.shape)}, expected {tuple(expected[name].shape)}"
-            )
-        elif tensor.is_floating_point() != expected[name].is_floating_point():
-            kinds = [str(one.dtype).removeprefix("torch.") for one in (tensor, expected[name])]
-            problems.append(f"{name} has the type {kinds[0]}, expected {kinds[1]}")
-    if problems:
-        more = f" and {len(problems) - 1} more" if len(problems) > 1 else ""
-        raise CheckpointError(
-            f"{path}: its weights are not those of this network ({network.spec.family}, channels "
-            f"{', '.join(map(str, network.spec.channels))}): {problems[0]}{more}",
-            hint="Name the network it was trained with: --arch, or model.architecture, in_channels and out_channels.",
-        )
+        wanted = expected[name]
+        if tensor.shape != wanted.shape:
+            shapes = tuple(tensor.shape), tuple(wanted.shape)
+            problems.append(f"{name} has shape {shapes[0]}, expected {shapes[1]}")
+        elif tensor.is_floating_point() != wanted.is_floating_point():
+            problems.append(f"{name} has the type {_kind(tensor)}, expected {_kind(wanted)}")
+    return problems
+
+
+def _and_more(problems: Sequence[str], noun: str) -> str:
+    if len(problems) == 1:
+        return ""
+    return f" and {len(problems) - 1} more{noun}"
+
+
+def _kind(tensor: Tensor) -> str:
+    return str(tensor.dtype).removeprefix("torch.")
 
 
 def require_finite(weights: dict[str, Tensor], path: Path) -> None:
-    """Raise if a weight or a statistic is not a finite number: whatever a network with it gives is not a result.
+    """Raise if a weight or a statistic is not a finite number.
+
+    Whatever a network with it gives is not a result.
 
     Raises:
         CheckpointError: It names the first tensor.
     """
     found = not_finite(weights)
     if found:
-        more = f" and {len(found) - 1} more tensors hold" if len(found) > 1 else " holds"
+        verb = "holds" if len(found) == 1 else "hold"
         raise CheckpointError(
-            f"{path}: {found[0]}{more} values that are not finite",
-            hint="The training has diverged, or the file was changed. Train again with a smaller learning rate.",
+            f"{path}: {found[0]}{_and_more(found, ' tensors')} {verb} values that are not finite",
+            hint="The training has diverged, or the file was changed. Train again with a smaller "
+            "learning rate.",
         )
 
 
@@ -115,4 +134,6 @@ def not_finite(weights: dict[str, Tensor]) -> list[str]:
 
 
 def _readable(name: str) -> str:
-    return name if name.isprintable() else repr(name)
+    if name.isprintable():
+        return name
+    return repr(name)

@@ -1,10 +1,12 @@
-"""The state of a training in a checkpoint, checked before any of it changes a network, an optimiser or a generator."""
+"""The state of a training in a checkpoint, checked before any of it changes a training."""
 
 from __future__ import annotations
 
 import math
+from itertools import chain
+from operator import itemgetter
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor
@@ -17,6 +19,7 @@ from lunet_cli.records.record import parse_values
 
 # Epoch, two losses, Dice, learning rate and seconds stand before the Dice of each label.
 _COLUMNS_BEFORE_LABELS = 6
+# PyTorch's generators have 16 bytes on CUDA and 5,056 on a CPU; others may have more.
 _MOST_GENERATOR_BYTES = 1 << 20
 _HEADER = ("step", "loss_sum", "seconds", "scaler")
 _TENSORS = ("optimizer", "average", "history", "rng", "rng_cuda")
@@ -40,23 +43,27 @@ def require_training_state(
         raise CheckpointError(
             f"{path}: training is a {type(values).__name__}, not the state of a training"
         )
-    missing = next((name for name in (*_HEADER, *_TENSORS) if name not in values), None)
-    if missing is not None:
-        raise CheckpointError(f"{path}: training.{missing} is missing")
-    parse_values(
-        TrainingHeader, {name: values[name] for name in _HEADER}, str(path), error=CheckpointError
-    )
+    for name in (*_HEADER, *_TENSORS):
+        if name not in values:
+            raise CheckpointError(f"{path}: training.{name} is missing")
+    header = {name: values[name] for name in _HEADER}
+    parse_values(TrainingHeader, header, str(path), error=CheckpointError)
     _require_history(values["history"], epoch, path)
     _require_generator(values["rng"], "rng", torch.get_rng_state().numel(), path)
     if values["rng_cuda"] is not None:
         _require_generator(values["rng_cuda"], "rng_cuda", None, path)
     if values["average"] is not None:
         _require_average(plain_tensors(values["average"], "training.average", path), weights, path)
-    optimizer = values["optimizer"]
-    is_optimizer = isinstance(optimizer, dict) and isinstance(optimizer.get("state"), dict)
-    if not is_optimizer or not isinstance(optimizer.get("param_groups"), list):
+    if not _is_optimizer(values["optimizer"]):
         raise CheckpointError(f"{path}: training.optimizer is not the state of an optimizer")
     return values
+
+
+def _is_optimizer(values: object) -> bool:
+    if not isinstance(values, dict):
+        return False
+    state, groups = values.get("state"), values.get("param_groups")
+    return isinstance(state, dict) and isinstance(groups, list)
 
 
 def require_fitting_optimizer(
@@ -79,14 +86,13 @@ def require_fitting_optimizer(
         raise _unlike(path, f"it has {len(groups)} groups of parameters instead of {len(fresh)}")
     for group, expected in zip(groups, fresh, strict=True):
         _require_group(group, expected, path)
-    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    # In the order in which the state counts them: across groups.
+    groups_of_ours = map(itemgetter("params"), optimizer.param_groups)
+    parameters = dict(enumerate(chain.from_iterable(groups_of_ours)))
     names = _state_names(optimizer)
     for index, state in values["state"].items():
-        if (
-            type(index) is not int
-            or not 0 <= index < len(parameters)
-            or not isinstance(state, dict)
-        ):
+        # True and 1.0 are equal to 1, and not the key that an optimiser looks up.
+        if type(index) is not int or index not in parameters or not isinstance(state, dict):
             raise _unlike(path, "it holds values of a parameter that is not there")
         if set(state) != names:
             raise _unlike(
@@ -97,27 +103,31 @@ def require_fitting_optimizer(
 
 
 def _require_group(group: object, expected: dict[str, Any], path: Path | None) -> None:
-    if not isinstance(group, dict) or set(group) != set(expected):
-        found = _listed(group) if isinstance(group, dict) else type(group).__name__
-        raise _unlike(path, f"its settings are {found}, not {_listed(expected)}")
+    if not isinstance(group, dict):
+        raise _unlike(path, f"its settings are {type(group).__name__}, not {_listed(expected)}")
+    if set(group) != set(expected):
+        raise _unlike(path, f"its settings are {_listed(group)}, not {_listed(expected)}")
     if group["params"] != expected["params"]:
         raise _unlike(path, "it is of another number of parameters")
     for name, value in expected.items():
         found = group[name]
-        if isinstance(value, float):
-            is_alike = type(found) in (int, float) and math.isfinite(found) and found >= 0
-        elif isinstance(value, tuple):
-            is_alike = isinstance(found, tuple | list) and [type(item) for item in found] == [
-                *map(type, value)
-            ]
-        else:
-            is_alike = type(found) is type(value)
-        if not is_alike:
+        if not _is_setting_like(found, value):
             raise _unlike(path, f"its setting {name} is a {type(found).__name__} or out of range")
 
 
+def _is_setting_like(found: object, expected: object) -> bool:
+    if isinstance(expected, float):
+        return type(found) in (int, float) and 0 <= found < math.inf  # type: ignore[operator]
+    # The betas of Adam.
+    if isinstance(expected, tuple):
+        kinds = list(map(type, expected))
+        return isinstance(found, tuple | list) and list(map(type, found)) == kinds
+    return type(found) is type(expected)
+
+
 def _require_moment(name: str, value: object, parameter: Tensor, path: Path | None) -> None:
-    """Counters are single numbers, averages of gradients have the shape of their parameter; SGD may have none yet."""
+    """Counters are single numbers, averages of gradients have the shape of their parameter."""
+    # Before its first step, SGD has none.
     if value is None and name == "momentum_buffer":
         return
     shape = torch.Size([]) if name == "step" else parameter.shape
@@ -133,26 +143,25 @@ def _state_names(optimizer: Optimizer) -> set[str]:
 
 
 def _require_history(history: object, epoch: int, path: Path) -> None:
-    labels = history.get("labels") if isinstance(history, dict) else None
-    rows = history.get("rows") if isinstance(history, dict) else None
-    if (
-        not isinstance(labels, list)
-        or not all(isinstance(label, str) for label in labels)
-        or not is_plain(rows)
-    ):
+    if not isinstance(history, dict):
+        history = {}
+    labels, rows = history.get("labels"), history.get("rows")
+    if not _are_texts(labels) or not is_plain(rows):
         raise CheckpointError(f"{path}: training.history is not the history of a training")
     if rows.numel() == 0 and epoch == 0:
         return
-    if rows.dtype != torch.float64 or tuple(rows.shape) != (
-        epoch,
-        _COLUMNS_BEFORE_LABELS + len(labels),
-    ):
+    shape = (epoch, _COLUMNS_BEFORE_LABELS + len(labels))
+    if rows.dtype != torch.float64 or tuple(rows.shape) != shape:
         raise CheckpointError(
-            f"{path}: training.history has the shape {tuple(rows.shape)}, which is not that of {epoch} epochs with "
-            f"{len(labels)} labels"
+            f"{path}: training.history has the shape {tuple(rows.shape)}, which is not that of "
+            f"{epoch} epochs with {len(labels)} labels"
         )
     if rows[:, 0].tolist() != list(range(1, epoch + 1)):
         raise CheckpointError(f"{path}: training.history has not the epochs from 1 to {epoch}")
+
+
+def _are_texts(values: object) -> TypeGuard[list[str]]:
+    return isinstance(values, list) and all(isinstance(value, str) for value in values)
 
 
 def _require_generator(state: object, name: str, num_bytes: int | None, path: Path) -> None:
@@ -176,6 +185,7 @@ def _require_average(average: dict[str, Tensor], weights: dict[str, Tensor], pat
 
 
 def _listed(names: Any) -> str:
+    # Of a foreign file there may be any number of names, of any length.
     return ", ".join(sorted(str(name)[:40] for name in list(names)[:20]))
 
 

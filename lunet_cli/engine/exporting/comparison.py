@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from lunet_cli.engine.inference.sliding_window import ArrayInput, Stitcher, pred
 from lunet_cli.engine.runtimes.exported_graph import ExportedGraph
 from lunet_cli.engine.runtimes.timing import time_passes_ms
 from lunet_cli.errors import ExportError
+from lunet_cli.records.export import ExportMetadata
 from lunet_cli.results.exporting import Agreement
 
 LabelMap = npt.NDArray[np.integer[Any]]
@@ -28,14 +30,18 @@ _TIMED_RUNS = 5
 
 
 def compare(
-    model: Model, exported: Model, facts: dict[str, Any], volumes: Sequence[Channels], origin: str
+    model: Model,
+    exported: Model,
+    metadata: ExportMetadata,
+    volumes: Sequence[Channels],
+    origin: str,
 ) -> tuple[str, Agreement]:
-    """Segment volumes by the checkpoint in eager fp32, by the file, and by the file as docs/export.md shows it.
+    """Segment volumes by the checkpoint in eager fp32, by the file, and by the script of the guide.
 
     Args:
         model: The checkpoint.
         exported: The file, loaded.
-        facts: What it says of itself.
+        metadata: What it says of itself.
         volumes: At least one.
         origin: Where they come from, in words.
 
@@ -57,6 +63,8 @@ def compare(
             )
         return logits
 
+    # As the script reads it, which knows no types of ours.
+    facts = metadata.model_dump(mode="json")
     worst = _difference_of_bare_volume(reference, candidate, volumes[0])
     by_predict, by_script = [], []
     for channels in volumes:
@@ -81,16 +89,16 @@ def _segment(predictor: Predictor, channels: Channels) -> tuple[npt.NDArray[np.f
 def _difference_of_bare_volume(
     reference: Predictor, candidate: Predictor, channels: Channels
 ) -> float:
-    """Largest difference of a probability where a graph has to bring an odd size into the window itself.
+    """Largest difference of a probability where the graph has to bring a size into the window.
 
     Raises:
         ExportError: The logits have another shape.
     """
     image, _ = reference.card.preprocessing.apply(channels)
     trained = reference.models[0].window
-    bare = smaller(
-        torch.from_numpy(image.crop(tuple(slice(0, edge) for edge in trained or image.size)))
-    )
+    depth, height, width = trained or image.size
+    first = image.crop((slice(0, depth), slice(0, height), slice(0, width)))
+    bare = smaller(torch.from_numpy(first))
     window = (bare.shape[1], bare.shape[2], bare.shape[3])
     if trained is not None and isinstance(candidate.models[0].network, ExportedGraph):
         window = trained
@@ -99,6 +107,7 @@ def _difference_of_bare_volume(
         expected = next(
             predict_logits(reference.ensemble.forward, inputs, window=window, batch_size=1)
         )
+        # A batch of two: a graph that was traced with one sample may hold for one only.
         found = candidate.ensemble.forward(torch.stack([bare, bare.flip(-1)]))[0]
     if found.shape != expected.shape:
         raise ExportError(
@@ -114,10 +123,13 @@ def _largest(differences: npt.NDArray[np.float32]) -> float:
 
 
 def _dice(ours: LabelMap, theirs: LabelMap) -> float:
-    """Dice of two label maps, a voxel being shared where both have the same label; 1 where both are empty."""
+    """Dice of two label maps, a voxel being shared where both have the same label."""
     shared = np.count_nonzero((ours == theirs) & (ours > 0))
     total = np.count_nonzero(ours) + np.count_nonzero(theirs)
-    return 2 * shared / total if total else 1.0
+    if total == 0:
+        # Two empty maps agree.
+        return 1.0
+    return 2 * shared / total
 
 
 def _times_ms(
@@ -128,8 +140,10 @@ def _times_ms(
     window = reference.models[0].window or image.size
     stitcher = Stitcher(image, window=window, overlap=0.5, on_planes=lambda logits, first: None)
     batch = stitcher.read(stitcher.starts[0])[None]
-    ours, theirs = (
-        time_passes_ms(lambda: forward(batch), device="cpu", warmup_runs=2, timed_runs=_TIMED_RUNS)  # noqa: B023
-        for forward in (reference.ensemble.forward, candidate.ensemble.forward)
-    )
-    return statistics.median(ours), statistics.median(theirs)
+    return _time_ms(reference, batch), _time_ms(candidate, batch)
+
+
+def _time_ms(predictor: Predictor, batch: torch.Tensor) -> float:
+    run = partial(predictor.ensemble.forward, batch)
+    times = time_passes_ms(run, device="cpu", warmup_runs=2, timed_runs=_TIMED_RUNS)
+    return statistics.median(times)

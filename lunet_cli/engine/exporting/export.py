@@ -1,33 +1,28 @@
-"""The job `export`: a trained network as a file for other programs, compared with PyTorch before it is kept."""
+"""The job `export`: a trained network as a file, compared with PyTorch before it is kept."""
 
 from __future__ import annotations
 
 import os
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 from torch import Tensor
 
+from lunet_cli.config.options import ExportOptions
+from lunet_cli.config.vocabulary import WeightPrecision
 from lunet_cli.engine.checkpoints.models import Model, load_model
 from lunet_cli.engine.exporting.comparison import compare
-from lunet_cli.engine.exporting.formats import (
-    ExportFormat,
-    Weights,
-    require_possible,
-    suffix_of,
-    write_format,
-)
+from lunet_cli.engine.exporting.formats import require_installed, suffix_of, write_format
 from lunet_cli.engine.exporting.windows import (
+    Channels,
     same_size,
     volumes_at_hand,
     volumes_of_files,
     windows_of_files,
 )
 from lunet_cli.engine.networks.blocks import SegmentationNetwork
-from lunet_cli.engine.networks.execution import machine_name
-from lunet_cli.engine.provenance import versions
+from lunet_cli.engine.provenance import machine_name, versions
 from lunet_cli.engine.runtimes.tracing import INPUT, OUTPUT
 from lunet_cli.errors import CheckpointError, ExportError, OutputError
 from lunet_cli.records.export import ExportDescription, ExportMetadata, TensorDescription
@@ -35,33 +30,19 @@ from lunet_cli.results.events import Event, Notice
 from lunet_cli.results.exporting import Agreement, ExportResult
 
 OnEvent = Callable[[Event], None]
+# Each volume is segmented three times: a few show a graph that computes something else, which is
+# wrong everywhere.
 _NUM_CHECKED = 4
+# Ranges of activations hardly change with more windows, and each is computed once or twice.
 _NUM_CALIBRATED = 32
-# Largest difference of a probability, and smallest Dice with the label maps of fp32.
-_LIMITS: dict[Weights, tuple[float, float]] = {
+# Largest difference of a probability, and smallest Dice with the label maps of fp32. In fp32 only
+# the order of summation differs; fp16 keeps 11 bits. In eight bits probabilities differ by anything
+# somewhere, and only the label maps count.
+_LIMITS: dict[WeightPrecision, tuple[float, float]] = {
     "fp32": (1e-3, 0.999),
     "fp16": (2e-2, 0.99),
     "int8": (1.0, 0.95),
 }
-
-
-@dataclass(frozen=True)
-class ExportOptions:
-    """What is written.
-
-    Args:
-        format: Its format.
-        output: The file; None puts it beside the checkpoint.
-        weights: How weights are kept; `int8` computes in eight bits as well.
-        calibrate: Volumes whose windows give the ranges for `int8`.
-        check: Volumes to compare on; None takes the validation cases of the training.
-    """
-
-    format: ExportFormat
-    output: Path | None = None
-    weights: Weights = "fp32"
-    calibrate: Path | None = None
-    check: Path | None = None
 
 
 def export(
@@ -86,47 +67,44 @@ def export(
     Raises:
         ExportError: The file does not compute what the network computes.
         LunetError: Of the kind that fits, if the network or the volumes cannot be used.
+
+    Example:
+        >>> import pathlib, tempfile, torch
+        >>> from lunet_cli.config.options import ExportOptions
+        >>> from lunet_cli.config.presets import parse_preset
+        >>> from lunet_cli.engine.networks import build_network
+        >>> weights = build_network(parse_preset("lunet_small_1f").spec).state_dict()
+        >>> path = pathlib.Path(tempfile.mkdtemp(), "fresh.pt")
+        >>> torch.save(weights, path)
+        >>> options = ExportOptions(format="torch-export")
+        >>> result = export(path, options, architecture="lunet_small_1f")
+        >>> [file.name for file in result.files]
+        ['fresh.pt2', 'fresh.pt2.json']
     """
-    require_possible(options.format, options.weights)
+    require_installed(options.format, options.weights)
     model = load_model(source, architecture=architecture)
     if not isinstance(model.network, SegmentationNetwork):
         raise CheckpointError(
             f"{model.path}: is an exported graph already", hint="Export from the checkpoint."
         )
     path = _target(model, options)
-    calibration: list[Tensor] = []
-    if options.weights == "int8":
-        assert options.calibrate is not None
-        found = windows_of_files(
-            model, options.calibrate, max_windows=_NUM_CALIBRATED, on_event=on_event
-        )
-        calibration = same_size(found)
-    if options.check is not None:
-        volumes = volumes_of_files(
-            model, options.check, max_volumes=_NUM_CHECKED, on_event=on_event
-        )
-        origin = str(options.check)
-    else:
-        volumes, origin = volumes_at_hand(model, max_volumes=_NUM_CHECKED, on_event=on_event)
+    calibration = _calibration(model, options, on_event)
+    volumes, origin = _volumes(model, options, on_event)
+    metadata = _describe(model, options)
     on_event(Notice(f"writing {model.architecture} as {options.format}, {options.weights}"))
     try:
+        # Beside its place, since a file can be moved at once only within a file system.
         with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
             partial = Path(folder) / path.name
-            metadata = _describe(model, options)
-            window = model.window or (1, 1, 1)
             write_format(
-                options.format,
                 model.network,
-                window,
                 partial,
                 metadata,
-                options.weights,
-                calibration,
+                window=model.window or (1, 1, 1),
+                calibration=calibration,
             )
             on_event(Notice(f"comparing it with PyTorch on {origin}"))
-            runtime, agreement = compare(
-                model, load_model(partial), metadata.model_dump(mode="json"), volumes, origin
-            )
+            runtime, agreement = compare(model, load_model(partial), metadata, volumes, origin)
             _require_agreement(agreement, options)
             described = ExportDescription(
                 **dict(metadata), agreement=agreement, machine=machine_name()
@@ -135,10 +113,33 @@ def export(
             files = _move(Path(folder), path)
     except OSError as error:
         raise OutputError(f"{path}: cannot be written ({error.strerror or error})") from None
-    size = sum(file.stat().st_size for file in files if file.suffix != ".json")
     return ExportResult(
-        model.architecture, options.format, options.weights, runtime, files, size, agreement
+        architecture=model.architecture,
+        format=options.format,
+        weights=options.weights,
+        runtime=runtime,
+        files=files,
+        size_on_disk_bytes=_size(files),
+        agreement=agreement,
     )
+
+
+def _calibration(model: Model, options: ExportOptions, on_event: OnEvent) -> list[Tensor]:
+    """Windows (C, D, H, W) of one size that give the ranges for eight bits."""
+    if options.calibrate is None:
+        return []
+    found = windows_of_files(
+        model, options.calibrate, max_windows=_NUM_CALIBRATED, on_event=on_event
+    )
+    return same_size(found)
+
+
+def _volumes(model: Model, options: ExportOptions, on_event: OnEvent) -> tuple[list[Channels], str]:
+    """Volumes to compare on, and where they come from, in words."""
+    if options.check is None:
+        return volumes_at_hand(model, max_volumes=_NUM_CHECKED, on_event=on_event)
+    found = volumes_of_files(model, options.check, max_volumes=_NUM_CHECKED, on_event=on_event)
+    return found, str(options.check)
 
 
 def _target(model: Model, options: ExportOptions) -> Path:
@@ -148,8 +149,10 @@ def _target(model: Model, options: ExportOptions) -> Path:
         OutputError: Its folder cannot be made, or it is there already.
     """
     suffix = suffix_of(options.format)
-    quantised = "" if options.weights == "fp32" else f"_{options.weights}"
-    path = options.output or model.path.with_name(f"{model.path.stem}{quantised}{suffix}")
+    name = model.path.stem
+    if options.weights != "fp32":
+        name = f"{name}_{options.weights}"
+    path = options.output or model.path.with_name(f"{name}{suffix}")
     if path.suffix != suffix:
         raise OutputError(
             f"{path}: {options.format} files end in {suffix}", hint=f"Name it {path.stem}{suffix}."
@@ -158,11 +161,14 @@ def _target(model: Model, options: ExportOptions) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"{path.parent}: cannot be made ({error.strerror or error})") from None
-    weights = [path.with_suffix(".bin")] if options.format == "openvino" else []
-    for taken in (path, *weights, _description_of(path)):
+    written = [path, _description_of(path)]
+    if options.format == "openvino":
+        written.append(path.with_suffix(".bin"))
+    for taken in written:
         if taken.exists():
             raise OutputError(
-                f"{taken}: is there already", hint="Name another file with -o, or remove this one."
+                f"{taken}: is there already",
+                hint="Name another file as `output`, or remove this one.",
             )
     return path
 
@@ -196,28 +202,36 @@ def _describe(model: Model, options: ExportOptions) -> ExportMetadata:
 
 def _require_agreement(agreement: Agreement, options: ExportOptions) -> None:
     max_difference, min_dice = _LIMITS[options.weights]
-    if (
-        agreement.max_difference <= max_difference
-        and min(agreement.dice, agreement.documented_dice) >= min_dice
-    ):
+    worst_dice = min(agreement.dice, agreement.documented_dice)
+    if agreement.max_difference <= max_difference and worst_dice >= min_dice:
         return
+    hint = ""
+    if options.weights == "int8":
+        hint = "With `weights=int8`, calibrate on more and more typical volumes."
     raise ExportError(
-        f"the {options.format} file was not kept: on {agreement.cases}, probabilities differ by up to "
-        f"{agreement.max_difference:.2g} (allowed {max_difference:g}) and label maps agree to a Dice of "
-        f"{agreement.dice:.4f}, by the script of docs/export.md {agreement.documented_dice:.4f} (asked {min_dice:g})",
-        hint="With --int8, calibrate on more and more typical volumes."
-        if options.weights == "int8"
-        else "",
+        f"the {options.format} file was not kept: on {agreement.cases}, probabilities differ by up "
+        f"to {agreement.max_difference:.2g} (allowed {max_difference:g}) and label maps agree to a "
+        f"Dice of {agreement.dice:.4f}, by the script of docs/export.md "
+        f"{agreement.documented_dice:.4f} (asked {min_dice:g})",
+        hint,
     )
 
 
 def _move(folder: Path, path: Path) -> tuple[Path, ...]:
-    """Move all files to their place, the network last: where it is, the others are."""
-    others = sorted(file for file in folder.iterdir() if file.name != path.name)
-    for file in (*others, folder / path.name):
+    """Move all files to their place, and return them: the network first, the JSON last."""
+    written = sorted(folder.iterdir(), key=lambda file: (file.name != path.name, file.suffix))
+    # The network last: where it is, the others are.
+    for file in reversed(written):
+        # Writers differ in what they let others read.
         file.chmod(0o644)
-    for file in others:
         os.replace(file, path.with_name(file.name))
-    os.replace(folder / path.name, path)
-    moved = [path.with_name(file.name) for file in others]
-    return (path, *sorted(moved, key=lambda file: file.suffix == ".json"))
+    return tuple(path.with_name(file.name) for file in written)
+
+
+def _size(files: tuple[Path, ...]) -> int:
+    """Bytes of the network's files, the JSON left out."""
+    size = 0
+    for file in files:
+        if file.suffix != ".json":
+            size += file.stat().st_size
+    return size

@@ -1,4 +1,4 @@
-"""Segment a volume by an exported network, with numpy and SimpleITK alone: docs/export.md shows this file.
+"""Segment a volume by an exported network, with numpy and SimpleITK alone.
 
 Usage: python use.py MODEL.onnx OUTPUT IMAGE [IMAGE_OF_NEXT_CHANNEL ...]
 """
@@ -17,10 +17,12 @@ Run = Callable[[np.ndarray], np.ndarray]
 
 
 def segment(channels: list[sitk.Image], facts: Facts, run: Run) -> sitk.Image:
-    """Label map of images (x, y, z), one per channel; `run` is the network for arrays (1, C, z, y, x)."""
+    """Label map of images (x, y, z), one per channel; `run` computes arrays (1, C, z, y, x)."""
     prepare, stored = facts["preprocessing"], channels[0]
     grids = [bring_onto_grid(image, prepare) for image in channels]
-    arrays = [normalise(sitk.GetArrayFromImage(grid), prepare["normalization"]) for grid in grids]
+    arrays = []
+    for grid in grids:
+        arrays.append(normalise(sitk.GetArrayFromImage(grid), prepare["normalization"]))
     logits = compute_in_windows(np.stack(arrays), facts, run)
     # With one more voxel around it, the grid encloses the outer corners of the stored volume.
     logits = np.pad(logits, [(0, 0), (1, 1), (1, 1), (1, 1)], mode="edge")
@@ -34,10 +36,10 @@ def segment(channels: list[sitk.Image], facts: Facts, run: Run) -> sitk.Image:
     logits = sitk.GetArrayFromImage(image).reshape(*stored.GetSize()[::-1], -1)
     labels = np.zeros(logits.shape[:3], np.uint16)
     for index, value in enumerate(facts["label_values"].values()):
-        is_softmax = facts["activation"] == "softmax"
-        labels[logits.argmax(axis=-1) == index + 1 if is_softmax else logits[..., index] > 0] = (
-            value
-        )
+        inside = logits[..., index] > 0
+        if facts["activation"] == "softmax":  # which has the background as its class 0
+            inside = logits.argmax(axis=-1) == index + 1
+        labels[inside] = value
     result = sitk.GetImageFromArray(labels)
     result.CopyInformation(stored)
     return result
@@ -45,7 +47,8 @@ def segment(channels: list[sitk.Image], facts: Facts, run: Run) -> sitk.Image:
 
 def bring_onto_grid(image: sitk.Image, prepare: Facts) -> sitk.Image:
     """The image in the orientation and spacing of the network."""
-    image = sitk.DICOMOrient(image, prepare["orientation"]) if prepare["orientation"] else image
+    if prepare["orientation"]:
+        image = sitk.DICOMOrient(image, prepare["orientation"])
     if not prepare["spacing_mm"]:
         return image
     old, new = np.array(image.GetSpacing()), np.array(prepare["spacing_mm"][::-1])
@@ -68,7 +71,7 @@ def normalise(array: np.ndarray, how: Facts) -> np.ndarray:
 
 
 def compute_in_windows(array: np.ndarray, facts: Facts, run: Run) -> np.ndarray:
-    """Logits (K, z, y, x) of an image (C, z, y, x), from windows that overlap by half and count most in the middle."""
+    """Logits (K, z, y, x) of an image (C, z, y, x), from overlapping windows under a bell."""
     size, window = array.shape[1:], facts["window"]
     if facts["takes_whole_volumes"]:
         window = size if np.prod(size) <= 128**3 else (96, 96, 96)

@@ -14,7 +14,12 @@ from lunet_cli.engine.runtimes.tracing import INPUT, quiet
 
 
 def quantize_onnx(model: Any, windows: Sequence[Tensor]) -> Any:
-    """Quantise an `onnx.ModelProto` after training, per channel, with ranges measured on windows (C, D, H, W)."""
+    """Quantise an `onnx.ModelProto` after training, per channel.
+
+    Args:
+        model: The model.
+        windows: Windows (C, D, H, W) on which ranges are measured.
+    """
     import onnx
     from onnxruntime.quantization import (
         CalibrationDataReader,
@@ -29,7 +34,9 @@ def quantize_onnx(model: Any, windows: Sequence[Tensor]) -> Any:
 
         def get_next(self) -> Any:
             window = next(self._left, None)
-            return None if window is None else {INPUT: window[None].numpy()}
+            if window is None:
+                return None
+            return {INPUT: window[None].numpy()}
 
     with tempfile.TemporaryDirectory() as folder, quiet():
         target = Path(folder) / "int8.onnx"
@@ -37,9 +44,12 @@ def quantize_onnx(model: Any, windows: Sequence[Tensor]) -> Any:
             model,
             target,
             Reader(),
+            # Nearly all of the arithmetic; what is left stays in fp32, and more exact.
             op_types_to_quantize=["Conv", "ConvTranspose"],
             quant_format=QuantFormat.QDQ,
             per_channel=True,
+            # Weights are about 0, activations behind a ReLU above it: the pair that the CPU
+            # provider has kernels for.
             weight_type=QuantType.QInt8,
             activation_type=QuantType.QUInt8,
         )
@@ -47,7 +57,12 @@ def quantize_onnx(model: Any, windows: Sequence[Tensor]) -> Any:
 
 
 def quantize_openvino(model: Any, windows: Sequence[Tensor]) -> Any:
-    """Quantise an `openvino.Model` after training with NNCF, with ranges measured on windows (C, D, H, W)."""
+    """Quantise an `openvino.Model` after training, by NNCF.
+
+    Args:
+        model: The model.
+        windows: Windows (C, D, H, W) on which ranges are measured.
+    """
     with quiet():
         import nncf
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk  # noqa: N813
-import torch
 from torch import Tensor
 
 from lunet_cli.config.vocabulary import Size
@@ -24,44 +23,47 @@ from lunet_cli.results.events import Event, WarningIssued, warnings_to
 from lunet_cli.results.words import plural
 
 Channels = list[sitk.Image]
-_PER_VOLUME = 2
 _OVERLAP = 0.5
-_LARGEST_EDGE = 128  # of a network that sees whole volumes
-_MOST_WINDOWS = (
-    1.5  # edge of a volume to compare on, in windows: two of them along each axis, eight in all
-)
+# Of a network that sees whole volumes: as large as a volume that is predicted in one piece.
+_LARGEST_EDGE = 128
+# Edge of a volume to compare on, in windows: two of them along each axis, eight in all.
+_MOST_WINDOWS = 1.5
 
 
 def volumes_of_files(
     model: Model, source: Path, *, max_volumes: int, on_event: Callable[[Event], None]
 ) -> list[Channels]:
-    """The first volumes of a folder or a file; of one that is larger than some windows, its middle.
+    """The first volumes of a folder or a file; of one larger than a few windows, its middle.
 
     Raises:
         DataError: No volume there can be used.
     """
-    found = []
-    for channels in islice(_read_files(model, source, on_event), max_volumes):
-        found.append(_middle(channels, model))
-    return found
+    volumes = islice(_read_files(model, source, on_event), max_volumes)
+    return [_middle(channels, model) for channels in volumes]
 
 
 def volumes_at_hand(
     model: Model, *, max_volumes: int, on_event: Callable[[Event], None]
 ) -> tuple[list[Channels], str]:
-    """Validation cases of the training, or phantoms where those are gone; and where they come from, in words."""
+    """Validation cases of the training, or phantoms where those are gone.
+
+    Returns:
+        The volumes, and where they come from, in words.
+    """
+    volumes: Iterable[Channels]
     try:
         found = select_cases(model, None, "val")
-        cases = found.cases[:max_volumes]
-        return [_middle(found.case_set.reader(case)[0], model) for case in cases], found.origin
+        cases, origin = found.cases[:max_volumes], found.origin
+        volumes = [found.case_set.reader(case)[0] for case in cases]
     except LunetError as error:
         on_event(
             WarningIssued(
-                f"compared on built-in phantom volumes ({error.lines[0]}); name some of yours with --check"
+                f"compared on built-in phantom volumes ({error.lines[0]}); "
+                "name some of yours with `check`"
             )
         )
-        phantoms = _phantoms(model.card.network.in_channels)
-        return [_middle(channels, model) for channels in phantoms], "phantom volumes"
+        volumes, origin = _phantoms(model.card.network.in_channels), "phantom volumes"
+    return [_middle(channels, model) for channels in volumes], origin
 
 
 def windows_of_files(
@@ -87,7 +89,10 @@ def _read_files(
         [source], num_channels=model.card.network.in_channels, series=None, on_event=on_event
     )
     if not cases:
-        raise DataError(failures[0].message if failures else f"{source}: holds no volume")
+        # Where all were refused, the first reason tells more than that nothing is left.
+        if failures:
+            raise DataError(failures[0].message)
+        raise DataError(f"{source}: holds no volume")
     for case in cases:
         channels = read_image(case.images, on_remark=warnings_to(on_event))
         if len(channels) != model.card.network.in_channels:
@@ -101,7 +106,9 @@ def _middle(channels: Channels, model: Model) -> Channels:
     placement = model.card.preprocessing.place(Geometry.of(channels[0]))
     first, size = [0, 0, 0], list(channels[0].GetSize())
     for axis, stored_axis in enumerate(placement.axes):
-        edge = _LARGEST_EDGE if model.window is None else _MOST_WINDOWS * model.window[axis]
+        edge: float = _LARGEST_EDGE
+        if model.window is not None:
+            edge = _MOST_WINDOWS * model.window[axis]
         edge_mm = edge * placement.grid.spacing_mm[axis]
         itk_axis = 2 - stored_axis
         most = max(1, round(edge_mm / placement.stored.spacing_mm[stored_axis]))
@@ -113,8 +120,11 @@ def _middle(channels: Channels, model: Model) -> Channels:
 def _phantoms(num_channels: int) -> Iterator[Channels]:
     for seed in range(4):
         rng = np.random.default_rng(seed)
-        volumes = [make_phantom(64, noise=0.05, rng=rng)[0] for _ in range(num_channels)]
-        yield [sitk.GetImageFromArray(volume.astype(np.float32)) for volume in volumes]
+        channels = []
+        for _ in range(num_channels):
+            volume, _ = make_phantom(64, noise=0.05, rng=rng)
+            channels.append(sitk.GetImageFromArray(volume.astype(np.float32)))
+        yield channels
 
 
 def _collect(volumes: Iterator[Channels], model: Model, max_windows: int) -> list[Tensor]:
@@ -122,13 +132,13 @@ def _collect(volumes: Iterator[Channels], model: Model, max_windows: int) -> lis
     found: list[Tensor] = []
     for channels in volumes:
         image, _ = model.card.preprocessing.apply(channels)
-        depth, height, width = (min(size, _LARGEST_EDGE) for size in image.size)
+        depth, height, width = np.minimum(image.size, _LARGEST_EDGE).tolist()
         window: Size = model.window or (depth, height, width)
         stitcher = Stitcher(
             image, window=window, overlap=_OVERLAP, on_planes=lambda logits, first: None
         )
-        middle = len(stitcher.starts) // 2
-        for index in sorted({middle, 0}, reverse=True)[:_PER_VOLUME]:
+        # The middle holds what is to be found, a corner mostly air: both ends of the ranges.
+        for index in sorted({len(stitcher.starts) // 2, 0}, reverse=True):
             found.append(stitcher.read(stitcher.starts[index]))
         if len(found) >= max_windows:
             break
@@ -137,7 +147,6 @@ def _collect(volumes: Iterator[Channels], model: Model, max_windows: int) -> lis
 
 def smaller(window: Tensor) -> Tensor:
     """The window without its last voxels along each axis, so that no stride divides its size."""
-    depth, height, width = (
-        max(1, size - cut) for size, cut in zip(window.shape[1:], (1, 3, 5), strict=True)
-    )
-    return torch.clone(window[:, :depth, :height, :width])
+    depth, height, width = window.shape[1:]
+    inside = window[:, : max(1, depth - 1), : max(1, height - 3), : max(1, width - 5)]
+    return inside.clone()

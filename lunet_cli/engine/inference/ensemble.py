@@ -14,12 +14,12 @@ from lunet_cli.config.options import PredictionOptions
 from lunet_cli.config.vocabulary import RuntimeChoice, RuntimeName
 from lunet_cli.engine.checkpoints.models import Model
 from lunet_cli.engine.data.labels import LabelScheme
+from lunet_cli.engine.networks.execution import has_precision
 from lunet_cli.engine.runtimes.exported_graph import ExportedGraph
 from lunet_cli.engine.runtimes.runtime import (
     Forward,
     RuntimePlan,
     device_for,
-    has_precision,
     load_runtime,
     require_fitting,
     runtimes_of,

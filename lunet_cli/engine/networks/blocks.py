@@ -31,10 +31,11 @@ class SegmentationNetwork(nn.Module, ABC):
         """Compute logits (B, out_channels, D, H, W) of an image (B, in_channels, D, H, W)."""
         stride = self.spec.total_stride
         depth, height, width = image.shape[2:]
-        missing = [-size % stride for size in (depth, height, width)]
-        if not any(missing):
+        behind, below, right = -depth % stride, -height % stride, -width % stride
+        if not (behind or below or right):
             return self.compute_logits(image)
-        padded = F.pad(image, (0, missing[2], 0, missing[1], 0, missing[0]), mode="replicate")
+        # Edge voxels and not zeros: a zero is an intensity of its own, and would make an edge.
+        padded = F.pad(image, (0, right, 0, below, 0, behind), mode="replicate")
         return self.compute_logits(padded)[:, :, :depth, :height, :width]
 
     @abstractmethod
@@ -58,7 +59,7 @@ def convolve(convolution: nn.Module, x: Tensor) -> Tensor:
 
 
 class ConvUnit(nn.Module):
-    """3x3x3 convolution, ReLU, batch normalisation, dropout: normalisation comes *after* the activation.
+    """3x3x3 convolution, ReLU, batch normalisation *after* the activation, dropout.
 
     References:
         arXiv:2512.03834, section on the architecture.
@@ -82,8 +83,9 @@ class ConvBlock(nn.Sequential):
     def __init__(
         self, in_channels: int, out_channels: int, *, num_convs: int, dropout: float
     ) -> None:
-        widths = [in_channels] + [out_channels] * num_convs
-        super().__init__(*(ConvUnit(a, b, dropout=dropout) for a, b in pairwise(widths)))
+        super().__init__()
+        for width in [in_channels] + [out_channels] * (num_convs - 1):
+            self.append(ConvUnit(width, out_channels, dropout=dropout))
 
 
 class Head(nn.Sequential):
@@ -106,7 +108,10 @@ def encoder_blocks(spec: NetworkSpec) -> nn.ModuleList:
 
 def decoder_block(spec: NetworkSpec, level: int, in_channels: int, *, is_last: bool) -> ConvBlock:
     """A decoder block; the last one gives one convolution to the segmenter."""
-    num_convs = max(1, spec.convs_per_block - 1) if is_last else spec.convs_per_block
+    num_convs = spec.convs_per_block
+    if is_last:
+        # As in the authors' release: the segmenter of the head is the last unit of this block.
+        num_convs = max(1, num_convs - 1)
     return ConvBlock(in_channels, spec.channels[level], num_convs=num_convs, dropout=spec.dropout)
 
 

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import contextlib
-import platform
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from lunet_cli.config.network import NetworkSpec
+from lunet_cli.config.vocabulary import DeviceName, Precision
 from lunet_cli.engine.networks.blocks import SegmentationNetwork
 from lunet_cli.errors import DeviceError
 
-Precision = Literal["fp32", "bf16", "fp16"]
+DTYPES: dict[Precision, torch.dtype] = {
+    "fp32": torch.float32,
+    "bf16": torch.bfloat16,
+    "fp16": torch.float16,
+}
 
 
 @dataclass(frozen=True)
@@ -37,19 +40,25 @@ class ExecutionPlan:
     compile: bool
 
     def __str__(self) -> str:
-        parts = [self.precision, *(["channels-last"] if self.channels_last else [])]
-        return f"{' '.join(parts + (['compiled'] if self.compile else []))} on {self.device}"
+        words: list[str] = [self.precision]
+        if self.channels_last:
+            words.append("channels-last")
+        if self.compile:
+            words.append("compiled")
+        return f"{' '.join(words)} on {self.device}"
 
     def autocast(self) -> AbstractContextManager[Any]:
         """The context to run forward passes in."""
-        dtype = torch.float16 if self.precision == "fp16" else torch.bfloat16
-        return torch.autocast(self.device, dtype, enabled=self.precision != "fp32")
+        if self.precision == "fp32":
+            return torch.autocast(self.device, enabled=False)
+        return torch.autocast(self.device, DTYPES[self.precision])
 
     def place(self, network: SegmentationNetwork) -> SegmentationNetwork:
         """Move a network to the device, in the layout of the plan."""
         placed = network.to(self.device)
         if self.channels_last:
-            placed.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]  # missing in torch's stub
+            # This overload is missing in torch's stub.
+            placed.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
         return placed
 
     def place_image(self, image: Tensor) -> Tensor:
@@ -61,26 +70,28 @@ class ExecutionPlan:
         """The network, compiled if the plan says so."""
         return torch.compile(network, dynamic=False) if self.compile else network
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """Plain values for a checkpoint."""
         return asdict(self)
 
 
-def resolve_device(name: Literal["auto", "cpu", "cuda", "mps"]) -> str:
+def resolve_device(name: DeviceName) -> str:
     """The device to use.
 
     Raises:
         DeviceError: The named device is not available.
     """
     available = {
-        "cpu": True,
         "cuda": torch.cuda.is_available(),
         "mps": torch.backends.mps.is_available(),
+        "cpu": True,
     }
+    present = [device for device, there in available.items() if there]
     if name == "auto":
-        return next(device for device in ("cuda", "mps", "cpu") if available[device])
-    if not available[name]:
-        have = ", ".join(device for device, there in available.items() if there)
+        # The dictionary is ordered: the CPU, which is always there, comes last.
+        return present[0]
+    if name not in present:
+        have = ", ".join(present)
         raise DeviceError(
             f"device: {name} is not available; this machine has {have}",
             hint="Choose the device auto, or install a build of PyTorch for that device.",
@@ -96,11 +107,27 @@ def has_native_bf16() -> bool:
     return bool(torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported())
 
 
+def half_precisions(device: str) -> tuple[Precision, ...]:
+    """The half precisions that a device computes in at full speed, the widest range first."""
+    if device == "cpu":
+        return ("bf16",) if has_native_bf16() else ()
+    # Emulated bf16, which older GPUs have, is slower than fp32.
+    if device == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False):
+        return ("bf16", "fp16")
+    return ("fp16",)
+
+
+def has_precision(device: str, precision: Precision) -> bool:
+    """Whether a device computes in a precision at full speed."""
+    return precision == "fp32" or precision in half_precisions(device)
+
+
 def usual_precision(spec: NetworkSpec, device: str) -> tuple[Precision, str]:
     """The arithmetic that is usually the fastest on a device, and why (docs/adr/0008)."""
     if device == "cuda":
-        if torch.cuda.is_bf16_supported(including_emulation=False):
+        if has_precision(device, "bf16"):
             return "bf16", "the GPU has bf16"
+        # Tensor cores came with compute capability 7.0 (Volta); before, fp16 gains nothing.
         if torch.cuda.get_device_capability() >= (7, 0):
             return "fp16", "the GPU has tensor cores for fp16"
         return "fp32", "the GPU has no tensor cores"
@@ -108,16 +135,17 @@ def usual_precision(spec: NetworkSpec, device: str) -> tuple[Precision, str]:
         return "fp32", f"half precision is not proven on {device}"
     if spec.topology == "mednext":
         return "fp32", "depthwise convolutions are slower in bf16 on a CPU"
-    if has_native_bf16():
+    if has_precision(device, "bf16"):
         return "bf16", "the processor has instructions for bf16"
     return "fp32", "the processor has no instructions for bf16"
 
 
 def prefers_channels_last(spec: NetworkSpec, device: str, precision: Precision) -> bool:
-    """Whether the layout is usually faster: not for depthwise convolutions, and on CUDA in half precision only."""
-    return spec.topology != "mednext" and (
-        device == "cpu" or (device == "cuda" and precision != "fp32")
-    )
+    """Whether channel-last images are usually faster: on CUDA in half precision only."""
+    # Depthwise convolutions, one channel each, gain nothing from channels side by side.
+    if spec.topology == "mednext":
+        return False
+    return device == "cpu" or (device == "cuda" and precision != "fp32")
 
 
 @contextlib.contextmanager
@@ -129,20 +157,3 @@ def evaluating(network: SegmentationNetwork) -> Iterator[None]:
         yield
     finally:
         network.train(was_training)
-
-
-def machine_name() -> str:
-    """Processor and, if there is one, accelerator in words."""
-    names = [_processor_name(), torch.backends.cpu.get_cpu_capability()]
-    if torch.cuda.is_available():
-        names.append(torch.cuda.get_device_name())
-    return ", ".join(names)
-
-
-def _processor_name() -> str:
-    cpuinfo = Path("/proc/cpuinfo")  # Where the standard library knows the instruction set only.
-    if cpuinfo.is_file():
-        for line in cpuinfo.read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()

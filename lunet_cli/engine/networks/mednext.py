@@ -55,7 +55,9 @@ class MedNeXtBlock(nn.Module):
     ) -> None:
         super().__init__()
         self.resample = resample
-        convolution = nn.ConvTranspose3d if resample == "up" else nn.Conv3d
+        convolution: type[nn.Conv3d | nn.ConvTranspose3d] = nn.Conv3d
+        if resample == "up":
+            convolution = nn.ConvTranspose3d
         stride = 2 if resample else 1
         self.conv_dw = convolution(
             in_channels,
@@ -70,9 +72,10 @@ class MedNeXtBlock(nn.Module):
         self.activation = nn.GELU()
         self.dropout = nn.Dropout3d(dropout) if dropout > 0 else nn.Identity()
         self.conv_compress = nn.Conv3d(ratio * in_channels, out_channels, kernel_size=1)
-        self.res_conv = (
-            convolution(in_channels, out_channels, 1, stride=2) if resample else nn.Identity()
-        )
+        # Without resampling the input is added as it is, and a checkpoint holds no weights for it.
+        self.res_conv: nn.Module = nn.Identity()
+        if resample:
+            self.res_conv = convolution(in_channels, out_channels, 1, stride=2)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, in_channels, D, H, W) to (B, out_channels, ...) at the block's resolution."""
@@ -80,7 +83,8 @@ class MedNeXtBlock(nn.Module):
         if self.resample == "up":
             # A stride-2 transposed convolution gives 2n - 1 voxels: one more at the front of each
             # axis.
-            features, residual = (F.pad(t, (1, 0, 1, 0, 1, 0)) for t in (features, residual))
+            front = (1, 0, 1, 0, 1, 0)
+            features, residual = F.pad(features, front), F.pad(residual, front)
         hidden = self.dropout(self.activation(self.conv_expand(self.norm(features))))
         output: Tensor = self.conv_compress(hidden) + residual
         return output
@@ -100,6 +104,8 @@ class MedNeXt(SegmentationNetwork):
         deepest = spec.num_levels - 1
         channels, ratios = spec.channels, spec.expansion_ratios
         encoder = range(deepest)
+        # In this order, since each draws its weights from the one generator: in another, the same
+        # seed would start with other weights.
         self.stem = nn.Conv3d(spec.in_channels, channels[0], kernel_size=1)
         self.encoders = nn.ModuleList(self._stage(i, level=i) for i in encoder)
         self.downs = nn.ModuleList(
@@ -133,12 +139,10 @@ class MedNeXt(SegmentationNetwork):
 
     def _stage(self, stage: int, *, level: int) -> nn.Sequential:
         width, ratio = self.spec.channels[level], self.spec.expansion_ratios[stage]
-        return nn.Sequential(
-            *(
-                self._block(width, width, ratio=ratio)
-                for _ in range(self.spec.blocks_per_stage[stage])
-            )
-        )
+        blocks = nn.Sequential()
+        for _ in range(self.spec.blocks_per_stage[stage]):
+            blocks.append(self._block(width, width, ratio=ratio))
+        return blocks
 
     def compute_logits(self, image: Tensor) -> Tensor:
         """See `SegmentationNetwork`."""

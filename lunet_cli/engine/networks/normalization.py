@@ -15,11 +15,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-_MOMENTUM = 0.1
+_MOMENTUM = 0.1  # The default of PyTorch.
+# Values in a row: they fill the widest vectors (16 values of fp32, 32 of bf16) many times, and the
+# repeated factors of a row stay in the first cache, with 1 KiB in fp32.
 _ROW_LENGTH = 256
-_MIN_VALUES = (
-    1 << 16
-)  # Below this, the few calls of the native kernel cost less than its slow loop.
+# Below this many values, the few calls of the native kernel cost less than its slow loop.
+_MIN_VALUES = 1 << 16
 
 
 class BatchNormDropout(nn.BatchNorm3d):
@@ -47,7 +48,7 @@ class BatchNormDropout(nn.BatchNorm3d):
         return output
 
     def _draw_kept_channels(self, batch: int) -> Tensor | None:
-        """Draw what multiplies each channel of each sample (B, C); None where nothing is dropped."""
+        """Draw what multiplies each channel of each sample (B, C); None if nothing is dropped."""
         if self.dropout == 0:
             return None
         keep = torch.empty(batch, self.num_features).bernoulli_(1 - self.dropout)
@@ -58,6 +59,8 @@ class BatchNormDropout(nn.BatchNorm3d):
             statistics = dict(self.named_buffers())
             statistics["num_batches_tracked"].add_(1)
             statistics["running_mean"].lerp_(mean, _MOMENTUM)
+            # As PyTorch does: batches are normalised by the biased variance, and the unbiased one
+            # is remembered for evaluation.
             statistics["running_var"].lerp_(variance * (count / (count - 1)), _MOMENTUM)
 
 
@@ -73,7 +76,7 @@ def _gains_from_rows(x: Tensor) -> bool:
 
 
 def _rows(x: Tensor, channels: int) -> Tensor:
-    """View contiguous values, channel fastest, as rows (N, k * C) of at most `_ROW_LENGTH` values."""
+    """View contiguous values, channel fastest, as rows (N, k * C) of `_ROW_LENGTH` at most."""
     num_voxels = x.numel() // channels
     k = 1
     while num_voxels % (2 * k) == 0 and 2 * k * channels <= _ROW_LENGTH:
@@ -88,6 +91,7 @@ def _channel_sum(rows: Tensor, channels: int) -> Tensor:
     would copy the whole input first. So up to 64 * k partial sums are rounded per channel, and
     their errors average out.
     """
+    # A sum in bf16 is off by up to 2^-9 of itself; over 64, this averages out to about 2^-12.
     groups = 64
     while rows.shape[0] % groups:
         groups //= 2
@@ -112,10 +116,13 @@ class _RowBatchNorm(torch.autograd.Function):
         rows = _rows(values, channels)
         count = x.numel() // channels
         mean = _channel_sum(rows, channels) / count
-        # All about a rounded mean, then corrected: no cancellation where the mean is large.
+        # E(x^2) - E(x)^2 would cancel where the mean is large beside the spread. So everything is
+        # taken about the mean as rounded to the precision of x, which makes `rows - shift` exact
+        # enough, and what the rounding left over, `mean - shift`, is corrected in float32.
         shift = mean.to(x.dtype)
         centred = rows - _spread(shift, rows)
         variance = _channel_sum(centred * centred, channels) / count - (mean - shift).square_()
+        # Rounding may leave a tiny negative number where a channel is constant.
         inverse_std = (variance.clamp_min_(0) + eps).rsqrt_()
         scale = weight * inverse_std
         offset = bias - (mean - shift) * scale
@@ -148,6 +155,7 @@ class _RowBatchNorm(torch.autograd.Function):
                 torch.mul(source, _spread(factor, source), out=target)
         rows, grad_rows = _rows(x.permute(0, 2, 3, 4, 1), channels), _rows(grad, channels)
         count = x.numel() // channels
+        # The same rounded mean as in the forward pass, so that the same values are centred.
         shift = mean.to(x.dtype)
         residual = mean - shift
         centred = rows - _spread(shift, rows)
@@ -155,6 +163,8 @@ class _RowBatchNorm(torch.autograd.Function):
         grad_weight = (
             _channel_sum(centred * grad_rows, channels) - residual * grad_bias
         ) * inverse_std
+        # dL/dx = scale * (grad - mean(grad) - normal * mean(grad * normal)), with x taken apart
+        # into centred values and residual: a product with grad, one with x, a number a channel.
         scale = weight * inverse_std
         slope = -scale * grad_weight * inverse_std / count
         offset = -scale * grad_bias / count - residual * slope

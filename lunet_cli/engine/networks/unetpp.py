@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from typing import TYPE_CHECKING
 
 import torch
@@ -33,35 +34,31 @@ class UNetPlusPlus(SegmentationNetwork):
 
     def __init__(self, spec: NetworkSpec) -> None:
         super().__init__(spec)
-        self.nodes = [
-            (level, column)
-            for column in range(1, spec.num_levels)
-            for level in range(spec.num_levels - column)
-        ]
+        # Column by column, since a node needs the one below it in the column before.
+        self.nodes: list[tuple[int, int]] = []
+        for column in range(1, spec.num_levels):
+            self.nodes += product(range(spec.num_levels - column), [column])
         self.encoders = encoder_blocks(spec)
         self.pool = nn.MaxPool3d(2)
         self.upsamples = nn.ModuleDict(
             {node_name(*node): upsample(spec, node[0]) for node in self.nodes}
         )
-        self.nested = nn.ModuleDict(
-            {
-                node_name(level, column): decoder_block(
-                    spec,
-                    level,
-                    (column + 1) * spec.channels[level],
-                    is_last=column == spec.num_levels - 1,
-                )
-                for level, column in self.nodes
-            }
-        )
+        self.nested = nn.ModuleDict()
+        for level, column in self.nodes:
+            # All earlier nodes of the level, and what comes up from the one below.
+            width = (column + 1) * spec.channels[level]
+            is_last = column == spec.num_levels - 1
+            block = decoder_block(spec, level, width, is_last=is_last)
+            self.nested[node_name(level, column)] = block
         self.head = Head(spec.channels[0], spec.out_channels)
 
     def compute_logits(self, image: Tensor) -> Tensor:
         """See `SegmentationNetwork`."""
-        rows: list[list[Tensor]] = []
-        x = image
-        for level, encoder in enumerate(self.encoders):
-            x = encoder(self.pool(x) if level else x)
+        first, *deeper = self.encoders
+        x = first(image)
+        rows: list[list[Tensor]] = [[x]]
+        for encoder in deeper:
+            x = encoder(self.pool(x))
             rows.append([x])
         for level, column in self.nodes:
             name = node_name(level, column)

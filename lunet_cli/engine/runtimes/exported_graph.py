@@ -6,14 +6,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from lunet_cli.config.vocabulary import RuntimeName
+
 GraphFormat = Literal["onnx", "openvino", "torch-export"]
 SUFFIXES: dict[GraphFormat, str] = {"onnx": ".onnx", "openvino": ".xml", "torch-export": ".pt2"}
+# What can compute a file, the usual one first: each format has a reader that is made for it.
+RUNTIMES_OF_FORMAT: dict[GraphFormat, tuple[RuntimeName, ...]] = {
+    "onnx": ("onnx", "openvino"),
+    "openvino": ("openvino",),
+    "torch-export": ("torch",),
+}
 METADATA_KEY = "lunet"
 
 
 @dataclass(frozen=True)
 class ExportedGraph:
-    """A file with a graph from images (B, C, D, H, W) to logits (B, K, D, H, W), float32, any B, D, H and W.
+    """A file with a graph from images (B, C, D, H, W) to logits (B, K, D, H, W), float32.
+
+    It takes any B, D, H and W.
 
     Args:
         path: The file.
@@ -26,4 +36,7 @@ class ExportedGraph:
 
 def format_of(path: Path) -> GraphFormat | None:
     """The format that the name of a file stands for; None if it is none of an exported graph."""
-    return next((name for name, suffix in SUFFIXES.items() if path.suffix == suffix), None)
+    for name, suffix in SUFFIXES.items():
+        if path.suffix == suffix:
+            return name
+    return None

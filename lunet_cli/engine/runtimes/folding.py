@@ -1,4 +1,4 @@
-"""The same function with fewer operations: batch normalisation folded into the convolutions around it.
+"""The same function with fewer operations: batch normalisation folded into convolutions.
 
 Here normalisation comes *after* the ReLU and before a zero-padded convolution, so that it cannot be
 folded forwards alone (the padding would not be zero any more) nor backwards alone (the ReLU is in
@@ -122,20 +122,16 @@ class _Folding:
             parts = node.args[0]
             assert isinstance(parts, list)
             return self._fold_concatenation([self._done[part] for part in parts])
-        module = self._root.get_submodule(str(node.target)) if node.op == "call_module" else None
-        source = (
-            self._done.get(node.args[0])
-            if node.args and isinstance(node.args[0], fx.Node)
-            else None
-        )
-        if module is None or source is None:
+        if node.op != "call_module" or not isinstance(node.args[0], fx.Node):
             raise ValueError(f"{node.format_node()} cannot be folded")
+        return self._fold_module(node, self._done[node.args[0]])
+
+    def _fold_module(self, node: fx.Node, source: _Folded) -> _Folded:
+        module = self._root.get_submodule(str(node.target))
         if isinstance(module, ConvUnit):
             return self._fold_unit(node, module, source)
         if isinstance(module, nn.MaxPool3d):
-            if not (source.sign > 0).all():
-                raise ValueError("pooling of a negative scale cannot be folded")
-            return replace(source, node=self._add(node, nn.MaxPool3d(module.kernel_size), source))
+            return self._fold_pooling(node, module, source)
         if isinstance(module, nn.ConvTranspose3d):
             return self._fold_upsampling(node, module, source)
         return self._fold_head(node, module, source)
@@ -144,32 +140,40 @@ class _Folding:
         weight, bias = _absorb(unit.conv.weight, unit.conv.bias, source, axis=1)
         scale, shift = _scale_and_shift(unit.norm)
         weight, bias = weight * scale.abs().view(-1, 1, 1, 1, 1), bias * scale.abs()
+        # A scale of 0 counts as positive: what it leaves is the shift, whatever the sign.
         sign = torch.where(scale < 0, -1.0, 1.0).double()
-        targets = [
-            self._root.get_submodule(str(user.target))
-            for user in node.users
-            if user.op == "call_module"
-        ]
-        # The 1x1x1 head takes the shift into its bias; all others need the channel of ones.
-        has_ones = len(targets) < len(node.users) or not all(
-            type(target) is nn.Conv3d for target in targets
-        )
-        if has_ones:
+        kinds = self._kinds_behind(node)
+        # The 1x1x1 head takes the shift into its bias; all others, which pad with zeros or hand the
+        # shift on, need the channel of ones.
+        ones = None
+        if kinds != {nn.Conv3d}:
+            ones = len(sign)
             weight = torch.cat([weight, torch.zeros_like(weight[:1])])
             bias = torch.cat([bias, torch.ones_like(bias[:1])])
         convolution = _with_weights(
             nn.Conv3d(weight.shape[1], weight.shape[0], 3, padding=1), weight, bias
         )
         layers: list[nn.Module] = [convolution, nn.ReLU(inplace=True)]
-        if not (sign > 0).all() and any(isinstance(target, nn.MaxPool3d) for target in targets):
-            layers.append(_ChannelSigns(torch.cat([sign, sign.new_ones(int(has_ones))])))
+        if nn.MaxPool3d in kinds and not (sign > 0).all():
+            # The largest of values with a negative scale is the smallest without it.
+            layers.append(_ChannelSigns(torch.cat([sign, sign.new_ones(len(bias) - len(sign))])))
             sign = torch.ones_like(sign)
-        return _Folded(
-            self._add(node, nn.Sequential(*layers), source),
-            sign,
-            shift,
-            len(sign) if has_ones else None,
-        )
+        return _Folded(self._add(node, nn.Sequential(*layers), source), sign, shift, ones)
+
+    def _kinds_behind(self, node: fx.Node) -> set[type[object]]:
+        """What takes the output of a node: kinds of modules, and functions as such."""
+        kinds: set[type[object]] = set()
+        for user in node.users:
+            taker: object = user.target
+            if user.op == "call_module":
+                taker = self._root.get_submodule(str(user.target))
+            kinds.add(type(taker))
+        return kinds
+
+    def _fold_pooling(self, node: fx.Node, module: nn.MaxPool3d, source: _Folded) -> _Folded:
+        if not (source.sign > 0).all():
+            raise ValueError("pooling of a negative scale cannot be folded")
+        return replace(source, node=self._add(node, nn.MaxPool3d(module.kernel_size), source))
 
     def _fold_upsampling(
         self, node: fx.Node, module: nn.ConvTranspose3d, source: _Folded
@@ -195,24 +199,25 @@ class _Folding:
 
     def _fold_concatenation(self, parts: list[_Folded]) -> _Folded:
         """Join parts; one channel of ones is enough for all."""
-        keeper = max(
-            (index for index, part in enumerate(parts) if part.ones is not None), default=None
-        )
-        nodes, ones, width = [], None, 0
-        for index, part in enumerate(parts):
-            node = part.node
-            if index == keeper:
-                ones = width + len(part.sign)
+        keeper = None
+        for part in parts:
+            if part.ones is not None:
+                keeper = part
+        nodes, signs, shifts = [], [], []
+        ones, width = None, 0
+        for part in parts:
+            node, own_width = part.node, len(part.sign)
+            if part is keeper:
+                ones = width + own_width
             elif part.ones is not None:
-                node = self._graph.call_function(
-                    getitem, (node, (slice(None), slice(0, len(part.sign))))
-                )
+                own_channels = (slice(None), slice(0, own_width))
+                node = self._graph.call_function(getitem, (node, own_channels))
             nodes.append(node)
-            width += len(part.sign)
+            signs.append(part.sign)
+            shifts.append(part.shift)
+            width += own_width
         joined = self._graph.call_function(torch.cat, (nodes,), {"dim": 1})
-        return _Folded(
-            joined, torch.cat([p.sign for p in parts]), torch.cat([p.shift for p in parts]), ones
-        )
+        return _Folded(joined, torch.cat(signs), torch.cat(shifts), ones)
 
     def _add(self, node: fx.Node, module: nn.Module, source: _Folded) -> fx.Node:
         self._modules[node.name] = module
@@ -224,6 +229,7 @@ def _unchanged(count: int) -> tuple[Tensor, Tensor, None]:
 
 
 def _scale_and_shift(norm: BatchNormDropout) -> tuple[Tensor, Tensor]:
+    # In double precision throughout, so that each folded weight is rounded once, at the end.
     statistics = dict(norm.named_buffers())
     scale = norm.weight.double() / torch.sqrt(statistics["running_var"].double() + norm.eps)
     return scale, norm.bias.double() - statistics["running_mean"].double() * scale
@@ -232,7 +238,7 @@ def _scale_and_shift(norm: BatchNormDropout) -> tuple[Tensor, Tensor]:
 def _absorb(
     weight: Tensor, bias: Tensor | None, source: _Folded, *, axis: int
 ) -> tuple[Tensor, Tensor]:
-    """Weights, in double precision, that take the sign and shift of their input, which is on `axis`."""
+    """Weights, in double precision, that take the sign and shift of their input, on `axis`."""
     assert bias is not None
     along = [1] * weight.ndim
     along[axis] = -1

@@ -12,9 +12,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from lunet_cli.config.vocabulary import Size
 from lunet_cli.engine.networks.blocks import SegmentationNetwork
 from lunet_cli.engine.runtimes.exported_graph import METADATA_KEY, ExportedGraph
-from lunet_cli.engine.runtimes.tracing import INPUT, OUTPUT, Size, quiet, trace
+from lunet_cli.engine.runtimes.tracing import INPUT, OUTPUT, quiet, trace
 from lunet_cli.errors import CheckpointError
 from lunet_cli.records.files import require_file
 
@@ -36,14 +37,15 @@ def load_onnx(network: SegmentationNetwork | ExportedGraph) -> Forward:
     def forward(image: Tensor) -> Tensor:
         try:
             return torch.from_numpy(session.run([OUTPUT], {INPUT: image.numpy()})[0])
-        except Exception as error:  # onnxruntime has an exception class of its own for each status
+        # onnxruntime has an exception class of its own for each status, with no common base.
+        except Exception as error:
             raise RuntimeError(str(error)) from error
 
     return forward
 
 
 def to_onnx(network: SegmentationNetwork, window: Size = (1, 1, 1)) -> Any:
-    """The network as an `onnx.ModelProto`, from `image` to `logits`, for all sizes (see `trace`)."""
+    """The network as an `onnx.ModelProto`, from `image` to `logits`, for all sizes: see `trace`."""
     with quiet(), torch.no_grad():
         program = torch.onnx.export(
             trace(network, window),
@@ -75,7 +77,7 @@ def open_session(path: Path) -> Any:
     names = [value.name for value in (*session.get_inputs(), *session.get_outputs())]
     if names != [INPUT, OUTPUT]:
         raise CheckpointError(
-            f"{path}: was not written by lunet export (its values are {', '.join(names)})",
+            f"{path}: was not written by `export()` (its values are {', '.join(names)})",
             hint=f"lunet takes graphs from '{INPUT}' to '{OUTPUT}'.",
         )
     return session
@@ -88,7 +90,10 @@ def read_onnx_metadata(path: Path) -> str:
         CheckpointError: The file is damaged, or its tensors are not in it.
     """
     model = read_graph(path)
-    return next((entry.value for entry in model.metadata_props if entry.key == METADATA_KEY), "")
+    for entry in model.metadata_props:
+        if entry.key == METADATA_KEY:
+            return str(entry.value)
+    return ""
 
 
 def read_graph(path: Path) -> Any:
@@ -112,7 +117,7 @@ def read_graph(path: Path) -> Any:
     for tensor in _tensors(model.graph):
         problem = _problem_of(tensor)
         if problem:
-            raise CheckpointError(f"{path}: was not written by lunet export (a tensor {problem})")
+            raise CheckpointError(f"{path}: was not written by `export()` (a tensor {problem})")
     return model
 
 
@@ -145,15 +150,7 @@ def read_onnx_weights(path: Path) -> Iterator[tuple[str, npt.NDArray[Any]]]:
     """Name and value of the constant tensors of a file that has been opened before."""
     import onnx
 
-    graph = onnx.load(path).graph
-    constants = [
-        a.t
-        for node in graph.node
-        if node.op_type == "Constant"
-        for a in node.attribute
-        if a.HasField("t")
-    ]
-    for tensor in (*graph.initializer, *constants):
+    for tensor in _tensors(onnx.load(path).graph):
         yield tensor.name, onnx.numpy_helper.to_array(tensor)
 
 
@@ -162,12 +159,14 @@ def _make_session(source: str | bytes, path: Path | None = None) -> Any:
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
+    # Only what ends the session: what goes wrong is raised, and would be logged a second time.
     options.log_severity_level = 4
     # Threads that spin while they wait keep the cores from other programs.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
         return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime has an exception class of its own for each status
+    # As above: no common base.
+    except Exception as error:
         reason = (str(error).strip() or repr(error)).splitlines()[0]
         raise CheckpointError(
             f"{path or 'network'}: is damaged or not an ONNX file ({reason[:200]})"

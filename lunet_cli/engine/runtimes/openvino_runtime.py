@@ -11,26 +11,29 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from lunet_cli.config.vocabulary import Precision, Size
 from lunet_cli.engine.networks.blocks import SegmentationNetwork
-from lunet_cli.engine.networks.execution import Precision
 from lunet_cli.engine.runtimes.exported_graph import METADATA_KEY, ExportedGraph
-from lunet_cli.engine.runtimes.tracing import INPUT, OUTPUT, Size, quiet, trace
+from lunet_cli.engine.runtimes.tracing import INPUT, OUTPUT, quiet, trace
 from lunet_cli.errors import CheckpointError
 from lunet_cli.records.files import read_bytes, require_file
 
 if TYPE_CHECKING:
     from lunet_cli.engine.runtimes.runtime import Forward
 
-_MAX_SHAPES = 2  # a full batch and what is left over; each keeps memory of its own
+# A full batch and what is left over: a prediction has no other shapes, and each keeps memory of its
+# own.
+_MAX_SHAPES = 2
 
 
 def load_openvino(network: SegmentationNetwork | ExportedGraph, precision: Precision) -> Forward:
-    """See `load_runtime`. Each new shape is compiled for itself, which is faster than one model for all."""
+    """See `load_runtime`."""
     import openvino
 
-    model = (
-        read_openvino(network.path) if isinstance(network, ExportedGraph) else to_openvino(network)
-    )
+    if isinstance(network, ExportedGraph):
+        model = read_openvino(network.path)
+    else:
+        model = to_openvino(network)
     settings = {
         "INFERENCE_PRECISION_HINT": {"fp32": "f32", "bf16": "bf16"}[precision],
         "INFERENCE_NUM_THREADS": torch.get_num_threads(),
@@ -43,6 +46,7 @@ def load_openvino(network: SegmentationNetwork | ExportedGraph, precision: Preci
         if shape not in requests:
             if len(requests) == _MAX_SHAPES:
                 requests.popitem(last=False)
+            # A model that is compiled for one shape is faster than one for all shapes.
             fixed = model.clone()
             fixed.reshape(list(shape))
             requests[shape] = core.compile_model(fixed, "CPU", settings).create_infer_request()
@@ -71,9 +75,9 @@ def to_openvino(network: SegmentationNetwork, window: Size = (1, 1, 1)) -> Any:
 def read_openvino_metadata(path: Path) -> str:
     """What lunet wrote about the network; empty if the model is not of lunet."""
     model = _read(path)
-    return (
-        str(model.get_rt_info(METADATA_KEY).astype(str)) if model.has_rt_info(METADATA_KEY) else ""
-    )
+    if not model.has_rt_info(METADATA_KEY):
+        return ""
+    return str(model.get_rt_info(METADATA_KEY).astype(str))
 
 
 def read_openvino(path: Path) -> Any:
@@ -86,7 +90,7 @@ def read_openvino(path: Path) -> Any:
     names = [value.get_any_name() for value in (*model.inputs, *model.outputs)]
     if names != [INPUT, OUTPUT]:
         raise CheckpointError(
-            f"{path}: was not written by lunet export (its values are {', '.join(names)})",
+            f"{path}: was not written by `export()` (its values are {', '.join(names)})",
             hint=f"lunet takes graphs from '{INPUT}' to '{OUTPUT}'.",
         )
     return model
@@ -116,16 +120,17 @@ def _read(path: Path) -> Any:
     try:
         return openvino.Core().read_model(path)
     except RuntimeError as error:
-        reason = next(
-            (line for line in reversed(str(error).splitlines()) if line.strip()), repr(error)
-        )
+        # The first lines name places in the source of OpenVINO, the last one says what is wrong.
+        reason = (str(error).strip() or repr(error)).splitlines()[-1]
         raise CheckpointError(
             f"{path}: is damaged or not an OpenVINO model ({reason.strip()[:200]})"
         ) from None
 
 
 def _require_text(path: Path) -> None:
-    """Raise if an `.xml` file is not text: OpenVINO would hand its bytes on, and Python fail on them.
+    """Raise if an `.xml` file is not text.
+
+    OpenVINO would hand its bytes on, and Python fail on them.
 
     Raises:
         CheckpointError: It is not.

@@ -1,4 +1,4 @@
-"""The door for `.pt2` files: `torch.export.load` would run code that some of their parts can hold."""
+"""The door for `.pt2` files: `torch.export.load` would run code that some parts can hold."""
 
 from __future__ import annotations
 
@@ -18,8 +18,9 @@ from lunet_cli.records.files import MOST_BYTES, require_file, require_stored_arc
 
 # Compiled libraries would lie in data/aotinductor, pickled objects in data/constants/custom_obj_N.
 _PARTS = re.compile(
-    r"[^/]+/(?:data/weights/[\w.]+|data/constants/(?!custom_obj)[\w.]+|data/sample_inputs/\w+\.pt|models/\w+\.json"
-    r"|extra/\w+\.json|\.data/\w+|archive_format|archive_version|byteorder|version)"
+    r"[^/]+/(?:data/weights/[\w.]+|data/constants/(?!custom_obj)[\w.]+"
+    r"|data/sample_inputs/\w+\.pt|models/\w+\.json|extra/\w+\.json|\.data/\w+"
+    r"|archive_format|archive_version|byteorder|version)"
 )
 _OPERATIONS = re.compile(
     r"torch\.ops\.aten\.(?!from_file)\w+\.\w+"
@@ -28,39 +29,11 @@ _OPERATIONS = re.compile(
 # PyTorch gives sizes to sympify, and guards to exec: both evaluate Python. These words alone
 # compute with sizes only.
 _WORDS = re.compile(r"[A-Za-z_]\w*")
-_SIZE_WORDS = frozenset(
-    {
-        *(
-            "Symbol",
-            "Integer",
-            "integer",
-            "positive",
-            "nonnegative",
-            "Add",
-            "Mul",
-            "Max",
-            "Min",
-            "Mod",
-            "PythonMod",
-        ),
-        *(
-            "FloorDiv",
-            "CeilDiv",
-            "CleanDiv",
-            "Eq",
-            "Ne",
-            "Lt",
-            "Le",
-            "Gt",
-            "Ge",
-            "Equality",
-            "Unequality",
-            "LessThan",
-        ),
-        *("StrictLessThan", "GreaterThan", "StrictGreaterThan", "And", "Or", "Not"),
-    }
-)
-_GUARD_WORDS = frozenset({"L", "image", "size", "min", "max", "and", "or", "not"})
+_SIZE_WORDS = {"Symbol", "Integer", "integer", "positive", "nonnegative"}
+_SIZE_WORDS |= {"Add", "Mul", "Max", "Min", "Mod", "PythonMod", "FloorDiv", "CeilDiv", "CleanDiv"}
+_SIZE_WORDS |= {"Eq", "Ne", "Lt", "Le", "Gt", "Ge", "Equality", "Unequality", "And", "Or", "Not"}
+_SIZE_WORDS |= {"LessThan", "StrictLessThan", "GreaterThan", "StrictGreaterThan"}
+_GUARD_WORDS = {"L", "image", "size", "min", "max", "and", "or", "not"}
 _SYMBOL = re.compile(r"[su]\d{1,6}|True|False")
 _MOST_DIGITS = re.compile(r"\d{19}")
 _UNUSUAL = re.compile(r"\*\*|[:;=@\\{}\"`]")
@@ -83,7 +56,8 @@ def require_no_code(path: Path) -> None:
             f"{path}: holds more than tensors and a graph ({error}); it was not loaded",
             hint="Such a file can run any code when it is opened.",
         ) from None
-    except Exception as error:  # zipfile, json and torch.load raise anything on damaged bytes
+    # zipfile, json and torch.load raise anything on damaged bytes.
+    except Exception as error:
         raise CheckpointError(
             f"{path}: is damaged or not a torch-export file ({str(error)[:200]})"
         ) from None
@@ -96,9 +70,12 @@ def read_extra_text(path: Path, name: str) -> str:
         CheckpointError: It is not text.
     """
     with zipfile.ZipFile(path) as archive:
-        found = next((part for part in archive.namelist() if part.endswith(f"/extra/{name}")), None)
+        # The folder in front is called as the file was when it was written.
+        found = [part for part in archive.namelist() if part.endswith(f"/extra/{name}")]
+        if not found:
+            return ""
         try:
-            return "" if found is None else archive.read(found).decode()
+            return archive.read(found[0]).decode()
         except UnicodeDecodeError as error:
             raise CheckpointError(
                 f"{path}: is damaged or not a torch-export file ({error})"
@@ -123,22 +100,33 @@ def _require_harmless_values(values: dict[str, Any]) -> None:
     if values.get("use_pickle"):
         raise pickle.UnpicklingError("its weights are pickled")
     size = values.get("expr_str")
-    if size is not None and not _is_size(
-        size.replace("=True", "") if isinstance(size, str) else size, _SIZE_WORDS
-    ):
+    if size is not None and not _is_size(size):
         raise pickle.UnpicklingError("a size is not an expression of sizes")
-    for guard in values.get("guards_code") or ():
-        comparison = re.sub(r"[<>=!]=", "<", guard) if isinstance(guard, str) else guard
-        if not _is_size(comparison, _GUARD_WORDS):
-            raise pickle.UnpicklingError("a guard is not a comparison of sizes")
-    if "target" in values and "inputs" in values:  # a node of the graph
-        target = values["target"]
-        if not isinstance(target, str) or not _OPERATIONS.fullmatch(target):
-            raise pickle.UnpicklingError("an operation is not one on tensors")
+    guards = values.get("guards_code") or ()
+    if not all(map(_is_guard, guards)):
+        raise pickle.UnpicklingError("a guard is not a comparison of sizes")
+    is_node = "target" in values and "inputs" in values
+    if is_node and not _is_operation(values["target"]):
+        raise pickle.UnpicklingError("an operation is not one on tensors")
 
 
-def _is_size(text: object, words: frozenset[str]) -> bool:
-    if not isinstance(text, str) or _UNUSUAL.search(text) or _MOST_DIGITS.search(text):
+def _is_size(text: object) -> bool:
+    # Symbols say that they are positive integers: Symbol('s0', positive=True, integer=True).
+    return isinstance(text, str) and _has_only(text.replace("=True", ""), _SIZE_WORDS)
+
+
+def _is_guard(text: object) -> bool:
+    # Comparisons are harmless, and `=` alone is not.
+    return isinstance(text, str) and _has_only(re.sub(r"[<>=!]=", "<", text), _GUARD_WORDS)
+
+
+def _is_operation(text: object) -> bool:
+    return isinstance(text, str) and _OPERATIONS.fullmatch(text) is not None
+
+
+def _has_only(text: str, words: set[str]) -> bool:
+    """Whether an expression consists of these words, symbols, small numbers and arithmetic."""
+    if _UNUSUAL.search(text) or _MOST_DIGITS.search(text):
         return False
     return all(word in words or _SYMBOL.fullmatch(word) for word in _WORDS.findall(text))
 

@@ -2,30 +2,59 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import Literal, get_args
+from itertools import product
 
-import torch
 from torch import Tensor
 
+from lunet_cli.config.vocabulary import (
+    PRECISIONS,
+    DeviceName,
+    Precision,
+    PrecisionChoice,
+    RuntimeChoice,
+    RuntimeName,
+)
 from lunet_cli.engine.networks.blocks import SegmentationNetwork
-from lunet_cli.engine.networks.execution import Precision, has_native_bf16, resolve_device
-from lunet_cli.engine.runtimes.exported_graph import ExportedGraph
+from lunet_cli.engine.networks.execution import half_precisions, has_precision, resolve_device
+from lunet_cli.engine.runtimes.exported_graph import RUNTIMES_OF_FORMAT, ExportedGraph
 from lunet_cli.errors import ConfigError, DeviceError, MissingDependencyError
 
-RuntimeName = Literal["eager", "torch", "torch-compile", "onnx", "openvino"]
-RUNTIMES: tuple[RuntimeName, ...] = get_args(RuntimeName)
 Forward = Callable[[Tensor], Tensor]
 Network = SegmentationNetwork | ExportedGraph
 
-_PACKAGES = {"onnx": ("onnxruntime", "onnx", "onnxscript"), "openvino": ("openvino",)}
-_OF_FORMAT: dict[str, tuple[RuntimeName, ...]] = {
-    "onnx": ("onnx", "openvino"),
-    "openvino": ("openvino",),
-    "torch-export": ("torch",),
+
+@dataclass(frozen=True, kw_only=True)
+class _Traits:
+    """What a runtime needs and has.
+
+    Args:
+        packages: What must be installed.
+        precisions: Arithmetic that it has, wherever the device has it.
+        is_cpu_only: Whether it computes on the CPU alone here.
+        can_train: Whether a training can take it.
+    """
+
+    packages: tuple[str, ...] = ()
+    precisions: tuple[Precision, ...] = PRECISIONS
+    is_cpu_only: bool = False
+    can_train: bool = False
+
+
+# The usual one first.
+_TRAITS: dict[RuntimeName, _Traits] = {
+    "torch": _Traits(can_train=True),
+    "eager": _Traits(can_train=True),
+    "torch-compile": _Traits(can_train=True),
+    "onnx": _Traits(
+        packages=("onnxruntime", "onnx", "onnxscript"), precisions=("fp32",), is_cpu_only=True
+    ),
+    "openvino": _Traits(packages=("openvino",), precisions=("fp32", "bf16"), is_cpu_only=True),
 }
+RUNTIMES_OF_NETWORKS = tuple(_TRAITS)
+RUNTIMES_THAT_TRAIN = tuple(name for name, traits in _TRAITS.items() if traits.can_train)
 
 
 @dataclass(frozen=True)
@@ -48,21 +77,18 @@ class RuntimePlan:
 
     def fits(self, network: Network) -> bool:
         """Whether the runtime has this device and precision, and can compute the network."""
+        if self.runtime not in runtimes_of(network) or self.obstacle():
+            return False
         is_fixed = isinstance(network, ExportedGraph) and network.format == "torch-export"
-        return (
-            self.runtime in runtimes_of(network)
-            and not self.obstacle()
-            and (self.precision == "fp32" or not is_fixed)
-        )
+        return self.precision == "fp32" or not is_fixed
 
     def obstacle(self) -> str:
         """Why the runtime has not this device or precision; empty if it has."""
-        if self.runtime in ("onnx", "openvino") and self.device != "cpu":
+        traits = _TRAITS[self.runtime]
+        if traits.is_cpu_only and self.device != "cpu":
             return f"computes on the CPU here, not on {self.device}"
-        if self.runtime == "onnx" and self.precision != "fp32":
-            return f"computes in fp32 on a CPU, not in {self.precision}"
-        if self.runtime == "openvino" and self.precision == "fp16":
-            return "computes in fp32 or bf16 on a CPU, not in fp16"
+        if self.precision not in traits.precisions:
+            return f"computes in {' or '.join(traits.precisions)} on a CPU, not in {self.precision}"
         return ""
 
 
@@ -98,24 +124,24 @@ def load_runtime(plan: RuntimePlan, network: Network) -> Forward:
 def runtimes_of(network: Network) -> tuple[RuntimeName, ...]:
     """The runtimes that can compute a network or exported file, the usual one first."""
     if isinstance(network, ExportedGraph):
-        return _OF_FORMAT[network.format]
-    return ("torch", "eager", "torch-compile", "onnx", "openvino")
+        return RUNTIMES_OF_FORMAT[network.format]
+    return RUNTIMES_OF_NETWORKS
 
 
-def device_for(
-    runtime: RuntimeName | Literal["auto"], choice: Literal["auto", "cpu", "cuda", "mps"]
-) -> str:
+def device_for(runtime: RuntimeChoice, choice: DeviceName) -> str:
     """The device to compute on; `auto` takes the CPU for a runtime that has no other.
 
     Raises:
         DeviceError: The named device is not available.
     """
-    return "cpu" if choice == "auto" and runtime in ("onnx", "openvino") else resolve_device(choice)
+    if choice == "auto" and runtime != "auto" and _TRAITS[runtime].is_cpu_only:
+        return "cpu"
+    return resolve_device(choice)
 
 
 def is_installed(runtime: RuntimeName) -> bool:
     """Whether the packages of a runtime are there."""
-    return all(find_spec(package) is not None for package in _PACKAGES.get(runtime, ()))
+    return not _missing(_TRAITS[runtime].packages)
 
 
 def require_installed(runtime: RuntimeName) -> None:
@@ -124,7 +150,7 @@ def require_installed(runtime: RuntimeName) -> None:
     Raises:
         MissingDependencyError: It is not.
     """
-    require_packages(runtime, *_PACKAGES.get(runtime, ()))
+    require_packages(runtime, *_TRAITS[runtime].packages)
 
 
 def require_packages(extra: str, *packages: str) -> None:
@@ -133,7 +159,7 @@ def require_packages(extra: str, *packages: str) -> None:
     Raises:
         MissingDependencyError: One is not; the hint names the extra.
     """
-    missing = [package for package in packages if find_spec(package) is None]
+    missing = _missing(packages)
     if missing:
         raise MissingDependencyError(
             f"{extra}: needs {', '.join(missing)}, which this environment lacks",
@@ -141,48 +167,28 @@ def require_packages(extra: str, *packages: str) -> None:
         )
 
 
-def has_precision(device: str, precision: Precision) -> bool:
-    """Whether a device computes in a precision at full speed."""
-    if precision == "fp32":
-        return True
-    if device == "cpu":
-        return precision == "bf16" and has_native_bf16()
-    return precision == "fp16" or (device == "cuda" and torch.cuda.is_bf16_supported())
+def _missing(packages: Iterable[str]) -> list[str]:
+    return [package for package in packages if find_spec(package) is None]
 
 
-def candidate_plans(
-    network: Network, device: str, precision: Precision | Literal["auto"]
-) -> list[RuntimePlan]:
+def candidate_plans(network: Network, device: str, precision: PrecisionChoice) -> list[RuntimePlan]:
     """The ways to compute a network that are worth a try on this machine, the most ordinary first.
 
     Compilation is left out: it takes longer than most predictions.
     """
-    names = [
-        name
-        for name in runtimes_of(network)
-        if name not in ("eager", "torch-compile") and is_installed(name)
-    ]
-    precisions: list[Precision] = (
-        ["fp32", "bf16" if device == "cpu" else "fp16"] if precision == "auto" else [precision]
-    )
-    if precision == "auto" and device == "cuda" and torch.cuda.is_bf16_supported():
-        precisions = ["fp32", "bf16"]
-    plans = [
-        RuntimePlan(name, device, kind)
-        for name in names
-        for kind in precisions
-        if has_precision(device, kind)
-    ]
-    return [plan for plan in plans if plan.fits(network)]
-
-
-def _half(device: str) -> Precision:
-    """The half precision with the wider range, where the device has it."""
-    return (
-        "fp16"
-        if device == "mps" or (device == "cuda" and not torch.cuda.is_bf16_supported())
-        else "bf16"
-    )
+    if precision == "auto":
+        precisions: tuple[Precision, ...] = ("fp32", *half_precisions(device)[:1])
+    elif has_precision(device, precision):
+        precisions = (precision,)
+    else:
+        precisions = ()
+    plans = []
+    for name, kind in product(runtimes_of(network), precisions):
+        plan = RuntimePlan(name, device, kind)
+        is_quick_to_prepare = name not in ("eager", "torch-compile")
+        if is_quick_to_prepare and is_installed(name) and plan.fits(network):
+            plans.append(plan)
+    return plans
 
 
 def require_fitting(plan: RuntimePlan, network: Network) -> None:
@@ -207,4 +213,4 @@ def require_fitting(plan: RuntimePlan, network: Network) -> None:
             hint="The runtime torch computes in all of them.",
         )
     if not plan.fits(network):
-        raise ConfigError(f"{network.path}: its precision is fixed", hint="Leave out --precision.")
+        raise ConfigError(f"{network.path}: its precision is fixed", hint="Leave out `precision`.")

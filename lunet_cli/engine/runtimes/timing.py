@@ -25,6 +25,8 @@ def time_passes_ms(
     times = []
     with torch.inference_mode():
         for number in range(warmup_runs + timed_runs):
+            # An accelerator works on while the program goes on: without waiting, a pass would end
+            # before it has begun.
             _synchronize(device)
             start = time.perf_counter()
             run()

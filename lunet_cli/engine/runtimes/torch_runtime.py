@@ -22,8 +22,9 @@ from torch import Tensor, nn
 from torch.export import ExportedProgram
 from torch.export.passes import move_to_device_pass
 
+from lunet_cli.config.vocabulary import Precision
 from lunet_cli.engine.networks.blocks import SegmentationNetwork
-from lunet_cli.engine.networks.execution import ExecutionPlan, Precision, prefers_channels_last
+from lunet_cli.engine.networks.execution import ExecutionPlan, prefers_channels_last
 from lunet_cli.engine.runtimes.exported_graph import METADATA_KEY, ExportedGraph
 from lunet_cli.engine.runtimes.folding import FoldedNetwork, can_fold
 from lunet_cli.engine.runtimes.program_file import read_extra_text, require_no_code
@@ -52,7 +53,9 @@ def load_torch(
         network = FoldedNetwork(network)
         _call_onednn(network)
     network = plan.place(network)
-    compute = _compiled(network) if plan.compile else network
+    compute: Forward = network
+    if plan.compile:
+        compute = _compiled(network)
 
     def forward(image: Tensor) -> Tensor:
         with plan.autocast():
@@ -89,9 +92,10 @@ class _OneDnnConvolution(nn.Module):
 
 
 class _Doubling(nn.Module):
-    """A transposed convolution with kernel and stride 2 as a matrix product, in the layout of its neighbours.
+    """A transposed convolution with kernel and stride 2 as a matrix product.
 
-    PyTorch's own gives the plain layout, and what follows has to be copied.
+    It keeps the layout of its neighbours; PyTorch's own gives the plain layout, and what follows
+    has to be copied.
     """
 
     def __init__(self, convolution: nn.ConvTranspose3d) -> None:
@@ -148,7 +152,8 @@ def _compiled(network: SegmentationNetwork) -> Forward:
             reason = str(error).strip().splitlines()[0]
             raise DeviceError(
                 f"runtime torch-compile: the network cannot be compiled here ({reason})",
-                hint="It needs a C++ compiler on a CPU, Triton on CUDA. The runtime torch needs neither.",
+                hint="It needs a C++ compiler on a CPU, Triton on CUDA. "
+                "The runtime torch needs neither.",
             ) from error
 
     return run
@@ -156,7 +161,10 @@ def _compiled(network: SegmentationNetwork) -> Forward:
 
 @contextlib.contextmanager
 def _utf8_files() -> Iterator[None]:
-    """Read text as UTF-8, as the compiler expects it: ITK may have set another locale, and Python follows."""
+    """Read text as UTF-8, as the compiler expects it.
+
+    ITK may have set another locale, which Python follows.
+    """
     before = locale.setlocale(locale.LC_CTYPE)
     with contextlib.suppress(locale.Error):
         locale.setlocale(locale.LC_CTYPE, "C.UTF-8")
@@ -197,7 +205,8 @@ def _read_program(path: Path) -> ExportedProgram:
     try:
         with quiet():
             return torch.export.load(path)
-    except Exception as error:  # on damaged archives it raises anything
+    # On damaged archives it raises anything, from KeyError to errors of its schema.
+    except Exception as error:
         reason = (str(error).strip() or repr(error)).splitlines()[0]
         raise CheckpointError(
             f"{path}: is damaged or not a torch-export file ({reason[:200]})"

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
+from lunet_cli.config.vocabulary import Size
 from lunet_cli.engine.networks.blocks import SegmentationNetwork
 
 INPUT, OUTPUT = "image", "logits"
-Size = tuple[int, int, int]
 
 
 class _AnySize(nn.Module):
@@ -48,15 +48,17 @@ class _AnySize(nn.Module):
 
 
 def _places(size: int, edge: int, stride: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Where the voxels of a padded axis come from, `size` standing for zeros, and how many zeros are in front."""
+    """Where the voxels of a padded axis come from, and how many zeros are in front.
+
+    The place `size`, one behind the last voxel, stands for zeros.
+    """
     inside = torch.scalar_tensor(size, dtype=torch.int64, device=device).clamp(min=edge)
     front = torch.div(inside - size, 2, rounding_mode="floor")
     # As a number of its own, so that the sizes inside of the network are multiples of it: terms of
     # the image's size would grow with each pooling, and tracing would take ten times as long.
     num_strides = cast(int, torch.div(inside + stride - 1, stride, rounding_mode="floor").item())
-    torch._check(
-        num_strides >= 2
-    )  # As with the other sizes, none is taken for 1; see `drop_assertions`.
+    # As with the other sizes, none is taken for 1; see `drop_assertions`.
+    torch._check(num_strides >= 2)
     # Up to the window there are zeros; from there to a multiple of the stride, the last voxel is
     # repeated.
     place = torch.minimum(torch.arange(num_strides * stride, device=device), inside - 1) - front
@@ -64,7 +66,9 @@ def _places(size: int, edge: int, stride: int, device: torch.device) -> tuple[Te
 
 
 def trace(network: SegmentationNetwork, window: Size = (1, 1, 1)) -> ExportedProgram:
-    """The graph of a network in evaluation mode, from `image` (B, C, D, H, W) to logits, for all B, D, H, W >= 1.
+    """The graph of a network in evaluation mode, from `image` (B, C, D, H, W) to logits.
+
+    It holds for all B, D, H, W >= 1.
 
     Args:
         network: The network.
@@ -83,7 +87,10 @@ def trace(network: SegmentationNetwork, window: Size = (1, 1, 1)) -> ExportedPro
 
 
 def drop_assertions(program: ExportedProgram) -> None:
-    """Take out of a graph what it asks of sizes: it holds for smaller ones than those it was traced for."""
+    """Take out of a graph what it asks of sizes.
+
+    It holds for smaller ones than those it was traced for.
+    """
     for node in list(program.graph.nodes):
         if node.target is torch.ops.aten._assert_scalar.default:
             program.graph.erase_node(node)
@@ -92,18 +99,14 @@ def drop_assertions(program: ExportedProgram) -> None:
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
     """Keep remarks and progress bars of exporters from the user."""
-    names = (
-        "",
-        "torch.onnx",
-        "onnxscript",
-        "torch.export",
-        "onnx_ir",
-        "nncf",
-    )  # the first is the root logger
-    levels = {name: logging.getLogger(name).level for name in names}
+    # The first is the root logger.
+    names = ("", "torch.onnx", "onnxscript", "torch.export", "onnx_ir", "nncf")
+    levels = {}
     try:
         for name in names:
-            logging.getLogger(name).setLevel(logging.ERROR)
+            logger = logging.getLogger(name)
+            levels[name] = logger.level
+            logger.setLevel(logging.ERROR)
         with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
             warnings.simplefilter("ignore")
             yield

@@ -13,8 +13,7 @@ from torch import Tensor
 from lunet_cli.config.run import RunConfig
 from lunet_cli.engine.checkpoints.checkpoint import Checkpoint, save_checkpoint
 from lunet_cli.engine.networks import count_parameters
-from lunet_cli.engine.networks.execution import machine_name
-from lunet_cli.engine.provenance import git_commit, versions
+from lunet_cli.engine.provenance import git_commit, machine_name, versions
 from lunet_cli.engine.run_folder import RunFolder
 from lunet_cli.engine.run_lock import RunLock
 from lunet_cli.engine.training.loop import StepContext

@@ -119,9 +119,9 @@ def test_remarks_on_a_comparison_that_says_little(tmp_path: Path) -> None:
         ("[]", "is not a measurement of networks, but a list"),
         ('{"rows": []}', "is not a measurement of networks"),
         ('{"format": "lunet comparison 1"}', "is not a measurement of networks"),
-        ('{"format": "lunet bench 2"}', "has format 2 there, this lunet reads format 1"),
-        ('{"format": "lunet bench 1"}', "rows is missing"),
-        ('{"format": "lunet bench 1", "rows": [{}]}', "rows.0.arch is missing"),
+        ('{"format": "lunet bench 1"}', "has format 1 there, this lunet reads format 2"),
+        ('{"format": "lunet bench 2"}', "rows is missing"),
+        ('{"format": "lunet bench 2", "rows": [{}]}', "rows.0.arch is missing"),
     ],
 )
 def test_broken_file_is_one_line(tmp_path: Path, text: str, message: str) -> None:

@@ -2,23 +2,27 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from lunet_cli.config.options import BenchOptions
 from lunet_cli.engine.benchmarking import plan as planning
 from lunet_cli.engine.benchmarking.memory import Need
-from lunet_cli.engine.benchmarking.plan import BenchOptions, group_rows, plan_rows
-from lunet_cli.engine.benchmarking.subjects import find_subjects
+from lunet_cli.engine.benchmarking.plan import group_rows, plan_rows
 from lunet_cli.errors import ConfigError, DataError, DeviceError, LunetError
 
-LEAN = BenchOptions(architectures=("lunet_small_1f",), sizes=((16, 16, 16),))
+
+def lean(**changes: Any) -> BenchOptions:
+    """One small network, with these options."""
+    return BenchOptions(**{"architectures": ("lunet_small_1f",), "sizes": (16,), **changes})
 
 
 def test_grid_has_every_combination() -> None:
     options = BenchOptions(
         architectures=("lunet_small_1f", "unet_small_1f"),
         sizes=((16, 16, 16), (32, 16, 16)),
-        batches=(1, 2),
+        batch_sizes=(1, 2),
         channels=(1, 3),
         classes=(4,),
         threads=(1, 2),
@@ -32,7 +36,7 @@ def test_grid_has_every_combination() -> None:
         for channels in (1, 3)
         for depth in (16, 32)
     }
-    assert {(plan.subject.spec.in_channels, plan.subject.spec.out_channels) for plan in plans} == {
+    assert {(plan.target.spec.in_channels, plan.target.spec.out_channels) for plan in plans} == {
         (1, 4),
         (3, 4),
     }
@@ -50,12 +54,6 @@ def test_defaults() -> None:
     assert (plan.warmup_runs, plan.timed_runs, warnings) == (3, 10, [])
 
 
-def test_all_presets_and_families() -> None:
-    assert len(find_subjects([], [], [], all_presets=True)) == 29
-    subjects = find_subjects([], ["lunet_small_1f"], ["mednext", "lunet"], all_presets=False)
-    assert len(subjects) == 8, "a preset that is named twice is measured once"
-
-
 def test_benchmark_section_is_honoured_and_options_override_it(tmp_path: Path) -> None:
     config = tmp_path / "c.yaml"
     config.write_text(
@@ -64,51 +62,28 @@ def test_benchmark_section_is_honoured_and_options_override_it(tmp_path: Path) -
     )
     plan = plan_rows(BenchOptions(targets=(config,)))[0][0].plan
     assert (plan.shape, plan.warmup_runs, plan.timed_runs) == ((2, 2, 16, 32, 48), 1, 4)
-    assert (plan.subject.arch, plan.subject.spec.out_channels) == ("unet_small_1f", 3)
+    assert (plan.target.arch, plan.target.spec.out_channels) == ("unet_small_1f", 3)
     options = BenchOptions(
-        targets=(config,), sizes=((16, 16, 16),), batches=(1,), warmup_runs=0, timed_runs=9
+        targets=(config,), sizes=((16, 16, 16),), batch_sizes=(1,), warmup_runs=0, timed_runs=9
     )
     plan = plan_rows(options)[0][0].plan
     assert (plan.shape, plan.warmup_runs, plan.timed_runs) == ((1, 2, 16, 16, 16), 0, 9)
 
 
-def test_configuration_that_contradicts_itself(tmp_path: Path) -> None:
-    config = tmp_path / "c.yaml"
-    config.write_text("model:\n  in_channels: 2\nbenchmark:\n  input_size: [1, 1, 64, 64, 64]\n")
-    with pytest.raises(ConfigError, match=r"input_size has 1 channel, and model\.in_channels is 2"):
-        plan_rows(BenchOptions(targets=(config,)))
-
-
-def test_checkpoint_keeps_its_channels(tmp_path: Path, make_threshold_model) -> None:
-    path = make_threshold_model(tmp_path / "m.pt", thresholds=(1.0, 2.0), in_channels=2)
-    plan = plan_rows(BenchOptions(targets=(path,), sizes=((16, 16, 16),)))[0][0].plan
-    assert (plan.shape, plan.subject.spec.out_channels, plan.subject.path) == (
-        (1, 2, 16, 16, 16),
-        2,
-        path,
-    )
-    with pytest.raises(
-        ConfigError, match=r"--channels 1: .*m\.pt has 2 image and 2 output channels"
-    ):
-        plan_rows(BenchOptions(targets=(path,), channels=(1,)))
-    with pytest.raises(ConfigError, match=r"--classes 5: "):
-        plan_rows(BenchOptions(targets=(path,), channels=(2,), classes=(5,)))
-
-
 def test_size_below_the_stride_names_the_smallest() -> None:
     with pytest.raises(ConfigError, match=r"size 64x8x64: .* at least 16 voxels") as caught:
-        plan_rows(replace(LEAN, sizes=((64, 8, 64),)))
-    assert "--size 16" in caught.value.hint
+        plan_rows(lean(sizes=((64, 8, 64),)))
+    assert "`sizes=16`" in caught.value.hint
 
 
 def test_one_voxel_cannot_be_normalised_in_training() -> None:
     with pytest.raises(ConfigError, match="one voxel is left"):
-        plan_rows(replace(LEAN, training=True))
-    assert plan_rows(replace(LEAN, training=True, batches=(2,)))[0]
+        plan_rows(lean(training=True))
+    assert plan_rows(lean(training=True, batch_sizes=(2,)))[0]
 
 
 def test_memory_of_the_machine_is_not_enough() -> None:
-    options = replace(LEAN, sizes=((4096, 4096, 4096),), batches=(16,))
+    options = lean(sizes=((4096, 4096, 4096),), batch_sizes=(16,))
     with pytest.raises(
         DataError, match=r"needs about [\d,.]+ GiB, and this machine has [\d,.]+ GiB"
     ):
@@ -116,9 +91,7 @@ def test_memory_of_the_machine_is_not_enough() -> None:
 
 
 def test_what_a_runtime_cannot_is_left_out_while_others_remain() -> None:
-    options = replace(
-        LEAN, runtimes=("torch", "onnx"), precisions=("fp32", "fp16"), devices=("cpu",)
-    )
+    options = lean(runtimes=("torch", "onnx"), precisions=("fp32", "fp16"), devices=("cpu",))
     pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")
     rows, warnings = plan_rows(options)
@@ -130,13 +103,13 @@ def test_what_a_runtime_cannot_is_left_out_while_others_remain() -> None:
         "warning: left out: precision fp16: is not available on this cpu"
     ]
     with pytest.raises(DeviceError, match="precision fp16: is not available on this cpu"):
-        plan_rows(replace(options, precisions=("fp16",)))
+        plan_rows(lean(precisions=("fp16",), devices=("cpu",)))
 
 
 def test_runtime_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("lunet_cli.engine.runtimes.runtime.find_spec", lambda name: None)
     with pytest.raises(LunetError) as caught:
-        plan_rows(replace(LEAN, runtimes=("onnx",)))
+        plan_rows(lean(runtimes=("onnx",)))
     assert "onnxruntime" in caught.value.message
     assert "lunet[onnx]" in caught.value.hint
 
@@ -144,9 +117,9 @@ def test_runtime_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("runtime", ["onnx", "openvino", "auto"])
 def test_runtimes_that_cannot_train(runtime) -> None:
     with pytest.raises(
-        ConfigError, match=f"--train: the runtime {runtime} computes forward passes only"
+        ConfigError, match=f"`training=True`: the runtime {runtime} computes forward passes only"
     ):
-        plan_rows(replace(LEAN, training=True, runtimes=(runtime,), batches=(2,)))
+        plan_rows(lean(training=True, runtimes=(runtime,), batch_sizes=(2,)))
 
 
 def test_groups_fit_into_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -163,4 +136,4 @@ def test_groups_fit_into_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def plan_rows_of_any_size(monkeypatch: pytest.MonkeyPatch) -> list[planning.PlannedRow]:
     monkeypatch.setattr(planning, "_require_memory", lambda row: None)
-    return plan_rows(LEAN)[0]
+    return plan_rows(lean())[0]

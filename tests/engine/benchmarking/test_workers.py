@@ -19,12 +19,16 @@ from lunet_cli.errors import DataError
 
 def prepare(task):
     if task == "unprepared":
-        raise ValueError("no such thing\\nand more")
+        raise RuntimeError("no such thing\\nand more")
+    if task == "mistaken":
+        raise TypeError("a mistake of ours")
     def answer(question):
         if task == "lunet":
             raise DataError("the volume is empty", hint="Fill it.")
         if task == "memory":
             raise torch.OutOfMemoryError("CUDA out of memory")
+        if task == "allocator":
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried too much")
         if task == "killed":
             os.kill(os.getpid(), signal.SIGKILL)
         if task == "leaves":
@@ -60,7 +64,7 @@ def test_answers_come_from_a_process_of_its_own(tasks, capfd: pytest.CaptureFixt
 @pytest.mark.parametrize(
     ("task", "message"),
     [
-        ("unprepared", "row unprepared: ValueError: no such thing"),
+        ("unprepared", "row unprepared: RuntimeError: no such thing"),
         ("lunet", "row lunet: the volume is empty"),
         ("memory", "row memory: OutOfMemoryError: CUDA out of memory"),
         ("killed", "row killed: the process was killed, probably for want of memory"),
@@ -71,6 +75,19 @@ def test_failure_is_one_line_with_the_row_and_its_cause(tasks, task: str, messag
     with pytest.raises(LunetError) as caught:
         ask(tasks, task)
     assert caught.value.message == message
+
+
+def test_mistake_of_ours_is_not_told_as_one_of_the_row(tasks) -> None:
+    """It ends the process, which prints its traceback, as every Python does."""
+    with pytest.raises(LunetError, match="row mistaken: the process ended with exit code 1"):
+        ask(tasks, "mistaken")
+
+
+@pytest.mark.parametrize("task", ["memory", "allocator"])
+def test_want_of_memory_has_a_hint(tasks, task: str) -> None:
+    with pytest.raises(LunetError) as caught:
+        ask(tasks, task)
+    assert caught.value.hint == "Choose smaller `sizes` or `batch_sizes`."
 
 
 def test_kind_and_hint_of_an_error_survive(tasks) -> None:

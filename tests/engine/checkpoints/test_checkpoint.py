@@ -236,7 +236,8 @@ def test_another_value_is_no_checkpoint(value: object, tmp_path: Path) -> None:
 def test_a_newer_format_is_refused(saved: Path) -> None:
     rewrite(saved, **{MARK: CHECKPOINT_VERSION + 1})
     assert message_of(saved) == (
-        f"a checkpoint of lunet has format {CHECKPOINT_VERSION + 1} there, this lunet reads format {CHECKPOINT_VERSION}"
+        f"a checkpoint of lunet has format {CHECKPOINT_VERSION + 1} there, "
+        f"this lunet reads format {CHECKPOINT_VERSION}"
     )
 
 

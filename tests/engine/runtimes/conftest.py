@@ -25,7 +25,7 @@ SPECS: dict[Family, NetworkSpec] = {
 
 @functools.cache
 def make_network(spec: NetworkSpec, *, with_negative_scales: bool) -> SegmentationNetwork:
-    """A network in evaluation mode with random weights, statistics and, if asked, scales of either sign."""
+    """A network in evaluation mode with random weights and statistics, its scales of any sign."""
     torch.manual_seed(0)
     network = build_network(spec).eval().requires_grad_(False)
     for module in network.modules():

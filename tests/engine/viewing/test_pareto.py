@@ -177,10 +177,10 @@ def test_latencies_may_come_from_a_file_per_run(runs: list[Path], tmp_path: Path
             '{"metric": "beauty", "runs": [], "differences": []}',
             "is not a comparison of runs: metric: ",
         ),
-        ('{"format": "lunet bench 1"}', "is not a measurement of networks: rows is missing"),
+        ('{"format": "lunet bench 2"}', "is not a measurement of networks: rows is missing"),
         (
-            '{"format": "lunet bench 2"}',
-            "a measurement of networks has format 2 there, this lunet reads format 1",
+            '{"format": "lunet bench 1"}',
+            "a measurement of networks has format 1 there, this lunet reads format 2",
         ),
         (
             '{"format": "lunet comparison 2"}',

@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from lunet_cli.config.benchmark import BenchmarkConfig
 from lunet_cli.config.load import load_config
 from lunet_cli.config.names import closest
 from lunet_cli.config.network import FAMILIES, NetworkSpec
+from lunet_cli.config.options import BenchOptions
 from lunet_cli.config.presets import Preset, named_presets, parse_preset
+from lunet_cli.config.vocabulary import RuntimeName
 from lunet_cli.engine.checkpoints.models import Model, load_model
 from lunet_cli.engine.networks import build_network
 from lunet_cli.engine.runtimes.exported_graph import ExportedGraph
-from lunet_cli.engine.runtimes.runtime import Network, RuntimeName, runtimes_of
+from lunet_cli.engine.runtimes.runtime import RUNTIMES_OF_NETWORKS, Network, runtimes_of
 from lunet_cli.errors import CheckpointError, ConfigError
 from lunet_cli.results.words import plural
 
 Shape = tuple[int, int, int, int, int]
 
 
-@dataclass(frozen=True)
-class Subject:
+@dataclass(frozen=True, kw_only=True)
+class BenchTarget:
     """A network to measure.
 
     Args:
@@ -37,88 +39,89 @@ class Subject:
 
     arch: str
     spec: NetworkSpec
-    path: Path | None
-    is_graph: bool
-    runtimes: tuple[RuntimeName, ...]
-    benchmark: BenchmarkConfig
+    path: Path | None = None
+    is_graph: bool = False
+    runtimes: tuple[RuntimeName, ...] = RUNTIMES_OF_NETWORKS
+    benchmark: BenchmarkConfig = field(default_factory=BenchmarkConfig)
     needs_arch: bool = False
 
     @property
     def name(self) -> str:
         """What people call it."""
-        return self.arch if self.path is None else f"{self.arch} {self.path}"
+        if self.path is None:
+            return self.arch
+        return f"{self.arch} {self.path}"
 
     def load(self) -> Network:
         """The network itself, in evaluation mode."""
         if self.path is None:
             return build_network(self.spec).eval()
-        return load_model(self.path, architecture=self.arch if self.needs_arch else None).network
+        if self.needs_arch:
+            return load_model(self.path, architecture=self.arch).network
+        return load_model(self.path).network
 
 
-def find_subjects(
-    targets: Iterable[Path],
-    architectures: Sequence[str],
-    families: Iterable[str],
-    *,
-    all_presets: bool,
-) -> list[Subject]:
-    """The networks that a command line names, each once.
+def find_targets(options: BenchOptions) -> list[BenchTarget]:
+    """The networks that options name, each once.
 
-    Args:
-        targets: Configurations, checkpoints, run folders, exported files.
-        architectures: Names of presets. One that a checkpoint of the authors of Lean Unet fits
-            names the network of that, and is not a row of its own.
-        families: Families of named presets.
-        all_presets: Whether all named presets are meant.
+    An architecture that a checkpoint of the authors of Lean Unet fits names the network of that
+    checkpoint, and is not a row of its own.
 
     Raises:
         LunetError: A name is unknown, or a file is missing or damaged.
     """
-    names = [parse_preset(name).name for name in architectures]
-    subjects = [_from_file(path, names) for path in targets]
-    taken = {subject.arch for subject in subjects if subject.needs_arch}
+    names = []
+    for name in options.architectures:
+        names.append(parse_preset(name).name)
+    targets = []
+    for path in options.targets:
+        targets.append(_from_file(path, names))
+    taken = {target.arch for target in targets if target.needs_arch}
     presets = [parse_preset(name) for name in names if name not in taken]
-    presets += _of_families(families) + (named_presets() if all_presets else [])
-    subjects += [_fresh(preset.name, preset.spec, BenchmarkConfig()) for preset in presets]
-    if not subjects:
+    presets += _of_families(options.families)
+    if options.all_presets:
+        presets += named_presets()
+    for preset in presets:
+        targets.append(BenchTarget(arch=preset.name, spec=preset.spec))
+    if not targets:
         raise ConfigError(
             "nothing to measure: name a CONFIG, a CHECKPOINT, or presets",
-            hint="For instance --arch lunet_small_4f, --family lunet or --all.",
+            hint="For instance `architectures=lunet_small_4f`, `families=lunet` or "
+            "`all_presets=True`.",
         )
-    return list(dict.fromkeys(subjects))
+    return list(dict.fromkeys(targets))
 
 
 def with_channels(
-    subject: Subject, in_channels: int | None, out_channels: int | None
+    target: BenchTarget, in_channels: int | None, out_channels: int | None
 ) -> NetworkSpec:
     """The network with as many channels; None leaves them as they are.
 
     Raises:
         ConfigError: It comes from a file, which has another number.
     """
-    own = subject.spec
+    own = target.spec
     wanted = replace(
         own,
         in_channels=in_channels or own.in_channels,
         out_channels=out_channels or own.out_channels,
     )
-    if subject.path is not None and wanted != own:
-        option = (
-            f"--channels {in_channels}"
-            if wanted.in_channels != own.in_channels
-            else f"--classes {out_channels}"
-        )
+    if target.path is not None and wanted != own:
+        asked = f"classes={out_channels}"
+        if wanted.in_channels != own.in_channels:
+            asked = f"channels={in_channels}"
         raise ConfigError(
-            f"{option}: {subject.path} has {own.in_channels} image and {own.out_channels} output channels",
-            hint="The channels of a trained network are fixed: leave --channels and --classes out.",
+            f"`{asked}`: {target.path} has {own.in_channels} image and {own.out_channels} output "
+            "channels",
+            hint="The channels of a trained network are fixed: leave `channels` and `classes` out.",
         )
     return wanted
 
 
-def default_shape(subject: Subject) -> Shape:
-    """Batch, channels, depth, height and width where the command line says nothing."""
-    batch, _, depth, height, width = subject.benchmark.input_size
-    return batch, subject.spec.in_channels, depth, height, width
+def default_shape(target: BenchTarget) -> Shape:
+    """Batch, channels, depth, height and width where the options say nothing."""
+    batch, _, depth, height, width = target.benchmark.input_size
+    return batch, target.spec.in_channels, depth, height, width
 
 
 def _of_families(families: Iterable[str]) -> list[Preset]:
@@ -126,34 +129,32 @@ def _of_families(families: Iterable[str]) -> list[Preset]:
     for family in families:
         if family not in FAMILIES:
             raise ConfigError(
-                f"--family {family}: unknown family. {closest(family, FAMILIES)}",
+                f"`families={family}`: unknown family. {closest(family, FAMILIES)}",
                 hint=f"Known: {', '.join(FAMILIES)}",
             )
         chosen += [preset for preset in named_presets() if preset.family == family]
     return chosen
 
 
-def _from_file(path: Path, names: Sequence[str]) -> Subject:
+def _from_file(path: Path, names: Sequence[str]) -> BenchTarget:
     if path.suffix in (".yaml", ".yml"):
         return _from_config(path)
     model, needs_arch = _load(path, names)
-    is_graph = isinstance(model.network, ExportedGraph)
-    runtimes = runtimes_of(model.network)
-    return Subject(
-        model.architecture,
-        model.card.network,
-        model.path,
-        is_graph,
-        runtimes,
-        BenchmarkConfig(),
-        needs_arch,
+    return BenchTarget(
+        arch=model.architecture,
+        spec=model.card.network,
+        path=model.path,
+        is_graph=isinstance(model.network, ExportedGraph),
+        runtimes=runtimes_of(model.network),
+        needs_arch=needs_arch,
     )
 
 
-def _from_config(path: Path) -> Subject:
+def _from_config(path: Path) -> BenchTarget:
     config = load_config(path)
     model, benchmark = config.model, config.benchmark
     channels = benchmark.input_size[1]
+    # Where the configuration leaves input_size out, its one channel is not meant.
     if model.in_channels not in (None, channels) and "input_size" in benchmark.model_fields_set:
         raise ConfigError(
             f"{path}: benchmark.input_size has {plural(channels, 'channel')}, "
@@ -167,13 +168,7 @@ def _from_config(path: Path) -> Subject:
         out_channels=model.out_channels or preset.spec.out_channels,
         dropout=model.drop_prob,
     )
-    return _fresh(preset.name, spec, benchmark)
-
-
-def _fresh(name: str, spec: NetworkSpec, benchmark: BenchmarkConfig) -> Subject:
-    return Subject(
-        name, spec, None, False, ("torch", "eager", "torch-compile", "onnx", "openvino"), benchmark
-    )
+    return BenchTarget(arch=preset.name, spec=spec, benchmark=benchmark)
 
 
 def _load(path: Path, names: Sequence[str]) -> tuple[Model, bool]:
@@ -181,6 +176,8 @@ def _load(path: Path, names: Sequence[str]) -> tuple[Model, bool]:
     try:
         return load_model(path), False
     except CheckpointError:
+        # Only a checkpoint of the authors needs a name, and says so: of the first error, which is
+        # the one about the file as it was given, no other tells more.
         for name in names:
             try:
                 return load_model(path, architecture=name), True
