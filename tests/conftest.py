@@ -297,6 +297,8 @@ def trained_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "experiment.name": "short",
         "training.epochs": 6,
         "training.learning_rate": 0.03,
+        "training.scheduler": "one-cycle",
+        "training.warmup_epochs": 0,
         "training.precision": "fp32",
         "data.phantom.num_cases": 12,
         "data.phantom.size": 32,
