@@ -16,7 +16,17 @@ import SimpleITK as sitk  # noqa: N813
 
 import lunet_cli as lunet
 
-WITH_EXAMPLE = ("load_config", "load_model", "predict", "evaluate", "score", "compare")
+WITH_EXAMPLE = (
+    "load_config",
+    "load_model",
+    "train",
+    "predict",
+    "evaluate",
+    "score",
+    "compare",
+    "benchmark",
+    "export",
+)
 HEAVY = ("torch", "numpy", "pydantic", "SimpleITK", "yaml", "scipy")
 
 

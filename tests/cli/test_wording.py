@@ -13,9 +13,6 @@ from lunet_cli.cli.wording import reworded, speak_of
 from lunet_cli.errors import ConfigError
 from lunet_cli.results.words import visible
 
-# Their commands come with the score command; nothing may stand here for long.
-JOBS_TO_COME = {"score"}
-
 
 @pytest.fixture(autouse=True)
 def _predict_runs() -> Iterator[None]:
@@ -142,8 +139,6 @@ def test_without_a_command_that_runs_fields_stay_fields() -> None:
 def test_every_job_has_its_command() -> None:
     group = typer.main.get_group(app)
     for job, command in wording._JOBS.items():
-        if job in JOBS_TO_COME:
-            continue
         context = group.make_context("lunet", command.split(), resilient_parsing=True)
         found, rest = group, command.split()
         while rest:

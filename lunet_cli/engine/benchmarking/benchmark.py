@@ -45,9 +45,9 @@ def benchmark(options: BenchOptions, *, on_event: OnEvent = lambda event: None) 
         LunetError: Something cannot be measured as asked; nothing has been measured then.
 
     Example:
-        >>> from lunet_cli.config.options import BenchOptions
-        >>> options = BenchOptions(architectures=("lunet_small_1f",), sizes=(16,), timed_runs=2)
-        >>> result = benchmark(options)
+        >>> presets = ["lunet_small_1f"]
+        >>> options = lunet.BenchOptions(architectures=presets, sizes=[16], timed_runs=2)
+        >>> result = lunet.benchmark(options)
         >>> [(row.name, row.parameters, row.num_runs) for row in result.rows]
         [('lunet_small_1f', 686, 2)]
     """

@@ -21,6 +21,7 @@ from lunet_cli.engine.exporting.windows import (
     volumes_of_files,
     windows_of_files,
 )
+from lunet_cli.engine.inference.images import Location
 from lunet_cli.engine.networks.blocks import SegmentationNetwork
 from lunet_cli.engine.provenance import machine_name, versions
 from lunet_cli.engine.runtimes.tracing import INPUT, OUTPUT
@@ -46,7 +47,7 @@ _LIMITS: dict[WeightPrecision, tuple[float, float]] = {
 
 
 def export(
-    source: Path,
+    source: Location,
     options: ExportOptions,
     *,
     architecture: str | None = None,
@@ -69,20 +70,13 @@ def export(
         LunetError: Of the kind that fits, if the network or the volumes cannot be used.
 
     Example:
-        >>> import pathlib, tempfile, torch
-        >>> from lunet_cli.config.options import ExportOptions
-        >>> from lunet_cli.config.presets import parse_preset
-        >>> from lunet_cli.engine.networks import build_network
-        >>> weights = build_network(parse_preset("lunet_small_1f").spec).state_dict()
-        >>> path = pathlib.Path(tempfile.mkdtemp(), "fresh.pt")
-        >>> torch.save(weights, path)
-        >>> options = ExportOptions(format="torch-export")
-        >>> result = export(path, options, architecture="lunet_small_1f")
+        >>> options = lunet.ExportOptions(format="torch-export", output="phantom.pt2")
+        >>> result = lunet.export("runs/phantom", options)
         >>> [file.name for file in result.files]
-        ['fresh.pt2', 'fresh.pt2.json']
+        ['phantom.pt2', 'phantom.pt2.json']
     """
     require_installed(options.format, options.weights)
-    model = load_model(source, architecture=architecture)
+    model = load_model(Path(source), architecture=architecture)
     if not isinstance(model.network, SegmentationNetwork):
         raise CheckpointError(
             f"{model.path}: is an exported graph already", hint="Export from the checkpoint."

@@ -84,12 +84,8 @@ def train(
     Example:
         One epoch on built-in phantom volumes:
 
-        >>> import tempfile
-        >>> from lunet_cli.config.load import load_config
         >>> settings = ["data.phantom.num_cases=6", "data.phantom.size=32", "training.epochs=1"]
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     config = load_config(None, [*settings, f"experiment.output_dir={folder}"])
-        ...     result = train(config)
+        >>> result = lunet.train(lunet.load_config("quickstart", settings))
         >>> result.outcome, len(result.history)
         ('finished', 1)
     """
