@@ -33,7 +33,7 @@ CANDIDATES = ("lunet", "MONAI", "distance transforms")
 
 
 def make_pair(size: tuple[int, int, int]) -> list[tuple[Mask, Mask]]:
-    """Ellipsoids as references, and shifted, slightly larger ones with a ragged border as predictions."""
+    """Ellipsoids as references; as predictions, shifted and larger ones with a ragged border."""
     z, y, x = (np.linspace(-1, 1, edge) for edge in size)
     ragged = 0.02 * np.sin(40 * y[:, None]) * np.cos(35 * x[None])
     pairs = []

@@ -1,4 +1,6 @@
-"""Time and peak memory of segmenting a large CT volume, beside MONAI's sliding windows, each in a process of its own.
+"""Time and peak memory of segmenting a large CT volume, beside MONAI's sliding windows.
+
+Each runs in a process of its own.
 
     python benchmarks/prediction.py [--size 600x512x512] [--precision bf16 fp32] [--rounds 1]
     python benchmarks/prediction.py --runtimes eager/fp32 torch/fp32 torch/bf16 auto/auto
@@ -124,7 +126,7 @@ def run_command(folder: Path, runtime: str, precision: str) -> dict[str, float]:
 
 
 def compare_runtimes(folder: Path, runtimes: list[str]) -> None:
-    """Time of the whole command with each RUNTIME/PRECISION, and how far its label map is that of the first."""
+    """Time of the whole command for each RUNTIME/PRECISION, and label maps beside the first."""
     first: np.ndarray | None = None
     for name in runtimes:
         found = measure("whole command", folder, name)

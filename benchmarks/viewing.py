@@ -64,14 +64,16 @@ def main(run: Path) -> None:
             ]
             ten_thousand, ten = (statistics.median(column) for column in zip(*times, strict=True))
             print(
-                f"{what}: 10,000 epochs {ten_thousand:.2f} s, 10 epochs {ten:.2f} s, {ten_thousand - ten:.2f} s more"
+                f"{what}: 10,000 epochs {ten_thousand:.2f} s, 10 epochs {ten:.2f} s, "
+                f"{ten_thousand - ten:.2f} s more"
             )
         copy = shutil.copytree(run, place / "run")
         shutil.rmtree(copy / "eval", ignore_errors=True)
         page = place / "report.html"
         took = seconds(["report", copy, "-o", page])
         print(
-            f"report of {run}, its cases evaluated: {took:.1f} s, {page.stat().st_size / 1e6:.2f} MB"
+            f"report of {run}, its cases evaluated: {took:.1f} s, "
+            f"{page.stat().st_size / 1e6:.2f} MB"
         )
 
 

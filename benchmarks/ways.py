@@ -67,7 +67,7 @@ def of_network(model: Model) -> Forward:
 def in_one_piece(
     forward: Forward, model: Model, case_set: CaseSet, cases: tuple[Case, ...]
 ) -> Masks:
-    """As a stranger would do it: normalise, and call the network or its graph once on the bare volume."""
+    """As a stranger would do it: normalise, then call the network or graph once on the volume."""
     labels, masks = model.card.labels, []
     for case in cases:
         image, placement = model.card.preprocessing.apply(case_set.reader(case)[0])

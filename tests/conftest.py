@@ -1,4 +1,4 @@
-"""What several test modules share: the published figures of the presets, and the real command line."""
+"""What several test modules share: the published figures of presets, and the real command line."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 class PresetFacts(NamedTuple):
-    """Figures of one preset with one image and one output channel; the FLOPs are for 1x1x64x64x64."""
+    """Figures of one preset with one image and one output channel; FLOPs are for 1x1x64x64x64."""
 
     name: str
     parameters: int
@@ -216,7 +216,7 @@ class WriteEvaluation(Protocol):
 
 @pytest.fixture(scope="session")
 def write_summary() -> WriteEvaluation:
-    """Write the summary of an evaluation of a network of this name; its costs and settings may be given."""
+    """Write the summary of an evaluation of a network; its costs and settings may be given."""
 
     def write(folder: Path, name: str, **changes: Any) -> None:
         from lunet_cli.records.evaluation import EvaluationSummary
@@ -224,7 +224,9 @@ def write_summary() -> WriteEvaluation:
 
         costs = {key: changes.pop(key, 100) for key in ("parameters", "conv_flops_at_64")}
         execution = {"runtime": "torch", "device": "cpu", "precision": "fp32"}
-        model = EvaluatedModel(("a.pt",), ("0" * 64,), name, **costs, channels=(1, 1), execution=execution, window=None,
+        model = EvaluatedModel(
+                               ("a.pt",), ("0" * 64,), name, **costs,
+                               channels=(1, 1), execution=execution, window=None,
                                overlap=0.5, tta=False)  # fmt: skip
         values: dict[str, Any] = {
             "title": name,
@@ -269,7 +271,7 @@ def run_lunet() -> RunLunet:
 def call_lunet(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Run `lunet` in this process, which saves loading PyTorch; for what ends before much has happened."""
+    """Run `lunet` in this process, which saves loading PyTorch; for what ends early."""
 
     def call(*arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
         from lunet_cli.cli.app import main
@@ -311,7 +313,7 @@ def trained_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def _no_handler_of_ended_children() -> Iterator[None]:
-    """Take back the handler of SIGCHLD that PyTorch's loader leaves behind for the life of the process.
+    """Take back the handler of SIGCHLD that PyTorch's loader leaves behind.
 
     On a virtual machine with AMX, Linux 6.18 could not deliver a handled signal to a process that
     had computed in eight bits before, and ended it; tests that start other programs met this.

@@ -74,7 +74,7 @@ def write_volume() -> WriteVolume:
 
 @pytest.fixture(scope="session")
 def write_series() -> WriteSeries:
-    """Write an int16 array (z, y, x) as a DICOM series, the file names in the reverse order of the slices."""
+    """Write an int16 array (z, y, x) as a DICOM series, names in the reverse order."""
 
     def write(
         folder: Path,

@@ -1,4 +1,4 @@
-"""What the attacks share: how many there are, and what every answer of the command line must be like."""
+"""What the attacks share: how many there are, and what every answer must be like."""
 
 from __future__ import annotations
 

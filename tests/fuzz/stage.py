@@ -1,4 +1,4 @@
-"""A process that has loaded everything and forks one child per command, so that hundreds can be killed in minutes.
+"""A process that has loaded everything and forks one child per command, to kill hundreds.
 
 Reads one JSON object per line, `{"arguments": [...], "log": FILE, "kill": PLAN or null}`, runs
 `lunet` with the arguments in a child, and answers `{"status": ..., "seconds": ...}`: the exit code,

@@ -1,4 +1,4 @@
-"""Manipulated checkpoints through the commands that take one: one line, soon, and no result of what is not a number."""
+"""Manipulated checkpoints through the commands that take one: one line, soon, and no result."""
 
 from __future__ import annotations
 
@@ -269,8 +269,14 @@ def test_damaged_bytes(num_attacks: Any, run_copy: Path, answer: Any) -> None:
         answer("predict", path, f"{number} damaged bytes")
 
 
-def test_manipulated_weights_of_the_authors(num_attacks: Any, run_copy: Path, tmp_path: Path, scan: Path,
-                                            call_lunet: Call, require_calm: Any) -> None:  # fmt: skip
+def test_manipulated_weights_of_the_authors(
+    num_attacks: Any,
+    run_copy: Path,
+    tmp_path: Path,
+    scan: Path,
+    call_lunet: Call,
+    require_calm: Any,
+) -> None:
     rng = np.random.default_rng(4)
     weights = torch.load(run_copy / "best_model.pt", weights_only=True)["weights"]
     path = tmp_path / "theirs.pth"

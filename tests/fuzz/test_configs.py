@@ -1,4 +1,4 @@
-"""Attacks on configurations: what is wrong is told in a line within a second, and what passes the check starts.
+"""Attacks on configurations: what is wrong is told in a line, and what passes the check starts.
 
 They go through `lunet config check` and `lunet train --dry-run` in this process. Two kinds: values
 of every field by its own JSON schema, with nasty ones among them, and mutations of the text of the
@@ -48,19 +48,22 @@ SECONDS_OF_A_CHECK = 1.0
 MOST_GROWTH_MIB = 600.0
 
 NASTY: list[Any] = [
-    None, True, False, 0, -1, 1, 2, 3, 2**31, 2**63, 2**70, -(2**63), 10**400, 0.5, -0.0, 1e-320, 1e308, float("inf"),
-    float("-inf"), float("nan"), "", " ", "=", "<<", "~", "null", "yes", "1e309", "1e-3", "0x10", "1:30", "2024-01-01",
-    "\0", "\x1b[31m", "\n", "a\nb", "\u202e", "ä" * 300, "x" * 5000, "/dev/zero", "/dev/null", "/", ".", "..", "~", "-",
-    "C:\\data\\new", "%s%n", "{}", "[]", "../../x", "(a+)+$", "((((((((((a", "^(.*)*$", "(?i)([ -\uffff])" * 5,
-    [], [[]], [None], [1], [1, 2, 3], [4096] * 3, [16, 16, 16], ["a"] * 3, [[1]] * 3, {}, {"a": 1}, {"": {}}, {1: 2},
-    {"name": "auto"}, {"a": {"b": {"c": {}}}},
+    None, True, False, 0, -1, 1, 2, 3, 2**31, 2**63, 2**70, -(2**63), 10**400, 0.5, -0.0, 1e-320,
+    1e308, float("inf"), float("-inf"), float("nan"), "", " ", "=", "<<", "~", "null", "yes",
+    "1e309", "1e-3", "0x10", "1:30", "2024-01-01", "\0", "\x1b[31m", "\n", "a\nb", "\u202e",
+    "ä" * 300, "x" * 5000, "/dev/zero", "/dev/null", "/", ".", "..", "~", "-", "C:\\data\\new",
+    "%s%n", "{}", "[]", "../../x", "(a+)+$", "((((((((((a", "^(.*)*$", "(?i)([ -\uffff])" * 5, [],
+    [[]], [None], [1], [1, 2, 3], [4096] * 3, [16, 16, 16], ["a"] * 3, [[1]] * 3, {}, {"a": 1},
+    {"": {}}, {1: 2}, {"name": "auto"}, {"a": {"b": {"c": {}}}},
 ]  # fmt: skip
 PIECES = [
-    "!!int abc", "!!timestamp x", "!!binary x", "!!python/object/apply:os.system [ls]", "!!set {a, b}", "!!float z",
-    "!!omap [a: 1]", "!", "&a [*a]", "*a", "&a", "<<: *a", "<<: {epochs: 3}", "[" * 600, "{a: " * 600, "- " * 300,
-    "\t", "\0", "\ufeff", "\r\n", "\r", "\x85", "\u2028", "\x1b[2J", "=", "? a", "? [a]\n: b", "---", "...",
-    "%YAML 9.9", "9" * 4000, "0x" + "f" * 5000, "1:" * 900 + "1", "1e309", ".inf", ".nan", "'", '"', "|", ">", "#",
-    ": ", ",", "}", "]", "epochs: 3", "training: {}", "null: 1", "1: 2", "yes: no", "x" * 70_000, "a: 1\n" * 9000,
+    "!!int abc", "!!timestamp x", "!!binary x", "!!python/object/apply:os.system [ls]",
+    "!!set {a, b}", "!!float z", "!!omap [a: 1]", "!", "&a [*a]", "*a", "&a", "<<: *a",
+    "<<: {epochs: 3}", "[" * 600, "{a: " * 600, "- " * 300, "\t", "\0", "\ufeff", "\r\n", "\r",
+    "\x85", "\u2028", "\x1b[2J", "=", "? a", "? [a]\n: b", "---", "...", "%YAML 9.9", "9" * 4000,
+    "0x" + "f" * 5000, "1:" * 900 + "1", "1e309", ".inf", ".nan", "'", '"', "|", ">", "#", ": ",
+    ",", "}", "]", "epochs: 3", "training: {}", "null: 1", "1: 2", "yes: no", "x" * 70_000,
+    "a: 1\n" * 9000,
 ]  # fmt: skip
 
 
@@ -278,7 +281,7 @@ def test_mutated_texts_of_the_shipped_files_are_refused_in_a_line(
 
 
 def _mutated(rng: random.Random) -> bytes:
-    """A shipped file after one to three changes; then, now and then, in another encoding or with broken bytes."""
+    """A shipped file after one to three changes, also in another encoding or with broken bytes."""
     text = rng.choice(SHIPPED)
     for _ in range(rng.randint(1, 3)):
         start = rng.randrange(len(text))

@@ -1,4 +1,4 @@
-"""Manipulated exported files: damaged, of other tools, with metadata that lies, and with code inside."""
+"""Manipulated exported files: damaged, of other tools, with lies in metadata, with code."""
 
 from __future__ import annotations
 
@@ -345,7 +345,7 @@ def test_onnx_with_tensors_of_sizes_that_are_not_there(
 def test_python_in_a_program_is_not_run(
     find: bytes, put: bytes, what: str, files: dict[str, Path], tmp_path: Path, answer: Any
 ) -> None:
-    """What PyTorch would evaluate as Python or call by its name is refused before it reads the file."""
+    """What PyTorch would evaluate as Python or call by name is refused before it reads the file."""
     with zipfile.ZipFile(files["torch-export"]) as archive:
         name = next(name for name in archive.namelist() if name.endswith("/models/model.json"))
         graph = json.dumps(json.loads(archive.read(name))).encode()

@@ -1,4 +1,4 @@
-"""Kills at any moment: whatever was killed, going on ends where an undisturbed run ends, and leaves nothing behind."""
+"""Kills at any moment: going on ends where an undisturbed run ends, and leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -150,7 +150,7 @@ def require_same_run(run: Path, expected: Path) -> None:
 def kill_and_go_on(
     stage: Stage, folder: Path, plans: list[Plan], expected: Path, **more: str
 ) -> None:
-    """Train, be killed as planned, each time going on with the same command; then go on to the end."""
+    """Train, be killed as planned, each time going on with the same command, to the end."""
     arguments = [*train_arguments(folder, **more), "--resume", "auto"]
     for plan in plans:
         status, _, said = stage.run(*arguments, kill=plan)

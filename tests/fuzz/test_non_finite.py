@@ -1,4 +1,4 @@
-"""No number that is not finite becomes a mask: networks with NaN weights, and intensities that overflow."""
+"""No number that is not finite becomes a mask: NaN weights, and intensities that overflow."""
 
 from __future__ import annotations
 

@@ -157,8 +157,9 @@ def pair(trained_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     runs = [Path(shutil.copytree(trained_run, folder / name)) for name in ("one", "two")]
     ComparisonRecord.of(compare(runs)).write(folder / "compare.json")
     rows = tuple(
-        BenchRow("lunet_small_4f", str(run / "best_model.pt"), "forward", (1, 1, 64, 64, 64), 1, "torch", "fp32", "cpu",
-                 1, 9929, 10, 20, 12, 80_000, 39.6, Latency(5.0 + i, 0.1, 6.0), 10, 10.0, 1.0, 0.1, 0.1, 300.0, None)
+        BenchRow("lunet_small_4f", str(run / "best_model.pt"), "forward", (1, 1, 64, 64, 64), 1,
+                 "torch", "fp32", "cpu", 1, 9929, 10, 20, 12, 80_000, 39.6,
+                 Latency(5.0 + i, 0.1, 6.0), 10, 10.0, 1.0, 0.1, 0.1, 300.0, None)
         for i, run in enumerate(runs)
     )  # fmt: skip
     roofline = Roofline("cpu", 1, "fp32", 10.0, 10.0)

@@ -36,24 +36,27 @@ CallLunet = Callable[..., "subprocess.CompletedProcess[str]"]
 NumAttacks = Callable[[int, int], int]
 FORGED = "FORGED"
 FRAGMENTS = [
-    "\x1b[31m", "\x1b]0;title\x07", "\x1b[2J\x1b[H", "\x9b31m", "\r", f"\n{FORGED}", f"\r\n{FORGED}", "\t", "\x0b",
-    "\x0c", "\x08\x08", "\x7f", "\x85", "\u202e", "\u2066", "\u200f", "\u2028", "\u2029", "\ufeff", "[red]", "[/]",
-    "[/bold]", "[link=x]", "{0}", "{name}", "%s", ":smile:", "$x^2$", "</script><b>", "'\"`", "a b", "ü", "漢", "-",
+    "\x1b[31m", "\x1b]0;title\x07", "\x1b[2J\x1b[H", "\x9b31m", "\r", f"\n{FORGED}",
+    f"\r\n{FORGED}", "\t", "\x0b", "\x0c", "\x08\x08", "\x7f", "\x85", "\u202e", "\u2066", "\u200f",
+    "\u2028", "\u2029", "\ufeff", "[red]", "[/]", "[/bold]", "[link=x]", "{0}", "{name}", "%s",
+    ":smile:", "$x^2$", "</script><b>", "'\"`", "a b", "ü", "漢", "-",
 ]  # fmt: skip
 NOT_UTF_8 = os.fsdecode(b"caf\xe9")
 BIDI = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
 SGR = re.compile(r"\x1b\[[0-9;]*m")
 # A name at X, in every place where a command takes one.
 COMMANDS = [
-    "X", "X --help", "--X", "train X", "train --set X", "train default --set seed=X", "train default --resume X",
-    "predict X X -o out", "predict X volume.nii.gz -o X --format X", "predict model.pt X -o out",
-    "predict model.pt X -o X --shard X", "predict model.pt volume.nii.gz -o out --order X",
-    "predict model.pt volume.nii.gz -o out --postprocess X", "eval X", "eval model.pt --data X", "eval X X",
-    "score X X", "score X X --label X", "eval X --metric X",
-    "compare X X", "export X --format onnx", "export X --format X", "bench X", "bench --arch X", "bench --size X",
-    "bench --runs X", "report X", "report X -o X", "presets show X", "presets list --family X", "config check X",
-    "config show X", "config show --set X", "config show --set experiment.name=X", "viz curves X", "viz slices X",
-    "viz volume X", "viz volume volume.nii.gz -o X", "viz network X", "viz pareto X X", "viz channels X",
+    "X", "X --help", "--X", "train X", "train --set X", "train default --set seed=X",
+    "train default --resume X", "predict X X -o out", "predict X volume.nii.gz -o X --format X",
+    "predict model.pt X -o out", "predict model.pt X -o X --shard X",
+    "predict model.pt volume.nii.gz -o out --order X",
+    "predict model.pt volume.nii.gz -o out --postprocess X", "eval X", "eval model.pt --data X",
+    "eval X X", "score X X", "score X X --label X", "eval X --metric X", "compare X X",
+    "export X --format onnx", "export X --format X", "bench X", "bench --arch X", "bench --size X",
+    "bench --runs X", "report X", "report X -o X", "presets show X", "presets list --family X",
+    "config check X", "config show X", "config show --set X", "config show --set experiment.name=X",
+    "viz curves X", "viz slices X", "viz volume X", "viz volume volume.nii.gz -o X",
+    "viz network X", "viz pareto X X", "viz channels X",
 ]  # fmt: skip
 
 

@@ -31,7 +31,7 @@ pytestmark = [
 
 @pytest.mark.parametrize("seed", range(50))
 def test_random_pairs_of_real_masks(seed: int, hippocampus: Path) -> None:
-    """A mask against that of another case, or its own moved and worn, with spacing of any proportion."""
+    """A mask against that of another case, or its own moved and worn, with any spacing."""
     rng = np.random.default_rng(seed)
     files = sorted((hippocampus / "labelsTr").glob("*.nii.gz"))
     one, two = (

@@ -114,8 +114,8 @@ def test_several_series_are_listed_and_one_is_named(tmp_path: Path, write_series
     message, hint = failure([tmp_path])
     assert f"{folder}: holds 2 DICOM series" in message
     assert (
-        "number 3: 'T1 MPRAGE', CT, 4 files, UID 1.2.3.4; number 7: 'FLAIR', CT, 3 files, UID 1.2.3.5"
-        in message
+        "number 3: 'T1 MPRAGE', CT, 4 files, UID 1.2.3.4; "
+        "number 7: 'FLAIR', CT, 3 files, UID 1.2.3.5" in message
     )
     assert "`series`" in hint
     for wanted in ("7", "flair", "1.2.3.5", "5"):

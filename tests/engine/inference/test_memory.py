@@ -26,15 +26,18 @@ name, window, precision, edge = sys.argv[1:]
 torch.set_num_threads(1)
 scheme = LabelScheme((("a", (1,)), ("b", (2,))), "softmax")
 spec = replace(parse_preset(name).spec, out_channels=3)
-card = ModelCard(spec, scheme, Preprocessing("LPS", None, Normalization("zscore", 40, 400)), (64, 64, 64))
+preprocessing = Preprocessing("LPS", None, Normalization("zscore", 40, 400))
+card = ModelCard(spec, scheme, preprocessing, (64, 64, 64))
 model = Model(Path("x"), card, build_network(spec).eval(), (64, 64, 64), name, None, None)
-options = PredictionOptions(window="whole" if window == "whole" else None, device="cpu", precision=precision)
+chosen = "whole" if window == "whole" else None
+options = PredictionOptions(window=chosen, device="cpu", precision=precision)
 predictor = Predictor([model], options)
 image = sitk.Image([int(edge)] * 3, sitk.sitkInt16)
 predictor.segment([image])
 plan = predictor.plan_windows(Geometry.of(image))
 # Not ru_maxrss, which begins with that of the process that started this one.
-peak = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
+status = Path("/proc/self/status").read_text().splitlines()
+peak = next(line for line in status if line.startswith("VmHWM"))
 print(plan.memory.total_mib, int(peak.split()[1]) / 1024)
 """
 

@@ -436,7 +436,8 @@ def test_killed_at_any_moment_and_run_again_gives_the_same_files(
         "from lunet_cli.engine.inference.predict import predict\n"
         "from lunet_cli.engine.inference.predictor import Predictor\n"
         "model, inputs, out = map(Path, sys.argv[1:])\n"
-        "predictor = Predictor.load([model], options=PredictionOptions(device='cpu', precision='fp32'))\n"
+        "options = PredictionOptions(device='cpu', precision='fp32')\n"
+        "predictor = Predictor.load([model], options=options)\n"
         "print('ready', flush=True)\n"
         "predict(predictor, [inputs], OutputOptions(output=out, resume=True))\n"
     )
@@ -663,7 +664,7 @@ def test_maps_do_not_stay_behind_without_their_label_map(
 def test_signals_leave_whole_files_only(
     model: Path, tmp_path: Path, write_volume, number: signal.Signals
 ) -> None:
-    """The writing is slow, so that the signal comes between the first byte of a file and its move."""
+    """The writing is slow, so that the signal comes before a file is moved to its place."""
     for index in range(3):
         write_volume(tmp_path / f"in/{index}.nii.gz", random_image((16, 16, 16), index))
     script = (
