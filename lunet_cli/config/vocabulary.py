@@ -9,11 +9,11 @@ DeviceName = Literal["auto", "cpu", "cuda", "mps"]
 
 Precision = Literal["fp32", "bf16", "fp16"]
 """Arithmetic of the convolutions."""
-PrecisionChoice = Literal["auto", "fp32", "bf16", "fp16"]
+PrecisionChoice = Literal["auto", Precision]
 
 RuntimeName = Literal["eager", "torch", "torch-compile", "onnx", "openvino"]
 """What computes a trained network; `eager` is PyTorch as it comes."""
-RuntimeChoice = Literal["auto", "eager", "torch", "torch-compile", "onnx", "openvino"]
+RuntimeChoice = Literal["auto", RuntimeName]
 
 SplitName = Literal["train", "val", "test", "all"]
 """Which cases of a data set."""

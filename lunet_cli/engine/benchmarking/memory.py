@@ -15,12 +15,12 @@ from lunet_cli.engine.benchmarking.row_plan import RowPlan
 from lunet_cli.engine.benchmarking.targets import Shape
 from lunet_cli.engine.inference.memory import activation_channels
 from lunet_cli.engine.networks.execution import DTYPES
+from lunet_cli.engine.runtimes.runtime import memory_mib
 
 MIB = 2**20
 _FP32_BYTES = 4
-# Measured: Python with torch, and what the exporters and compilers of the runtimes add.
+# Measured: Python with torch.
 _PROCESS_MIB = 300.0
-_RUNTIME_MIB = {"onnx": 350.0, "openvino": 450.0, "torch-compile": 450.0, "auto": 800.0}
 _CUDA_CONTEXT_MIB = 1500.0
 # Weights as loaded, folded or laid out anew, and the two moments in an optimiser.
 _WEIGHT_COPIES = 4
@@ -53,7 +53,7 @@ def estimate_need(plan: RowPlan, complexity: Complexity) -> Need:
     network = activation_mib(spec, plan.shape, plan.largest_precision, complexity)
     network += _WEIGHT_COPIES * _FP32_BYTES * count_parameters(spec) / MIB
     image = math.prod(plan.shape) * _FP32_BYTES / MIB
-    process = _PROCESS_MIB + _RUNTIME_MIB.get(plan.runtime, 0.0) + image
+    process = _PROCESS_MIB + memory_mib(plan.runtime) + image
     if plan.device == "cuda":
         return Need(process + _CUDA_CONTEXT_MIB, network + image)
     return Need(process + network, 0.0)

@@ -26,37 +26,6 @@ Forward = Callable[[Tensor], Tensor]
 Network = SegmentationNetwork | ExportedGraph
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Traits:
-    """What a runtime needs and has.
-
-    Args:
-        packages: What must be installed.
-        precisions: Arithmetic that it has, wherever the device has it.
-        is_cpu_only: Whether it computes on the CPU alone here.
-        can_train: Whether a training can take it.
-    """
-
-    packages: tuple[str, ...] = ()
-    precisions: tuple[Precision, ...] = PRECISIONS
-    is_cpu_only: bool = False
-    can_train: bool = False
-
-
-# The usual one first.
-_TRAITS: dict[RuntimeName, _Traits] = {
-    "torch": _Traits(can_train=True),
-    "eager": _Traits(can_train=True),
-    "torch-compile": _Traits(can_train=True),
-    "onnx": _Traits(
-        packages=("onnxruntime", "onnx", "onnxscript"), precisions=("fp32",), is_cpu_only=True
-    ),
-    "openvino": _Traits(packages=("openvino",), precisions=("fp32", "bf16"), is_cpu_only=True),
-}
-RUNTIMES_OF_NETWORKS = tuple(_TRAITS)
-RUNTIMES_THAT_TRAIN = tuple(name for name, traits in _TRAITS.items() if traits.can_train)
-
-
 @dataclass(frozen=True)
 class RuntimePlan:
     """How a trained network is computed.
@@ -92,6 +61,73 @@ class RuntimePlan:
         return ""
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Traits:
+    """What a runtime needs and has.
+
+    Args:
+        load: Makes a network ready; imports its packages when it is called.
+        packages: What must be installed.
+        precisions: Arithmetic that it has, wherever the device has it.
+        is_cpu_only: Whether it computes on the CPU alone here.
+        can_train: Whether a training can take it.
+        is_tried: Whether `auto` tries it; compilation takes longer than most predictions.
+        memory_mib: What its exporters and compilers add to a process, as measured.
+    """
+
+    load: Callable[[RuntimePlan, Network], Forward]
+    packages: tuple[str, ...] = ()
+    precisions: tuple[Precision, ...] = PRECISIONS
+    is_cpu_only: bool = False
+    can_train: bool = False
+    is_tried: bool = False
+    memory_mib: float = 0.0
+
+
+def _load_torch(plan: RuntimePlan, network: Network) -> Forward:
+    from lunet_cli.engine.runtimes.torch_runtime import load_torch
+
+    return load_torch(plan.runtime, plan.device, plan.precision, network)
+
+
+def _load_onnx(_: RuntimePlan, network: Network) -> Forward:
+    from lunet_cli.engine.runtimes.onnx_runtime import load_onnx
+
+    return load_onnx(network)
+
+
+def _load_openvino(plan: RuntimePlan, network: Network) -> Forward:
+    from lunet_cli.engine.runtimes.openvino_runtime import load_openvino
+
+    return load_openvino(network, plan.precision)
+
+
+# The usual one first.
+_TRAITS: dict[RuntimeName, _Traits] = {
+    "torch": _Traits(load=_load_torch, can_train=True, is_tried=True),
+    "eager": _Traits(load=_load_torch, can_train=True),
+    "torch-compile": _Traits(load=_load_torch, can_train=True, memory_mib=450.0),
+    "onnx": _Traits(
+        load=_load_onnx,
+        packages=("onnxruntime", "onnx", "onnxscript"),
+        precisions=("fp32",),
+        is_cpu_only=True,
+        is_tried=True,
+        memory_mib=350.0,
+    ),
+    "openvino": _Traits(
+        load=_load_openvino,
+        packages=("openvino",),
+        precisions=("fp32", "bf16"),
+        is_cpu_only=True,
+        is_tried=True,
+        memory_mib=450.0,
+    ),
+}
+RUNTIMES_OF_NETWORKS = tuple(_TRAITS)
+RUNTIMES_THAT_TRAIN = tuple(name for name, traits in _TRAITS.items() if traits.can_train)
+
+
 def load_runtime(plan: RuntimePlan, network: Network) -> Forward:
     """Make a network ready to be computed as `plan` says.
 
@@ -108,17 +144,14 @@ def load_runtime(plan: RuntimePlan, network: Network) -> Forward:
         MissingDependencyError: The runtime is not installed.
     """
     require_fitting(plan, network)
-    if plan.runtime == "onnx":
-        from lunet_cli.engine.runtimes.onnx_runtime import load_onnx
+    return _TRAITS[plan.runtime].load(plan, network)
 
-        return load_onnx(network)
-    if plan.runtime == "openvino":
-        from lunet_cli.engine.runtimes.openvino_runtime import load_openvino
 
-        return load_openvino(network, plan.precision)
-    from lunet_cli.engine.runtimes.torch_runtime import load_torch
-
-    return load_torch(plan.runtime, plan.device, plan.precision, network)
+def memory_mib(runtime: RuntimeChoice) -> float:
+    """What a runtime adds to the memory of a process; `auto` adds what all that it tries do."""
+    if runtime != "auto":
+        return _TRAITS[runtime].memory_mib
+    return sum(traits.memory_mib for traits in _TRAITS.values() if traits.is_tried)
 
 
 def runtimes_of(network: Network) -> tuple[RuntimeName, ...]:
@@ -172,10 +205,7 @@ def _missing(packages: Iterable[str]) -> list[str]:
 
 
 def candidate_plans(network: Network, device: str, precision: PrecisionChoice) -> list[RuntimePlan]:
-    """The ways to compute a network that are worth a try on this machine, the most ordinary first.
-
-    Compilation is left out: it takes longer than most predictions.
-    """
+    """The ways to compute a network that are worth a try here, the most ordinary first."""
     if precision == "auto":
         precisions: tuple[Precision, ...] = ("fp32", *half_precisions(device)[:1])
     elif has_precision(device, precision):
@@ -185,8 +215,7 @@ def candidate_plans(network: Network, device: str, precision: PrecisionChoice) -
     plans = []
     for name, kind in product(runtimes_of(network), precisions):
         plan = RuntimePlan(name, device, kind)
-        is_quick_to_prepare = name not in ("eager", "torch-compile")
-        if is_quick_to_prepare and is_installed(name) and plan.fits(network):
+        if _TRAITS[name].is_tried and is_installed(name) and plan.fits(network):
             plans.append(plan)
     return plans
 

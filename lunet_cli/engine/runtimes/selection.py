@@ -108,7 +108,10 @@ def _rank(plan: RuntimePlan, spec: NetworkSpec) -> int:
     order = _ORDER
     if spec.topology == "mednext" and plan.device == "cpu":
         order = (*_ORDER_DEPTHWISE, *_ORDER)
-    return order.index((plan.runtime, plan.precision))
+    way = (plan.runtime, plan.precision)
+    if way not in order:
+        return len(order)
+    return order.index(way)
 
 
 def _reference(network: Network, usual: RuntimePlan) -> RuntimePlan:

@@ -14,7 +14,7 @@ import copy
 import locale
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy.typing as npt
 import torch
@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.export import ExportedProgram
 from torch.export.passes import move_to_device_pass
 
-from lunet_cli.config.vocabulary import Precision
+from lunet_cli.config.vocabulary import Precision, RuntimeName
 from lunet_cli.engine.networks.blocks import SegmentationNetwork
 from lunet_cli.engine.networks.execution import ExecutionPlan, prefers_channels_last
 from lunet_cli.engine.runtimes.exported_graph import METADATA_KEY, ExportedGraph
@@ -36,7 +36,7 @@ METADATA_FILE = f"{METADATA_KEY}.json"
 
 
 def load_torch(
-    name: Literal["eager", "torch", "torch-compile"],
+    name: RuntimeName,
     device: str,
     precision: Precision,
     network: SegmentationNetwork | ExportedGraph,
