@@ -47,7 +47,7 @@ class Segmentation:
         voxel_ml = math.prod(self.geometry.spacing_mm) / 1000
         volumes: dict[str, float] = {}
         for index, name in enumerate(self.scheme.names):
-            volumes[name] = np.count_nonzero(self.mask(index)) * voxel_ml
+            volumes[name] = int(np.count_nonzero(self.mask(index))) * voxel_ml
         return volumes
 
     def replace_mask(self, index: int, mask: Mask) -> None:
