@@ -33,6 +33,7 @@ from lunet_cli.config.vocabulary import (
     WeightPrecision,
 )
 from lunet_cli.errors import ConfigError
+from lunet_cli.results.words import visible
 
 _LARGEST_EDGE = 4096  # Of a patch in a configuration too; no scanner has more voxels along an axis.
 _MIB_PER_UNIT = {"": 1.0, "k": 1 / 1024, "m": 1.0, "g": 1024.0, "t": 1024.0**2}
@@ -41,11 +42,12 @@ _MIB_PER_UNIT = {"": 1.0, "k": 1 / 1024, "m": 1.0, "g": 1024.0, "t": 1024.0**2}
 def _read_size(value: Any) -> Any:
     """Voxels (z, y, x) of `64`, `"64"` or `"96x96x64"`; anything else is left to pydantic."""
     if isinstance(value, int) and not isinstance(value, bool):
-        return (value, value, value)
+        value = str(value)
     if not isinstance(value, str):
         return value
-    if not re.fullmatch(r"\d+(x\d+x\d+)?", value.lower(), flags=re.ASCII):
-        raise ValueError(f"'{value}' is not a size; write 96, or 96x96x64 (z, y, x)")
+    # Four digits, as `_LARGEST_EDGE` has; pydantic tells a size beyond it.
+    if not re.fullmatch(r"[1-9]\d{0,3}(x[1-9]\d{0,3}){2}|[1-9]\d{0,3}", value.lower(), re.ASCII):
+        raise ValueError(f"'{visible(value)}' is not a size; write 96, or 96x96x64 (z, y, x)")
     edges = tuple(map(int, value.lower().split("x")))
     if len(edges) == 1:
         return edges * 3
@@ -59,7 +61,7 @@ def _read_window(value: Any) -> Any:
         return _read_size(value)
     except ValueError:
         raise ValueError(
-            f"'{value}' is not a window; write 96, 96x96x64 (z, y, x) or whole"
+            f"'{visible(value)}' is not a window; write 96, 96x96x64 (z, y, x) or whole"
         ) from None
 
 
@@ -69,7 +71,7 @@ def _read_memory(value: Any) -> Any:
         return value
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(?:i?b)?", value.strip().lower())
     if match is None:
-        raise ValueError(f"'{value}' is not a size; write 4G, 800M or a number of MiB")
+        raise ValueError(f"'{visible(value)}' is not a size; write 4G, 800M or a number of MiB")
     return float(match[1]) * _MIB_PER_UNIT[match[2]]
 
 

@@ -120,11 +120,11 @@ def test_names_on_the_command_line(
     for command in COMMANDS:
         for name in hostile:
             arguments = [word.replace("X", name) for word in command.split()]
-            start = time.perf_counter()
+            start = time.process_time()
             done = call_lunet(*arguments, cwd=folder)
             attack = command, name
             require_harmless_answer(done, attack)
-            require_calm(done, seconds=time.perf_counter() - start, attack=attack)
+            require_calm(done, seconds=time.process_time() - start, attack=attack)
             shutil.rmtree(folder / "out", ignore_errors=True)
 
 
@@ -142,10 +142,8 @@ def test_names_of_volumes(folder: Path, call_lunet: CallLunet, num_attacks: NumA
     assert f"{len(hostile)} segmented, 1 failed" in predicted.stdout
     for path in (folder / "out").iterdir():
         require_harmless(path.name, "a file of ours")
-    evaluated = call_lunet(
-        "eval", "--predictions", "out", "--labels", "labels", "--metric", "dice", cwd=folder
-    )
-    require_harmless_answer(evaluated, "eval")
+    evaluated = call_lunet("score", "out", "labels", "--metric", "dice", cwd=folder)
+    require_harmless_answer(evaluated, "score")
     assert f": {len(hostile)} cases" in evaluated.stdout
     with (folder / "out/metrics.csv").open(encoding="utf-8") as file:
         assert len(list(csv.DictReader(file))) == len(hostile)

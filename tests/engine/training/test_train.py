@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import doctest
 import math
 import sys
 from pathlib import Path
@@ -184,9 +183,3 @@ def test_a_diverging_run_keeps_the_last_good_state(runs: Any, tmp_path: Path) ->
     with pytest.raises(LunetError, match="the loss became"):
         train(config)
     assert load_checkpoint(tmp_path / "diverging" / "last.pt").epoch == 0
-
-
-def test_the_example_of_the_job_runs() -> None:
-    (example,) = doctest.DocTestFinder().find(train, "train", globs={"train": train})
-    assert len(example.examples) == 5
-    assert doctest.DocTestRunner().run(example).failed == 0
