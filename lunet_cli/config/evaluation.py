@@ -14,6 +14,4 @@ class EvaluationConfig(Section):
     """Measures of the best model."""
 
     metrics: Annotated[list[MetricName], Field(min_length=1)] = ["dice"]
-    """What is measured. Overlap: `dice`, `iou`, `sensitivity`, `precision`; volumes:
-    `relative_volume_difference`, `absolute_volume_difference`; surfaces: `hausdorff95`, `hausdorff`
-    and `assd` in mm, and `nsd` with a tolerance of 1 mm."""
+    """What is measured; `nsd` takes a tolerance of 1 mm. The reference of metrics defines each."""

@@ -15,7 +15,7 @@ LossName = Literal["auto", "dice", "bce", "dice_bce", "ce", "dice_ce"]
 PatchEdge = Annotated[int, Field(ge=2, le=4096)]
 # A cross-entropy over exclusive classes needs their softmax, a binary one a sigmoid for each label;
 # Dice takes either.
-_FITTING: dict[Activation, tuple[LossName, ...]] = {
+FITTING_LOSSES: dict[Activation, tuple[LossName, ...]] = {
     "softmax": ("dice_ce", "dice", "ce"),
     "sigmoid": ("dice_bce", "dice", "bce"),
 }
@@ -50,8 +50,8 @@ def fitting_loss(name: LossName, activation: Activation) -> LossName:
         ConfigError: The loss does not fit the activation.
     """
     if name == "auto":
-        return _FITTING[activation][0]
-    if name in _FITTING[activation]:
+        return FITTING_LOSSES[activation][0]
+    if name in FITTING_LOSSES[activation]:
         return name
     needs, other = "exclusive classes", "softmax"
     if activation == "softmax":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
+from lunet_cli.config.vocabulary import ExportFormat, WeightPrecision
 from lunet_cli.records.network_card import CardRecord, Execution, KeptConfig, Versions
 from lunet_cli.records.record import Record
 from lunet_cli.results.exporting import Agreement
@@ -29,8 +30,8 @@ class ExportMetadata(CardRecord):
 
     lunet_export_version: int = EXPORT_VERSION
     architecture: str
-    format: Literal["onnx", "openvino", "torch-export", "safetensors"]
-    weights: Literal["fp32", "fp16", "int8"]
+    format: ExportFormat
+    weights: WeightPrecision
     input: TensorDescription
     output: TensorDescription
     activation: Literal["sigmoid", "softmax"]

@@ -142,13 +142,13 @@ def _interval(row: MetricSummary) -> str:
 
 def compare_table(result: CompareResult) -> RenderableType:
     """Paired differences from the first run, and what each run costs."""
-    short = METRICS[result.metric].short
+    title = METRICS[result.metric].title
     first, *_ = result.runs
-    difference = visible(f"{short} minus that of {first.run}")
+    difference = visible(f"{title} minus that of {first.run}")
     paired = _columns("label", "run", difference, "95 % CI", "p", "cases")
     for row in result.differences:
         _add_difference(paired, row)
-    columns = ("run", "network", f"mean {short}", "parameters", "front", "GFLOP at 64^3", "front")
+    columns = ("run", "network", f"mean {title}", "parameters", "front", "GFLOP at 64^3", "front")
     cost = _columns(*columns)
     for run in result.runs:
         _add_run(cost, run, result.metric)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 
 import torch.nn.functional as F
 from torch import Tensor
 
 from lunet_cli.config.labels import Activation
-from lunet_cli.config.training import LossConfig, fitting_loss
+from lunet_cli.config.training import LossConfig, LossName, fitting_loss
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 # Where prediction and reference are both empty, the Dice is 1; elsewhere it is lost in a float32.
@@ -25,31 +24,14 @@ def make_loss(config: LossConfig, activation: Activation) -> Loss:
     Returns:
         A function from logits and targets (B, C, D, H, W), zeros and ones in bool, to a scalar.
     """
-    name = fitting_loss(config.name, activation)
-    compute = partial(_loss_of, name, config, activation)
+    compute = LOSSES[fitting_loss(config.name, activation)]
 
     def loss(logits: Tensor, target: Tensor) -> Tensor:
         # Reductions per channel are several times faster with the channel as an outer axis.
         logits = logits.float().contiguous()
-        return compute(logits, target.to(logits.dtype))
+        return compute(logits, target.to(logits.dtype), config, activation)
 
     return loss
-
-
-def _loss_of(
-    name: str, config: LossConfig, activation: Activation, logits: Tensor, target: Tensor
-) -> Tensor:
-    if name == "bce":
-        return F.binary_cross_entropy_with_logits(logits, target)
-    if name == "ce":
-        return cross_entropy(logits, target)
-    dice = soft_dice_loss(logits, target, activation)
-    if name == "dice":
-        return dice
-    if name == "dice_bce":
-        bce = F.binary_cross_entropy_with_logits(logits, target)
-        return config.dice_weight * dice + config.bce_weight * bce
-    return config.dice_weight * dice + config.ce_weight * cross_entropy(logits, target)
 
 
 def soft_dice_loss(logits: Tensor, target: Tensor, activation: Activation) -> Tensor:
@@ -84,3 +66,36 @@ def cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
     # Equal to F.cross_entropy with class indices, without the argmax that would make them: it is
     # slow on a CPU.
     return (logits.logsumexp(dim=1) - (logits * target).sum(dim=1)).mean()
+
+
+def _dice(logits: Tensor, target: Tensor, _: LossConfig, activation: Activation) -> Tensor:
+    return soft_dice_loss(logits, target, activation)
+
+
+def _bce(logits: Tensor, target: Tensor, _: LossConfig, __: Activation) -> Tensor:
+    return F.binary_cross_entropy_with_logits(logits, target)
+
+
+def _ce(logits: Tensor, target: Tensor, _: LossConfig, __: Activation) -> Tensor:
+    return cross_entropy(logits, target)
+
+
+def _dice_bce(logits: Tensor, target: Tensor, config: LossConfig, activation: Activation) -> Tensor:
+    dice = soft_dice_loss(logits, target, activation)
+    bce = F.binary_cross_entropy_with_logits(logits, target)
+    return config.dice_weight * dice + config.bce_weight * bce
+
+
+def _dice_ce(logits: Tensor, target: Tensor, config: LossConfig, activation: Activation) -> Tensor:
+    dice = soft_dice_loss(logits, target, activation)
+    return config.dice_weight * dice + config.ce_weight * cross_entropy(logits, target)
+
+
+# From logits and targets in float32; `config.training` says which of them fit an activation.
+LOSSES: dict[LossName, Callable[[Tensor, Tensor, LossConfig, Activation], Tensor]] = {
+    "dice": _dice,
+    "bce": _bce,
+    "ce": _ce,
+    "dice_bce": _dice_bce,
+    "dice_ce": _dice_ce,
+}

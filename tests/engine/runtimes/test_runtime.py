@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from lunet_cli.config.vocabulary import RUNTIMES
 from lunet_cli.engine.networks.blocks import SegmentationNetwork
 from lunet_cli.engine.runtimes import runtime as module
 from lunet_cli.engine.runtimes.exported_graph import ExportedGraph
@@ -130,3 +131,7 @@ def test_runtime_of_the_cpu_is_not_sent_to_an_accelerator(monkeypatch: pytest.Mo
     assert module.device_for("onnx", "auto") == "cpu"
     assert module.device_for("torch", "auto") == "cuda"
     assert module.device_for("openvino", "cuda") == "cuda"
+
+
+def test_every_runtime_has_its_row() -> None:
+    assert set(module.RUNTIMES_OF_NETWORKS) == set(RUNTIMES)

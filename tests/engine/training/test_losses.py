@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import get_args
 
 import pytest
 import torch
@@ -9,18 +9,18 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lunet_cli.config.labels import Activation
-from lunet_cli.config.training import LossConfig
-from lunet_cli.engine.training.losses import cross_entropy, make_loss, soft_dice_loss
+from lunet_cli.config.training import FITTING_LOSSES, LossConfig, LossName
+from lunet_cli.engine.training.losses import LOSSES, cross_entropy, make_loss, soft_dice_loss
 
-LossName = Literal["dice", "bce", "dice_bce", "ce", "dice_ce"]
-LOSSES: list[tuple[LossName, Activation]] = [
-    ("dice", "sigmoid"),
-    ("dice", "softmax"),
-    ("bce", "sigmoid"),
-    ("ce", "softmax"),
-    ("dice_bce", "sigmoid"),
-    ("dice_ce", "softmax"),
+FITTING: list[tuple[LossName, Activation]] = [
+    (name, activation) for activation, names in FITTING_LOSSES.items() for name in names
 ]
+
+
+def test_every_loss_is_computed_by_a_function_of_its_own() -> None:
+    assert set(LOSSES) == set(get_args(LossName)) - {"auto"}
+    assert len(set(LOSSES.values())) == len(LOSSES)
+    assert {name for name, _ in FITTING} == set(LOSSES)
 
 
 def line(*channels: list[float]) -> Tensor:
@@ -141,7 +141,7 @@ def test_weights_of_dice_and_cross_entropy() -> None:
     )
 
 
-@pytest.mark.parametrize(("name", "activation"), LOSSES)
+@pytest.mark.parametrize(("name", "activation"), FITTING)
 @pytest.mark.parametrize("magnitude", [1e4, -1e4])
 def test_extreme_logits_give_finite_losses_and_gradients(
     name: LossName, activation: Activation, magnitude: float
@@ -155,7 +155,7 @@ def test_extreme_logits_give_finite_losses_and_gradients(
     assert logits.grad.isfinite().all()
 
 
-@pytest.mark.parametrize(("name", "activation"), LOSSES)
+@pytest.mark.parametrize(("name", "activation"), FITTING)
 def test_half_precision_logits_are_computed_in_float32(
     name: LossName, activation: Activation
 ) -> None:
@@ -170,7 +170,7 @@ def test_half_precision_logits_are_computed_in_float32(
     assert half.grad.any()
 
 
-@pytest.mark.parametrize(("name", "activation"), LOSSES)
+@pytest.mark.parametrize(("name", "activation"), FITTING)
 def test_memory_layout_does_not_matter(name: LossName, activation: Activation) -> None:
     logits, target = random_case(activation)
     loss = make_loss(LossConfig(name=name), activation)
@@ -178,7 +178,7 @@ def test_memory_layout_does_not_matter(name: LossName, activation: Activation) -
     assert torch.equal(loss(turned, target), loss(logits, target))
 
 
-@pytest.mark.parametrize(("name", "activation"), LOSSES)
+@pytest.mark.parametrize(("name", "activation"), FITTING)
 def test_descending_the_gradient_lowers_the_loss(name: LossName, activation: Activation) -> None:
     logits, target = random_case(activation)
     logits.requires_grad_()
