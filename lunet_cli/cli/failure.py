@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable, Sequence
 from typing import TypeVar
@@ -14,6 +15,14 @@ from lunet_cli.errors import ConfigError, LunetError
 from lunet_cli.results.words import visible
 
 Item = TypeVar("Item")
+# Typer lets pydantic read values, and gives its words for programmers.
+_PLAIN = (
+    (r"Value error, ", ""),
+    (r"Input should be a valid integer, .*", "expected a whole number"),
+    (r"Input should be a valid number, .*", "expected a number"),
+    (r"Input should be greater than or equal to", "expected at least"),
+    (r"Input should be less than or equal to", "expected at most"),
+)
 
 
 def print_error(error: LunetError) -> None:
@@ -29,6 +38,8 @@ def print_error(error: LunetError) -> None:
 def usage_error(error: TyperException) -> ConfigError:
     """What is wrong with a command line, as one of our errors."""
     message = " ".join(error.format_message().split())
+    for theirs, ours in _PLAIN:
+        message = re.sub(theirs, ours, message)
     context: typer.Context | None = getattr(error, "ctx", None)
     hint = ""
     if context is not None:

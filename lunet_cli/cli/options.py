@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
 
 import typer
+from pydantic.fields import FieldInfo
 
 from lunet_cli.cli.wording import reworded
 
@@ -50,6 +51,26 @@ def option(model: type[Options], field: str, *names: str, **settings: Any) -> An
         settings: More for `typer.Option`.
     """
     written = names or (f"--{field.replace('_', '-')}",)
+    info = model.model_fields[field]
     # The backticks that are left mark words for the documentation; a terminal shows them plainly.
-    description = reworded(model.model_fields[field].description or "").replace("`", "")
+    description = reworded(info.description or "").replace("`", "")
+    description += _limits(info)
+    if get_origin(info.annotation) is tuple and get_args(info.annotation)[1:] == (...,):
+        description += " Repeatable."
     return typer.Option(*written, help=description, **settings)
+
+
+def _limits(info: FieldInfo) -> str:
+    """A sentence with the range of a number, or of each of several; empty where there is none."""
+    metadata = list(info.metadata)
+    for argument in get_args(info.annotation):
+        # Of `Annotated[int, Field(ge=1)]`, which may lie within a tuple or beside None.
+        for field in getattr(argument, "__metadata__", ()):
+            metadata += getattr(field, "metadata", ())
+    least = [limit.ge for limit in metadata if hasattr(limit, "ge")]
+    most = [limit.le for limit in metadata if hasattr(limit, "le")]
+    if least and most:
+        return f" From {least[0]} to {most[0]}."
+    if least:
+        return f" At least {least[0]}."
+    return ""

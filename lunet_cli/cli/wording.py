@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 _PHRASE = re.compile(
     r"""
     (?<![\w`])`                                         # within a word, it is a part of a name
-    (?: (?P<job>\w+) \( (?P<arguments>[^`\n]*) \)
+    (?: (?P<command>lunet\ [^`\n]*)
+      | (?P<job>\w+) \( (?P<arguments>[^`\n]*) \)
       | (?P<field>\w+ (?:\.[^=`\n]+)?) (?:=(?P<value>[^`\n]*))?
     )
     `(?![\w`])
@@ -78,6 +79,8 @@ def show_progress(console: Console) -> Iterator[Callable[[Event], None]]:
 
 def _on_command_line(phrase: re.Match[str]) -> str:
     field, value = phrase["field"], phrase["value"]
+    if phrase["command"]:
+        return phrase["command"]
     if phrase["job"] in _JOBS:
         return _command(phrase["job"], phrase["arguments"])
     options = _own_options.get({})
@@ -94,10 +97,10 @@ def _command(job: str, arguments: str) -> str:
     words = ["lunet", _JOBS[job]]
     for argument in filter(None, arguments.split(", ")):
         field, equals, value = argument.partition("=")
-        if not equals:
-            words.append(shlex.quote(argument))
-        elif "." in field:
+        if equals and _is_key(field):
             words += ["--set", shlex.quote(argument)]
+        elif not (equals and field.isidentifier() and field.islower()):
+            words.append(shlex.quote(argument))  # A path, which may hold "=" itself.
         else:
             option = _OPTIONS.get(field, f"--{field.replace('_', '-')}")
             words += _written(_FLAGS.get((field, value), option), value)

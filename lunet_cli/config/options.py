@@ -111,7 +111,8 @@ class Options(Section):
             return check(values)
         except ValidationError as error:
             mistakes = find_mistakes(error, cls, cls._unknown)
-        raise ConfigError([_told(mistake) for mistake in mistakes])
+        # Of three edges that are wrong alike, one line.
+        raise ConfigError(list(dict.fromkeys(map(_told, mistakes))))
 
     @classmethod
     def _unknown(cls, place: KeyPath) -> str:
@@ -121,11 +122,13 @@ class Options(Section):
 
 
 def _told(mistake: Mistake) -> str:
-    """A mistake with its field, as `sizes`[0] where a value within it is wrong."""
+    """A mistake with its field; of several values, the sentence has the one that is wrong."""
     if not mistake.place:
         return mistake.sentence
     field, *inside = mistake.place
-    indices = "".join(f"[{index}]" for index in inside)
+    indices = ""
+    if mistake.sentence == "is missing":
+        indices = "".join(f"[{index}]" for index in inside)
     return f"`{field}`{indices}: {mistake.sentence}"
 
 
@@ -153,8 +156,7 @@ class PredictionOptions(Options):
     """Arithmetic; auto takes that in which the network was validated, where the device has it."""
 
     runtime: RuntimeChoice | None = None
-    """What computes; auto takes the usually fastest that is installed, if the job is long. PyTorch
-    if not given."""
+    """What computes; auto takes the usually fastest that is installed, if the job is long."""
 
     max_memory_mib: Annotated[float | None, BeforeValidator(_read_memory)] = None
     """Memory that may be used, such as 4G; what needs more is refused."""

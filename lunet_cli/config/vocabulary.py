@@ -31,7 +31,6 @@ Size = tuple[int, int, int]
 DEVICES: tuple[DeviceName, ...] = get_args(DeviceName)
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 RUNTIMES: tuple[RuntimeName, ...] = get_args(RuntimeName)
-EXPORT_FORMATS: tuple[ExportFormat, ...] = get_args(ExportFormat)
 VOLUME_SUFFIXES: tuple[VolumeSuffix, ...] = get_args(VolumeSuffix)
 
 # A volume up to this size goes through a network in one piece: activations of a lean network then
@@ -39,3 +38,5 @@ VOLUME_SUFFIXES: tuple[VolumeSuffix, ...] = get_args(VolumeSuffix)
 # edge, which holds the receptive field of all named networks and fits the caches of small machines.
 WHOLE_VOLUME_VOXELS = 128**3
 WINDOW_EDGE = 96
+
+MIB = 2**20

@@ -22,7 +22,7 @@ class CheckpointHeader(CardRecord):
 
     what: ClassVar[str] = "a checkpoint of lunet"
     mark: ClassVar[str] = CHECKPOINT_MARK
-    written_by: ClassVar[str] = "Checkpoints lie in the run folder: last.pt"
+    written_by: ClassVar[str] = "Checkpoints lie in the run folder: best_model.pt, last.pt"
     is_always_marked: ClassVar[bool] = True
 
     lunet_format_version: int = CHECKPOINT_VERSION

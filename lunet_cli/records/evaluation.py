@@ -128,10 +128,12 @@ def require_own_place(folder: Path) -> datetime.datetime | None:
     """When the evaluation in a folder was made, which a new one replaces; None if there is none.
 
     Raises:
-        OutputError: A file of another program has the name of one of ours, such as the
-            `summary.json` of nnU-Net.
+        OutputError: A file has the name of the folder, or one of another program that of one of
+            ours, such as the `summary.json` of nnU-Net.
     """
     table = folder / TABLE
+    if folder.exists() and not folder.is_dir():
+        raise OutputError(f"{folder}: is a file", hint="Name a folder: `output=FOLDER`")
     # The summaries of earlier versions have no mark, and a key that no other program has.
     for name, sign in ((TABLE, b"case,label,"), (SUMMARY, b'"nsd_tolerance_mm"')):
         path = folder / name

@@ -47,7 +47,8 @@ def test_name_help_and_default_are_those_of_the_field() -> None:
 
     first, second, *_ = alone(command).params
     assert (first.opts, first.metavar) == (["--batch-size"], "N")
-    assert first.help == PredictionOptions.model_fields["batch_size"].description
+    description = PredictionOptions.model_fields["batch_size"].description
+    assert first.help == f"{description} At least 1."
     assert second.opts == ["--tol", "-t"]
 
 

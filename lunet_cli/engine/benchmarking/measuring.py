@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from lunet_cli.config.training import LossConfig
+from lunet_cli.config.vocabulary import MIB
 from lunet_cli.engine.benchmarking.energy import EnergyMeter
-from lunet_cli.engine.benchmarking.memory import MIB
 from lunet_cli.engine.benchmarking.row_plan import AUTO, RowPlan
 from lunet_cli.engine.networks.blocks import SegmentationNetwork
 from lunet_cli.engine.networks.execution import ExecutionPlan, prefers_channels_last

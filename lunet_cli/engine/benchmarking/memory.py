@@ -9,7 +9,7 @@ import torch
 
 from lunet_cli.config.machine import memory_bytes
 from lunet_cli.config.network import NetworkSpec, count_parameters
-from lunet_cli.config.vocabulary import Precision
+from lunet_cli.config.vocabulary import MIB, Precision
 from lunet_cli.engine.benchmarking.complexity import Complexity
 from lunet_cli.engine.benchmarking.row_plan import RowPlan
 from lunet_cli.engine.benchmarking.targets import Shape
@@ -17,7 +17,6 @@ from lunet_cli.engine.inference.memory import activation_channels
 from lunet_cli.engine.networks.execution import DTYPES
 from lunet_cli.engine.runtimes.runtime import memory_mib
 
-MIB = 2**20
 _FP32_BYTES = 4
 # Measured: Python with torch.
 _PROCESS_MIB = 300.0

@@ -23,7 +23,7 @@ from lunet_cli.records.files import require_file, require_stored_archive, write_
 from lunet_cli.records.network_card import CardRecord, Execution, KeptConfig
 from lunet_cli.records.record import parse_values
 
-_HINT = "Checkpoints lie in the run folder: last.pt"
+_HINT = "Checkpoints lie in the run folder: best_model.pt, last.pt"
 _TENSORS = ("weights", "training")
 
 

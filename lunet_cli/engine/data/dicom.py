@@ -90,6 +90,7 @@ def find_series(folder: Path) -> list[DicomSeries]:
         DataError: The folder cannot be listed, or holds DICOM files and none of them can be read.
     """
     found: dict[str, DicomSeries] = {}
+    files: dict[str, list[Path]] = {}
     problems: list[str] = []
     for path in list_folder(folder):
         try:
@@ -98,14 +99,16 @@ def find_series(folder: Path) -> list[DicomSeries]:
             problems.append(error.message)
             continue
         if one is not None:
-            first = found.get(one.uid, replace(one, folder=folder, files=()))
-            found[one.uid] = replace(first, files=(*first.files, path))
+            found.setdefault(one.uid, one)
+            files.setdefault(one.uid, []).append(path)
     if problems and not found:
         raise DataError(
             problems[0], hint=f"All {len(problems)} DICOM files of {folder} are damaged."
         )
     # They may belong to any of the series, so that each is told of them.
-    series = [replace(one, damaged=tuple(problems)) for one in found.values()]
+    series = []
+    for uid, one in found.items():
+        series.append(replace(one, folder=folder, files=tuple(files[uid]), damaged=tuple(problems)))
     return sorted(series, key=_place_in_list)
 
 

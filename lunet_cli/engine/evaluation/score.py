@@ -35,6 +35,9 @@ from lunet_cli.results.words import plural
 # What marks images and label maps in layouts of the field: `ct_1`, `label_1`, `1_0000`.
 _MARKS = re.compile(r"^(ct|label)_|_0000$")
 
+# The finest atlases of the brain have about 300 structures; an MRI has thousands of values.
+_MOST_NAMELESS = 500
+
 
 def score(
     predictions: Location,
@@ -157,13 +160,23 @@ def _label_maps(path: Path) -> dict[str, Path]:
 def _labels_that_occur(
     predictions: Iterable[Path], references: Iterable[Path], on_event: OnEvent
 ) -> dict[str, tuple[int, ...]]:
-    """Each value of the label maps as a label of its own."""
+    """Each value of the label maps as a label of its own.
+
+    Raises:
+        DataError: There are so many that an image is meant as a label map.
+    """
     of_predictions, of_references = _values_in(predictions), _values_in(references)
     unexpected = sorted(of_predictions - of_references)
     if unexpected:
         values = ", ".join(map(str, unexpected))
         on_event(WarningIssued(f"label values {values} occur in predictions only"))
-    return {str(value): (value,) for value in sorted(of_references | of_predictions)}
+    every = sorted(of_references | of_predictions)
+    if len(every) > _MOST_NAMELESS:
+        raise DataError(
+            f"the label maps hold {len(every)} values, as images do",
+            hint="Predictions come first, then references; both are label maps.",
+        )
+    return {str(value): (value,) for value in every}
 
 
 def _values_in(paths: Iterable[Path]) -> set[int]:

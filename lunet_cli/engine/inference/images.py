@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -71,13 +72,20 @@ def channels_of_array(image: ImageArray, spacing_mm: Spacing) -> list[sitk.Image
     """The channels of an array, whose axes increase to the left, back and top (LPS).
 
     Raises:
-        DataError: It has not four axes, or a value is NaN or infinite.
+        DataError: It has not four axes, is empty, has no real numbers, or a value is NaN or
+            infinite; or the spacing is not three positive numbers.
     """
-    if image.ndim != 4:
+    if image.ndim != 4 or not image.size:
         raise DataError(
             f"an array of shape {image.shape} is not an image (C, D, H, W)",
             hint="Give a single channel as image[None].",
         )
+    if image.dtype.kind not in "biuf":
+        raise DataError(f"an array of {image.dtype} is not an image", hint="Give real numbers.")
+    spacing = np.array(spacing_mm, dtype=object).ravel()
+    is_real = [isinstance(value, int | float | np.integer | np.floating) for value in spacing]
+    if len(spacing) != 3 or not all(is_real) or not all(0 < value < math.inf for value in spacing):
+        raise DataError(f"`spacing_mm`: expected three positive numbers, found {spacing_mm!r}")
     channels: list[sitk.Image] = []
     for channel in image:
         found = sitk.GetImageFromArray(np.ascontiguousarray(channel, dtype=np.float32))

@@ -7,10 +7,12 @@ import math
 import time
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Literal
 
 import torch
 
+from lunet_cli.config.load import load_config
 from lunet_cli.config.run import RunConfig
 from lunet_cli.engine.checkpoints.checkpoint import load_checkpoint
 from lunet_cli.engine.networks import build_network, count_parameters
@@ -58,7 +60,7 @@ def ignore(_: object) -> None:
 
 
 def train(
-    config: RunConfig,
+    config: RunConfig | Path | str,
     *,
     resume: str | None = None,
     on_event: OnEvent = ignore,
@@ -67,7 +69,8 @@ def train(
     """Train a network.
 
     Args:
-        config: What to train, on what, and how.
+        config: What to train, on what, and how: a configuration, its file, or the name of a shipped
+            one.
         resume: `auto` goes on with the run folder of `config` if there is a state in it, and starts
             there otherwise; a path to a checkpoint or run folder goes on with that one. A
             checkpoint of the authors' release gives starting weights only.
@@ -89,6 +92,8 @@ def train(
         >>> result.outcome, len(result.history)
         ('finished', 1)
     """
+    if not isinstance(config, RunConfig):
+        config = load_config(config)
     require_one_process()
     resolve_device(config.training.device)
     folder = RunFolder.of(config)
