@@ -28,7 +28,8 @@ from lunet_cli.engine.exporting.export import export
 from lunet_cli.engine.inference.labelled_cases import select_cases
 from lunet_cli.engine.inference.predictor import Predictor
 from lunet_cli.engine.provenance import machine_name, versions
-from lunet_cli.engine.runtimes.runtime import Forward, RuntimePlan, load_runtime
+from lunet_cli.engine.runtimes.exported_graph import Forward
+from lunet_cli.engine.runtimes.runtime import RuntimePlan, load_runtime
 
 GUIDE = Path(__file__).resolve().parents[1] / "docs" / "export.md"
 Masks = list[np.ndarray[Any, Any]]

@@ -90,7 +90,19 @@ def _on_command_line(phrase: re.Match[str]) -> str:
         return " ".join(_written(option, value))
     if value is not None and _is_key(field):
         return shlex.join(["--set", f"{field}={value}"])
+    if value is None and field in _fields_of_jobs():
+        return field  # The command that runs has no option for it.
     return phrase[0]
+
+
+def _fields_of_jobs() -> set[str]:
+    from lunet_cli.config import options
+
+    fields: set[str] = set()
+    for found in vars(options).values():
+        if isinstance(found, type) and issubclass(found, options.Options):
+            fields.update(found.model_fields)
+    return fields
 
 
 def _command(job: str, arguments: str) -> str:

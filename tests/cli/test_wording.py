@@ -44,7 +44,7 @@ def _predict_runs() -> Iterator[None]:
         ("`weights=int8` needs volumes", "--int8 needs volumes"),
         ("`export(RUN, weights=fp16)`", "lunet export RUN --half"),
         ("`architecture=unet`: is not a preset", "--arch unet: is not a preset"),
-        ("`sizes`[0]: is missing", "`sizes`[0]: is missing"),
+        ("`sizes`[0]: is missing", "sizes[0]: is missing"),
         ("`path`[0]: is missing", "--output[0]: is missing"),
         # keys of a configuration
         ("raise it: `training.epochs=20`", "raise it: --set training.epochs=20"),
@@ -132,7 +132,7 @@ def test_names_of_strangers_have_no_power_over_the_screen(
 def test_without_a_command_that_runs_fields_stay_fields() -> None:
     speak_of([])
     text = "`max_memory_mib`: is not a size; `resume=auto`"
-    assert reworded(text) == text
+    assert reworded(text) == "max_memory_mib: is not a size; `resume=auto`"
     assert reworded("`training.epochs=20`") == "--set training.epochs=20"
 
 

@@ -15,8 +15,8 @@ from lunet_cli.config.presets import Preset, named_presets, parse_preset
 from lunet_cli.config.vocabulary import RuntimeName
 from lunet_cli.engine.checkpoints.models import Model, load_model
 from lunet_cli.engine.networks import build_network
-from lunet_cli.engine.runtimes.exported_graph import ExportedGraph
-from lunet_cli.engine.runtimes.runtime import RUNTIMES_OF_NETWORKS, Network, runtimes_of
+from lunet_cli.engine.runtimes.exported_graph import ExportedGraph, Network
+from lunet_cli.engine.runtimes.runtime import RUNTIMES_OF_NETWORKS, runtimes_of
 from lunet_cli.errors import CheckpointError, ConfigError
 from lunet_cli.results.words import plural
 

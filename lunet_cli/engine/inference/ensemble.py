@@ -15,9 +15,8 @@ from lunet_cli.config.vocabulary import RuntimeChoice, RuntimeName
 from lunet_cli.engine.checkpoints.models import Model
 from lunet_cli.engine.data.labels import LabelScheme
 from lunet_cli.engine.networks.execution import has_precision
-from lunet_cli.engine.runtimes.exported_graph import ExportedGraph
+from lunet_cli.engine.runtimes.exported_graph import ExportedGraph, Forward
 from lunet_cli.engine.runtimes.runtime import (
-    Forward,
     RuntimePlan,
     device_for,
     load_runtime,

@@ -93,7 +93,7 @@ def resolve_device(name: DeviceName) -> str:
     if name not in present:
         have = ", ".join(present)
         raise DeviceError(
-            f"device: {name} is not available; this machine has {have}",
+            f"`device`: {name} is not available; this machine has {have}",
             hint="Choose the device auto, or install a build of PyTorch for that device.",
         )
     return name

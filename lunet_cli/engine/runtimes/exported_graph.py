@@ -1,12 +1,16 @@
-"""Networks in exported files, which hold a graph instead of a checkpoint."""
+"""What a runtime computes: a network, or a graph in an exported file; and what it makes of it."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from torch import Tensor
+
 from lunet_cli.config.vocabulary import RuntimeName
+from lunet_cli.engine.networks.blocks import SegmentationNetwork
 
 GraphFormat = Literal["onnx", "openvino", "torch-export"]
 SUFFIXES: dict[GraphFormat, str] = {"onnx": ".onnx", "openvino": ".xml", "torch-export": ".pt2"}
@@ -32,6 +36,11 @@ class ExportedGraph:
 
     path: Path
     format: GraphFormat
+
+
+Network = SegmentationNetwork | ExportedGraph
+Forward = Callable[[Tensor], Tensor]
+"""From images (B, C, D, H, W) to logits (B, K, D, H, W)."""
 
 
 def format_of(path: Path) -> GraphFormat | None:

@@ -6,7 +6,7 @@ import io
 import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy.typing as npt
 import torch
@@ -14,13 +14,10 @@ from torch import Tensor
 
 from lunet_cli.config.vocabulary import Size
 from lunet_cli.engine.networks.blocks import SegmentationNetwork
-from lunet_cli.engine.runtimes.exported_graph import METADATA_KEY, ExportedGraph
+from lunet_cli.engine.runtimes.exported_graph import METADATA_KEY, ExportedGraph, Forward
 from lunet_cli.engine.runtimes.tracing import INPUT, OUTPUT, quiet, trace
 from lunet_cli.errors import CheckpointError
 from lunet_cli.records.files import require_file
-
-if TYPE_CHECKING:
-    from lunet_cli.engine.runtimes.runtime import Forward
 
 
 def load_onnx(network: SegmentationNetwork | ExportedGraph) -> Forward:

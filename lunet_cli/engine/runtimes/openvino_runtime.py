@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy.typing as npt
 import torch
@@ -13,13 +13,10 @@ from torch import Tensor
 
 from lunet_cli.config.vocabulary import Precision, Size
 from lunet_cli.engine.networks.blocks import SegmentationNetwork
-from lunet_cli.engine.runtimes.exported_graph import METADATA_KEY, ExportedGraph
+from lunet_cli.engine.runtimes.exported_graph import METADATA_KEY, ExportedGraph, Forward
 from lunet_cli.engine.runtimes.tracing import INPUT, OUTPUT, quiet, trace
 from lunet_cli.errors import CheckpointError
 from lunet_cli.records.files import read_bytes, require_file
-
-if TYPE_CHECKING:
-    from lunet_cli.engine.runtimes.runtime import Forward
 
 # A full batch and what is left over: a prediction has no other shapes, and each keeps memory of its
 # own.

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from itertools import product
 
-from torch import Tensor
-
 from lunet_cli.config.vocabulary import (
     PRECISIONS,
     DeviceName,
@@ -17,13 +15,14 @@ from lunet_cli.config.vocabulary import (
     RuntimeChoice,
     RuntimeName,
 )
-from lunet_cli.engine.networks.blocks import SegmentationNetwork
 from lunet_cli.engine.networks.execution import half_precisions, has_precision, resolve_device
-from lunet_cli.engine.runtimes.exported_graph import RUNTIMES_OF_FORMAT, ExportedGraph
+from lunet_cli.engine.runtimes.exported_graph import (
+    RUNTIMES_OF_FORMAT,
+    ExportedGraph,
+    Forward,
+    Network,
+)
 from lunet_cli.errors import ConfigError, DeviceError, MissingDependencyError
-
-Forward = Callable[[Tensor], Tensor]
-Network = SegmentationNetwork | ExportedGraph
 
 
 @dataclass(frozen=True)

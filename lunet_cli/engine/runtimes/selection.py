@@ -12,9 +12,8 @@ from torch import Tensor
 from lunet_cli.config.network import NetworkSpec, count_conv_flops
 from lunet_cli.config.vocabulary import RUNTIMES, Precision, PrecisionChoice, RuntimeName
 from lunet_cli.engine.networks.blocks import SegmentationNetwork
+from lunet_cli.engine.runtimes.exported_graph import Forward, Network
 from lunet_cli.engine.runtimes.runtime import (
-    Forward,
-    Network,
     RuntimePlan,
     candidate_plans,
     is_installed,

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 
 from lunet_cli.config.options import BenchOptions
@@ -27,3 +30,12 @@ def test_selection_is_among_the_candidates(monkeypatch: pytest.MonkeyPatch) -> N
     only = RuntimePlan("torch", "cpu", "fp32")
     monkeypatch.setattr("lunet_cli.engine.runtimes.selection.candidate_plans", lambda *_: [only])
     assert prepare_selection(plan(runtimes=("auto",)))(None) == only
+
+
+def test_workers_load_no_more_than_they_measure_with() -> None:
+    """What a worker has loaded counts as memory of its row."""
+    script = "import lunet_cli.engine.benchmarking.measuring, sys; print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, encoding="utf-8", check=True
+    )
+    assert {"ptflops", "sympy"}.isdisjoint(done.stdout.split())

@@ -9,7 +9,8 @@ from torch import Tensor
 from lunet_cli.config.presets import parse_preset
 from lunet_cli.engine.networks.blocks import SegmentationNetwork
 from lunet_cli.engine.runtimes import selection
-from lunet_cli.engine.runtimes.runtime import Network, RuntimePlan
+from lunet_cli.engine.runtimes.exported_graph import Network
+from lunet_cli.engine.runtimes.runtime import RuntimePlan
 from lunet_cli.errors import DeviceError
 
 USUAL = RuntimePlan("torch", "cpu", "fp32")

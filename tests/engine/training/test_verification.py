@@ -268,7 +268,7 @@ def test_a_missing_device_is_an_error(name: str, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
     config = config_of(device=name)
     with pytest.raises(
-        DeviceError, match=rf"device: {name} is not available; this machine has cpu$"
+        DeviceError, match=rf"`device`: {name} is not available; this machine has cpu$"
     ):
         resolve_device(config.device)
 
