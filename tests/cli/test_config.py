@@ -103,7 +103,7 @@ def test_list_names_the_shipped_files_and_what_they_are_for(call_lunet, tmp_path
     rows = json.loads(call_lunet("config", "list", "--json", cwd=tmp_path).stdout)
     quickstart = next(row for row in rows if row["name"] == "quickstart")
     assert (quickstart["architecture"], quickstart["epochs"]) == ("lunet_small_4f", 40)
-    assert "about a minute" in quickstart["purpose"]
+    assert "less than two minutes" in quickstart["purpose"]
 
 
 @pytest.mark.parametrize(
