@@ -14,6 +14,8 @@ from typing import Any, NamedTuple, Protocol
 
 import pytest
 
+from lunet_cli.results.benchmarking import BenchRow, Latency
+
 RunLunet = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
@@ -331,3 +333,40 @@ def hippocampus() -> Path:
     if not (folder / "dataset.json").is_file():
         pytest.skip(f"no hippocampus volumes in {folder}; set LUNET_TEST_DATA to their folder")
     return folder
+
+
+@pytest.fixture(scope="session")
+def make_row() -> Callable[..., BenchRow]:
+    """Make a row of a measurement with numbers as wide as any; `scale` multiplies its latency."""
+
+    def make(
+        arch: str, runtime: str, precision: str, *, scale: float, parameters: int = 5_340_889
+    ) -> BenchRow:
+        return BenchRow(
+            arch=arch,
+            source=None,
+            mode="forward",
+            input_shape=(1, 1, 64, 64, 64),
+            out_channels=1,
+            runtime=runtime,
+            precision=precision,
+            device="cpu",
+            num_threads=2,
+            parameters=parameters,
+            macs=102_107_185_152,
+            flops=204_214_370_304,
+            ptflops_macs=102_407_185_152,
+            size_on_disk_bytes=21_463_719,
+            activation_mib=1234.5,
+            latency_ms=Latency(12_345.6 * scale, 1_234.5 * scale, 23_456.7 * scale),
+            num_runs=10,
+            throughput_per_s=0.0812 / scale,
+            gflop_per_s=1_654.2 / scale,
+            peak_share=0.987,
+            bandwidth_share=0.123,
+            peak_memory_mib=14_321.0,
+            energy_j=None,
+            ratio=scale,
+        )
+
+    return make

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from lunet_cli.cli.bench import SORT_KEYS
-from lunet_cli.results.benchmarking import BenchResult, BenchRow, Latency
+from lunet_cli.results.benchmarking import BenchResult, BenchRow
 from lunet_cli.results.events import CaseFailed
 
 CallLunet = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -102,7 +102,7 @@ def pretend(
 
 
 def test_compare_puts_the_saved_rows_beside_the_new(
-    call_lunet: CallLunet, monkeypatch, tmp_path: Path
+    make_row: Callable[..., BenchRow], call_lunet: CallLunet, monkeypatch, tmp_path: Path
 ) -> None:
     pretend(monkeypatch, make_row("lunet_small_1f", "torch", "fp32", scale=1))
     assert call_lunet("bench", *ONE, "--save", "old.json", cwd=tmp_path).returncode == 0
@@ -118,7 +118,7 @@ def test_compare_puts_the_saved_rows_beside_the_new(
 
 
 def test_comparison_without_a_common_row_is_said(
-    call_lunet: CallLunet, monkeypatch, tmp_path: Path
+    make_row: Callable[..., BenchRow], call_lunet: CallLunet, monkeypatch, tmp_path: Path
 ) -> None:
     pretend(monkeypatch, make_row("lunet_small_1f", "torch", "fp32", scale=1))
     call_lunet("bench", *ONE, "--save", "old.json", cwd=tmp_path)
@@ -128,7 +128,7 @@ def test_comparison_without_a_common_row_is_said(
 
 
 def test_row_that_fails_ends_with_exit_code_1(
-    call_lunet: CallLunet, monkeypatch, tmp_path: Path
+    make_row: Callable[..., BenchRow], call_lunet: CallLunet, monkeypatch, tmp_path: Path
 ) -> None:
     row = make_row("lunet_small_1f", "torch", "fp32", scale=1)
     pretend(monkeypatch, row, failures=(CaseFailed("another", "another: it died"),))
@@ -210,38 +210,7 @@ def test_zero_is_refused(call_lunet: CallLunet, tmp_path: Path, option: str) -> 
     assert option in done.stderr
 
 
-def make_row(
-    arch: str, runtime: str, precision: str, *, scale: float, parameters: int = 5_340_889
-) -> BenchRow:
-    return BenchRow(
-        arch=arch,
-        source=None,
-        mode="forward",
-        input_shape=(1, 1, 64, 64, 64),
-        out_channels=1,
-        runtime=runtime,
-        precision=precision,
-        device="cpu",
-        num_threads=2,
-        parameters=parameters,
-        macs=102_107_185_152,
-        flops=204_214_370_304,
-        ptflops_macs=102_407_185_152,
-        size_on_disk_bytes=21_463_719,
-        activation_mib=1234.5,
-        latency_ms=Latency(12_345.6 * scale, 1_234.5 * scale, 23_456.7 * scale),
-        num_runs=10,
-        throughput_per_s=0.0812 / scale,
-        gflop_per_s=1_654.2 / scale,
-        peak_share=0.987,
-        bandwidth_share=0.123,
-        peak_memory_mib=14_321.0,
-        energy_j=None,
-        ratio=scale,
-    )
-
-
-def test_every_sort_key_orders_rows_from_good_to_bad() -> None:
+def test_every_sort_key_orders_rows_from_good_to_bad(make_row: Callable[..., BenchRow]) -> None:
     good = make_row("a", "torch", "fp32", scale=1)
     bad = replace(
         make_row("b", "torch", "fp32", scale=2, parameters=9_999_999),

@@ -1,44 +1,14 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 from rich.console import Console
 
 from lunet_cli.render.bench_tables import bench_table
-from lunet_cli.results.benchmarking import BenchResult, BenchRow, Latency, Roofline
-
-
-def make_row(
-    arch: str, runtime: str, precision: str, *, scale: float, parameters: int = 5_340_889
-) -> BenchRow:
-    return BenchRow(
-        arch=arch,
-        source=None,
-        mode="forward",
-        input_shape=(1, 1, 64, 64, 64),
-        out_channels=1,
-        runtime=runtime,
-        precision=precision,
-        device="cpu",
-        num_threads=2,
-        parameters=parameters,
-        macs=102_107_185_152,
-        flops=204_214_370_304,
-        ptflops_macs=102_407_185_152,
-        size_on_disk_bytes=21_463_719,
-        activation_mib=1234.5,
-        latency_ms=Latency(12_345.6 * scale, 1_234.5 * scale, 23_456.7 * scale),
-        num_runs=10,
-        throughput_per_s=0.0812 / scale,
-        gflop_per_s=1_654.2 / scale,
-        peak_share=0.987,
-        bandwidth_share=0.123,
-        peak_memory_mib=14_321.0,
-        energy_j=None,
-        ratio=scale,
-    )
+from lunet_cli.results.benchmarking import BenchResult, BenchRow, Roofline
 
 
 def render(*rows: BenchRow, width: int) -> str:
@@ -50,7 +20,7 @@ def render(*rows: BenchRow, width: int) -> str:
 
 
 @pytest.mark.parametrize("width", [80, 120])
-def test_table_has_every_number_whole(width: int) -> None:
+def test_table_has_every_number_whole(make_row: Callable[..., BenchRow], width: int) -> None:
     rows = [
         make_row("unetpp_large_24f", "torch-compile", "bf16", scale=1),
         make_row("lunetpp_large_24f", "eager", "fp32", scale=1.25, parameters=637_153),
@@ -72,7 +42,7 @@ def test_table_has_every_number_whole(width: int) -> None:
     } <= words
 
 
-def test_what_all_rows_share_stands_above_them() -> None:
+def test_what_all_rows_share_stands_above_them(make_row: Callable[..., BenchRow]) -> None:
     printed = render(
         make_row("a", "torch", "fp32", scale=1), make_row("b", "eager", "fp32", scale=1), width=80
     )
@@ -83,14 +53,14 @@ def test_what_all_rows_share_stands_above_them() -> None:
     assert printed.count("fp32") == 2, "in the head and beside the roofline"
 
 
-def test_table_says_how_it_counts_and_compares() -> None:
+def test_table_says_how_it_counts_and_compares(make_row: Callable[..., BenchRow]) -> None:
     printed = render(make_row("a", "torch", "fp32", scale=1), width=80)
     assert "1 MAC = 2 FLOP" in printed
     assert "times as fast: as eager" in printed
     assert "183 GFLOP/s in fp32 and 33.6 GB/s" in " ".join(printed.split())
 
 
-def test_table_of_a_comparison() -> None:
+def test_table_of_a_comparison(make_row: Callable[..., BenchRow]) -> None:
     row = replace(make_row("a", "torch", "fp32", scale=1), before_ms=6172.8, before_ratio=2.0)
     (line,) = [line for line in render(row, width=80).splitlines() if "6173" in line]
     assert line.split() == ["a", "6173", "12346", "2.00"]

@@ -6,11 +6,11 @@ import csv
 import json
 import math
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-import SimpleITK as sitk  # noqa: N813
 
 from lunet_cli.config.load import load_config
 from lunet_cli.config.options import EvaluationOptions, PredictionOptions
@@ -18,49 +18,19 @@ from lunet_cli.engine.evaluation.evaluate import evaluate
 from lunet_cli.engine.inference.predictor import Predictor
 from lunet_cli.engine.training.train import train
 from lunet_cli.errors import CheckpointError, ConfigError, DataError
-from lunet_cli.results.evaluation import CaseScored, EvalResult, MetricSummary
+from lunet_cli.results.evaluation import CaseScored, MetricSummary
 from lunet_cli.results.events import Event, WarningIssued
 
 FP32 = PredictionOptions(device="cpu", precision="fp32")
-
-
-def write(
-    path: Path, array: np.ndarray, spacing: tuple[float, float, float] = (1.0, 1.0, 1.0)
-) -> Path:
-    image = sitk.GetImageFromArray(array)
-    image.SetSpacing(spacing)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    sitk.WriteImage(image, str(path))
-    return path
-
-
-def find(result: EvalResult, label: str, metric: str) -> MetricSummary:
-    return next(row for row in result.summaries if (row.label, row.metric) == (label, metric))
-
-
-def make_data(folder: Path, count: int = 4) -> Path:
-    """Cases whose reference is intensity above 100, but for one plane of case 0."""
-    for index in range(count):
-        image = np.zeros((12, 10, 8), np.int16)
-        image[2:10, 2:8, 2:6] = 150
-        label = (image > 100).astype(np.uint8)
-        if index == 0:
-            label[2] = 0
-        write(folder / f"images/case{index}.nii.gz", image, (2.0, 1.0, 1.0))
-        write(folder / f"labels/case{index}.nii.gz", label, (2.0, 1.0, 1.0))
-    return folder
-
-
-@pytest.fixture
-def data(tmp_path: Path) -> Path:
-    return make_data(tmp_path / "data")
 
 
 def predictor_of(path: Path, **options: object) -> Predictor:
     return Predictor.load([path], options=FP32, **options)  # type: ignore[arg-type]
 
 
-def test_values_by_hand(tmp_path: Path, data: Path, make_threshold_model) -> None:
+def test_values_by_hand(
+    find: Callable[..., MetricSummary], tmp_path: Path, data: Path, make_threshold_model
+) -> None:
     model = make_threshold_model(tmp_path / "run/best_model.pt", labels={"liver": (1,)})
     result = evaluate(predictor_of(model), data=data)
     assert [score.case for score in result.scores] == [f"case{index}" for index in range(4)]
@@ -95,7 +65,12 @@ def test_files_hold_values_and_definitions(
 
 @pytest.mark.parametrize("undefined", ["count", "diagonal"])
 def test_structure_that_was_not_found(
-    undefined: str, tmp_path: Path, data: Path, make_threshold_model
+    write: Callable[..., Path],
+    find: Callable[..., MetricSummary],
+    undefined: str,
+    tmp_path: Path,
+    data: Path,
+    make_threshold_model,
 ) -> None:
     write(data / "images/case3.nii.gz", np.zeros((12, 10, 8), np.int16), (2.0, 1.0, 1.0))
     model = make_threshold_model(tmp_path / "model.pt")
@@ -118,7 +93,7 @@ def test_structure_that_was_not_found(
 
 
 def test_broken_cases_are_told_and_the_others_measured(
-    tmp_path: Path, data: Path, make_threshold_model
+    write: Callable[..., Path], tmp_path: Path, data: Path, make_threshold_model
 ) -> None:
     (data / "images/case0.nii.gz").write_text("no image")
     label = np.zeros((12, 10, 8), np.uint8)
@@ -139,7 +114,9 @@ def test_broken_cases_are_told_and_the_others_measured(
 
 @pytest.mark.parametrize("patch", ["null", "[16, 16, 16]"])
 @pytest.mark.parametrize("out_channels", ["null", "1"])
-def test_validation_of_the_training_is_met(patch: str, out_channels: str, tmp_path: Path) -> None:
+def test_validation_of_the_training_is_met(
+    find: Callable[..., MetricSummary], patch: str, out_channels: str, tmp_path: Path
+) -> None:
     config = load_config(
         None,
         [
@@ -240,7 +217,7 @@ def test_lone_checkpoint_of_unknown_data_needs_some(
 
 
 def test_different_evaluations_of_a_run_have_folders_of_their_own(
-    tmp_path: Path, data: Path, make_threshold_model
+    make_data: Callable[..., Path], tmp_path: Path, data: Path, make_threshold_model
 ) -> None:
     best, last = (
         make_threshold_model(tmp_path / f"run/{name}.pt") for name in ("best_model", "last")

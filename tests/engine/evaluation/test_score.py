@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,40 +13,8 @@ import SimpleITK as sitk  # noqa: N813
 
 from lunet_cli.engine.evaluation.score import score
 from lunet_cli.errors import DataError, OutputError
-from lunet_cli.results.evaluation import EvalResult, MetricSummary
+from lunet_cli.results.evaluation import MetricSummary
 from lunet_cli.results.events import Event, Notice, WarningIssued
-
-
-def write(
-    path: Path, array: np.ndarray, spacing: tuple[float, float, float] = (1.0, 1.0, 1.0)
-) -> Path:
-    image = sitk.GetImageFromArray(array)
-    image.SetSpacing(spacing)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    sitk.WriteImage(image, str(path))
-    return path
-
-
-def find(result: EvalResult, label: str, metric: str) -> MetricSummary:
-    return next(row for row in result.summaries if (row.label, row.metric) == (label, metric))
-
-
-def make_data(folder: Path, count: int = 4) -> Path:
-    """Cases whose reference is intensity above 100, but for one plane of case 0."""
-    for index in range(count):
-        image = np.zeros((12, 10, 8), np.int16)
-        image[2:10, 2:8, 2:6] = 150
-        label = (image > 100).astype(np.uint8)
-        if index == 0:
-            label[2] = 0
-        write(folder / f"images/case{index}.nii.gz", image, (2.0, 1.0, 1.0))
-        write(folder / f"labels/case{index}.nii.gz", label, (2.0, 1.0, 1.0))
-    return folder
-
-
-@pytest.fixture
-def data(tmp_path: Path) -> Path:
-    return make_data(tmp_path / "data")
 
 
 def test_what_is_replaced_is_told_and_files_of_others_are_not(tmp_path: Path, data: Path) -> None:
@@ -68,7 +37,9 @@ def test_what_is_replaced_is_told_and_files_of_others_are_not(tmp_path: Path, da
         assert foreign.read_text() == content
 
 
-def test_label_maps_of_any_tool(tmp_path: Path, data: Path) -> None:
+def test_label_maps_of_any_tool(
+    write: Callable[..., Path], find: Callable[..., MetricSummary], tmp_path: Path, data: Path
+) -> None:
     predictions = tmp_path / "predictions"
     for index in range(4):
         label = sitk.GetArrayFromImage(sitk.ReadImage(str(data / f"labels/case{index}.nii.gz")))
@@ -91,14 +62,18 @@ def test_label_maps_of_any_tool(tmp_path: Path, data: Path) -> None:
     assert [score.case for score in single.scores] == ["case0"]
 
 
-def test_names_may_differ_by_what_marks_images_and_labels(tmp_path: Path) -> None:
+def test_names_may_differ_by_what_marks_images_and_labels(
+    write: Callable[..., Path], tmp_path: Path
+) -> None:
     array = np.ones((3, 3, 3), np.uint8)
     write(tmp_path / "p/ct_7.nii.gz", array)
     write(tmp_path / "r/label_7.nii.gz", array)
     assert [score.case for score in score(tmp_path / "p", tmp_path / "r").scores] == ["7"]
 
 
-def test_missing_surplus_and_misplaced_predictions(tmp_path: Path, data: Path) -> None:
+def test_missing_surplus_and_misplaced_predictions(
+    write: Callable[..., Path], tmp_path: Path, data: Path
+) -> None:
     predictions = tmp_path / "predictions"
     predictions.mkdir()
     with pytest.raises(DataError, match="holds no label map"):
@@ -123,7 +98,9 @@ def test_missing_surplus_and_misplaced_predictions(tmp_path: Path, data: Path) -
 
 
 @pytest.mark.real_data
-def test_forty_real_cases_are_measured_within_seconds(tmp_path: Path, hippocampus: Path) -> None:
+def test_forty_real_cases_are_measured_within_seconds(
+    find: Callable[..., MetricSummary], tmp_path: Path, hippocampus: Path
+) -> None:
     """References against themselves, moved by a voxel: all metrics of 40 cases and two labels."""
     names = json.loads((hippocampus / "splits.json").read_text())
     entry = names[0] if isinstance(names, list) else names
@@ -141,7 +118,7 @@ def test_forty_real_cases_are_measured_within_seconds(tmp_path: Path, hippocampu
     assert find(result, "mean of labels", "assd").mean < 1
 
 
-def test_false_positive_labels_are_measured(tmp_path: Path) -> None:
+def test_false_positive_labels_are_measured(write: Callable[..., Path], tmp_path: Path) -> None:
     reference = np.zeros((4, 4, 4), np.uint8)
     reference[1] = 1
     prediction = reference.copy()
