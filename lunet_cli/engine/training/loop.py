@@ -54,15 +54,30 @@ class Validation:
 
     Args:
         loss: Mean loss over cases.
-        dice_per_label: Mean Dice over cases, per label.
+        dice_per_case: Dice of each label of each case.
     """
 
     loss: float
-    dice_per_label: dict[str, float]
+    dice_per_case: dict[str, dict[str, float]]
+
+    @property
+    def dice_per_label(self) -> dict[str, float]:
+        """Mean over cases, per label."""
+        cases = list(self.dice_per_case.values())
+        means = np.mean([list(case.values()) for case in cases], axis=0).tolist()
+        return dict(zip(cases[0], means, strict=True))
+
+    @property
+    def mean_dice_per_case(self) -> dict[str, float]:
+        """Mean over labels, per case."""
+        means = {}
+        for case, dice_per_label in self.dice_per_case.items():
+            means[case] = float(np.mean(list(dice_per_label.values())))
+        return means
 
     @property
     def mean_dice(self) -> float:
-        """Mean over labels."""
+        """Mean over cases and labels."""
         return float(np.mean(list(self.dice_per_label.values())))
 
 
@@ -163,15 +178,16 @@ def validate(
     """
     labels = context.labels
     losses: list[float] = []
-    scores: list[list[float]] = []
-    for label, logits in predict_cases(network, context):
+    scores: dict[str, dict[str, float]] = {}
+    predicted = predict_cases(network, context)
+    for case, (label, logits) in zip(context.setup.val.cases, predicted, strict=True):
         target = labels.encode(label[None].to(logits.device))
         losses.append(float(context.setup.loss(logits[None], target)))
         prediction, reference = masks_of(label, logits, labels)
-        scores.append(list(map(dice, prediction, reference)))
+        values = map(dice, prediction, reference)
+        scores[case.case_id] = dict(zip(labels.names, values, strict=True))
         guard.check()
-    means = np.mean(scores, axis=0).tolist()
-    return Validation(float(np.mean(losses)), dict(zip(labels.names, means, strict=True)))
+    return Validation(float(np.mean(losses)), scores)
 
 
 def masks_of(label: Tensor, logits: Tensor, labels: LabelScheme) -> tuple[np.ndarray, np.ndarray]:
