@@ -17,6 +17,7 @@ from lunet_cli.engine.evaluation.overlap import dice
 from lunet_cli.engine.inference.sliding_window import ArrayInput, predict_logits
 from lunet_cli.engine.networks.blocks import SegmentationNetwork
 from lunet_cli.engine.networks.execution import ExecutionPlan, evaluating
+from lunet_cli.engine.training.distillation import Teacher
 from lunet_cli.engine.training.interrupts import InterruptGuard
 from lunet_cli.engine.training.optimization import learning_rate_at
 from lunet_cli.engine.training.setup import Setup
@@ -32,10 +33,12 @@ class StepContext:
     Args:
         setup: Cases, network and loss, as configuration and data have it.
         plan: How to compute.
+        teacher: What the network learns from beside the labels; None where these are all.
     """
 
     setup: Setup
     plan: ExecutionPlan
+    teacher: Teacher | None = None
 
     @property
     def config(self) -> TrainingConfig:
@@ -141,13 +144,9 @@ def train_step(
     Raises:
         TrainingError: The loss is not finite; nothing has been changed.
     """
-    config, plan = context.config, context.plan
     for group in state.optimizer.param_groups:
         group["lr"] = learning_rate
-    target = context.labels.encode(label.to(plan.device, non_blocking=True))
-    with plan.autocast():
-        logits = forward(plan.place_image(image))
-    loss = context.setup.loss(logits, target)
+    loss = _loss(forward, image, label, context)
     value = float(loss.detach())
     # Before the backward pass: what is not finite would reach every weight in one step.
     if not math.isfinite(value):
@@ -158,14 +157,30 @@ def train_step(
         )
     state.optimizer.zero_grad()
     state.scaler.scale(loss).backward()
-    if config.gradient_clip is not None:
+    gradient_clip = context.config.gradient_clip
+    if gradient_clip is not None:
         # The limit is that of gradients, not of those that the scaler has multiplied:
         # https://docs.pytorch.org/docs/stable/notes/amp_examples.html#gradient-clipping
         state.scaler.unscale_(state.optimizer)
-        torch.nn.utils.clip_grad_norm_(state.network.parameters(), config.gradient_clip)
+        torch.nn.utils.clip_grad_norm_(state.network.parameters(), gradient_clip)
     state.scaler.step(state.optimizer)
     state.scaler.update()
     return value
+
+
+def _loss(
+    forward: Callable[[Tensor], Tensor], image: Tensor, label: Tensor, context: StepContext
+) -> Tensor:
+    """The loss of a batch towards the labels, and towards the teacher where there is one."""
+    plan, labels, teacher = context.plan, context.labels, context.teacher
+    target = labels.encode(label.to(plan.device, non_blocking=True))
+    image = plan.place_image(image)
+    with plan.autocast():
+        logits = forward(image)
+    loss = context.setup.loss(logits, target)
+    if teacher is None:
+        return loss
+    return teacher.mixed_loss(loss, logits, image, plan, labels.activation)
 
 
 def validate(
