@@ -1,4 +1,21 @@
-"""Which channels are removed next, and how strongly dropout prepares a layer for it."""
+"""Which channels are removed next, and how strongly dropout prepares a layer for it.
+
+- `stamp`: the lowest scores of the whole network.
+- `random-in-layer`: for each choice of `stamp`, a random channel of the same layer that is not
+  chosen yet.
+- `random-in-largest`: one after the other, a random channel of the layer that is the widest at that
+  moment; a random one of several that are.
+- `largest-l1`: the layer likewise, and of it the channel with the lowest score, which is meant to
+  be that of the criterion `l1`.
+- `none`: nothing.
+
+Every layer keeps a channel. Of equal scores, that of the earlier layer counts as the lower one, and
+within a layer that of the lower index.
+
+References:
+    STAMP and targeted dropout: Dinsdale et al., Medical Image Analysis 81:102583, 2022. Its rivals:
+    Lean Unet, arXiv:2512.03834.
+"""
 
 from __future__ import annotations
 
@@ -112,32 +129,16 @@ def choose_channels(
 ) -> list[Choice]:
     """Choose the channels of one step.
 
-    Every layer keeps a channel. Of equal scores, that of the earlier layer is the lower one, and
-    within a layer that of the lower index.
-
-    - `stamp`: the lowest scores of the whole network.
-    - `random-in-layer`: for each choice of `stamp`, a random channel of the same layer that is not
-      chosen yet.
-    - `random-in-largest`: one after the other, a random channel of the layer that is the widest at
-      that moment; among several of that width, a random one.
-    - `largest-l1`: the layer likewise, and of it the channel of the lowest score, which is meant to
-      be that of the criterion `l1`.
-    - `none`: nothing.
-
     Args:
         scores: A tensor (width,) for each layer, finite; normalised where layers are compared.
         layers: Those of the network, as they are now.
-        strategy: How to choose.
+        strategy: How to choose; the module says what each one means.
         count: Number of channels; fewer are chosen where no more can be spared.
         protected: Names of layers that are left alone.
         generator: That of the step; equal ones choose the same.
 
     Returns:
         The choices in the order in which they were made, no channel twice.
-
-    References:
-        STAMP, Dinsdale et al., Medical Image Analysis 81:102583, 2022; its rivals: Lean Unet,
-        arXiv:2512.03834.
     """
     pool = _Pool([layer for layer in layers if layer.name not in protected], scores)
     return _STRATEGIES[strategy](pool, count, generator)
@@ -262,18 +263,16 @@ def targeted_dropouts(
 
     Returns:
         The probability of each layer that has dropout.
-
-    References:
-        STAMP, Dinsdale et al., Medical Image Analysis 81:102583, 2022, targeted dropout.
     """
     names = [layer.name for layer in layers if layer.dropout is not None]
     if not names:
         return {}
-    widths = [len(scores[name]) for name in names]
-    values = torch.cat([scores[name] for name in names]).numpy()
+    of_layers = [scores[name] for name in names]
+    values = torch.cat(of_layers).numpy()
     # Ranks run from 1, for the lowest score.
-    points = torch.from_numpy(len(values) - stats.rankdata(values, method="average"))
-    means = [float(part.mean()) for part in points.split(widths)]
-    # Of a single channel, the only mean is zero.
+    points = len(values) - stats.rankdata(values, method="average")
+    ends = np.cumsum(list(map(len, of_layers)))
+    means = [float(part.mean()) for part in np.split(points, ends[:-1])]
+    # The points of a single channel are zero, and so is then the largest mean.
     largest = max(means) or 1.0
     return {name: strongest * mean / largest for name, mean in zip(names, means, strict=True)}

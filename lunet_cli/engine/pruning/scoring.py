@@ -1,4 +1,27 @@
-"""What each channel of a network is worth, judged by its activations over mini-batches."""
+"""What each channel of a network is worth, judged by its activations over mini-batches.
+
+Activations `a` are what the taps of a layer put out, behind its ReLU or GELU; several taps of a
+layer count together. V is the number of voxels of the layer, that of its largest tap.
+
+- `taylor`: for each mini-batch of B samples, |the sum of a * dL/da over samples, voxels and taps|;
+  the total of these is divided by the total of B * V. Where all mini-batches are of one size, that
+  is the mean over them of |the mean over samples and voxels of a * dL/da|. To first order, the
+  score times B * V is how much the loss of a mini-batch changes, relative to the share that the
+  channel is scaled down by.
+- `l1`: the L1 norm of the channel in a sample, divided by V; the mean of that over all samples.
+- `l2`: the L2 norm of the channel in a sample, divided by the root of V; the mean over all samples.
+- `l1-std`: the standard deviation over all samples (divided by their number, not by one less) of
+  the L1 norm of the channel in a sample, divided by V. The samples of all mini-batches are taken
+  together: a mini-batch may hold a single one, and how they are put together changes nothing.
+- `random`: drawn uniformly from 0 to 1.
+
+Norms are divided by the number of voxels so that layers of different resolution can be compared
+where scores are not normalised.
+
+References:
+    Taylor: Molchanov et al., arXiv:1611.06440, section 2.2. The others: STAMP, Dinsdale et al.,
+    Medical Image Analysis 81:102583, 2022.
+"""
 
 from __future__ import annotations
 
@@ -21,6 +44,7 @@ from lunet_cli.errors import DataError, TrainingError
 from lunet_cli.results.words import plural
 
 Criterion = Literal["taylor", "l1", "l2", "l1-std", "random"]
+_LabelLoss = Callable[[Tensor, Tensor], Tensor]
 
 
 def score_channels(
@@ -29,29 +53,12 @@ def score_channels(
     batches: Iterable[tuple[Tensor, Tensor]],
     *,
     plan: ExecutionPlan,
-    loss: Callable[[Tensor, Tensor], Tensor],
+    loss: _LabelLoss,
     criterion: Criterion,
     generator: np.random.Generator,
     check: Callable[[], None],
 ) -> dict[str, Tensor]:
-    """Score every channel of every layer; the lowest scores are worth least.
-
-    Activations `a` are those of the layer's taps, which is after its ReLU or GELU; a layer of
-    several taps counts as all of them together. V is the number of voxels of the layer, that of its
-    largest tap.
-
-    - `taylor`: for each mini-batch of B samples, |the sum of a * dL/da over samples, voxels and
-      taps|; the total of these over all mini-batches is divided by the total of B * V. So where
-      mini-batches have one size, it is the mean over them of |the mean over samples and voxels of
-      a * dL/da|. To first order, score * B * V is how much the loss of a mini-batch changes,
-      relative to the share that the channel is scaled down by.
-    - `l1`: the L1 norm of a channel in a sample, divided by V; its mean over all samples.
-    - `l2`: the L2 norm of a channel in a sample, divided by the root of V; its mean over all
-      samples.
-    - `l1-std`: the standard deviation over all samples (divided by their number) of the L1 norm of
-      a channel in a sample, divided by V. All samples are taken together, since a mini-batch may
-      hold a single one, and so that scores do not depend on how samples are put into batches.
-    - `random`: drawn uniformly from 0 to 1; no mini-batch is computed.
+    """Score every channel of every layer; those with the lowest scores are worth least.
 
     The network computes as in evaluation, without dropout, and is left exactly as it was: weights,
     running statistics, gradients, mode, and the state of the global generator.
@@ -59,44 +66,30 @@ def score_channels(
     Args:
         network: The network, on the device and in the layout of `plan`.
         layers: Its layers.
-        batches: Images (B, C, D, H, W) and label maps (B, D, H, W).
-        plan: How to compute; what it says of compilation is not heeded.
-        loss: From logits and the label maps, on the device of `plan`, to a scalar; called for
-            `taylor` only.
-        criterion: What makes a channel worth something.
+        batches: Images (B, C, D, H, W) and label maps (B, D, H, W); `random` asks for none.
+        plan: How to compute; compiled or not makes no difference here.
+        loss: From logits and label maps, on the device of `plan`, to a scalar; only `taylor` calls
+            it.
+        criterion: What makes a channel worth something; the module says what each one means.
         generator: Draws `random` scores.
         check: Called after each mini-batch; may raise.
 
     Returns:
-        A tensor (width,) in float64 on the CPU for each layer, finite and not negative. Dead
-        channels, whose activations are zero, have the score 0.
+        For each layer a tensor (width,) in float64 on the CPU, finite and not negative. Channels
+        whose activations are all zero have the score 0, but for `random`.
 
     Raises:
         DataError: There are fewer samples than the criterion needs.
         TrainingError: Activations or gradients are not finite.
-
-    References:
-        Taylor: Molchanov et al., arXiv:1611.06440, section 2.2. The other criteria: STAMP, Dinsdale
-        et al., Medical Image Analysis 81:102583, 2022. Norms are divided by the number of voxels so
-        that layers of different resolution can be compared where scores are not normalised.
     """
     if criterion == "random":
         return {layer.name: torch.from_numpy(generator.random(layer.width)) for layer in layers}
-    # The gradient of a single voxel is below the smallest number of fp16 (6e-8).
-    if plan.precision == "fp16":
-        plan = replace(plan, precision="fp32")
-    found: dict[str, list[_BatchSums]] = {layer.name: [] for layer in layers}
-    num_samples = 0
+    scoring = _Scoring(network, layers, plan, loss, criterion)
     with evaluating(network):
         for image, label in batches:
-            for name, sums in _sums_of_batch(
-                network, layers, image, label, plan=plan, loss=loss, criterion=criterion
-            ).items():
-                found[name].append(sums)
-            num_samples += len(image)
+            scoring.add_batch(image, label)
             check()
-    _require_samples(num_samples, criterion)
-    return _finite({name: _SUMMARIES[criterion](sums) for name, sums in found.items()})
+    return scoring.scores()
 
 
 @dataclass
@@ -105,93 +98,113 @@ class _BatchSums:
 
     Args:
         sums: Sums over voxels and taps, (B, width), float64 on the CPU.
-        num_voxels: V, as `score_channels` has it.
+        num_voxels: V, as the module has it.
     """
 
     sums: Tensor
     num_voxels: int = 0
 
-    @property
-    def means(self) -> Tensor:
-        """The sums per voxel."""
-        return self.sums / self.num_voxels
-
-    def see(self, activation: Tensor) -> None:
-        """Note how large a tap is."""
-        self.num_voxels = max(self.num_voxels, math.prod(activation.shape[2:]))
+    def note_size(self, output: Tensor) -> None:
+        """Take in how large a tap is."""
+        self.num_voxels = max(self.num_voxels, math.prod(output.shape[2:]))
 
     def add(self, values: Tensor) -> None:
         """Add values (B, width, D, H, W) in float32."""
-        # Not every device has float64; sums over the voxels of one channel are exact enough.
+        # Only what is added up over taps and batches needs float64, which not every device has.
         self.sums += values.sum(dim=(2, 3, 4)).cpu().double()
 
 
-def _sums_of_batch(
-    network: SegmentationNetwork,
-    layers: Sequence[Layer],
-    image: Tensor,
-    label: Tensor,
-    *,
-    plan: ExecutionPlan,
-    loss: Callable[[Tensor, Tensor], Tensor],
-    criterion: Criterion,
-) -> dict[str, _BatchSums]:
-    """Compute one mini-batch, and for `taylor` its gradients."""
-    needs_gradient = criterion == "taylor"
-    found: dict[str, _BatchSums] = {}
-    for layer in layers:
-        found[layer.name] = _BatchSums(torch.zeros(len(image), layer.width, dtype=torch.float64))
-    # A tensor of its own, so that what was given stays without gradient.
-    placed = plan.place_image(image).detach().requires_grad_(needs_gradient)
-    with torch.set_grad_enabled(needs_gradient), _watched(network, layers, found, criterion):
-        with plan.autocast():
-            logits = network(placed)
-        if needs_gradient:
-            value = loss(logits, label.to(plan.device, non_blocking=True))
-            # The way back to the image passes every layer. It leaves those gradients out that
-            # `backward` would add to the weights, and keeps none of the activations.
-            torch.autograd.grad(value, placed)
-    return found
+class _Scoring:
+    """The mini-batches of one scoring.
+
+    Args:
+        network: The network, in evaluation mode.
+        layers: Its layers.
+        plan: How to compute.
+        loss: From logits and label maps to a scalar.
+        criterion: Any but `random`.
+    """
+
+    def __init__(
+        self,
+        network: SegmentationNetwork,
+        layers: Sequence[Layer],
+        plan: ExecutionPlan,
+        loss: _LabelLoss,
+        criterion: Criterion,
+    ) -> None:
+        # The gradient of a single voxel is below the smallest number of fp16 (6e-8).
+        if plan.precision == "fp16":
+            plan = replace(plan, precision="fp32")
+        self._network, self._layers = network, layers
+        self._plan, self._loss, self._criterion = plan, loss, criterion
+        self._num_samples = 0
+        self._found: dict[str, list[_BatchSums]] = {layer.name: [] for layer in layers}
+
+    def add_batch(self, image: Tensor, label: Tensor) -> None:
+        """Compute a mini-batch, for `taylor` with its gradients."""
+        self._num_samples += len(image)
+        for layer in self._layers:
+            sums = torch.zeros(len(image), layer.width, dtype=torch.float64)
+            self._found[layer.name].append(_BatchSums(sums))
+        needs_gradient = self._criterion == "taylor"
+        # A tensor of its own, so that what was given stays without gradient.
+        placed = self._plan.place_image(image).detach().requires_grad_(needs_gradient)
+        with torch.set_grad_enabled(needs_gradient), self._watched_taps():
+            with self._plan.autocast():
+                logits = self._network(placed)
+            if needs_gradient:
+                value = self._loss(logits, label.to(self._plan.device, non_blocking=True))
+                # The way back to the image passes every layer. Unlike `backward`, it computes no
+                # gradients of weights, and adds none to theirs.
+                torch.autograd.grad(value, placed)
+
+    def scores(self) -> dict[str, Tensor]:
+        """The scores of all layers; see `score_channels`."""
+        _require_samples(self._num_samples, self._criterion)
+        scores: dict[str, Tensor] = {}
+        for name, batches in self._found.items():
+            scores[name] = _SUMMARIES[self._criterion](batches)
+            if not scores[name].isfinite().all():
+                raise TrainingError(
+                    f"layer {name}: its activations or gradients are not finite", hint=DIVERGED
+                )
+        return scores
+
+    @contextmanager
+    def _watched_taps(self) -> Iterator[None]:
+        """Sum what the taps put out, as long as this context lasts."""
+        handles = []
+        try:
+            for layer in self._layers:
+                watch = partial(_WATCHES[self._criterion], self._found[layer.name][-1])
+                for tap in layer.taps:
+                    module = self._network.get_submodule(tap)
+                    handles.append(module.register_forward_hook(watch))
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
 
 
-@contextmanager
-def _watched(
-    network: nn.Module,
-    layers: Sequence[Layer],
-    found: dict[str, _BatchSums],
-    criterion: Criterion,
-) -> Iterator[None]:
-    """Let what the taps of each layer put out be summed, as long as this context lasts."""
-    handles = []
-    try:
-        for layer in layers:
-            watch = partial(_WATCHES[criterion], found[layer.name])
-            for tap in layer.taps:
-                handles.append(network.get_submodule(tap).register_forward_hook(watch))
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
+def _watch_magnitude(batch: _BatchSums, _: nn.Module, __: object, output: Tensor) -> None:
+    batch.note_size(output)
+    batch.add(_exact(output).abs())
 
 
-def _watch_magnitude(sums: _BatchSums, _: nn.Module, __: object, output: Tensor) -> None:
-    sums.see(output)
-    sums.add(_exact(output).abs())
+def _watch_square(batch: _BatchSums, _: nn.Module, __: object, output: Tensor) -> None:
+    batch.note_size(output)
+    batch.add(_exact(output).square())
 
 
-def _watch_square(sums: _BatchSums, _: nn.Module, __: object, output: Tensor) -> None:
-    sums.see(output)
-    sums.add(_exact(output).square())
-
-
-def _watch_gradient(sums: _BatchSums, _: nn.Module, __: object, output: Tensor) -> None:
-    sums.see(output)
-    # Not `output` itself, which would hold this function, which would hold it: a circle that keeps
-    # the whole graph in memory.
+def _watch_gradient(batch: _BatchSums, _: nn.Module, __: object, output: Tensor) -> None:
+    batch.note_size(output)
+    # Not `output` itself: it holds the function below, which would hold it in turn, and with it
+    # the whole graph.
     activation = output.detach()
 
     def multiply(gradient: Tensor) -> None:
-        sums.add(_exact(activation) * _exact(gradient))
+        batch.add(_exact(activation) * _exact(gradient))
 
     output.register_hook(multiply)
 
@@ -201,36 +214,43 @@ def _exact(values: Tensor) -> Tensor:
     return values.detach().to(torch.float32, memory_format=torch.contiguous_format)
 
 
-def _mean_loss_change(batches: list[_BatchSums]) -> Tensor:
-    changes = [batch.sums.sum(dim=0).abs() for batch in batches]
-    num_values = sum(len(batch.sums) * batch.num_voxels for batch in batches)
-    return torch.stack(changes).sum(dim=0) / num_values
+def _mean_change(batches: list[_BatchSums]) -> Tensor:
+    total = torch.zeros(batches[0].sums.shape[1], dtype=torch.float64)
+    num_values = 0
+    for batch in batches:
+        total += batch.sums.sum(dim=0).abs()
+        num_values += len(batch.sums) * batch.num_voxels
+    return total / num_values
 
 
-def _mean_magnitude(batches: list[_BatchSums]) -> Tensor:
-    return torch.cat([batch.means for batch in batches]).mean(dim=0)
+def _means_of_samples(batches: list[_BatchSums]) -> Tensor:
+    """Means over voxels, (samples, width)."""
+    return torch.cat([batch.sums / batch.num_voxels for batch in batches])
 
 
-def _mean_root(batches: list[_BatchSums]) -> Tensor:
-    return torch.cat([batch.means for batch in batches]).sqrt().mean(dim=0)
+def _mean_l1(batches: list[_BatchSums]) -> Tensor:
+    return _means_of_samples(batches).mean(dim=0)
 
 
-def _spread_of_magnitude(batches: list[_BatchSums]) -> Tensor:
-    return torch.cat([batch.means for batch in batches]).std(dim=0, correction=0)
+def _mean_l2(batches: list[_BatchSums]) -> Tensor:
+    return _means_of_samples(batches).sqrt().mean(dim=0)
 
 
-_Watch = Callable[[_BatchSums, nn.Module, object, Tensor], None]
-_WATCHES: dict[Criterion, _Watch] = {
+def _spread_of_l1(batches: list[_BatchSums]) -> Tensor:
+    return _means_of_samples(batches).std(dim=0, correction=0)
+
+
+_WATCHES: dict[Criterion, Callable[[_BatchSums, nn.Module, object, Tensor], None]] = {
     "taylor": _watch_gradient,
     "l1": _watch_magnitude,
     "l2": _watch_square,
     "l1-std": _watch_magnitude,
 }
 _SUMMARIES: dict[Criterion, Callable[[list[_BatchSums]], Tensor]] = {
-    "taylor": _mean_loss_change,
-    "l1": _mean_magnitude,
-    "l2": _mean_root,
-    "l1-std": _spread_of_magnitude,
+    "taylor": _mean_change,
+    "l1": _mean_l1,
+    "l2": _mean_l2,
+    "l1-std": _spread_of_l1,
 }
 
 
@@ -244,12 +264,3 @@ def _require_samples(number: int, criterion: Criterion) -> None:
             f"{plural(needed, 'sample')}, not on {number}",
             hint="Give it more training cases, or a larger `pruning.scoring_batches`.",
         )
-
-
-def _finite(scores: dict[str, Tensor]) -> dict[str, Tensor]:
-    for name, values in scores.items():
-        if not values.isfinite().all():
-            raise TrainingError(
-                f"layer {name}: its activations or gradients are not finite", hint=DIVERGED
-            )
-    return scores

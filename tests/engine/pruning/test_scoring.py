@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import copy
+import gc
 import math
+import weakref
 from collections.abc import Iterable
 from contextlib import ExitStack
 from typing import get_args
@@ -271,6 +273,19 @@ def test_scoring_leaves_everything_as_it_was(criterion: Criterion) -> None:
     assert all(module.training for module in network.modules())
     assert not any(image.requires_grad for image, _ in batches)
     assert num_hooks(network) == 0
+
+
+def test_no_activation_stays_in_memory() -> None:
+    network, batches = network_and_batches(UNET)
+    seen: list[weakref.ref[Tensor]] = []
+    activation = network.get_submodule("encoders.0.0.activation")
+    gc.disable()  # It would find a circle of references, but late.
+    try:
+        with activation.register_forward_hook(lambda *call: seen.append(weakref.ref(call[2]))):
+            score(network, LAYERS[UNET], batches, "taylor")
+        assert [one() for one in seen] == [None, None]
+    finally:
+        gc.enable()
 
 
 def num_hooks(network: nn.Module) -> int:
