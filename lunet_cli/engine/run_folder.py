@@ -11,21 +11,36 @@ from lunet_cli.config.document import CONFIG_FILE
 from lunet_cli.config.load import dump_yaml
 from lunet_cli.config.run import RunConfig
 from lunet_cli.errors import DataError, OutputError
-from lunet_cli.records.channels import read_channels_table
+from lunet_cli.records.channels import channels_text, read_channels_table
 from lunet_cli.records.files import read_text, require_makeable, write_atomically
 from lunet_cli.records.history import history_text, read_history
 from lunet_cli.records.manifest import Manifest
+from lunet_cli.records.pruning import pruning_cases_text, pruning_text, read_pruning
 from lunet_cli.records.training_summary import TrainingSummary
 from lunet_cli.results.events import Event
+from lunet_cli.results.pruning import PruningStep
 from lunet_cli.results.training import EpochRecord
 from lunet_cli.results.views import ChannelHistory
 from lunet_cli.results.words import visible
 
 LAST, BEST, LOG = "last.pt", "best_model.pt", "train.log"
 _MANIFEST, _HISTORY, _TRAINING = "manifest.json", "history.csv", "training.json"
+_PRUNING, _PRUNING_CASES, _CHANNELS = "pruning.csv", "pruning_cases.csv", "channels.csv"
+_PRUNED_CONFIG = "pruned.yaml"
 # What a run that was killed before its first state may have left.
 _AT_START = (CONFIG_FILE, _MANIFEST, _HISTORY, LOG)
-_WRITTEN_WHOLE = ("*.pt", "*.png", CONFIG_FILE, _MANIFEST, _HISTORY, _TRAINING)
+_WRITTEN_WHOLE = (
+    "*.pt",
+    "*.png",
+    CONFIG_FILE,
+    _MANIFEST,
+    _HISTORY,
+    _TRAINING,
+    _PRUNING,
+    _PRUNING_CASES,
+    _CHANNELS,
+    _PRUNED_CONFIG,
+)
 
 
 class RunFolder:
@@ -76,7 +91,22 @@ class RunFolder:
     @property
     def channels(self) -> Path:
         """The channels of every layer of a pruned network."""
-        return self.path / "channels.csv"
+        return self.path / _CHANNELS
+
+    @property
+    def pruning(self) -> Path:
+        """One line per step of a pruning."""
+        return self.path / _PRUNING
+
+    @property
+    def pruning_cases(self) -> Path:
+        """Dice of every validation case at each step of a pruning."""
+        return self.path / _PRUNING_CASES
+
+    @property
+    def pruned_config(self) -> Path:
+        """A configuration that trains the chosen network of a pruning from the beginning."""
+        return self.path / _PRUNED_CONFIG
 
     @property
     def evaluations(self) -> Path:
@@ -110,6 +140,10 @@ class RunFolder:
     def kept_checkpoint(self, epoch: int) -> Path:
         """Where the state of `epoch` is kept for good."""
         return self.path / f"checkpoint_epoch{epoch:03d}.pt"
+
+    def kept_step(self, step: int) -> Path:
+        """Where the network after `step` of a pruning is kept for good."""
+        return self.path / f"checkpoint_step{step:03d}.pt"
 
     def require_free(self) -> None:
         """Raise if a run is here already, or other things that a run might overwrite.
@@ -260,6 +294,26 @@ class RunFolder:
             hint="`viz_network(CHECKPOINT)` shows a network as it is.",
         )
         return read_channels_table(self.channels, self.path.resolve().name)
+
+    def write_pruning(self, steps: Sequence[PruningStep]) -> None:
+        """Write all steps of a pruning, into three tables."""
+        self.write_text(self.channels.name, channels_text(steps))
+        self.write_text(self.pruning_cases.name, pruning_cases_text(steps))
+        # Last, since its reader looks for the same steps in the others.
+        self.write_text(self.pruning.name, pruning_text(steps))
+
+    def read_pruning(self) -> list[PruningStep]:
+        """Read the steps of a pruning back.
+
+        Raises:
+            DataError: There is none, or a table is damaged.
+        """
+        self._require_folder(
+            self.pruning,
+            f"was not pruned: it has no {self.pruning.name}",
+            hint="`prune(RUN)` writes it.",
+        )
+        return read_pruning(self.pruning, self.pruning_cases, self.channels)
 
     def _require_folder(self, file: Path, lacks: str, *, hint: str) -> None:
         """Raise if the folder is not there, or lacks a file."""

@@ -2,14 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from lunet_cli.errors import DataError
-from lunet_cli.records.table import read_table
+from lunet_cli.records.table import read_table, table_text
+from lunet_cli.results.pruning import PruningStep
 from lunet_cli.results.views import ChannelHistory
 
 _WHAT = "a table of channels"
 _HINT = "A column step, one per layer, a row per step."
+
+
+def channels_text(steps: Sequence[PruningStep]) -> str:
+    """A line per step; without any step, nothing.
+
+    Args:
+        steps: Steps of one pruning: all have the layers of the first.
+    """
+    if not steps:
+        return ""
+    layers = list(steps[0].widths)
+    rows: list[list[int]] = []
+    for step in steps:
+        rows.append([step.step, *(step.widths[layer] for layer in layers)])
+    return table_text(["step", *layers], rows)
 
 
 def read_channels_table(path: Path, name: str) -> ChannelHistory:

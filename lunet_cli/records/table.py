@@ -17,6 +17,7 @@ _MOST_SHOWN = 40
 # No loss, millilitre or second of ours comes near; differences of larger ones leave the range of
 # numbers.
 _LARGEST = 1e30
+_MOST_COUNTED = 999_999_999
 
 
 @dataclass(frozen=True)
@@ -63,15 +64,16 @@ class Row:
             )
         return value
 
-    def count(self, column: str, *, lowest: int) -> int:
+    def count(self, column: str, *, lowest: int, highest: int = _MOST_COUNTED) -> int:
         """The whole number in a column.
 
         Raises:
-            DataError: It is not one, or less than `lowest`.
+            DataError: It is not one, or outside of the bounds.
         """
         text = self.values[column].strip()
-        # Nine digits are more than enough, and int() refuses thousands of them in words of its own.
-        if not (text.isascii() and text.isdecimal() and len(text) < 10) or int(text) < lowest:
+        # int() refuses thousands of digits in words of its own.
+        is_readable = text.isascii() and text.isdecimal() and len(text) <= len(str(highest))
+        if not is_readable or not lowest <= int(text) <= highest:
             raise DataError(
                 f"{self.place}: {column} is {_shown(text)}, not a whole number from {lowest} on"
             )

@@ -23,10 +23,11 @@ def test_no_two_files_have_one_name(tmp_path: Path) -> None:
         for value in vars(RunFolder).values()
         if isinstance(value, property) and isinstance(value.fget(folder), Path)
     ]
-    assert len(names) == 11
+    assert len(names) == 14
     assert len(set(names)) == len(names)
     assert folder.evaluation("val").parent == folder.evaluations
     assert folder.kept_checkpoint(7).name == "checkpoint_epoch007.pt"
+    assert folder.kept_step(7).name == "checkpoint_step007.pt"
 
 
 def test_a_new_name_is_one_that_is_free(tmp_path: Path) -> None:
@@ -39,11 +40,12 @@ def test_a_new_name_is_one_that_is_free(tmp_path: Path) -> None:
 
 
 def test_halves_of_our_files_go_and_other_hidden_files_stay(tmp_path: Path) -> None:
-    names = [".last.pt.abcdefgh", ".training.json.abcdefgh", ".lock", ".last.pt.abc", ".notes.txt"]
+    ours = [".last.pt.abcdefgh", ".training.json.abcdefgh", ".pruning_cases.csv.abcdefgh"]
+    names = [*ours, ".lock", ".last.pt.abc", ".notes.txt"]
     for name in names:
         (tmp_path / name).touch()
     RunFolder(tmp_path).remove_leftovers()
-    assert {path.name for path in tmp_path.iterdir()} == set(names[2:])
+    assert {path.name for path in tmp_path.iterdir()} == set(names) - set(ours)
 
 
 def test_what_is_missing_is_told_with_what_makes_it(tmp_path: Path) -> None:

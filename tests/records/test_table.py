@@ -44,6 +44,13 @@ def test_a_count_is_a_whole_number_from_its_lowest_on(text: str) -> None:
     assert Row("place", {"epoch": " 7 "}).count("epoch", lowest=1) == 7
 
 
+def test_a_count_may_be_larger_where_its_column_says_so() -> None:
+    row = Row("place", {"flops": "204214370304"})
+    assert row.count("flops", lowest=1, highest=10**15) == 204_214_370_304
+    with pytest.raises(DataError, match="not a whole number from 1 on"):
+        row.count("flops", lowest=1, highest=204_214_370_303)
+
+
 def test_a_number_stays_within_its_bounds() -> None:
     row = Row("place", {"dice": "1.5"})
     with pytest.raises(DataError, match=r"dice is '1\.5', outside of 0 to 1"):
