@@ -20,7 +20,7 @@ import lunet_cli as lunet
 from lunet_cli.cli.app import app
 from lunet_cli.config import options
 from lunet_cli.config.metrics import METRICS
-from lunet_cli.config.network import count_conv_flops, count_parameters
+from lunet_cli.config.network_cost import count_conv_flops, count_parameters
 from lunet_cli.config.presets import named_presets
 from lunet_cli.config.run import RunConfig
 

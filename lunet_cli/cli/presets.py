@@ -55,7 +55,7 @@ def show(
     as_json: AsJson = False,
 ) -> None:
     """Show one network level by level, and the YAML that selects it."""
-    from lunet_cli.config.network import level_costs
+    from lunet_cli.config.network_cost import level_costs
     from lunet_cli.config.presets import parse_preset
 
     preset = parse_preset(name)
@@ -80,7 +80,7 @@ def show(
 
 def describe(preset: Preset) -> dict[str, object]:
     """A preset as plain values."""
-    from lunet_cli.config.network import count_conv_flops, count_parameters
+    from lunet_cli.config.network_cost import count_conv_flops, count_parameters
 
     spec = preset.spec
     return {

@@ -13,7 +13,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from lunet_cli.config.fit import network_spec
-from lunet_cli.config.network import NetworkSpec, count_parameters
+from lunet_cli.config.layers import graph_of
+from lunet_cli.config.network import NetworkSpec
+from lunet_cli.config.network_cost import count_parameters
 from lunet_cli.config.run import RunConfig
 from lunet_cli.config.vocabulary import Size
 from lunet_cli.errors import ConfigError
@@ -84,15 +86,13 @@ def batch_mistakes(
 def kept_values(spec: NetworkSpec, window: Size) -> int:
     """A lower bound of the values that the forward pass of one patch keeps for its backward pass.
 
-    Each convolution keeps what goes in. A level has as many of them on the way down as on the way
-    up, and the deepest one has no way up.
+    Each convolution keeps what goes in.
     """
-    kept = 0
-    ways = 2
-    for level, channels in enumerate(spec.channels):
-        if level == spec.num_levels - 1:
-            ways = 1
-        kept += ways * spec.convs_per_block * channels * (math.prod(window) >> (3 * level))
+    kept, graph = 0, graph_of(spec)
+    for operation in graph.operations.values():
+        if operation.kernel_voxels:
+            voxels = math.prod(window) >> (3 * operation.level)
+            kept += graph.channels_into(operation.module) * voxels
     return kept
 
 

@@ -18,7 +18,8 @@ from pydantic import (
 )
 
 from lunet_cli.config.labels import MOST_OVERLAPPING_REGIONS
-from lunet_cli.config.network import NetworkSpec, require_buildable
+from lunet_cli.config.network import NetworkSpec
+from lunet_cli.config.network_cost import require_buildable
 from lunet_cli.config.preprocessing import Orientation, PositiveSpacing
 from lunet_cli.config.run import RunConfig
 from lunet_cli.errors import CheckpointError

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lunet_cli.config.network import NetworkSpec, level_costs
+from lunet_cli.config.network import NetworkSpec
+from lunet_cli.config.network_cost import level_costs
 from lunet_cli.results.words import visible
 
 # Of the cube that voxels and FLOPs are told for, if the network can halve it: that of the published

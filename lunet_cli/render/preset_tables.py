@@ -9,7 +9,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from lunet_cli.config.network import count_conv_flops, count_parameters, level_costs
+from lunet_cli.config.network_cost import count_conv_flops, count_parameters, level_costs
 from lunet_cli.config.presets import Preset
 from lunet_cli.results.words import plural
 

@@ -238,6 +238,32 @@ class PairedDifference:
 
 
 @dataclass(frozen=True)
+class NonInferiority:
+    """Whether a candidate is as good as a reference on the same cases, but for a margin.
+
+    Args:
+        mean: Mean of the differences of Dice, candidate minus reference.
+        interval: 95 % percentile bootstrap confidence interval of that mean; NaN for fewer than two
+            cases.
+        margin: How much lower the mean may be.
+        num_cases: Cases.
+    """
+
+    mean: Undefinable
+    interval: tuple[Undefinable, Undefinable]
+    margin: float
+    num_cases: int
+
+    @property
+    def is_shown(self) -> bool:
+        """Whether even the lower end of the interval is within the margin.
+
+        Without an interval, nothing is shown.
+        """
+        return self.interval[0] >= -self.margin
+
+
+@dataclass(frozen=True)
 class ComparedRun:
     """A run among others.
 

@@ -101,9 +101,11 @@ def test_an_accelerator_leaves_the_batches_only(small_machine: None) -> None:
 def test_kept_values_by_hand() -> None:
     config = load_config(None, ["model.architecture=lunet_small_2f"])
     spec = network_spec(config, in_channels=1, out_channels=1)
-    # Two convolutions of two channels, down and up at four levels and once at the fifth.
+    # What goes in: at the top 1 and 2 on the way down, 4, 2 and 2 on the way up; then 2, 2, 4, 2,
+    # and 2 into the upsampling; at the bottom 2 and 2, and 2 into the upsampling.
     voxels = [math.prod((32 >> level,) * 3) for level in range(5)]
-    assert kept_values(spec, (32, 32, 32)) == 8 * sum(voxels[:4]) + 4 * voxels[4]
+    expected = 11 * voxels[0] + 12 * sum(voxels[1:4]) + 6 * voxels[4]
+    assert kept_values(spec, (32, 32, 32)) == expected
 
 
 @pytest.mark.parametrize(

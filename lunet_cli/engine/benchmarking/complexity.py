@@ -19,7 +19,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from lunet_cli.config.network import NetworkSpec
 from lunet_cli.engine.benchmarking.targets import Shape
-from lunet_cli.engine.networks import build_network
+from lunet_cli.engine.networks import build_meta_network
 from lunet_cli.engine.networks.blocks import SegmentationNetwork
 from lunet_cli.engine.networks.build import count_parameters
 from lunet_cli.engine.networks.mednext import ChannelNorm
@@ -76,7 +76,7 @@ def count_complexity(spec: NetworkSpec, shape: Shape, *, training: bool = False)
         shape: Batch, channels, depth, height, width.
         training: Whether a pass is a training step: forward and backward.
     """
-    network = _meta_network(spec)
+    network = build_meta_network(spec)
     image = torch.empty(shape, device="meta")
     inputs, outputs, bias_sums = _watch_layers(network, image)
     with FlopCounterMode(display=False) as forward, torch.inference_mode():
@@ -102,13 +102,8 @@ def saved_bytes(spec: NetworkSpec) -> int:
     """Bytes of the file that `torch.save` makes of the weights."""
     buffer = io.BytesIO()
     # Whatever the values are, they take the same place.
-    torch.save(_meta_network(spec).to_empty(device="cpu").state_dict(), buffer)
+    torch.save(build_meta_network(spec).to_empty(device="cpu").state_dict(), buffer)
     return buffer.tell()
-
-
-def _meta_network(spec: NetworkSpec) -> SegmentationNetwork:
-    with torch.device("meta"):
-        return build_network(spec)
 
 
 def _watch_layers(network: SegmentationNetwork, image: Tensor) -> tuple[int, int, int]:

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import torch
 
 from lunet_cli.config.machine import memory_bytes
-from lunet_cli.config.network import NetworkSpec, count_parameters
+from lunet_cli.config.network import NetworkSpec
+from lunet_cli.config.network_cost import count_parameters
 from lunet_cli.config.vocabulary import MIB, Precision
 from lunet_cli.engine.benchmarking.complexity import Complexity
 from lunet_cli.engine.benchmarking.row_plan import RowPlan

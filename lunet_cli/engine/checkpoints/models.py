@@ -8,7 +8,8 @@ from pathlib import Path
 
 from torch import Tensor
 
-from lunet_cli.config.network import NetworkSpec, count_parameters
+from lunet_cli.config.network import NetworkSpec
+from lunet_cli.config.network_cost import count_parameters
 from lunet_cli.config.presets import parse_preset
 from lunet_cli.engine.checkpoints.authors import (
     authors_weights,

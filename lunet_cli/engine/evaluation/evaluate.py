@@ -8,7 +8,7 @@ from pathlib import Path
 
 import SimpleITK as sitk  # noqa: N813
 
-from lunet_cli.config.network import count_conv_flops, count_parameters
+from lunet_cli.config.network_cost import count_conv_flops, count_parameters
 from lunet_cli.config.options import EvaluationOptions, PredictionOptions
 from lunet_cli.config.vocabulary import SplitName
 from lunet_cli.engine.data.cases import Case, CaseSet

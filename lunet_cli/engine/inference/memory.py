@@ -6,7 +6,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lunet_cli.config.network import NetworkSpec, count_parameters
+from lunet_cli.config.layers import level_widths
+from lunet_cli.config.network import NetworkSpec
+from lunet_cli.config.network_cost import count_parameters
 from lunet_cli.config.vocabulary import Size
 from lunet_cli.engine.checkpoints.checkpoint import ModelCard
 from lunet_cli.engine.data.volume import Placement
@@ -119,12 +121,13 @@ def activation_channels(spec: NetworkSpec) -> float:
     """
     nodes = spec.num_levels if spec.topology == "unetpp" else 1
     kept = 0.0
-    for level, width in enumerate(spec.channels):
+    widths = level_widths(spec)
+    for level, width in enumerate(widths):
         # Each level has an eighth of the voxels of the one above.
         kept += width * min(nodes, spec.num_levels - level) * 0.125**level
     if spec.topology == "mednext":
-        return spec.in_channels + kept + (8 * spec.expansion_ratios[0] + 2) * spec.channels[0]
+        return spec.in_channels + kept + (8 * spec.expansion_ratios[0] + 2) * widths[0]
     # In bf16, oneDNN works on blocks of 16 channels.
-    working = max(3 * spec.channels[0], 16)
-    concatenated = (nodes + 1) * spec.channels[0]
+    working = max(3 * widths[0], 16)
+    concatenated = (nodes + 1) * widths[0]
     return spec.in_channels + kept + 2 * concatenated + working + 2

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lunet_cli.config.layers import graph_of
 from lunet_cli.engine.networks.normalization import BatchNormDropout
 
 if TYPE_CHECKING:
+    from lunet_cli.config.layers import Graph
     from lunet_cli.config.network import NetworkSpec
 
 
@@ -77,46 +78,35 @@ class ConvUnit(nn.Module):
         return output
 
 
-class ConvBlock(nn.Sequential):
-    """`num_convs` units in a row, the first of which changes the width."""
-
-    def __init__(
-        self, in_channels: int, out_channels: int, *, num_convs: int, dropout: float
-    ) -> None:
-        super().__init__()
-        for width in [in_channels] + [out_channels] * (num_convs - 1):
-            self.append(ConvUnit(width, out_channels, dropout=dropout))
+def conv_unit(graph: Graph, name: str) -> ConvUnit:
+    """The unit that makes a layer."""
+    return ConvUnit(
+        graph.channels_into(f"{name}.conv"), graph.width(name), dropout=graph.dropout(name)
+    )
 
 
-class Head(nn.Sequential):
-    """The segmenter (a unit without dropout) and the 1x1x1 convolution to the logits."""
+def conv_block(graph: Graph, name: str) -> nn.Sequential:
+    """The units `NAME.0`, `NAME.1` and so on, in a row."""
+    block = nn.Sequential()
+    while f"{name}.{len(block)}" in graph.layers:
+        block.append(conv_unit(graph, f"{name}.{len(block)}"))
+    return block
 
-    def __init__(self, width: int, out_channels: int) -> None:
-        super().__init__(
-            ConvUnit(width, width, dropout=0.0), nn.Conv3d(width, out_channels, kernel_size=1)
-        )
+
+def upsampling(graph: Graph, name: str) -> nn.ConvTranspose3d:
+    """The learned doubling of resolution that makes a layer."""
+    return nn.ConvTranspose3d(graph.channels_into(name), graph.width(name), kernel_size=2, stride=2)
 
 
 def encoder_blocks(spec: NetworkSpec) -> nn.ModuleList:
     """One block per level, the bottleneck last."""
-    widths = (spec.in_channels, *spec.channels)
-    return nn.ModuleList(
-        ConvBlock(a, b, num_convs=spec.convs_per_block, dropout=spec.dropout)
-        for a, b in pairwise(widths)
-    )
+    graph = graph_of(spec)
+    return nn.ModuleList(conv_block(graph, f"encoders.{level}") for level in range(spec.num_levels))
 
 
-def decoder_block(spec: NetworkSpec, level: int, in_channels: int, *, is_last: bool) -> ConvBlock:
-    """A decoder block; the last one gives one convolution to the segmenter."""
-    num_convs = spec.convs_per_block
-    if is_last:
-        # As in the authors' release: the segmenter of the head is the last unit of this block.
-        num_convs = max(1, num_convs - 1)
-    return ConvBlock(in_channels, spec.channels[level], num_convs=num_convs, dropout=spec.dropout)
-
-
-def upsample(spec: NetworkSpec, level: int) -> nn.ConvTranspose3d:
-    """The learned doubling of resolution from `level + 1` to `level`."""
-    return nn.ConvTranspose3d(
-        spec.channels[level + 1], spec.channels[level], kernel_size=2, stride=2
-    )
+def head(spec: NetworkSpec) -> nn.Sequential:
+    """The segmenter (a unit without dropout) and the 1x1x1 convolution to the logits."""
+    graph = graph_of(spec)
+    segmenter = conv_unit(graph, "head.0")
+    width = graph.channels_into("head.1")
+    return nn.Sequential(segmenter, nn.Conv3d(width, spec.out_channels, kernel_size=1))

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+import torch
+
 from lunet_cli.engine.networks.mednext import MedNeXt
 from lunet_cli.engine.networks.unet import UNet
 from lunet_cli.engine.networks.unetpp import UNetPlusPlus
@@ -27,6 +29,12 @@ def build_network(spec: NetworkSpec) -> SegmentationNetwork:
         "mednext": MedNeXt,
     }
     return networks[spec.topology](spec)
+
+
+def build_meta_network(spec: NetworkSpec) -> SegmentationNetwork:
+    """The same network with shapes and without values; no random number is drawn for it."""
+    with torch.device("meta"):
+        return build_network(spec)
 
 
 def count_parameters(network: SegmentationNetwork) -> int:

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lunet_cli.config.layers import graph_of
 from lunet_cli.engine.networks.blocks import SegmentationNetwork, convolve
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ class MedNeXtBlock(nn.Module):
     Args:
         in_channels: Width of the input.
         out_channels: Width of the output.
-        ratio: Expansion relative to `in_channels`.
+        hidden_channels: Width between expansion and compression.
         kernel_size: Edge of the depthwise kernel, odd.
         dropout: Probability of `Dropout3d` before the compression.
         resample: `down` halves the resolution, `up` doubles it, None keeps it and adds the input
@@ -48,7 +49,7 @@ class MedNeXtBlock(nn.Module):
         in_channels: int,
         out_channels: int,
         *,
-        ratio: int,
+        hidden_channels: int,
         kernel_size: int,
         dropout: float,
         resample: Literal["down", "up"] | None = None,
@@ -68,10 +69,10 @@ class MedNeXtBlock(nn.Module):
             groups=in_channels,
         )
         self.norm = ChannelNorm(in_channels)
-        self.conv_expand = nn.Conv3d(in_channels, ratio * in_channels, kernel_size=1)
+        self.conv_expand = nn.Conv3d(in_channels, hidden_channels, kernel_size=1)
         self.activation = nn.GELU()
         self.dropout = nn.Dropout3d(dropout) if dropout > 0 else nn.Identity()
-        self.conv_compress = nn.Conv3d(ratio * in_channels, out_channels, kernel_size=1)
+        self.conv_compress = nn.Conv3d(hidden_channels, out_channels, kernel_size=1)
         # Without resampling the input is added as it is, and a checkpoint holds no weights for it.
         self.res_conv: nn.Module = nn.Identity()
         if resample:
@@ -101,47 +102,34 @@ class MedNeXt(SegmentationNetwork):
 
     def __init__(self, spec: NetworkSpec) -> None:
         super().__init__(spec)
-        deepest = spec.num_levels - 1
-        channels, ratios = spec.channels, spec.expansion_ratios
+        graph, deepest = graph_of(spec), spec.num_levels - 1
         encoder = range(deepest)
         # In this order, since each draws its weights from the one generator: in another, the same
         # seed would start with other weights.
-        self.stem = nn.Conv3d(spec.in_channels, channels[0], kernel_size=1)
-        self.encoders = nn.ModuleList(self._stage(i, level=i) for i in encoder)
-        self.downs = nn.ModuleList(
-            self._block(channels[i], channels[i + 1], ratio=ratios[i + 1], resample="down")
-            for i in encoder
-        )
-        self.bottleneck = self._stage(deepest, level=deepest)
-        self.ups = nn.ModuleList(
-            self._block(channels[i + 1], channels[i], ratio=ratios[2 * deepest - i], resample="up")
-            for i in encoder
-        )
-        self.decoders = nn.ModuleList(self._stage(2 * deepest - i, level=i) for i in encoder)
-        self.out_conv = nn.Conv3d(channels[0], spec.out_channels, kernel_size=1)
+        self.stem = nn.Conv3d(spec.in_channels, graph.width("streams.0"), kernel_size=1)
+        self.encoders = nn.ModuleList(self._stage(f"encoders.{i}") for i in encoder)
+        self.downs = nn.ModuleList(self._block(f"downs.{i}", "down") for i in encoder)
+        self.bottleneck = self._stage("bottleneck")
+        self.ups = nn.ModuleList(self._block(f"ups.{i}", "up") for i in encoder)
+        self.decoders = nn.ModuleList(self._stage(f"decoders.{i}") for i in encoder)
+        self.out_conv = nn.Conv3d(graph.width("streams.0"), spec.out_channels, kernel_size=1)
 
-    def _block(
-        self,
-        in_channels: int,
-        out_channels: int,
-        *,
-        ratio: int,
-        resample: Literal["down", "up"] | None = None,
-    ) -> MedNeXtBlock:
+    def _block(self, name: str, resample: Literal["down", "up"] | None = None) -> MedNeXtBlock:
+        graph = graph_of(self.spec)
         return MedNeXtBlock(
-            in_channels,
-            out_channels,
-            ratio=ratio,
+            graph.channels_into(f"{name}.conv_expand"),
+            graph.width(graph.operations[f"{name}.conv_compress"].target),
+            hidden_channels=graph.width(name),
             kernel_size=self.spec.kernel_size,
-            dropout=self.spec.dropout,
+            dropout=graph.dropout(name),
             resample=resample,
         )
 
-    def _stage(self, stage: int, *, level: int) -> nn.Sequential:
-        width, ratio = self.spec.channels[level], self.spec.expansion_ratios[stage]
+    def _stage(self, name: str) -> nn.Sequential:
+        graph = graph_of(self.spec)
         blocks = nn.Sequential()
-        for _ in range(self.spec.blocks_per_stage[stage]):
-            blocks.append(self._block(width, width, ratio=ratio))
+        while f"{name}.{len(blocks)}" in graph.layers:
+            blocks.append(self._block(f"{name}.{len(blocks)}"))
         return blocks
 
     def compute_logits(self, image: Tensor) -> Tensor:

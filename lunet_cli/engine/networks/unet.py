@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from lunet_cli.config.layers import graph_of
 from lunet_cli.engine.networks.blocks import (
-    Head,
     SegmentationNetwork,
-    decoder_block,
+    conv_block,
     encoder_blocks,
-    upsample,
+    head,
+    upsampling,
 )
 
 if TYPE_CHECKING:
@@ -30,15 +31,12 @@ class UNet(SegmentationNetwork):
 
     def __init__(self, spec: NetworkSpec) -> None:
         super().__init__(spec)
-        levels = list(reversed(range(spec.num_levels - 1)))
+        graph, steps = graph_of(spec), range(spec.num_levels - 1)
         self.encoders = encoder_blocks(spec)
         self.pool = nn.MaxPool3d(2)
-        self.upsamples = nn.ModuleList(upsample(spec, level) for level in levels)
-        self.decoders = nn.ModuleList(
-            decoder_block(spec, level, 2 * spec.channels[level], is_last=level == 0)
-            for level in levels
-        )
-        self.head = Head(spec.channels[0], spec.out_channels)
+        self.upsamples = nn.ModuleList(upsampling(graph, f"upsamples.{i}") for i in steps)
+        self.decoders = nn.ModuleList(conv_block(graph, f"decoders.{i}") for i in steps)
+        self.head = head(spec)
 
     def compute_logits(self, image: Tensor) -> Tensor:
         """See `SegmentationNetwork`."""

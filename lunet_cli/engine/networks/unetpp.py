@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from lunet_cli.config.layers import graph_of
 from lunet_cli.engine.networks.blocks import (
-    Head,
     SegmentationNetwork,
-    decoder_block,
+    conv_block,
     encoder_blocks,
-    upsample,
+    head,
+    upsampling,
 )
 
 if TYPE_CHECKING:
@@ -38,19 +39,17 @@ class UNetPlusPlus(SegmentationNetwork):
         self.nodes: list[tuple[int, int]] = []
         for column in range(1, spec.num_levels):
             self.nodes += product(range(spec.num_levels - column), [column])
+        graph = graph_of(spec)
         self.encoders = encoder_blocks(spec)
         self.pool = nn.MaxPool3d(2)
-        self.upsamples = nn.ModuleDict(
-            {node_name(*node): upsample(spec, node[0]) for node in self.nodes}
-        )
+        self.upsamples = nn.ModuleDict()
         self.nested = nn.ModuleDict()
-        for level, column in self.nodes:
-            # All earlier nodes of the level, and what comes up from the one below.
-            width = (column + 1) * spec.channels[level]
-            is_last = column == spec.num_levels - 1
-            block = decoder_block(spec, level, width, is_last=is_last)
-            self.nested[node_name(level, column)] = block
-        self.head = Head(spec.channels[0], spec.out_channels)
+        names = [node_name(*node) for node in self.nodes]
+        for name in names:
+            self.upsamples[name] = upsampling(graph, f"upsamples.{name}")
+        for name in names:
+            self.nested[name] = conv_block(graph, f"nested.{name}")
+        self.head = head(spec)
 
     def compute_logits(self, image: Tensor) -> Tensor:
         """See `SegmentationNetwork`."""

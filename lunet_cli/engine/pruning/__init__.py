@@ -1,1 +1,1 @@
-"""Smaller networks from trained ones: what each channel is worth, and which ones go."""
+"""Taking channels out of trained networks."""

@@ -9,7 +9,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from lunet_cli.config.network import NetworkSpec, count_conv_flops
+from lunet_cli.config.network import NetworkSpec
+from lunet_cli.config.network_cost import count_conv_flops
 from lunet_cli.config.vocabulary import RUNTIMES, Precision, PrecisionChoice, RuntimeName
 from lunet_cli.engine.networks.blocks import SegmentationNetwork
 from lunet_cli.engine.runtimes.exported_graph import Forward, Network

@@ -17,6 +17,7 @@ from lunet_cli.engine.evaluation.overlap import dice
 from lunet_cli.engine.inference.sliding_window import ArrayInput, predict_logits
 from lunet_cli.engine.networks.blocks import SegmentationNetwork
 from lunet_cli.engine.networks.execution import ExecutionPlan, evaluating
+from lunet_cli.engine.training.distillation import Teacher
 from lunet_cli.engine.training.interrupts import InterruptGuard
 from lunet_cli.engine.training.optimization import learning_rate_at
 from lunet_cli.engine.training.setup import Setup
@@ -32,10 +33,12 @@ class StepContext:
     Args:
         setup: Cases, network and loss, as configuration and data have it.
         plan: How to compute.
+        teacher: What the network learns from beside the labels; None where these are all.
     """
 
     setup: Setup
     plan: ExecutionPlan
+    teacher: Teacher | None = None
 
     @property
     def config(self) -> TrainingConfig:
@@ -54,15 +57,30 @@ class Validation:
 
     Args:
         loss: Mean loss over cases.
-        dice_per_label: Mean Dice over cases, per label.
+        dice_per_case: Dice of each label of each case.
     """
 
     loss: float
-    dice_per_label: dict[str, float]
+    dice_per_case: dict[str, dict[str, float]]
+
+    @property
+    def dice_per_label(self) -> dict[str, float]:
+        """Mean over cases, per label."""
+        cases = list(self.dice_per_case.values())
+        means = np.mean([list(case.values()) for case in cases], axis=0).tolist()
+        return dict(zip(cases[0], means, strict=True))
+
+    @property
+    def mean_dice_per_case(self) -> dict[str, float]:
+        """Mean over labels, per case."""
+        means = {}
+        for case, dice_per_label in self.dice_per_case.items():
+            means[case] = float(np.mean(list(dice_per_label.values())))
+        return means
 
     @property
     def mean_dice(self) -> float:
-        """Mean over labels."""
+        """Mean over cases and labels."""
         return float(np.mean(list(self.dice_per_label.values())))
 
 
@@ -126,13 +144,9 @@ def train_step(
     Raises:
         TrainingError: The loss is not finite; nothing has been changed.
     """
-    config, plan = context.config, context.plan
     for group in state.optimizer.param_groups:
         group["lr"] = learning_rate
-    target = context.labels.encode(label.to(plan.device, non_blocking=True))
-    with plan.autocast():
-        logits = forward(plan.place_image(image))
-    loss = context.setup.loss(logits, target)
+    loss = _loss(forward, image, label, context)
     value = float(loss.detach())
     # Before the backward pass: what is not finite would reach every weight in one step.
     if not math.isfinite(value):
@@ -143,14 +157,30 @@ def train_step(
         )
     state.optimizer.zero_grad()
     state.scaler.scale(loss).backward()
-    if config.gradient_clip is not None:
+    gradient_clip = context.config.gradient_clip
+    if gradient_clip is not None:
         # The limit is that of gradients, not of those that the scaler has multiplied:
         # https://docs.pytorch.org/docs/stable/notes/amp_examples.html#gradient-clipping
         state.scaler.unscale_(state.optimizer)
-        torch.nn.utils.clip_grad_norm_(state.network.parameters(), config.gradient_clip)
+        torch.nn.utils.clip_grad_norm_(state.network.parameters(), gradient_clip)
     state.scaler.step(state.optimizer)
     state.scaler.update()
     return value
+
+
+def _loss(
+    forward: Callable[[Tensor], Tensor], image: Tensor, label: Tensor, context: StepContext
+) -> Tensor:
+    """The loss of a batch towards the labels, and towards the teacher where there is one."""
+    plan, labels, teacher = context.plan, context.labels, context.teacher
+    target = labels.encode(label.to(plan.device, non_blocking=True))
+    image = plan.place_image(image)
+    with plan.autocast():
+        logits = forward(image)
+    loss = context.setup.loss(logits, target)
+    if teacher is None:
+        return loss
+    return teacher.mixed_loss(loss, logits, image, plan, labels.activation)
 
 
 def validate(
@@ -163,15 +193,16 @@ def validate(
     """
     labels = context.labels
     losses: list[float] = []
-    scores: list[list[float]] = []
-    for label, logits in predict_cases(network, context):
+    scores: dict[str, dict[str, float]] = {}
+    predicted = predict_cases(network, context)
+    for case, (label, logits) in zip(context.setup.val.cases, predicted, strict=True):
         target = labels.encode(label[None].to(logits.device))
         losses.append(float(context.setup.loss(logits[None], target)))
         prediction, reference = masks_of(label, logits, labels)
-        scores.append(list(map(dice, prediction, reference)))
+        values = map(dice, prediction, reference)
+        scores[case.case_id] = dict(zip(labels.names, values, strict=True))
         guard.check()
-    means = np.mean(scores, axis=0).tolist()
-    return Validation(float(np.mean(losses)), dict(zip(labels.names, means, strict=True)))
+    return Validation(float(np.mean(losses)), scores)
 
 
 def masks_of(label: Tensor, logits: Tensor, labels: LabelScheme) -> tuple[np.ndarray, np.ndarray]:

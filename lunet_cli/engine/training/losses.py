@@ -61,7 +61,8 @@ def cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
 
     Args:
         logits: (B, C, D, H, W), float32.
-        target: Zeros and ones of the same shape and type, a single one per voxel.
+        target: Probabilities of the same shape and type, which add up to one per voxel; of labels,
+            zeros and a single one.
     """
     # Equal to F.cross_entropy with class indices, without the argmax that would make them: it is
     # slow on a CPU.

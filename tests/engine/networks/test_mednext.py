@@ -27,7 +27,9 @@ def tiny_spec(kernel_size: int = 3) -> NetworkSpec:
 def make_block(resample: Literal["down", "up"] | None, *, dropout: float = 0.0) -> MedNeXtBlock:
     torch.manual_seed(0)
     out_channels = {"down": 8, "up": 2, None: 4}[resample]
-    return MedNeXtBlock(4, out_channels, ratio=2, kernel_size=3, dropout=dropout, resample=resample)
+    return MedNeXtBlock(
+        4, out_channels, hidden_channels=8, kernel_size=3, dropout=dropout, resample=resample
+    )
 
 
 def silence_branch(block: MedNeXtBlock) -> None:

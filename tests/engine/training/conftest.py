@@ -97,7 +97,8 @@ def set_validation(monkeypatch: pytest.MonkeyPatch, *validations: Validation) ->
 
 
 def found(dice: float, loss: float = 1.0) -> Validation:
-    return Validation(loss, dict.fromkeys(("anterior", "posterior", "ventricle"), dice))
+    labels = ("anterior", "posterior", "ventricle")
+    return Validation(loss, {"case": dict.fromkeys(labels, dice)})
 
 
 @pytest.fixture(scope="session")

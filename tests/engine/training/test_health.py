@@ -29,7 +29,7 @@ def warnings_of(
         def validate_plain(epoch: int = index + 1) -> Validation:
             compared.append(epoch)
             assert plain is not None
-            return Validation(1.0, {"a": plain})
+            return Validation(1.0, {"case": {"a": plain}})
 
         comparison = None if plain is None else validate_plain
         found += list(health.warnings(records[: index + 1], comparison))

@@ -6,8 +6,8 @@ from dataclasses import replace
 import pytest
 from pydantic import TypeAdapter
 
-from lunet_cli.config.network import (
-    NetworkSpec,
+from lunet_cli.config.network import NetworkSpec
+from lunet_cli.config.network_cost import (
     count_conv_flops,
     count_parameters,
     level_costs,

@@ -1,0 +1,190 @@
+"""Learning from a teacher beside the labels."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from lunet_cli.config.labels import Activation
+from lunet_cli.engine.data.patches import batches
+from lunet_cli.engine.networks.blocks import SegmentationNetwork
+from lunet_cli.engine.networks.execution import ExecutionPlan
+from lunet_cli.engine.training.distillation import Teacher, distillation_loss
+from lunet_cli.engine.training.loop import StepContext, train_step
+from lunet_cli.engine.training.setup import Setup, set_up
+from lunet_cli.engine.training.state import TrainState
+
+PLAN = ExecutionPlan("cpu", "fp32", channels_last=False, compile=False)
+ACTIVATIONS: tuple[Activation, ...] = ("sigmoid", "softmax")
+
+
+def line(*channels: list[float]) -> Tensor:
+    return torch.tensor(channels).view(1, len(channels), 1, 1, -1)
+
+
+def random_pair() -> tuple[Tensor, Tensor]:
+    torch.manual_seed(0)
+    return torch.randn(2, 3, 4, 5, 6), torch.randn(2, 3, 4, 5, 6)
+
+
+def test_binary_cross_entropy_against_probabilities_by_hand() -> None:
+    # Student 3/4 and 1/2, teacher 1/2 and 3/4.
+    found = distillation_loss(line([math.log(3), 0.0]), line([0.0, math.log(3)]), "sigmoid")
+    first = -(math.log(3 / 4) + math.log(1 / 4)) / 2
+    assert found.item() == pytest.approx((first + math.log(2)) / 2)
+
+
+def test_cross_entropy_against_probabilities_by_hand() -> None:
+    # Student (1/2, 1/4, 1/4), teacher (1/5, 3/5, 1/5).
+    student, teacher = line([math.log(2)], [0.0], [0.0]), line([0.0], [math.log(3)], [0.0])
+    expected = -(0.2 * math.log(1 / 2) + 0.6 * math.log(1 / 4) + 0.2 * math.log(1 / 4))
+    assert distillation_loss(student, teacher, "softmax").item() == pytest.approx(expected)
+
+
+def test_it_is_the_divergence_plus_the_entropy_of_the_teacher() -> None:
+    student, teacher = random_pair()
+    probabilities = teacher.softmax(dim=1)
+    divergence = F.kl_div(student.log_softmax(dim=1), probabilities, reduction="none").sum(dim=1)
+    entropy = torch.special.entr(probabilities).sum(dim=1)
+    found = distillation_loss(student, teacher, "softmax")
+    torch.testing.assert_close(found, (divergence + entropy).mean())
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_where_both_agree_it_has_its_minimum(activation: Activation) -> None:
+    student, teacher = random_pair()
+    agreeing = teacher.clone().requires_grad_()
+    least = distillation_loss(agreeing, teacher, activation)
+    (gradient,) = torch.autograd.grad(least, agreeing)
+    assert gradient.abs().max() < 1e-7
+    assert least < distillation_loss(student, teacher, activation)
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_a_teacher_that_is_sure_is_like_labels(activation: Activation) -> None:
+    student, _ = random_pair()
+    classes = torch.randint(3, (2, 4, 5, 6))
+    target = F.one_hot(classes, 3).permute(0, 4, 1, 2, 3).float()
+    expected = F.binary_cross_entropy_with_logits(student, target)
+    if activation == "softmax":
+        expected = F.cross_entropy(student, classes)
+    torch.testing.assert_close(distillation_loss(student, 80 * target - 40, activation), expected)
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_the_mean_of_two_teachers_teaches_as_both_do_on_average(activation: Activation) -> None:
+    student, one = random_pair()
+    other = torch.randn(one.shape)
+    if activation == "softmax":
+        together = ((one.softmax(dim=1) + other.softmax(dim=1)) / 2).log()
+    else:
+        together = ((one.sigmoid() + other.sigmoid()) / 2).logit()
+    each = [distillation_loss(student, teacher, activation) for teacher in (one, other)]
+    found = distillation_loss(student, together, activation)
+    torch.testing.assert_close(found, sum(each) / 2)
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("magnitude", [1e4, -1e4])
+def test_extreme_and_half_precision_logits_are_finite_in_float32(
+    activation: Activation, magnitude: float
+) -> None:
+    student, teacher = random_pair()
+    student = (student.sign() * magnitude).bfloat16().requires_grad_()
+    value = distillation_loss(student, (teacher.sign() * -magnitude).bfloat16(), activation)
+    (gradient,) = torch.autograd.grad(value, student)
+    assert value.dtype == torch.float32
+    assert value.isfinite()
+    assert gradient.isfinite().all()
+
+
+@pytest.fixture(scope="module")
+def setup(runs: Any, tmp_path_factory: pytest.TempPathFactory) -> Setup:
+    """A tiny training."""
+    return set_up(runs.tiny(tmp_path_factory.mktemp("distillation")), lambda _: None)
+
+
+Learn = Callable[..., tuple[list[float], SegmentationNetwork]]
+
+
+@pytest.fixture
+def learn(setup: Setup) -> Learn:
+    """Train some steps on one batch; the losses, and the network."""
+    setup.sampler.epoch, setup.sampler.first_step = 0, 0
+    batch = next(batches(setup.loader))
+
+    def steps(
+        teacher: Teacher | None, *, num_steps: int = 2, plan: ExecutionPlan = PLAN
+    ) -> tuple[list[float], SegmentationNetwork]:
+        state = TrainState.fresh(setup.new_network(), setup.config.training, plan)
+        context = StepContext(setup, plan, teacher)
+        losses: list[float] = []
+        for _ in range(num_steps):
+            losses.append(train_step(state, state.network, *batch, context, 0.01))
+        return losses, state.network
+
+    return steps
+
+
+def teaching_network(setup: Setup) -> SegmentationNetwork:
+    """A network whose probabilities differ from place to place."""
+    network = setup.new_network()
+    torch.manual_seed(7)
+    for parameter in network.parameters():
+        torch.nn.init.normal_(parameter, std=0.7)
+    return network
+
+
+def assert_same_weights(one: SegmentationNetwork, other: SegmentationNetwork) -> None:
+    theirs = other.state_dict()
+    assert all(torch.equal(tensor, theirs[name]) for name, tensor in one.state_dict().items())
+
+
+def test_a_weight_of_zero_changes_nothing_and_asks_nobody(learn: Learn) -> None:
+    def fail(_: Tensor) -> Tensor:
+        raise AssertionError
+
+    losses, network = learn(None)
+    with_teacher, taught = learn(Teacher(fail, weight=0))
+    assert with_teacher == losses
+    assert_same_weights(taught, network)
+
+
+def test_the_loss_is_of_both_by_their_weights(setup: Setup, learn: Learn) -> None:
+    network = teaching_network(setup)
+    (labels,), _ = learn(None, num_steps=1)
+    (teacher,), _ = learn(Teacher.of(network, PLAN, weight=1), num_steps=1)
+    (both,), _ = learn(Teacher.of(network, PLAN, weight=0.25), num_steps=1)
+    assert both == pytest.approx(0.75 * labels + 0.25 * teacher)
+    assert abs(labels - teacher) > 0.05
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_student_comes_nearer_to_its_teacher(setup: Setup, learn: Learn, precision: Any) -> None:
+    plan = ExecutionPlan("cpu", precision, channels_last=True, compile=False)
+    teacher = Teacher.of(teaching_network(setup), plan, weight=1)
+    losses, _ = learn(teacher, num_steps=12, plan=plan)
+    assert losses[-1] < losses[0] - 0.05
+
+
+def test_the_teacher_stays_as_it_was_and_draws_no_dropout(setup: Setup, learn: Learn) -> None:
+    network = teaching_network(setup).train()
+    before = copy.deepcopy(network)
+    teacher = Teacher.of(network, PLAN, weight=0.5)
+    image, _ = setup.first_batch()
+    first = teacher.forward(image)
+    learn(teacher)
+    assert not first.requires_grad
+    assert torch.equal(teacher.forward(image), first)
+    assert network.training
+    assert_same_weights(network, before)
+    # The network goes on, and the teacher does not.
+    torch.nn.init.zeros_(next(network.parameters()))
+    assert torch.equal(teacher.forward(image), first)
