@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from lunet_cli.config.network import Family, count_parameters
+from lunet_cli.config.network import Family
+from lunet_cli.config.network_cost import count_parameters
 from lunet_cli.config.presets import Preset, parse_preset
 from lunet_cli.errors import ConfigError
 from lunet_cli.results.words import plural

@@ -9,8 +9,9 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from lunet_cli.results.evaluation import NonInferiority
 from lunet_cli.results.pruning import PruneResult, PruningStep
-from lunet_cli.results.views import DiceChange, PrunedNetwork, PruningView
+from lunet_cli.results.views import PrunedNetwork, PruningView
 from lunet_cli.results.words import format_seconds, plural, visible
 
 Cell = Callable[[PrunedNetwork], str]
@@ -75,7 +76,7 @@ def _rows(view: PruningView) -> list[tuple[str, Cell]]:
 
 
 def _change_rows(
-    title: str, other: PruningStep, change: Callable[[PrunedNetwork], DiceChange]
+    title: str, other: PruningStep, change: Callable[[PrunedNetwork], NonInferiority]
 ) -> list[tuple[str, Cell]]:
     """How Dice differs from another step, and the interval of that."""
 
@@ -92,7 +93,7 @@ def _change_rows(
     return [(title, mean), ("  95 % CI", interval)]
 
 
-def _bounds(change: DiceChange) -> str:
+def _bounds(change: NonInferiority) -> str:
     low, high = change.interval
     if math.isnan(low):
         return "-"

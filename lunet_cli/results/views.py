@@ -10,6 +10,7 @@ from typing import Literal, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from lunet_cli.results.evaluation import NonInferiority
 from lunet_cli.results.pruning import PruningStep
 
 AXES = ("axial", "coronal", "sagittal")
@@ -357,19 +358,6 @@ class ChannelHistory:
 
 
 @dataclass(frozen=True)
-class DiceChange:
-    """How the Dice of the same cases differs between two networks.
-
-    Args:
-        mean: Mean difference over the cases.
-        interval: Its 95 % confidence interval; NaN for fewer than two cases.
-    """
-
-    mean: float
-    interval: tuple[float, float]
-
-
-@dataclass(frozen=True)
 class PrunedNetwork:
     """A step of a pruning beside the others.
 
@@ -380,8 +368,8 @@ class PrunedNetwork:
     """
 
     step: PruningStep
-    from_unpruned: DiceChange
-    from_best: DiceChange
+    from_unpruned: NonInferiority
+    from_best: NonInferiority
 
     @property
     def num_channels(self) -> int:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from lunet_cli.config.lean import lean_counterpart
-from lunet_cli.config.network import count_parameters
+from lunet_cli.config.network_cost import count_parameters
 from lunet_cli.config.presets import parse_preset
 from lunet_cli.errors import ConfigError
 
@@ -38,5 +38,5 @@ def test_none_between_the_chosen_one_and_the_budget() -> None:
 def test_what_cannot_be_flat_or_small_enough_is_told() -> None:
     with pytest.raises(ConfigError, match=r"^`parameters=685`: lunet_small_1f.* has 686 param"):
         lean_counterpart(parse_preset("unet_small_4f"), 685)
-    with pytest.raises(ConfigError, match="^mednext_small: mednext has no flat counterpart$"):
+    with pytest.raises(ConfigError, match=r"^mednext_small: mednext has no flat counterpart$"):
         lean_counterpart(parse_preset("mednext_small"), 10**6)

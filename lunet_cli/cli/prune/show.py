@@ -17,8 +17,9 @@ from lunet_cli.config.pruning import PruningConfig
 from lunet_cli.errors import ConfigError
 
 if TYPE_CHECKING:
+    from lunet_cli.results.evaluation import NonInferiority
     from lunet_cli.results.pruning import PruningStep
-    from lunet_cli.results.views import DiceChange, PrunedNetwork, PruningView
+    from lunet_cli.results.views import PrunedNetwork, PruningView
 
 
 def show(
@@ -89,7 +90,7 @@ def _step(step: PruningStep) -> dict[str, object]:
     return found
 
 
-def _change(change: DiceChange) -> dict[str, object]:
+def _change(change: NonInferiority) -> dict[str, object]:
     return {"mean": change.mean, "interval": [*map(_defined, change.interval)]}
 
 

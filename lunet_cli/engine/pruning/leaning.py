@@ -10,7 +10,8 @@ from lunet_cli.config.fit import network_spec
 from lunet_cli.config.labels import Regions, resolve_regions
 from lunet_cli.config.lean import lean_counterpart
 from lunet_cli.config.load import load_config
-from lunet_cli.config.network import NetworkSpec, count_parameters
+from lunet_cli.config.network import NetworkSpec
+from lunet_cli.config.network_cost import count_parameters
 from lunet_cli.config.presets import closest_presets, parse_preset
 from lunet_cli.config.run import RunConfig
 from lunet_cli.config.shipped import find_config
@@ -64,6 +65,7 @@ def lean_config(source: Path, parameters: int | None = None) -> LeanConfig:
     )
     settings += [
         f"model.architecture={preset.name}",
+        "model.widths=null",
         "pruning=null",
         f"experiment.name={config.experiment.name}_lean",
     ]

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from lunet_cli.config.load import load_config
 from lunet_cli.config.pruning import PruningConfig
-from lunet_cli.engine.evaluation.noninferiority import best_step, chosen_step, dice_change
+from lunet_cli.engine.evaluation.non_inferiority import non_inferiority
+from lunet_cli.engine.evaluation.pruned_steps import best_step, chosen_step
 from lunet_cli.engine.run_folder import RunFolder
 from lunet_cli.errors import DataError, LunetError
 from lunet_cli.results.pruning import PruningStep
@@ -63,10 +64,11 @@ def summarize_pruning(
     first, last = steps[0], steps[-1]
 
     def compared(step: PruningStep) -> PrunedNetwork:
+        dice = step.dice_per_case
         return PrunedNetwork(
             step,
-            dice_change(step.dice_per_case, first.dice_per_case),
-            dice_change(step.dice_per_case, best.dice_per_case),
+            non_inferiority(dice, first.dice_per_case, margin=margin),
+            non_inferiority(dice, best.dice_per_case, margin=margin),
         )
 
     return PruningView(

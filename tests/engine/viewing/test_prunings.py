@@ -42,10 +42,10 @@ def test_widths_are_counted_and_compared(tmp_path: Path, pruning_steps) -> None:
 def test_a_run_that_was_not_pruned_or_never_validated_is_told(
     tmp_path: Path, pruning_steps
 ) -> None:
-    with pytest.raises(DataError, match="was not pruned: it has no pruning.csv$"):
+    with pytest.raises(DataError, match=r"was not pruned: it has no pruning.csv$"):
         view_pruning(tmp_path)
     RunFolder(tmp_path).write_pruning(
         [replace(step, val_dice=math.nan) for step in pruning_steps(0.0)]
     )
-    with pytest.raises(DataError, match="no step of the pruning has a validation Dice$"):
+    with pytest.raises(DataError, match=r"no step of the pruning has a validation Dice$"):
         view_pruning(tmp_path)
