@@ -1,1 +1,1 @@
-"""Taking channels out of trained networks."""
+"""Smaller networks from trained ones: what each channel is worth, and which ones go."""
