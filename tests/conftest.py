@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 import signal
@@ -15,6 +16,7 @@ from typing import Any, NamedTuple, Protocol
 import pytest
 
 from lunet_cli.results.benchmarking import BenchRow, Latency
+from lunet_cli.results.pruning import PruningStep, RemovedChannel
 
 RunLunet = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -368,5 +370,45 @@ def make_row() -> Callable[..., BenchRow]:
             energy_j=None,
             ratio=scale,
         )
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def pruning_steps() -> Callable[..., tuple[PruningStep, ...]]:
+    """Steps of a pruning of two layers that loses a channel of the wider one each time.
+
+    It takes how far the Dice of each step lies above that of the network before pruning; cases
+    differ from each other by far more, and from step to step by `noise`.
+    """
+
+    def make(*gains: float, num_cases: int = 12, noise: float = 0.0) -> tuple[PruningStep, ...]:
+        steps = []
+        for number, gain in enumerate((0.0, *gains)):
+            dice = {}
+            for case in range(num_cases):
+                sign = (-1) ** (case + number)
+                dice[f"case_{case:02d}"] = 0.6 + 0.02 * case + gain + sign * noise * (number > 0)
+            removed: tuple[RemovedChannel, ...] = ()
+            before = math.nan
+            if number:
+                removed = (RemovedChannel("encoders.1.0", 8 - number, 0.25),)
+                before = 0.5
+            steps.append(
+                PruningStep(
+                    step=number,
+                    removed=removed,
+                    parameters=1000 - 100 * number,
+                    flops=2_000_000_000 - 100_000_000 * number,
+                    val_loss_before=before,
+                    val_dice_before=before,
+                    val_loss=0.25,
+                    val_dice=sum(dice.values()) / num_cases,
+                    seconds=1.5,
+                    dice_per_case=dice,
+                    widths={"encoders.0.0": 4, "encoders.1.0": 8 - number},
+                )
+            )
+        return tuple(steps)
 
     return make

@@ -25,6 +25,12 @@ _COMMANDS = {
     "compare": Command(
         "lunet_cli.cli.compare:compare", "Compare evaluated runs case by case, and their costs."
     ),
+    "prune": Command(
+        "lunet_cli.cli.prune.job:prune",
+        "Remove channels of a network step by step, and see what that costs.",
+        LENIENT,
+        below="lunet_cli.cli.prune:app",
+    ),
     "export": Command("lunet_cli.cli.export:export", "Write a trained network for other programs."),
     "bench": Command(
         "lunet_cli.cli.bench:bench", "Measure what networks cost and how fast they run."

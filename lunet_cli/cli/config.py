@@ -45,22 +45,13 @@ def copy(
 ) -> None:
     """Copy a shipped configuration to change it; never overwrites."""
     from lunet_cli.config.shipped import shipped_config
-    from lunet_cli.errors import OutputError
+    from lunet_cli.records.files import write_new
 
     source = shipped_config(name)
     target = destination or Path(source.name)
     if target.is_dir():
         target /= source.name
-    # To look first and write then would leave a moment in which another file can come.
-    try:
-        with target.open("xb") as file:
-            file.write(source.read_bytes())
-    except FileExistsError:
-        raise OutputError(
-            f"{target}: is there already, and is not overwritten", hint="Name another file."
-        ) from None
-    except OSError as error:
-        raise OutputError(f"{target}: cannot be written ({error.strerror or error})") from None
+    write_new(target, source.read_bytes())
     typer.echo(visible(f"{target}: a copy of the shipped {source.name}"))
 
 

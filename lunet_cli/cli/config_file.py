@@ -49,12 +49,13 @@ def read_config(path: Path | None, overrides: list[str] | None) -> RunConfig:
     return load_config(found, overrides or ())
 
 
-def refuse_extras(context: typer.Context, first: Path | None) -> None:
+def refuse_extras(context: typer.Context, first: Path | None, *, section: str = "") -> None:
     """Raise if there are options that the command does not have, and say how keys are set.
 
     Args:
         context: Of a command with the settings `helping.LENIENT`.
         first: What it took for its first argument; an unknown option in front of it is taken so.
+        section: The section of the configuration that is for this command, if there is one.
 
     Raises:
         ConfigError: With the command line that is meant, as far as it can be told.
@@ -69,10 +70,10 @@ def refuse_extras(context: typer.Context, first: Path | None) -> None:
     problem = f"there is one argument too many: {extras[0]}"
     if unknown:
         problem = f"there is no option {', '.join(dict.fromkeys(unknown))}"
-    raise ConfigError(problem, hint=_meant_options(extras, known))
+    raise ConfigError(problem, hint=_meant_options(extras, known, section))
 
 
-def _meant_options(extras: list[str], known: list[str]) -> str:
+def _meant_options(extras: list[str], known: list[str], section: str) -> str:
     """A sentence with the options that are probably meant."""
     from lunet_cli.config.keys import key_called
     from lunet_cli.config.names import did_you_mean
@@ -82,7 +83,7 @@ def _meant_options(extras: list[str], known: list[str]) -> str:
     for name, value in _named_values(extras):
         # One slip in five letters: an option that is less alike is rather a key.
         own = get_close_matches(name, known, n=1, cutoff=0.8)
-        key = key_called(name)
+        key = key_called(name, section)
         if own or key is None:
             similar += own
         else:

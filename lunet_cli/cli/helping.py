@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pkgutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, NamedTuple, cast
 
 import typer
@@ -25,11 +25,13 @@ class Command(NamedTuple):
         place: `module:name` of a function, or of the `typer.Typer` of a group.
         summary: What the help of the group above says of it.
         context_settings: How its command line is read, where it is read in a way of its own.
+        below: `module:name` of the `typer.Typer` with further commands behind the same word.
     """
 
     place: str
     summary: str
     context_settings: dict[str, Any] | None = None
+    below: str | None = None
 
     def load(self) -> TyperCommand | TyperGroup:
         """The command itself."""
@@ -40,8 +42,14 @@ class Command(NamedTuple):
         alone = typer.Typer(
             add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False
         )
-        alone.command(cls=PlainCommand, context_settings=self.context_settings)(found)
-        return cast("TyperCommand", typer.main.get_command(alone))
+        kind = PlainCommand
+        if self.below is not None:
+            kind = Job
+        alone.command(cls=kind, context_settings=self.context_settings)(found)
+        command = cast("TyperCommand", typer.main.get_command(alone))
+        if isinstance(command, Job):
+            command.group = typer.main.get_group(pkgutil.resolve_name(str(self.below)))
+        return command
 
 
 class _NotLoaded(TyperCommand):
@@ -75,6 +83,42 @@ class PlainCommand(TyperCommand):
                     formatter.write_dl(rows)
 
 
+class Job(PlainCommand):
+    """A command whose name is that of a group too: `lunet prune CONFIG`, and `lunet prune show`.
+
+    The first word decides: if it names a command of the group, that one is meant.
+    """
+
+    group: TyperGroup
+
+    def has(self, words: Sequence[str]) -> bool:
+        """Whether the words behind the name are for a command of the group."""
+        return bool(words) and words[0] in self.group.commands
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Read the arguments; without any, show the help."""
+        return super().parse_args(ctx, args or ["--help"])
+
+    def format_usage(self, ctx: Any, formatter: Any) -> None:
+        """Write both ways to call it."""
+        super().format_usage(ctx, formatter)
+        formatter.write_usage(ctx.command_path, "COMMAND [ARGS]...", prefix=" " * len("Usage: "))
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """Write the arguments, the options, then the commands of the group."""
+        super().format_options(ctx, formatter)
+        self.group.format_commands(ctx, formatter)
+
+    def shell_complete(self, ctx: Any, incomplete: str) -> list[Any]:
+        """What may follow: the commands of the group in the place of the first argument."""
+        found = super().shell_complete(ctx, incomplete)
+        is_first = all(value is None for value in ctx.params.values())
+        if is_first and not incomplete.startswith("-"):
+            group = typer.Context(self.group, info_name=ctx.info_name, parent=ctx.parent)
+            found += self.group.shell_complete(group, incomplete)
+        return found
+
+
 def _written(parameter: Any) -> str:
     """An option as it is usually written, and an argument as the help calls it."""
     if isinstance(parameter, TyperArgument):
@@ -98,6 +142,8 @@ class PlainGroup(TyperGroup):
         name, command, rest = super().resolve_command(ctx, args)
         if isinstance(command, _NotLoaded) and command.callback is not None:
             command = command.callback()
+        if isinstance(command, Job) and command.has(rest):
+            command = command.group
         return name, command, rest
 
 

@@ -11,7 +11,7 @@ from pydantic.fields import FieldInfo
 from lunet_cli.cli.wording import reworded
 
 if TYPE_CHECKING:
-    from lunet_cli.config.options import Options
+    from lunet_cli.config.base import Section
 
 Architecture = Annotated[
     str | None,
@@ -40,11 +40,11 @@ Ensemble = Annotated[
 ]
 
 
-def option(model: type[Options], field: str, *names: str, **settings: Any) -> Any:
+def option(model: type[Section], field: str, *names: str, **settings: Any) -> Any:
     """The option for a field: its help is the description that stands with the field.
 
     Args:
-        model: Options of a job.
+        model: Options of a job, or a section of a configuration.
         field: One of its fields; the argument of the command has its name, so that what the engine
             says of the field is told of the option.
         names: How it is written; the field with dashes if none is given.
@@ -70,7 +70,7 @@ def _limits(info: FieldInfo) -> str:
     least = [limit.ge for limit in metadata if hasattr(limit, "ge")]
     most = [limit.le for limit in metadata if hasattr(limit, "le")]
     if least and most:
-        return f" From {least[0]} to {most[0]}."
+        return f" From {least[0]:,} to {most[0]:,}."
     if least:
-        return f" At least {least[0]}."
+        return f" At least {least[0]:,}."
     return ""

@@ -44,6 +44,7 @@ _JOBS = {
     "export": "export",
     "benchmark": "bench",
     "report": "report",
+    "prune": "prune",
     "viz_curves": "viz curves",
     "viz_slices": "viz slices",
     "viz_volume": "viz volume",

@@ -27,6 +27,7 @@ def network_spec(config: RunConfig, *, in_channels: int, out_channels: int) -> N
         in_channels=in_channels,
         out_channels=out_channels,
         dropout=config.model.drop_prob,
+        widths=config.model.widths or (),
     )
 
 

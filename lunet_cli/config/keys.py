@@ -127,13 +127,19 @@ def _meant_instead(place: KeyPath, known: list[str]) -> str:
     return "".join(close)
 
 
-def key_called(word: str) -> str | None:
+def key_called(word: str, section: str = "") -> str | None:
     """The key that someone means by a word such as `lr`, `batch-size` or `training.epochs`.
+
+    Args:
+        word: What was typed.
+        section: Where it is looked for first, such as `pruning`.
 
     Returns:
         Its path with dots; None if no key is meant.
     """
     plain = _plain(word)
+    if section and plain in fields_of(RunConfig.model_fields[section].annotation):
+        return f"{section}.{plain}"
     by_path: dict[str, str] = {}
     by_name: dict[str, str] = {}
     for path in _key_paths(RunConfig):

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
 from lunet_cli.config.base import Section
 from lunet_cli.config.labels import ActivationChoice
+from lunet_cli.config.layers import layers
 from lunet_cli.config.presets import parse_preset
 from lunet_cli.errors import ConfigError
+from lunet_cli.results.words import plural
 
 
 def _known_architecture(name: str) -> str:
@@ -19,12 +21,19 @@ def _known_architecture(name: str) -> str:
         raise ValueError(error.message) from None
 
 
+Width = Annotated[int, Field(ge=1, le=65536)]
+
+
 class ModelConfig(Section):
     """The network."""
 
     architecture: Annotated[str, AfterValidator(_known_architecture)] = "lunet_small_4f"
     """Name of a preset, such as `lunet_small_4f` or `unet_large_24f`; `lunet presets list` shows
     all."""
+
+    widths: tuple[Width, ...] | None = None
+    """Channels of each layer, in the order in which `lunet prune CONFIG --dry-run` lists them;
+    pruning finds them and writes them into `pruned.yaml`. null: as the architecture has them."""
 
     in_channels: Annotated[int, Field(ge=1, le=1024)] | None = None
     """Image channels; null takes as many as the images have."""
@@ -41,3 +50,18 @@ class ModelConfig(Section):
     # As in the recipe of the Lean Unet authors, and so in their configurations.
     drop_prob: Annotated[float, Field(ge=0, lt=1)] = 0.005
     """Probability that dropout sets a channel to zero, after each convolution."""
+
+    @field_validator("widths")
+    @classmethod
+    def _of_every_layer(
+        cls, widths: tuple[int, ...] | None, info: ValidationInfo
+    ) -> tuple[int, ...] | None:
+        name = info.data.get("architecture")
+        if widths is None or name is None:
+            return widths
+        expected = len(layers(parse_preset(name).spec))
+        if len(widths) != expected:
+            raise ValueError(
+                f"there are {len(widths)}, and {name} has {plural(expected, 'layer')}"
+            )
+        return widths

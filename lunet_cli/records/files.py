@@ -133,6 +133,24 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
             temporary.unlink(missing_ok=True)
 
 
+def write_new(path: Path, content: bytes) -> None:
+    """Write a small file that is not there yet.
+
+    Raises:
+        OutputError: There is something of that name, or it cannot be written.
+    """
+    # To look first and write then would leave a moment in which another file can come.
+    try:
+        with path.open("xb") as file:
+            file.write(content)
+    except FileExistsError:
+        raise OutputError(
+            f"{path}: is there already, and is not overwritten", hint="Name another file."
+        ) from None
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written ({_words(error)})") from None
+
+
 def require_place(path: Path) -> None:
     """Raise if no file could be written there; for outputs whose making takes a while.
 

@@ -47,7 +47,8 @@ class Line:
         x: Where (N,).
         y: What is drawn there (N,), smoothed if that was asked for.
         raw: The values themselves (N,); the best epoch is marked on them.
-        best: Index of the epoch with the best validation Dice; None where it is not marked.
+        best: Index of what the panel marks, such as the epoch with the best validation Dice; None
+            where nothing is marked.
         is_faint: Whether it stands behind the others: training beside validation.
     """
 
@@ -70,6 +71,8 @@ class Panel:
         y_label: What the values are.
         lines: The lines.
         log: Whether the values have a logarithmic axis.
+        log_x: Whether what they are drawn against has one.
+        mark: What a diamond marks.
         rank: Its place among the panels where not all find room, from 0 on.
     """
 
@@ -78,6 +81,8 @@ class Panel:
     y_label: str
     lines: tuple[Line, ...]
     log: bool = False
+    log_x: bool = False
+    mark: str = "best epoch"
     rank: int = 0
 
 

@@ -11,10 +11,12 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 
 from lunet_cli.render.epochs import EpochTable, legend
+from lunet_cli.render.steps import StepTable
 from lunet_cli.results.benchmarking import RoundDone
 from lunet_cli.results.evaluation import CaseScored
 from lunet_cli.results.events import CaseFailed, CaseRead, Event, WarningIssued
 from lunet_cli.results.prediction import CasePredicted, WindowDone
+from lunet_cli.results.pruning import ChannelsRemoved, PruningStepDone
 from lunet_cli.results.training import (
     EpochDone,
     PlanChosen,
@@ -25,7 +27,7 @@ from lunet_cli.results.training import (
 from lunet_cli.results.words import format_seconds, visible
 
 OnEvent = Callable[[Event], None]
-_FREQUENT = (CaseRead, StepDone, WindowDone, RoundDone)
+_FREQUENT = (CaseRead, StepDone, WindowDone, RoundDone, ChannelsRemoved)
 # Without a line, after which one of the frequent events is told: who looks at a log wants to see
 # within a minute that the job lives.
 _QUIET_SECONDS = 30.0
@@ -66,9 +68,12 @@ class _PlainLines:
         self._reword = reword
         self._last = time.monotonic()
         self._epochs: EpochTable | None = None
+        self._steps: StepTable | None = None
 
     def __call__(self, event: Event) -> None:
-        if _is_usual(event) and time.monotonic() - self._last < _QUIET_SECONDS:
+        # The epochs between two steps of a pruning are a part of the step.
+        is_usual = _is_usual(event) or (self._steps is not None and isinstance(event, EpochDone))
+        if is_usual and time.monotonic() - self._last < _QUIET_SECONDS:
             return
         self._last = time.monotonic()
         for line in self._lines(event):
@@ -78,7 +83,9 @@ class _PlainLines:
     def _lines(self, event: Event) -> list[str]:
         if isinstance(event, TrainingStarted):
             return [str(event), *legend(event)]
-        if not isinstance(event, EpochDone):
+        if isinstance(event, PruningStepDone):
+            return self._lines_of_step(event)
+        if not isinstance(event, EpochDone) or self._steps is not None:
             return [self._reword(str(event))]
         lines = []
         if self._epochs is None:
@@ -86,9 +93,16 @@ class _PlainLines:
             lines = self._epochs.heading
         return [*lines, self._epochs.row(event).plain]
 
+    def _lines_of_step(self, event: PruningStepDone) -> list[str]:
+        lines = []
+        if self._steps is None:
+            self._steps = StepTable(event)
+            lines = self._steps.heading
+        return [*lines, self._steps.row(event).plain]
+
 
 class _Bars:
-    """Bars for reading, for epochs and for the steps of one; a line per finished epoch."""
+    """Bars for what is being done; a line per epoch, or per step of a pruning."""
 
     def __init__(self, console: Console, reword: Callable[[str], str]) -> None:
         self._reword = reword
@@ -102,6 +116,7 @@ class _Bars:
         )
         self._tasks: dict[str, TaskID] = {}
         self._epochs: EpochTable | None = None
+        self._steps: StepTable | None = None
         self._best = ""
         self._clock: tuple[float, int] | None = None
 
@@ -116,6 +131,8 @@ class _Bars:
             case StepDone():
                 detail = f"loss {event.loss:.4f}, learning rate {event.learning_rate:.2g}"
                 self._update("step", event.step, event.num_steps, detail)
+            case ChannelsRemoved() | PruningStepDone():
+                self._show_pruning(event)
             case EpochDone():
                 self._show_epoch(event)
             case CaseScored():
@@ -154,18 +171,36 @@ class _Bars:
         seconds = seconds_each * (event.num_windows - event.num_done)
         return f"{format_seconds(seconds)} left"
 
+    def _show_pruning(self, event: ChannelsRemoved | PruningStepDone) -> None:
+        if isinstance(event, ChannelsRemoved):
+            detail = f"{event.parameters:,} parameters, Dice {event.val_dice:.4f}, recovering"
+            self._update("pruning", event.step - 1, event.num_steps, detail)
+            return
+        record = event.record
+        if self._steps is None:
+            self._steps = StepTable(event)
+            for line in self._steps.heading:
+                self.progress.console.print(line, style="dim")
+        self.progress.console.print(self._steps.row(event))
+        detail = f"{record.seconds:.1f} s, {format_seconds(event.seconds_left)} left"
+        self._update("pruning", record.step, event.num_steps, detail)
+
     def _show_epoch(self, event: EpochDone) -> None:
         record = event.record
-        if self._epochs is None:
-            self._epochs = EpochTable(event)
-            for line in self._epochs.heading:
-                self.progress.console.print(line, style="dim")
-        self.progress.console.print(self._epochs.row(event))
+        if self._steps is None:
+            self._add_epoch_row(event)
         if event.is_best:
             self._best = f"best {record.val_dice:.4f} in epoch {record.epoch}, "
         left = format_seconds(event.seconds_left)
         detail = f"{self._best}{record.epoch_seconds:.1f} s each, {left} left"
         self._update("epoch", record.epoch, event.num_epochs, detail)
+
+    def _add_epoch_row(self, event: EpochDone) -> None:
+        if self._epochs is None:
+            self._epochs = EpochTable(event)
+            for line in self._epochs.heading:
+                self.progress.console.print(line, style="dim")
+        self.progress.console.print(self._epochs.row(event))
 
     def _remove(self, name: str) -> None:
         """Take a bar away, if it is there."""

@@ -10,6 +10,9 @@ from typing import Literal, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from lunet_cli.results.evaluation import NonInferiority
+from lunet_cli.results.pruning import PruningStep
+
 AXES = ("axial", "coronal", "sagittal")
 # The patient's sides at the left, right, top and bottom of slices across each axis, as
 # `LabeledVolume.cut` turns them.
@@ -352,3 +355,63 @@ class ChannelHistory:
     name: str
     steps: tuple[int, ...]
     layers: dict[str, tuple[int, ...]]
+
+
+@dataclass(frozen=True)
+class PrunedNetwork:
+    """A step of a pruning beside the others.
+
+    Args:
+        step: The step.
+        from_unpruned: How its Dice differs from that of the network before pruning.
+        from_best: How it differs from that of the step with the best Dice.
+    """
+
+    step: PruningStep
+    from_unpruned: NonInferiority
+    from_best: NonInferiority
+
+    @property
+    def num_channels(self) -> int:
+        """Channels of all layers together."""
+        return sum(self.step.widths.values())
+
+    @property
+    def width_ratio(self) -> float:
+        """Channels of the widest layer for each of the narrowest."""
+        return max(self.step.widths.values()) / min(self.step.widths.values())
+
+
+@dataclass(frozen=True)
+class PruningView:
+    """A pruning so far.
+
+    Args:
+        name: The run.
+        strategy: Which channels went, as the configuration calls it; empty where it is not known.
+        steps: All steps; step 0 is the network before pruning.
+        margin: Dice that may be lost.
+        best: Number of the step with the best Dice.
+        unpruned: Step 0.
+        chosen: The smallest network that is as good as the best.
+        last: The last step.
+        is_finished: Whether the pruning has ended, and was not interrupted.
+    """
+
+    name: str
+    strategy: str
+    steps: tuple[PruningStep, ...]
+    margin: float
+    best: int
+    unpruned: PrunedNetwork
+    chosen: PrunedNetwork
+    last: PrunedNetwork
+    is_finished: bool
+
+    @property
+    def channels(self) -> ChannelHistory:
+        """Channels of each layer over the steps."""
+        layers: dict[str, tuple[int, ...]] = {}
+        for name in self.steps[0].widths:
+            layers[name] = tuple(step.widths[name] for step in self.steps)
+        return ChannelHistory(self.name, tuple(step.step for step in self.steps), layers)

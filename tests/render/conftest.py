@@ -11,8 +11,10 @@ from rich.console import Console, RenderableType
 
 from lunet_cli.engine.inference.predictor import Predictor
 from lunet_cli.engine.viewing.cases import CaseViews
+from lunet_cli.engine.viewing.prunings import summarize_pruning
 from lunet_cli.render.terminal.screen import Screen
-from lunet_cli.results.views import LabeledVolume
+from lunet_cli.results.pruning import PruningStep
+from lunet_cli.results.views import LabeledVolume, PruningView
 
 Draw = Callable[[Screen], RenderableType]
 # Columns, rows, whether it is a terminal, and its colours.
@@ -60,3 +62,15 @@ def case(trained_run: Path) -> LabeledVolume:
     """A validation case with its prediction."""
     views = CaseViews(Predictor.load([trained_run]))
     return views.load(views.names[0])
+
+
+@pytest.fixture(scope="session")
+def pruning(pruning_steps: Callable[..., tuple[PruningStep, ...]]) -> PruningView:
+    """A pruning whose Dice rises to step 2 and falls then; step 3 is still as good."""
+    return summarize_pruning(
+        pruning_steps(0.0, 0.01, 0.005, -0.05),
+        name="pruned",
+        strategy="stamp",
+        margin=0.01,
+        is_finished=True,
+    )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,12 @@ from lunet_cli.render.console import PlainConsole
 from lunet_cli.render.progress import report_progress
 from lunet_cli.results.events import CaseRead, Event
 from lunet_cli.results.prediction import CasePredicted
+from lunet_cli.results.pruning import (
+    ChannelsRemoved,
+    PruningStep,
+    PruningStepDone,
+    RemovedChannel,
+)
 from lunet_cli.results.training import EpochDone, EpochRecord, StepDone, TrainingStarted
 
 STARTED = TrainingStarted(
@@ -45,6 +53,21 @@ TRAINING: list[Event] = [
     StepDone(2, 1, 1, 1.5, 0.01),
     epoch(2, 0.25, is_best=False),
 ]
+
+
+def pruning_events(steps: Sequence[PruningStep]) -> list[Event]:
+    """What a pruning reports: each step after the first is recovered from in an epoch."""
+    first, *others = steps
+    last = len(others)
+    events: list[Event] = [STARTED, PruningStepDone(first, last, True, 60.0)]
+    for step in others:
+        events += [
+            ChannelsRemoved(step.step, last, step.removed, step.widths, step.parameters, 0.5),
+            StepDone(step.step, 1, 1, 1.5, 0.01),
+            epoch(step.step, 0.5, is_best=False),
+            PruningStepDone(step, last, step.step == 1, 30.0),
+        ]
+    return events
 
 
 def plain_lines(events: list[Event], capsys: pytest.CaptureFixture[str]) -> list[str]:
@@ -120,4 +143,44 @@ def test_bars_fit_a_narrow_terminal() -> None:
     text = file.getvalue()
     assert "1/20  1.5000  1.2500  0.5000*" in text
     assert "[bold]" not in text
+    assert "…" not in text
+
+
+def test_a_pruning_has_a_row_per_step_and_none_for_its_epochs(
+    pruning_steps, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = plain_lines(pruning_events(pruning_steps(0.01, -0.01)), capsys)
+    meaning, *table = lines[3:]
+    assert "*: the chosen step so far" in meaning
+    assert [line.split() for line in table] == [
+        ["step", "removed", "channels", "parameters", "before", "after", "left"],
+        ["0/2", "12", "1,000", "0.7100*", "1", "min", "00", "s"],
+        ["1/2", "1", "of", "encoders.1.0", "11", "900", "0.5000", "0.7200*", "30", "s"],
+        ["2/2", "1", "of", "encoders.1.0", "10", "800", "0.5000", "0.7000", "30", "s"],
+    ]
+    assert max(map(len, [meaning, *table])) <= 80
+
+
+def test_layers_of_many_channels_are_counted_and_cut(
+    pruning_steps, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, step = pruning_steps(0.0)
+    several = [RemovedChannel(name, 0, 1.0) for name in ("bottleneck.0", "decoders.0.1") * 2]
+    event = PruningStepDone(replace(step, removed=tuple(several)), 1, False, 5.0)
+    *_, row = plain_lines([event], capsys)
+    assert "  2 of bottleneck.0,...  " in row
+    assert len(row) <= 80
+
+
+def test_bars_of_a_pruning_fit_a_narrow_terminal(pruning_steps) -> None:
+    file = io.StringIO()
+    console = PlainConsole(
+        file=file, width=80, height=24, force_terminal=True, color_system=None, _environ={}
+    )
+    with report_progress(console) as on_event:
+        for event in pruning_events(pruning_steps(0.01, -0.01)):
+            on_event(event)
+    text = file.getvalue()
+    assert "pruning" in text
+    assert "recovering" in text
     assert "…" not in text

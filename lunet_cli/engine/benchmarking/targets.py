@@ -167,6 +167,7 @@ def _from_config(path: Path) -> BenchTarget:
         in_channels=model.in_channels or channels,
         out_channels=model.out_channels or preset.spec.out_channels,
         dropout=model.drop_prob,
+        widths=model.widths or (),
     )
     return BenchTarget(arch=preset.name, spec=spec, benchmark=benchmark)
 

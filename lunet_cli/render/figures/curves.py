@@ -39,7 +39,7 @@ def curves_figure(panels: Sequence[Panel]) -> Figure:
     figure = new_figure(_WIDTH * columns, (_HEIGHT + below) * rows)
     for place, panel in enumerate(panels, start=1):
         axes = figure.add_subplot(rows, columns, place)
-        legend = _draw_lines(axes, panel)
+        legend = draw_lines(axes, panel)
         if panel.log:
             log_axis(axes, "y")
         # A single epoch is drawn in the middle, and not over the whole width of a tiny range.
@@ -61,7 +61,7 @@ def curves_figure(panels: Sequence[Panel]) -> Figure:
     return figure
 
 
-def _draw_lines(axes: Axes, panel: Panel) -> dict[str, Line2D]:
+def draw_lines(axes: Axes, panel: Panel) -> dict[str, Line2D]:
     """Draw the lines, and return those of the legend."""
     # By hand, since axes leave names out of their legend that begin with an underscore.
     legend: dict[str, Line2D] = {}
@@ -80,7 +80,7 @@ def _draw_lines(axes: Axes, panel: Panel) -> dict[str, Line2D]:
             best = line.x[line.best], line.raw[line.best]
             axes.plot(*best, "D", color=shown, markersize=5, markeredgecolor="black")
     if has_best:
-        legend["best epoch"] = Line2D(
+        legend[panel.mark] = Line2D(
             [], [], marker="D", linestyle="", color="white", markeredgecolor="black"
         )
     return legend

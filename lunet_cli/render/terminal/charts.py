@@ -138,7 +138,7 @@ def draw_panel(panel: Panel, width: int, height: int, *, colors: bool) -> Render
             place = [line.best]
             diamonds.append(_Signal(line.x[place], line.raw[place], "◆", look.color))
     if diamonds:
-        entries.append(Text("◆ best epoch"))
+        entries.append(Text(f"◆ {panel.mark}"))
     head = flow(entries, width)
     rows = max(5, height - 1 - head.plain.count("\n"))
     # Drawn last, diamonds stand on top of the lines.
@@ -189,13 +189,15 @@ def _chart(signals: Sequence[_Signal], panel: Panel, size: tuple[int, int], rows
     if signals:
         x = np.concatenate([signal.x for signal in signals])
         y = np.concatenate([signal.y for signal in signals])
-        _set_ruler(figure, "x", x, width // _TICK_COLUMNS)
+        _set_ruler(figure, "x", x, width // _TICK_COLUMNS, log=panel.log_x)
         _set_ruler(figure, "y", y, height // _TICK_ROWS, log=panel.log)
         figure.label(panel.x_label, "x")
     for signal in signals:
         shown = signal
         if panel.log:
-            shown = signal._replace(y=np.log10(signal.y))
+            shown = shown._replace(y=np.log10(signal.y))
+        if panel.log_x:
+            shown = shown._replace(x=np.log10(signal.x))
         _add(figure, shown, lines=len(signal.x) > 1)
     return _built(figure)
 

@@ -1,0 +1,11 @@
+"""`lunet prune`: the job itself, and behind the same word what goes with it."""
+
+from lunet_cli.cli.helping import Command, new_app
+
+_COMMANDS = {
+    "show": Command("lunet_cli.cli.prune.show:show", "Channels, Dice and the step to take."),
+    "to-lean": Command(
+        "lunet_cli.cli.prune.to_lean:to_lean", "The flat network of the same number of parameters."
+    ),
+}
+app = new_app("What goes with a pruning.", _COMMANDS)

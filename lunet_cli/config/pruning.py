@@ -1,0 +1,85 @@
+"""The `pruning` section: how channels are removed from a network, and when that stops."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from lunet_cli.config.base import Count, Section
+
+Strategy = Literal["stamp", "random-in-layer", "random-in-largest", "largest-l1", "none"]
+Criterion = Literal["taylor", "l1", "l2", "l1-std", "random"]
+Normalization = Literal["layer-l2", "none"]
+# Names of layers are short, and so is what matches them.
+LayerPattern = Annotated[str, Field(min_length=1, max_length=100)]
+
+# No network that can be trained has as many channels to remove.
+_Channels = Annotated[int, Field(ge=1, le=65536)]
+_Epochs = Annotated[int, Field(ge=0, le=1_000_000)]
+
+
+class PruningConfig(Section):
+    """How `lunet prune` removes channels, step by step, and lets the network recover."""
+
+    strategy: Strategy = "stamp"
+    """Which channel goes in each step. `stamp`: that of the lowest score; `random-in-layer`: a
+    random one of the layer of that channel; `random-in-largest`: a random one of the widest layer;
+    `largest-l1`: that with the smallest activations in the widest layer; `none`: no channel, as a
+    control with the same epochs."""
+
+    criterion: Criterion = "taylor"
+    """For `stamp` and `random-in-layer`: what the score of a channel is. `taylor`: by how much the
+    loss changes without it, to first order; `l1` and `l2`: the norm of its activations; `l1-std`:
+    how much that norm differs between patches; `random`: a random number."""
+
+    normalization: Normalization = "layer-l2"
+    """For `stamp` and `random-in-layer`: what a score is divided by before layers are compared.
+    `layer-l2`: the L2 norm of the scores of its layer, which makes channels of wide layers go
+    first; `none`: nothing."""
+
+    channels_per_step: _Channels = 1
+    """Channels that are removed in one step."""
+
+    steps: Count = 100
+    """Steps of pruning and recovery, if nothing stops it before."""
+
+    warmup_epochs: _Epochs = 0
+    """Epochs of training before the first channel is removed."""
+
+    # At most 1,000: together with the most steps, epochs can still be counted and named in files.
+    recovery_epochs: Annotated[int, Field(ge=0, le=1000)] = 1
+    """Epochs of training after each step, with a fresh optimiser."""
+
+    scoring_batches: Count | None = None
+    """Batches of training patches that the scores are taken over; null takes all of an epoch."""
+
+    # b_drop of the paper (Dinsdale et al. 2022).
+    targeted_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    """Highest probability of dropout in a layer after a step: the layer with the lowest scores gets
+    it, the others less; 0 leaves dropout as it is."""
+
+    protect: tuple[LayerPattern, ...] = ("upsamples.*", "head.*")
+    """Layers that keep all channels: names, in which `*` stands for any part. `lunet prune CONFIG
+    --dry-run` lists them."""
+
+    min_parameters: Count | None = None
+    """Stop before the network has fewer parameters."""
+
+    min_flops: Annotated[int, Field(ge=1, le=10**18)] | None = None
+    """Stop before a pass of 64 x 64 x 64 voxels takes fewer FLOPs in convolutions."""
+
+    margin: Annotated[float, Field(ge=0, le=1)] = 0.01
+    """How much Dice may be lost: the step that is chosen is the last one whose mean validation Dice
+    lies, with a 95 % confidence interval over cases, at most so far below that of the best step
+    before."""
+
+    patience: Count | None = None
+    """Stop after so many steps in a row that lose more Dice than `margin`; null never does."""
+
+    save_every: _Epochs = 0
+    """Keep a `checkpoint_stepNNN.pt` each time so many steps have passed; 0 keeps none."""
+
+    distillation: Annotated[float, Field(ge=0, le=1e6)] = 0.0
+    """Weight of a second term of the loss while recovering: the distance from the probabilities of
+    the network before pruning; 0 learns from the labels alone."""

@@ -1,0 +1,92 @@
+"""How prunings went, from the tables in their run folders; loads no PyTorch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from lunet_cli.config.load import load_config
+from lunet_cli.config.pruning import PruningConfig
+from lunet_cli.engine.evaluation.non_inferiority import non_inferiority
+from lunet_cli.engine.evaluation.pruned_steps import best_step, chosen_step
+from lunet_cli.engine.run_folder import RunFolder
+from lunet_cli.errors import DataError, LunetError
+from lunet_cli.results.pruning import PruningStep
+from lunet_cli.results.views import PrunedNetwork, PruningView
+from lunet_cli.results.words import visible
+
+
+def view_pruning(run: Path, margin: float | None = None) -> PruningView:
+    """Read how a pruning went so far, and choose a step.
+
+    Args:
+        run: Its run folder.
+        margin: Dice that may be lost; None takes that of the run.
+
+    Raises:
+        DataError: The run was not pruned, or its tables are damaged.
+    """
+    folder = RunFolder(run)
+    steps = folder.read_pruning()
+    asked = _asked(folder)
+    if margin is None:
+        margin = (asked or PruningConfig()).margin
+    strategy = ""
+    if asked is not None:
+        strategy = asked.strategy
+    return summarize_pruning(
+        steps,
+        name=visible(run.resolve().name),
+        strategy=strategy,
+        margin=margin,
+        is_finished=folder.summary.exists(),
+    )
+
+
+def summarize_pruning(
+    steps: Sequence[PruningStep], *, name: str, strategy: str, margin: float, is_finished: bool
+) -> PruningView:
+    """The steps of a pruning with what matters of them.
+
+    Args:
+        steps: All so far, at least step 0.
+        name: What the run is called.
+        strategy: Which channels went; empty where it is not known.
+        margin: Dice that may be lost.
+        is_finished: Whether the pruning has ended.
+
+    Raises:
+        DataError: No step has a Dice.
+    """
+    best, chosen = best_step(steps), chosen_step(steps, margin)
+    if best is None or chosen is None:
+        raise DataError(f"{name}: no step of the pruning has a validation Dice")
+    first, last = steps[0], steps[-1]
+
+    def compared(step: PruningStep) -> PrunedNetwork:
+        dice = step.dice_per_case
+        return PrunedNetwork(
+            step,
+            non_inferiority(dice, first.dice_per_case, margin=margin),
+            non_inferiority(dice, best.dice_per_case, margin=margin),
+        )
+
+    return PruningView(
+        name=name,
+        strategy=strategy,
+        steps=tuple(steps),
+        margin=margin,
+        best=best.step,
+        unpruned=compared(first),
+        chosen=compared(chosen),
+        last=compared(last),
+        is_finished=is_finished,
+    )
+
+
+def _asked(folder: RunFolder) -> PruningConfig | None:
+    """What the run was asked to do; None where it does not say so any more."""
+    try:
+        return load_config(folder.config).pruning
+    except LunetError:
+        return None
