@@ -24,7 +24,6 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import partial
-from typing import Literal
 
 import numpy as np
 import torch
@@ -33,10 +32,8 @@ from torch import Tensor
 
 from lunet_cli.config.layers import Layer
 from lunet_cli.config.names import closest, one_line
+from lunet_cli.config.pruning import Normalization, Strategy
 from lunet_cli.errors import ConfigError
-
-Strategy = Literal["stamp", "random-in-layer", "random-in-largest", "largest-l1", "none"]
-Normalization = Literal["layer-l2", "none"]
 
 
 @dataclass(frozen=True)
