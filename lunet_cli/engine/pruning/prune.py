@@ -11,7 +11,7 @@ from lunet_cli.config.load import load_config
 from lunet_cli.config.run import RunConfig
 from lunet_cli.engine.checkpoints.checkpoint import load_checkpoint
 from lunet_cli.engine.evaluation.pruned_steps import chosen_step
-from lunet_cli.engine.networks import build_network, count_parameters
+from lunet_cli.engine.networks import count_parameters, network_of_weights
 from lunet_cli.engine.networks.execution import resolve_device
 from lunet_cli.engine.pruning.beginning import (
     Beginning,
@@ -123,8 +123,7 @@ def _write_end(result: PruneResult, begun: Beginning, recorder: PruningRecorder)
     chosen, context = result.chosen, begun.context
     assert chosen is not None  # A step that has ended is validated, and then there is a best one.
     checkpoint = load_checkpoint(recorder.folder.best)
-    network = build_network(checkpoint.card.network)
-    network.load_state_dict(checkpoint.weights)
+    network = network_of_weights(checkpoint.card.network, checkpoint.weights)
     history = begun.progress.train.history
     end = phase_of(chosen.step, recorder.config.pruning).stop
     trained = TrainResult(

@@ -18,7 +18,7 @@ from lunet_cli.config.pruning import Criterion, PruningConfig
 from lunet_cli.engine.checkpoints.checkpoint import load_checkpoint
 from lunet_cli.engine.data.patches import batches
 from lunet_cli.engine.evaluation.pruned_steps import chosen_step
-from lunet_cli.engine.networks import build_network
+from lunet_cli.engine.networks import network_of_weights
 from lunet_cli.engine.networks.blocks import SegmentationNetwork
 from lunet_cli.engine.pruning.choice import (
     Choice,
@@ -154,8 +154,7 @@ class Pruner:
     def _unpruned_teacher(self) -> Teacher:
         if self._teacher is None:
             checkpoint = load_checkpoint(self._recorder.folder.kept_step(0))
-            network = build_network(checkpoint.card.network)
-            network.load_state_dict(checkpoint.weights)
+            network = network_of_weights(checkpoint.card.network, checkpoint.weights)
             weight = self._config.distillation
             self._teacher = Teacher.of(network, self._base.plan, weight=weight)
         return self._teacher
