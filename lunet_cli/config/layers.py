@@ -102,6 +102,11 @@ def layers(spec: NetworkSpec) -> tuple[Layer, ...]:
     return tuple(graph_of(spec).layers.values())
 
 
+def widths_of(spec: NetworkSpec) -> dict[str, int]:
+    """Channels by layer."""
+    return {layer.name: layer.width for layer in layers(spec)}
+
+
 def with_layers(
     spec: NetworkSpec,
     *,

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from lunet_cli.config.base import Count, Section
 
@@ -84,3 +84,9 @@ class PruningConfig(Section):
     distillation: Annotated[float, Field(ge=0, le=1)] = 0.0
     """Share of the loss while recovering that pulls towards the probabilities of the network before
     pruning; 0 learns from the labels alone."""
+
+    @model_validator(mode="after")
+    def _has_effect(self) -> Self:
+        if self.distillation > 0 and self.recovery_epochs == 0:
+            raise ValueError("distillation has no effect without recovery_epochs")
+        return self

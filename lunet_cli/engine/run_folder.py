@@ -26,7 +26,7 @@ from lunet_cli.results.words import visible
 LAST, BEST, LOG = "last.pt", "best_model.pt", "train.log"
 _MANIFEST, _HISTORY, _TRAINING = "manifest.json", "history.csv", "training.json"
 _PRUNING, _PRUNING_CASES, _CHANNELS = "pruning.csv", "pruning_cases.csv", "channels.csv"
-_PRUNED_CONFIG = "pruned.yaml"
+PRUNED_CONFIG = "pruned.yaml"
 # What a run that was killed before its first state may have left.
 _AT_START = (CONFIG_FILE, _MANIFEST, _HISTORY, LOG)
 _WRITTEN_WHOLE = (
@@ -39,7 +39,7 @@ _WRITTEN_WHOLE = (
     _PRUNING,
     _PRUNING_CASES,
     _CHANNELS,
-    _PRUNED_CONFIG,
+    PRUNED_CONFIG,
 )
 
 
@@ -106,7 +106,7 @@ class RunFolder:
     @property
     def pruned_config(self) -> Path:
         """A configuration that trains the chosen network of a pruning from the beginning."""
-        return self.path / _PRUNED_CONFIG
+        return self.path / PRUNED_CONFIG
 
     @property
     def evaluations(self) -> Path:

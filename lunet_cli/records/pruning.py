@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Self
+
+from pydantic import model_validator
 
 from lunet_cli.errors import DataError
 from lunet_cli.records.channels import read_channels_table
@@ -48,6 +50,18 @@ class PruningState(Record):
 
     steps: tuple[PruningStep, ...]
     current: PruningStep | None
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        for number, step in enumerate(self.steps):
+            if step.step != number:
+                raise ValueError(f"steps hold step {step.step} in the place of step {number}")
+            # Steps are compared case by case.
+            if step.dice_per_case.keys() != self.steps[0].dice_per_case.keys():
+                raise ValueError(f"step {number} does not have the cases of step 0")
+        if self.current is not None and self.current.step != len(self.steps):
+            raise ValueError(f"current is step {self.current.step} after {len(self.steps)} steps")
+        return self
 
 
 def pruning_text(steps: Sequence[PruningStep]) -> str:

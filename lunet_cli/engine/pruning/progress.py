@@ -6,13 +6,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lunet_cli.config.pruning import PruningConfig
+from lunet_cli.engine.training.start import PRUNING
 from lunet_cli.engine.training.state import TrainState
 from lunet_cli.records.pruning import PruningState
 from lunet_cli.records.record import compact_json
 from lunet_cli.results.pruning import PruningStep
-
-STATE_KEY = "pruning"
-"""Where the state of a pruning stands in the state of a training."""
 
 
 @dataclass(kw_only=True)
@@ -41,7 +39,7 @@ class Progress:
     def to_dict(self) -> dict[str, Any]:
         """The state of the training with that of the pruning, for a checkpoint."""
         state = PruningState(steps=tuple(self.steps), current=self.current)
-        return {**self.train.to_dict(), STATE_KEY: compact_json(state)}
+        return {**self.train.to_dict(), PRUNING: compact_json(state)}
 
 
 def phase_of(step: int, config: PruningConfig) -> range:

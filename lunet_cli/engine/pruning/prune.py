@@ -7,28 +7,26 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from lunet_cli.config.layers import widths_of
 from lunet_cli.config.load import load_config
 from lunet_cli.config.run import RunConfig
-from lunet_cli.engine.checkpoints.checkpoint import load_checkpoint
+from lunet_cli.engine.checkpoints.checkpoint import Checkpoint, load_checkpoint
 from lunet_cli.engine.evaluation.pruned_steps import chosen_step
 from lunet_cli.engine.networks import count_parameters, network_of_weights
 from lunet_cli.engine.networks.execution import resolve_device
-from lunet_cli.engine.pruning.beginning import (
-    Beginning,
-    begin,
-    read_saved,
-    require_work_left,
-)
+from lunet_cli.engine.pruning.beginning import Beginning, begin
 from lunet_cli.engine.pruning.progress import phase_of
 from lunet_cli.engine.pruning.pruner import Pruner
 from lunet_cli.engine.pruning.recorder import PruningRecorder
+from lunet_cli.engine.pruning.resumption import read_saved, require_work_left
 from lunet_cli.engine.run_folder import RunFolder
 from lunet_cli.engine.run_lock import hold_run
 from lunet_cli.engine.training.assessment import assess
 from lunet_cli.engine.training.interrupts import InterruptGuard, InterruptRequested, unwinding
 from lunet_cli.engine.training.start import require_one_process
+from lunet_cli.errors import CheckpointError
 from lunet_cli.results.events import Event, Notice
-from lunet_cli.results.pruning import Outcome, PruneResult
+from lunet_cli.results.pruning import Outcome, PruneResult, PruningStep
 from lunet_cli.results.training import TrainResult
 
 
@@ -87,6 +85,9 @@ def _prune(begun: Beginning, recorder: PruningRecorder) -> PruneResult:
     progress = begun.progress
     recorder.run.report(begun.chosen_plan)
     recorder.run.write_origin(progress.train)
+    if not begun.is_resumed:
+        # So that there is a state to go on from before there is any model.
+        recorder.save(progress, begun.context)
     recorder.folder.write_pruning(progress.steps)
     for sentence in begun.sentences:
         recorder.run.report(Notice(sentence))
@@ -122,19 +123,38 @@ def _write_end(result: PruneResult, begun: Beginning, recorder: PruningRecorder)
     """Measure the chosen network as the configuration asks for, and mark the run as finished."""
     chosen, context = result.chosen, begun.context
     assert chosen is not None  # A step that has ended is validated, and then there is a best one.
-    checkpoint = load_checkpoint(recorder.folder.best)
+    phase = phase_of(chosen.step, recorder.config.pruning)
+    checkpoint = _best_model(recorder.folder, chosen, phase.stop)
     network = network_of_weights(checkpoint.card.network, checkpoint.weights)
     history = begun.progress.train.history
-    end = phase_of(chosen.step, recorder.config.pruning).stop
+    # A step without epochs has no line in it.
+    own_epochs = history[phase.start : phase.stop]
     trained = TrainResult(
         run_dir=result.run_dir,
         outcome=result.outcome,
         architecture=result.architecture,
         num_parameters=count_parameters(network),
         history=tuple(history),
-        best=next(iter(history[end - 1 : end]), None),
+        best=next(reversed(own_epochs), None),
         seconds=result.seconds,
     )
     setup = replace(context.setup, card=checkpoint.card)
     assessed = assess(trained, context.plan.place(network), replace(context, setup=setup))
     recorder.run.write_end(assessed)
+
+
+def _best_model(folder: RunFolder, chosen: PruningStep, epoch: int) -> Checkpoint:
+    """The model of the chosen step.
+
+    Raises:
+        CheckpointError: It was removed, or another one lies in its place.
+    """
+    model = load_checkpoint(folder.best)
+    spec = model.card.network
+    if model.epoch != epoch or list(widths_of(spec).values()) != list(chosen.widths.values()):
+        raise CheckpointError(
+            f"{folder.best}: is not the network of step {chosen.step}, which is chosen",
+            hint="Something else has written there; begin another pruning under another "
+            "experiment.name.",
+        )
+    return model

@@ -11,7 +11,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from lunet_cli.config.layers import Layer, layers
+from lunet_cli.config.layers import Layer, layers, widths_of
 from lunet_cli.config.network import NetworkSpec
 from lunet_cli.config.network_cost import count_conv_flops, count_parameters
 from lunet_cli.config.pruning import Criterion, PruningConfig
@@ -334,5 +334,5 @@ def _begun_step(number: int, spec: NetworkSpec) -> PruningStep:
         val_dice=math.nan,
         seconds=0.0,
         dice_per_case={},
-        widths={layer.name: layer.width for layer in layers(spec)},
+        widths=widths_of(spec),
     )

@@ -160,7 +160,7 @@ class _Scoring:
 
     def scores(self) -> dict[str, Tensor]:
         """The scores of all layers; see `score_channels`."""
-        _require_samples(self._num_samples, self._criterion)
+        require_samples(self._num_samples, self._criterion)
         scores: dict[str, Tensor] = {}
         for name, batches in self._found.items():
             scores[name] = _SUMMARIES[self._criterion](batches)
@@ -253,7 +253,12 @@ _SUMMARIES: dict[Criterion, Callable[[list[_BatchSums]], Tensor]] = {
 }
 
 
-def _require_samples(number: int, criterion: Criterion) -> None:
+def require_samples(number: int, criterion: Criterion) -> None:
+    """Raise if there are fewer samples than a criterion needs.
+
+    Raises:
+        DataError: It is so.
+    """
     needed = 1
     if criterion == "l1-std":
         needed = 2

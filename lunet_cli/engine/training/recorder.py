@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lunet_cli.config.network_cost import count_parameters
 from lunet_cli.config.run import RunConfig
 from lunet_cli.engine.checkpoints.checkpoint import Checkpoint, save_checkpoint
-from lunet_cli.engine.networks import count_parameters
 from lunet_cli.engine.provenance import git_commit, machine_name, versions
 from lunet_cli.engine.run_folder import RunFolder
 from lunet_cli.engine.run_lock import RunLock
@@ -175,7 +175,7 @@ class RunRecorder:
             seed=config.experiment.seed,
             git_commit=git_commit(),
             architecture=config.model.architecture,
-            num_parameters=count_parameters(state.network),
+            num_parameters=count_parameters(setup.card.network),
             **dict(setup.card.to_record()),
             execution=_execution(self._context),
             data=DataOrigin(layout=setup.layout, root=root, cache=setup.cache),

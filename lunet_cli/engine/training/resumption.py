@@ -16,7 +16,7 @@ from lunet_cli.engine.checkpoints.tensors import require_fitting
 from lunet_cli.engine.checkpoints.training_state import require_fitting_optimizer
 from lunet_cli.engine.networks.blocks import SegmentationNetwork
 from lunet_cli.engine.networks.execution import ExecutionPlan, resolve_device
-from lunet_cli.engine.run_folder import RunFolder
+from lunet_cli.engine.run_folder import PRUNED_CONFIG, RunFolder
 from lunet_cli.engine.training.loop import StepContext
 from lunet_cli.engine.training.recorder import RunRecorder
 from lunet_cli.engine.training.setup import Setup
@@ -38,6 +38,7 @@ def first_network(setup: Setup, start: Start) -> SegmentationNetwork:
     """
     network = setup.new_network()
     if isinstance(start, SavedState):
+        _require_training(start)
         _require_same_card(setup, start)
         require_same_sides(setup, start.path)
     elif start is not None:
@@ -145,10 +146,15 @@ def start_sentence(state: TrainState, start: Start, config: RunConfig) -> str:
     sentence = f"resumed from {start.path} after epoch {state.epoch}"
     if state.step:
         sentence += f", step {state.step}"
+    return sentence + changes_since(start, config)
+
+
+def changes_since(start: SavedState, config: RunConfig) -> str:
+    """The settings that differ from those that a state was saved with, in words; or nothing."""
     changed = _changed_settings(start.checkpoint.config.root, config.model_dump(mode="json"))
-    if changed:
-        sentence += f", with {', '.join(changed)}"
-    return sentence
+    if not changed:
+        return ""
+    return f", with {', '.join(changed)}"
 
 
 def _read_model(path: Path) -> Checkpoint | None:
@@ -157,6 +163,14 @@ def _read_model(path: Path) -> Checkpoint | None:
         return load_checkpoint(path)
     except CheckpointError:
         return None
+
+
+def _require_training(start: SavedState) -> None:
+    if start.is_of_pruning:
+        raise CheckpointError(
+            f"{start.path}: is the state of a pruning, which no training can go on from",
+            hint=f"Go on with the pruning, or train the network that it has found: {PRUNED_CONFIG}",
+        )
 
 
 def _require_same_card(setup: Setup, start: SavedState) -> None:

@@ -12,6 +12,9 @@ from lunet_cli.engine.checkpoints.checkpoint import Checkpoint, load_checkpoint,
 from lunet_cli.engine.run_folder import RunFolder
 from lunet_cli.errors import CheckpointError, ConfigError, TrainingError
 
+PRUNING = "pruning"
+"""Where the state of a pruning stands in that of its training."""
+
 
 @dataclass(frozen=True)
 class SavedState:
@@ -26,6 +29,11 @@ class SavedState:
     path: Path
     checkpoint: Checkpoint
     training: dict[str, Any]
+
+    @property
+    def is_of_pruning(self) -> bool:
+        """Whether it is the state of a pruning, which trains a network too, between its steps."""
+        return PRUNING in self.training
 
 
 @dataclass(frozen=True)
