@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lunet_cli.config.layers import level_widths
+from lunet_cli.config.layers import layers, level_widths
 from lunet_cli.config.network import NetworkSpec
 from lunet_cli.config.network_cost import count_parameters
 from lunet_cli.config.vocabulary import Size
@@ -126,8 +126,25 @@ def activation_channels(spec: NetworkSpec) -> float:
         # Each level has an eighth of the voxels of the one above.
         kept += width * min(nodes, spec.num_levels - level) * 0.125**level
     if spec.topology == "mednext":
-        return spec.in_channels + kept + (8 * spec.expansion_ratios[0] + 2) * widths[0]
+        return spec.in_channels + kept + 8 * _widest_hidden(spec) + 2 * widths[0]
     # In bf16, oneDNN works on blocks of 16 channels.
     working = max(3 * widths[0], 16)
     concatenated = (nodes + 1) * widths[0]
     return spec.in_channels + kept + 2 * concatenated + working + 2
+
+
+def _widest_hidden(spec: NetworkSpec) -> float:
+    """Channels that the widest block of a MedNeXt at full resolution expands to.
+
+    Pruning leaves blocks that expand by another ratio than they were built with.
+    """
+    widest = 0.0
+    for layer in layers(spec):
+        if layer.level > 0 or layer.name.startswith("streams."):
+            continue
+        # The block that comes up from half the resolution has twice as many, and one copy of them.
+        copies = 1.0
+        if layer.name.startswith("ups."):
+            copies = 0.5
+        widest = max(widest, layer.width * copies)
+    return widest

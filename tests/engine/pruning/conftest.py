@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
 
+from lunet_cli.config.layers import layers, with_layers
 from lunet_cli.config.load import load_config
 from lunet_cli.config.network import NetworkSpec
 from lunet_cli.config.run import RunConfig
@@ -57,6 +59,21 @@ def trained_like(spec: NetworkSpec, *, seed: int = 0) -> SegmentationNetwork:
     return network
 
 
+@pytest.fixture(scope="session")
+def trained_like_uneven() -> Callable[[NetworkSpec], SegmentationNetwork]:
+    """Make a network as pruning leaves it: no two neighbouring layers have the same width."""
+
+    def make(spec: NetworkSpec) -> SegmentationNetwork:
+        widths, dropouts = {}, {}
+        for index, layer in enumerate(layers(spec)):
+            widths[layer.name] = 1 + (index * 3 + 2) % min(5, layer.width)
+            if layer.dropout is not None:
+                dropouts[layer.name] = index / 100
+        return trained_like(with_layers(spec, widths=widths, dropouts=dropouts))
+
+    return make
+
+
 @pytest.fixture(params=SPECS)
 def network(request: pytest.FixtureRequest) -> SegmentationNetwork:
     """A network of each family, as if it had been trained."""
@@ -66,7 +83,7 @@ def network(request: pytest.FixtureRequest) -> SegmentationNetwork:
 @pytest.fixture
 def image(network: SegmentationNetwork) -> torch.Tensor:
     """Two images of an odd size."""
-    return torch.randn(2, network.spec.in_channels, 9, 12, 8)
+    return torch.randn(2, network.spec.in_channels, 5, 8, 4)
 
 
 # Two batches of two volumes of 16 voxels, and two to validate: a step takes a tenth of a second.
