@@ -89,7 +89,7 @@ def test_runs_that_do_not_fit(runs: Any, trained: Path, tmp_path: Path, mismatch
 
 def test_too_few_patches_for_a_spread(runs: Any, tmp_path: Path) -> None:
     """Said before the warm-up, not after it."""
-    settings = ("pruning.criterion=l1-std", "data.phantom.num_cases=3", "training.batch_size=1",
+    settings = ("pruning.criterion=l1-std", "data.phantom.size=32", "training.batch_size=1",
                 "training.patches_per_case=4", "pruning.scoring_batches=1",
                 "pruning.warmup_epochs=500")  # fmt: skip
     told = refuse(lambda: runs.tiny(tmp_path, "run", *settings))

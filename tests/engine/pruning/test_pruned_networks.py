@@ -162,7 +162,7 @@ def test_its_configuration_trains_it_afresh(runs: Any, pruned: Path, tmp_path: P
     widths = list(widths_of(spec).values())
     widths[0] += 1
     other = [*settings, f"model.widths={widths}", "training.epochs=2"]
-    with pytest.raises(CheckpointError, match="its network differs from .* widths"):
+    with pytest.raises(CheckpointError, match=r"its network differs from .* widths"):
         train(load_config(pruned / "pruned.yaml", other), resume="auto")
 
 
