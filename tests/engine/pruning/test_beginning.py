@@ -9,8 +9,6 @@ from typing import Any
 
 import pytest
 
-from lunet_cli.config.options import ExportOptions
-from lunet_cli.engine.exporting.export import export
 from lunet_cli.engine.pruning.prune import prune
 from lunet_cli.errors import LunetError
 
@@ -97,14 +95,6 @@ def test_too_few_patches_for_a_spread(runs: Any, tmp_path: Path) -> None:
         "`pruning.criterion=l1-std`: channels are scored on at least 2 samples, not on 1"
     )
     assert list(tmp_path.iterdir()) == []
-
-
-def test_an_exported_graph_is_no_network(runs: Any, trained: Path, tmp_path: Path) -> None:
-    path = tmp_path / "model.pt2"
-    export(trained, ExportOptions(format="torch-export", output=path))
-    told = refuse(lambda: runs.tiny(tmp_path, "run"), start=path)
-    assert told == f"{path}: is a graph, whose channels are fixed"
-    assert not (tmp_path / "run").exists()
 
 
 def test_a_folder_without_a_checkpoint(runs: Any, tmp_path: Path) -> None:
