@@ -61,7 +61,5 @@ class ModelConfig(Section):
             return widths
         expected = len(layers(parse_preset(name).spec))
         if len(widths) != expected:
-            raise ValueError(
-                f"there are {len(widths)}, and {name} has {plural(expected, 'layer')}"
-            )
+            raise ValueError(f"there are {len(widths)}, and {name} has {plural(expected, 'layer')}")
         return widths

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lunet_cli.results.evaluation import NonInferiority
-from lunet_cli.results.pruning import PruneResult, PruningStep
+from lunet_cli.results.pruning import PruneResult, PruningForecast, PruningStep
 from lunet_cli.results.views import PrunedNetwork, PruningView
 from lunet_cli.results.words import format_seconds, plural, visible
 
@@ -36,6 +36,31 @@ def steps_table(view: PruningView) -> RenderableType:
     for name, cell in _rows(view):
         table.add_row(name, *map(cell, networks.values()))
     return Group(table, Text(), Text(_rule(view), "dim"))
+
+
+def layers_table(forecast: PruningForecast) -> RenderableType:
+    """The layers of a network, and what could be removed."""
+    table = Table(box=None, pad_edge=False)
+    table.add_column("layer", no_wrap=True)
+    for name in ("level", "channels", "removable"):
+        table.add_column(name, justify="right")
+    removable = 0
+    for layer in forecast.layers:
+        can_go = Text(str(layer.num_removable))
+        if layer.is_protected:
+            can_go = Text("protected", "dim")
+        table.add_row(layer.name, str(layer.level), str(layer.width), can_go)
+        removable += layer.num_removable
+    channels = sum(layer.width for layer in forecast.layers)
+    told = f"{forecast.architecture}: dry run, nothing was written"
+    layers = plural(len(forecast.layers), "layer")
+    lines = (
+        f"{plural(channels, 'channel')} in {layers}; {removable:,} of them can be removed, and "
+        f"{min(removable, forecast.num_wanted):,} would be.",
+        f"{forecast.parameters:,} parameters; without all that can be removed "
+        f"{forecast.least_parameters:,}.",
+    )
+    return Group(Text(told, "bold"), table, Text(), Text("\n".join(lines)))
 
 
 def _columns(view: PruningView) -> dict[str, PrunedNetwork]:

@@ -64,7 +64,7 @@ def prune(
     settings = _settings(overrides, strategy, steps)
     config, start = _read(source, settings)
     if dry_run:
-        _dry_run(config, source)
+        _dry_run(config, start)
         return
     from lunet_cli.engine.pruning.prune import prune
     from lunet_cli.render.console import make_status_console
@@ -143,12 +143,13 @@ def _require_source(source: Path) -> None:
     )
 
 
-def _dry_run(config: RunConfig, source: Path) -> None:
+def _dry_run(config: RunConfig, start: Path | None) -> None:
     from lunet_cli.engine.pruning.dry_run import dry_run
     from lunet_cli.render.console import make_console
     from lunet_cli.render.pruning_tables import layers_table
 
-    make_console().print(layers_table(dry_run(config, source)))
+    run = None if start is None else start.parent
+    make_console().print(layers_table(dry_run(config, run)))
 
 
 def _tell_how_to_go_on(result: PruneResult, source: Path, settings: list[str]) -> None:

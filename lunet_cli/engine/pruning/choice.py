@@ -24,7 +24,6 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import partial
-from typing import Literal
 
 import numpy as np
 import torch
@@ -33,10 +32,11 @@ from torch import Tensor
 
 from lunet_cli.config.layers import Layer
 from lunet_cli.config.names import closest, one_line
+from lunet_cli.config.pruning import Normalization, PruningConfig, Strategy
 from lunet_cli.errors import ConfigError
 
-Strategy = Literal["stamp", "random-in-layer", "random-in-largest", "largest-l1", "none"]
-Normalization = Literal["layer-l2", "none"]
+# Those of a section that leaves the patterns as they are: not every family has such layers.
+_USUAL = PruningConfig().protect
 
 
 @dataclass(frozen=True)
@@ -100,18 +100,17 @@ def protected_layers(layers: Sequence[Layer], patterns: Sequence[str]) -> frozen
         patterns: Names, in which `*` stands for anything (`fnmatch`).
 
     Raises:
-        ConfigError: A pattern fits no layer.
+        ConfigError: A pattern fits no layer, and is not one of the usual ones.
     """
     names = [layer.name for layer in layers]
     protected: set[str] = set()
     for pattern in patterns:
         fitting = [name for name in names if fnmatchcase(name, pattern)]
-        if not fitting:
+        if not fitting and pattern not in _USUAL:
             parts = dict.fromkeys(name.partition(".")[0] for name in names)
             known = ", ".join(f"{part}.*" for part in parts)
             raise ConfigError(
-                f"`pruning.protect`: '{one_line(pattern)}' fits no layer. "
-                f"{closest(pattern, names)}",
+                f"pruning.protect: '{one_line(pattern)}' fits no layer. {closest(pattern, names)}",
                 hint=f"Layers of this network are {known}.",
             )
         protected.update(fitting)

@@ -30,20 +30,19 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from lunet_cli.config.layers import Layer
+from lunet_cli.config.pruning import Criterion
 from lunet_cli.engine.networks.blocks import SegmentationNetwork
 from lunet_cli.engine.networks.execution import ExecutionPlan, evaluating
 from lunet_cli.engine.training.state import DIVERGED
 from lunet_cli.errors import DataError, TrainingError
 from lunet_cli.results.words import plural
 
-Criterion = Literal["taylor", "l1", "l2", "l1-std", "random"]
 _LabelLoss = Callable[[Tensor, Tensor], Tensor]
 
 

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from lunet_cli.config.layers import Layer
+from lunet_cli.config.pruning import PruningConfig, Strategy
 from lunet_cli.engine.pruning.choice import (
     Choice,
-    Strategy,
     choose_channels,
     generator_of_step,
     normalize,
@@ -203,7 +203,7 @@ def test_a_pattern_that_fits_no_layer_is_told() -> None:
     with pytest.raises(ConfigError) as caught:
         protected_layers(layers, ["head.*", "upsample.*"])
     assert str(caught.value) == (
-        "`pruning.protect`: 'upsample.*' fits no layer. Did you mean upsamples.0?"
+        "pruning.protect: 'upsample.*' fits no layer. Did you mean upsamples.0?"
     )
     assert caught.value.hint == (
         "Layers of this network are encoders.*, decoders.*, upsamples.*, head.*."
@@ -238,3 +238,9 @@ def test_layers_without_dropout_have_no_points() -> None:
 
 def test_a_single_channel_needs_no_dropout() -> None:
     assert targeted_dropouts(scores_of(a=[1]), [layer("a", 1)], strongest=0.1) == {"a": 0.0}
+
+
+def test_the_usual_patterns_are_for_every_family() -> None:
+    # A MedNeXt has neither up-convolutions nor a segmenter of their names.
+    layers = [layer("streams.0", 4), layer("downs.0", 8)]
+    assert protected_layers(layers, PruningConfig().protect) == frozenset()
