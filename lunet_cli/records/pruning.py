@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import ClassVar
 
 from lunet_cli.errors import DataError
 from lunet_cli.records.channels import read_channels_table
+from lunet_cli.records.record import Record
 from lunet_cli.records.table import Row, read_table, table_text
 from lunet_cli.results.pruning import PruningStep, RemovedChannel
 
@@ -31,6 +33,21 @@ _SEPARATOR = ";"
 # Well above a large network on 64 x 64 x 64 voxels, and exact as a float for charts.
 _MOST_FLOPS = 10**15
 _MOST_SECONDS = 1e9
+
+
+class PruningState(Record):
+    """How far a pruning is, in the checkpoint that it goes on from.
+
+    Args:
+        steps: Those that have ended.
+        current: The step whose network recovers, without the values after recovery; None before
+            the first step, and between two.
+    """
+
+    what: ClassVar[str] = "the state of a pruning"
+
+    steps: tuple[PruningStep, ...]
+    current: PruningStep | None
 
 
 def pruning_text(steps: Sequence[PruningStep]) -> str:

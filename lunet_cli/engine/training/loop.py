@@ -34,11 +34,14 @@ class StepContext:
         setup: Cases, network and loss, as configuration and data have it.
         plan: How to compute.
         teacher: What the network learns from beside the labels; None where these are all.
+        phase: The epochs, counted from 0, that the schedule of the learning rate is stretched over;
+            None for the whole training.
     """
 
     setup: Setup
     plan: ExecutionPlan
     teacher: Teacher | None = None
+    phase: range | None = None
 
     @property
     def config(self) -> TrainingConfig:
@@ -49,6 +52,13 @@ class StepContext:
     def labels(self) -> LabelScheme:
         """The meaning of the channels."""
         return self.setup.card.labels
+
+    def learning_rate(self, epoch: float) -> float:
+        """That of a moment; fractions stand between two epochs."""
+        if self.phase is None:
+            return learning_rate_at(self.config, epoch)
+        progress = (epoch - self.phase.start) / len(self.phase)
+        return learning_rate_at(self.config, progress * self.config.epochs)
 
 
 @dataclass(frozen=True)
@@ -105,14 +115,14 @@ def train_epoch(
         TrainingError: The loss is no longer finite.
         DataError: A case could not be read.
     """
-    config, sampler = context.config, context.setup.sampler
+    sampler = context.setup.sampler
     num_steps = len(sampler)
     sampler.epoch, sampler.first_step = state.epoch, state.step
     state.network.train()
     for image, label in batches(context.setup.loader):
         # The middle of the step: neither the first step of a warm-up nor the last of a decay has a
         # rate of zero.
-        learning_rate = learning_rate_at(config, state.epoch + (state.step + 0.5) / num_steps)
+        learning_rate = context.learning_rate(state.epoch + (state.step + 0.5) / num_steps)
         loss = train_step(state, forward, image, label, context, learning_rate)
         state.step += 1
         state.loss_sum += loss

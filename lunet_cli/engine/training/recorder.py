@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import datetime
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -158,18 +159,7 @@ class RunRecorder:
         training = None
         if with_training:
             training = state.to_dict()
-        return Checkpoint(
-            card=self._context.setup.card,
-            weights={name: tensor.detach().cpu() for name, tensor in weights.items()},
-            epoch=state.epoch,
-            config=KeptConfig.of(self.config),
-            versions=versions(),
-            execution=self._execution(),
-            training=training,
-        )
-
-    def _execution(self) -> Execution:
-        return Execution.model_validate(self._context.plan.to_dict())
+        return checkpoint_of(self._context, weights, epoch=state.epoch, training=training)
 
     def _manifest(self, state: TrainState) -> Manifest:
         setup, config = self._context.setup, self.config
@@ -187,7 +177,7 @@ class RunRecorder:
             architecture=config.model.architecture,
             num_parameters=count_parameters(state.network),
             **dict(setup.card.to_record()),
-            execution=self._execution(),
+            execution=_execution(self._context),
             data=DataOrigin(layout=setup.layout, root=root, cache=setup.cache),
             split=RecordedSplit(
                 origin=setup.split.origin,
@@ -195,3 +185,33 @@ class RunRecorder:
                 val=tuple(case.case_id for case in setup.split.val),
             ),
         )
+
+
+def checkpoint_of(
+    context: StepContext,
+    weights: Mapping[str, Tensor],
+    *,
+    epoch: int,
+    training: dict[str, Any] | None = None,
+) -> Checkpoint:
+    """A checkpoint of the network of a training.
+
+    Args:
+        context: What is fixed.
+        weights: Those of the network.
+        epoch: Epochs that they have seen.
+        training: The state of the training; None in a model that is for use only.
+    """
+    return Checkpoint(
+        card=context.setup.card,
+        weights={name: tensor.detach().cpu() for name, tensor in weights.items()},
+        epoch=epoch,
+        config=KeptConfig.of(context.setup.config),
+        versions=versions(),
+        execution=_execution(context),
+        training=training,
+    )
+
+
+def _execution(context: StepContext) -> Execution:
+    return Execution.model_validate(context.plan.to_dict())

@@ -79,6 +79,14 @@ class TrainState:
             average=average,
         )
 
+    def begin_again(
+        self, network: SegmentationNetwork, config: TrainingConfig, plan: ExecutionPlan
+    ) -> TrainState:
+        """Another network with a fresh optimiser and average, after the same epochs."""
+        state = TrainState.fresh(network, config, plan)
+        state.epoch, state.history, state.best = self.epoch, [*self.history], self.best
+        return state
+
     @property
     def validated_network(self) -> SegmentationNetwork:
         """The network that validates, and whose weights become the best model."""
@@ -129,7 +137,13 @@ class TrainState:
         }
 
     def restore(
-        self, weights: dict[str, Tensor], epoch: int, values: dict[str, Any], *, num_steps: int
+        self,
+        weights: dict[str, Tensor],
+        epoch: int,
+        values: dict[str, Any],
+        *,
+        num_steps: int,
+        averaged_since: int = 0,
     ) -> None:
         """Bring back a saved state.
 
@@ -138,6 +152,7 @@ class TrainState:
             epoch: Epochs that they have seen.
             values: What `to_dict` has given, as `load_checkpoint` has checked it.
             num_steps: Steps of an epoch.
+            averaged_since: Epochs that were done when the average was begun.
 
         Raises:
             RuntimeError: PyTorch does not take the state of a random generator.
@@ -154,7 +169,8 @@ class TrainState:
             # A run may begin to average when it is resumed; then it begins with what there is.
             average = weights if values["average"] is None else values["average"]
             self.average.module.load_state_dict(average)
-            set_num_updates(self.average, epoch * num_steps + self.step)
+            num_updates = (epoch - averaged_since) * num_steps + self.step
+            set_num_updates(self.average, num_updates)
         torch.set_rng_state(values["rng"])
         device = next(self.network.parameters()).device
         if device.type == "cuda" and values["rng_cuda"] is not None:

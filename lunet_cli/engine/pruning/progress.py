@@ -1,0 +1,52 @@
+"""Everything that changes while a network is pruned."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from lunet_cli.config.pruning import PruningConfig
+from lunet_cli.engine.training.state import TrainState
+from lunet_cli.records.pruning import PruningState
+from lunet_cli.records.record import compact_json
+from lunet_cli.results.pruning import PruningStep
+
+STATE_KEY = "pruning"
+"""Where the state of a pruning stands in the state of a training."""
+
+
+@dataclass(kw_only=True)
+class Progress:
+    """How far a pruning is.
+
+    Args:
+        train: The network and how it learns; its epochs are those of all steps together.
+        steps: The steps that have ended; the first is the network before any channel is removed.
+        current: The step whose network recovers; None in the warm-up, and between two steps.
+    """
+
+    train: TrainState
+    steps: list[PruningStep] = field(default_factory=list)
+    current: PruningStep | None = None
+
+    @property
+    def is_recovering(self) -> bool:
+        """Whether there are epochs to train before the next step: the warm-up is such a time."""
+        return self.current is not None or not self.steps
+
+    def phase(self, config: PruningConfig) -> range:
+        """The epochs, counted from 0, of the warm-up or of the recovery of this step."""
+        return phase_of(len(self.steps), config)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The state of the training with that of the pruning, for a checkpoint."""
+        state = PruningState(steps=tuple(self.steps), current=self.current)
+        return {**self.train.to_dict(), STATE_KEY: compact_json(state)}
+
+
+def phase_of(step: int, config: PruningConfig) -> range:
+    """The epochs, counted from 0, that a step recovers in; of step 0, the warm-up."""
+    if step == 0:
+        return range(config.warmup_epochs)
+    start = config.warmup_epochs + (step - 1) * config.recovery_epochs
+    return range(start, start + config.recovery_epochs)
