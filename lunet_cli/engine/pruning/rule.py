@@ -18,11 +18,15 @@ def is_as_good(steps: Sequence[PruningStep], *, margin: float) -> bool:
         steps: All steps up to this one, at least one.
         margin: How much Dice may be lost.
     """
-    last = steps[-1]
-    best = max(steps, key=_mean_dice)
+    last, best = steps[-1], best_step(steps)
     if best is last:
         return True
     return non_inferiority(last.dice_per_case, best.dice_per_case, margin=margin).is_shown
+
+
+def best_step(steps: Sequence[PruningStep]) -> PruningStep:
+    """The first of the steps with the highest mean Dice; there is at least one step."""
+    return max(steps, key=_mean_dice)
 
 
 def chosen_step(steps: Sequence[PruningStep], *, margin: float) -> PruningStep | None:
