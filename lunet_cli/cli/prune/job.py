@@ -22,12 +22,19 @@ if TYPE_CHECKING:
     from lunet_cli.results.pruning import PruneResult
 
 
+def _commands(incomplete: str) -> list[str]:
+    """The commands that may stand where the source of the job does."""
+    names = [str(command.name) for command in app.registered_commands]
+    return [name for name in names if name.startswith(incomplete)]
+
+
 def prune(
     context: typer.Context,
     source: Annotated[
         Path,
         typer.Argument(
             metavar="CONFIG|RUN",
+            autocompletion=_commands,
             help="A run folder, whose best model is pruned, or a configuration, whose network is "
             "trained first for pruning.warmup_epochs.",
         ),
@@ -56,7 +63,8 @@ def prune(
 ) -> None:
     """Prune a network: remove channels step by step, and let it recover in between.
 
-    The run folder gets its own name, RUN_STRATEGY, where RUN is pruned.
+    What is made of a RUN lies beside it, as RUN_STRATEGY; --set experiment.name=NAME names it
+    otherwise.
     """
     if not str(source).startswith("-"):  # Otherwise, an option that is none of ours.
         _require_source(source)
@@ -133,9 +141,7 @@ def _require_source(source: Path) -> None:
         )
     if find_config(source).exists():
         return
-    known = [*shipped_configs()]
-    for command in app.registered_commands:
-        known.append(str(command.name))
+    known = [*shipped_configs(), *_commands("")]
     raise ConfigError(
         f"{source}: is not a run folder, a configuration or a command. "
         f"{closest(str(source), known)}",
