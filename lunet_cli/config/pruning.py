@@ -59,9 +59,10 @@ class PruningConfig(Section):
     """Highest probability of dropout in a layer after a step: the layer with the lowest scores gets
     it, the others less; 0 leaves dropout as it is."""
 
-    protect: tuple[LayerPattern, ...] = ("upsamples.*", "head.*")
-    """Layers that keep all channels: names, in which `*` stands for any part. `lunet prune CONFIG
-    --dry-run` lists them."""
+    protect: tuple[LayerPattern, ...] | None = None
+    """Layers that keep all channels: names, in which `*` stands for any part, such as
+    `encoders.0.*`; `lunet prune CONFIG --dry-run` lists them. null protects `upsamples.*` and
+    `head.*`, as STAMP does, and nothing of a MedNeXt."""
 
     min_parameters: Count | None = None
     """Stop before the network has fewer parameters."""
@@ -80,6 +81,6 @@ class PruningConfig(Section):
     save_every: _Epochs = 0
     """Keep a `checkpoint_stepNNN.pt` each time so many steps have passed; 0 keeps none."""
 
-    distillation: Annotated[float, Field(ge=0, le=1e6)] = 0.0
-    """Weight of a second term of the loss while recovering: the distance from the probabilities of
-    the network before pruning; 0 learns from the labels alone."""
+    distillation: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Share of the loss while recovering that pulls towards the probabilities of the network before
+    pruning; 0 learns from the labels alone."""

@@ -11,6 +11,8 @@ from lunet_cli.results.events import Event
 from lunet_cli.results.numbers import Undefinable
 from lunet_cli.results.words import format_seconds, plural
 
+Outcome = Literal["finished", "stopped early", "interrupted"]
+
 
 @dataclass(frozen=True)
 class RemovedChannel:
@@ -144,7 +146,7 @@ class PruneResult:
     """
 
     run_dir: Path
-    outcome: Literal["finished", "stopped early", "interrupted"]
+    outcome: Outcome
     reason: str
     architecture: str
     num_parameters: int

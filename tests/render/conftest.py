@@ -10,8 +10,8 @@ import pytest
 from rich.console import Console, RenderableType
 
 from lunet_cli.engine.inference.predictor import Predictor
-from lunet_cli.engine.pruning.view import summarize_pruning
 from lunet_cli.engine.viewing.cases import CaseViews
+from lunet_cli.engine.viewing.prunings import summarize_pruning
 from lunet_cli.render.terminal.screen import Screen
 from lunet_cli.results.pruning import PruningStep
 from lunet_cli.results.views import LabeledVolume, PruningView

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from rich.console import RenderableType
 
-from lunet_cli.engine.pruning.view import summarize_pruning
+from lunet_cli.engine.viewing.prunings import summarize_pruning
 from lunet_cli.render.console import PlainConsole
 from lunet_cli.render.pruning_tables import layers_table, prune_table, steps_table
 from lunet_cli.results.pruning import PrunableLayer, PruneResult, PruningForecast

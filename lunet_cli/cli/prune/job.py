@@ -171,7 +171,7 @@ def _tell_how_to_go_on(result: PruneResult, source: Path, settings: list[str]) -
 
 def _show(result: PruneResult, config: RunConfig) -> None:
     """Print what came out, and what one may do next."""
-    from lunet_cli.engine.pruning.view import summarize_pruning
+    from lunet_cli.engine.viewing.prunings import summarize_pruning
     from lunet_cli.render.console import make_console
     from lunet_cli.render.pruning_tables import prune_table
 

@@ -37,7 +37,7 @@ def show(
         raise ConfigError("--json and -o: choose one")
     if margin is not None and not 0 <= margin <= 1:
         raise ConfigError(f"--margin {margin:g}: is not a difference of Dice, from 0 to 1")
-    from lunet_cli.engine.pruning.view import view_pruning
+    from lunet_cli.engine.viewing.prunings import view_pruning
 
     view = view_pruning(run, margin)
     if as_json:

@@ -32,11 +32,8 @@ from torch import Tensor
 
 from lunet_cli.config.layers import Layer
 from lunet_cli.config.names import closest, one_line
-from lunet_cli.config.pruning import Normalization, PruningConfig, Strategy
+from lunet_cli.config.pruning import Normalization, Strategy
 from lunet_cli.errors import ConfigError
-
-# Those of a section that leaves the patterns as they are: not every family has such layers.
-_USUAL = PruningConfig().protect
 
 
 @dataclass(frozen=True)
@@ -100,13 +97,13 @@ def protected_layers(layers: Sequence[Layer], patterns: Sequence[str]) -> frozen
         patterns: Names, in which `*` stands for anything (`fnmatch`).
 
     Raises:
-        ConfigError: A pattern fits no layer, and is not one of the usual ones.
+        ConfigError: A pattern fits no layer.
     """
     names = [layer.name for layer in layers]
     protected: set[str] = set()
     for pattern in patterns:
         fitting = [name for name in names if fnmatchcase(name, pattern)]
-        if not fitting and pattern not in _USUAL:
+        if not fitting:
             parts = dict.fromkeys(name.partition(".")[0] for name in names)
             known = ", ".join(f"{part}.*" for part in parts)
             raise ConfigError(

@@ -7,8 +7,9 @@ from pathlib import Path
 from lunet_cli.config.layers import layers, with_layers
 from lunet_cli.config.network_cost import count_parameters
 from lunet_cli.config.run import RunConfig
-from lunet_cli.engine.pruning.choice import protected_layers
+from lunet_cli.engine.pruning.beginning import require_channels_to_spare
 from lunet_cli.engine.pruning.leaning import network_of
+from lunet_cli.engine.pruning.pruner import protected_of
 from lunet_cli.engine.run_folder import RunFolder
 from lunet_cli.results.pruning import PrunableLayer, PruningForecast
 
@@ -21,15 +22,15 @@ def dry_run(config: RunConfig, start: Path | None = None) -> PruningForecast:
         start: Run folder of the network; None takes the one of the configuration.
 
     Raises:
-        ConfigError: A pattern of `pruning.protect` fits no layer.
+        ConfigError: A pattern of `pruning.protect` fits no layer, or nothing can be removed.
         DataError: The run folder is damaged.
     """
     spec = network_of(config, None if start is None else RunFolder(start))
-    found = layers(spec)
-    protected = protected_layers(found, config.pruning.protect)
+    require_channels_to_spare(spec, config.pruning)
+    protected = protected_of(spec, config.pruning)
     told: list[PrunableLayer] = []
     least: dict[str, int] = {}
-    for layer in found:
+    for layer in layers(spec):
         is_protected = layer.name in protected
         told.append(PrunableLayer(layer.name, layer.level, layer.width, is_protected))
         if not is_protected:

@@ -15,8 +15,8 @@ from lunet_cli.config.network_cost import count_parameters
 from lunet_cli.config.presets import closest_presets, parse_preset
 from lunet_cli.config.run import RunConfig
 from lunet_cli.config.shipped import find_config
-from lunet_cli.engine.pruning.view import view_pruning
 from lunet_cli.engine.run_folder import RunFolder
+from lunet_cli.engine.viewing.prunings import view_pruning
 from lunet_cli.errors import ConfigError
 from lunet_cli.records.manifest import Manifest
 

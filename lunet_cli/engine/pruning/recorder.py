@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 from lunet_cli.config.load import dump_yaml
 from lunet_cli.config.run import RunConfig
@@ -70,15 +71,43 @@ class PruningRecorder:
         """
         self._lock.require_kept()
         record, network = progress.steps[-1], progress.train.validated_network
+        epoch = progress.train.epoch
         # The state comes after the models: a run that is killed in between repeats the step, and
         # so makes the same models again.
         if is_chosen:
-            self._save_model(network, progress, context, self.folder.best)
-            self._write_pruned_config(network, record)
+            self._save_model(network, epoch, context, self.folder.best)
+            self._write_pruned_config(record)
         if _is_kept(record, self.config):
             path = self.folder.kept_step(record.step)
-            self._save_model(network, progress, context, path)
+            self._save_model(network, epoch, context, path)
         self.save(progress, context)
         self.folder.write_pruning(progress.steps)
         num_steps = self.config.pruning.steps
         self.run.report(PruningStepDone(record, num_steps, is_chosen, seconds_left))
+
+    def _save_model(
+        self, network: SegmentationNetwork, epoch: int, context: StepContext, path: Path
+    ) -> None:
+        checkpoint = checkpoint_of(context, network.state_dict(), epoch=epoch)
+        save_checkpoint(checkpoint, path)
+
+    def _write_pruned_config(self, record: PruningStep) -> None:
+        """Write the configuration that trains the chosen network from the beginning."""
+        config = self.config
+        experiment = config.experiment
+        changed = config.model_copy(
+            update={
+                "experiment": experiment.model_copy(update={"name": f"{experiment.name}_fresh"}),
+                "model": config.model.model_copy(update={"widths": tuple(record.widths.values())}),
+            }
+        )
+        self.folder.write_text(self.folder.pruned_config.name, dump_yaml(changed))
+
+
+def _is_kept(record: PruningStep, config: RunConfig) -> bool:
+    """Whether the network of a step is kept for good; step 0 is what all others are compared with.
+
+    It is also the teacher of a pruning that is resumed.
+    """
+    every = config.pruning.save_every
+    return record.step == 0 or (every > 0 and record.step % every == 0)

@@ -23,7 +23,7 @@ from lunet_cli.engine.training.optimization import learning_rate_at
 from lunet_cli.engine.training.setup import Setup
 from lunet_cli.engine.training.state import DIVERGED, TrainState
 from lunet_cli.errors import TrainingError
-from lunet_cli.results.training import StepDone
+from lunet_cli.results.training import EpochRecord, StepDone
 
 
 @dataclass(frozen=True)
@@ -213,6 +213,25 @@ def validate(
         scores[case.case_id] = dict(zip(labels.names, values, strict=True))
         guard.check()
     return Validation(float(np.mean(losses)), scores)
+
+
+def epoch_record(state: TrainState, validation: Validation, seconds: float) -> EpochRecord:
+    """The line of an epoch whose steps are done.
+
+    Args:
+        state: What changes; it still counts the epoch as running.
+        validation: What was found after it.
+        seconds: What the epoch has taken since it was begun, or gone on with.
+    """
+    return EpochRecord(
+        epoch=state.epoch + 1,
+        train_loss=state.loss_sum / state.step,
+        val_loss=validation.loss,
+        val_dice=validation.mean_dice,
+        val_dice_per_label=validation.dice_per_label,
+        learning_rate=state.optimizer.param_groups[0]["lr"],
+        epoch_seconds=state.seconds + seconds,
+    )
 
 
 def masks_of(label: Tensor, logits: Tensor, labels: LabelScheme) -> tuple[np.ndarray, np.ndarray]:

@@ -39,7 +39,7 @@ def first_network(setup: Setup, start: Start) -> SegmentationNetwork:
     network = setup.new_network()
     if isinstance(start, SavedState):
         _require_same_card(setup, start)
-        _require_same_sides(setup, start)
+        require_same_sides(setup, start.path)
     elif start is not None:
         load_authors_weights(start.values, network, start.path)
     return network
@@ -68,16 +68,35 @@ def first_state(network: SegmentationNetwork, context: StepContext, start: Start
     state = TrainState.fresh(network, context.config, context.plan)
     torch.manual_seed(context.setup.config.experiment.seed)
     if isinstance(start, SavedState):
-        _restore(state, start, num_steps=len(context.setup.sampler))
+        restore(state, start, num_steps=len(context.setup.sampler))
     return state
 
 
-def _restore(state: TrainState, start: SavedState, *, num_steps: int) -> None:
+def restore(
+    state: TrainState, start: SavedState, *, num_steps: int, averaged_since: int = 0
+) -> None:
+    """Bring back a saved state.
+
+    Args:
+        state: A fresh state of the same network.
+        start: What is resumed.
+        num_steps: Steps of an epoch.
+        averaged_since: Epochs that were done when the average was begun.
+
+    Raises:
+        CheckpointError: It does not fit.
+    """
     checkpoint = start.checkpoint
     require_fitting(checkpoint.weights, state.network, start.path)
     require_fitting_optimizer(start.training["optimizer"], state.optimizer, start.path)
     try:
-        state.restore(checkpoint.weights, checkpoint.epoch, start.training, num_steps=num_steps)
+        state.restore(
+            checkpoint.weights,
+            checkpoint.epoch,
+            start.training,
+            num_steps=num_steps,
+            averaged_since=averaged_since,
+        )
     except RuntimeError as error:
         # Only PyTorch knows which bytes are the state of a random generator.
         raise CheckpointError(
@@ -152,9 +171,17 @@ def _require_same_card(setup: Setup, start: SavedState) -> None:
             )
 
 
-def _require_same_sides(setup: Setup, start: SavedState) -> None:
-    """Raise if a case that a run was trained on would validate it from now on."""
-    manifest = RunFolder(start.path.parent).read_manifest()
+def require_same_sides(setup: Setup, checkpoint: Path) -> None:
+    """Raise if a case that a network was trained on would validate it from now on.
+
+    Args:
+        setup: What configuration and data decide.
+        checkpoint: The file that holds the network, in its run folder.
+
+    Raises:
+        CheckpointError: With the number of cases, and one of them.
+    """
+    manifest = RunFolder(checkpoint.parent).read_manifest()
     if manifest is None:
         return
     trained_on = set(manifest.split.train)
@@ -162,7 +189,7 @@ def _require_same_sides(setup: Setup, start: SavedState) -> None:
     if mixed:
         number = plural(len(mixed), "case")
         raise CheckpointError(
-            f"{start.path}: was trained on {number} that would validate it now, such as {mixed[0]}",
+            f"{checkpoint}: was trained on {number} that would validate it now, such as {mixed[0]}",
             hint=f"Resume with the data, the split and the seed of that run: {_SETTINGS}.",
         )
 

@@ -23,7 +23,7 @@ from lunet_cli.engine.run_lock import hold_run
 from lunet_cli.engine.training.assessment import assess
 from lunet_cli.engine.training.health import Health
 from lunet_cli.engine.training.interrupts import InterruptGuard, InterruptRequested, unwinding
-from lunet_cli.engine.training.loop import StepContext, train_epoch, validate
+from lunet_cli.engine.training.loop import StepContext, epoch_record, train_epoch, validate
 from lunet_cli.engine.training.pace import Pace
 from lunet_cli.engine.training.recorder import RunRecorder
 from lunet_cli.engine.training.resumption import (
@@ -226,15 +226,7 @@ def _validate(
 ) -> EpochRecord:
     """Validate; return the line of an epoch that began at `start` or was gone on with then."""
     validation = validate(state.validated_network, context, guard)
-    return EpochRecord(
-        epoch=state.epoch + 1,
-        train_loss=state.loss_sum / state.step,
-        val_loss=validation.loss,
-        val_dice=validation.mean_dice,
-        val_dice_per_label=validation.dice_per_label,
-        learning_rate=state.optimizer.param_groups[0]["lr"],
-        epoch_seconds=state.seconds + time.perf_counter() - start,
-    )
+    return epoch_record(state, validation, time.perf_counter() - start)
 
 
 def _health_warnings(

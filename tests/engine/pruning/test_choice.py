@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from lunet_cli.config.layers import Layer
-from lunet_cli.config.pruning import PruningConfig, Strategy
+from lunet_cli.config.pruning import Strategy
 from lunet_cli.engine.pruning.choice import (
     Choice,
     choose_channels,
@@ -238,9 +238,3 @@ def test_layers_without_dropout_have_no_points() -> None:
 
 def test_a_single_channel_needs_no_dropout() -> None:
     assert targeted_dropouts(scores_of(a=[1]), [layer("a", 1)], strongest=0.1) == {"a": 0.0}
-
-
-def test_the_usual_patterns_are_for_every_family() -> None:
-    # A MedNeXt has neither up-convolutions nor a segmenter of their names.
-    layers = [layer("streams.0", 4), layer("downs.0", 8)]
-    assert protected_layers(layers, PruningConfig().protect) == frozenset()

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from lunet_cli.config.load import load_config
-from lunet_cli.engine.pruning.view import view_pruning
 from lunet_cli.engine.run_folder import RunFolder
+from lunet_cli.engine.viewing.prunings import view_pruning
 from lunet_cli.errors import DataError
 
 
@@ -37,6 +39,13 @@ def test_widths_are_counted_and_compared(tmp_path: Path, pruning_steps) -> None:
     assert view.channels.layers == {"encoders.0.0": (4, 4, 4), "encoders.1.0": (8, 7, 6)}
 
 
-def test_a_run_that_was_not_pruned_is_told(tmp_path: Path) -> None:
+def test_a_run_that_was_not_pruned_or_never_validated_is_told(
+    tmp_path: Path, pruning_steps
+) -> None:
     with pytest.raises(DataError, match=r"was not pruned: it has no pruning.csv$"):
+        view_pruning(tmp_path)
+    RunFolder(tmp_path).write_pruning(
+        [replace(step, val_dice=math.nan) for step in pruning_steps(0.0)]
+    )
+    with pytest.raises(DataError, match=r"no step of the pruning has a validation Dice$"):
         view_pruning(tmp_path)

@@ -8,9 +8,9 @@ from pathlib import Path
 from lunet_cli.config.load import load_config
 from lunet_cli.config.pruning import PruningConfig
 from lunet_cli.engine.evaluation.non_inferiority import non_inferiority
-from lunet_cli.engine.pruning.rule import best_step, chosen_step
+from lunet_cli.engine.evaluation.pruned_steps import best_step, chosen_step
 from lunet_cli.engine.run_folder import RunFolder
-from lunet_cli.errors import LunetError
+from lunet_cli.errors import DataError, LunetError
 from lunet_cli.results.pruning import PruningStep
 from lunet_cli.results.views import PrunedNetwork, PruningView
 from lunet_cli.results.words import visible
@@ -54,10 +54,14 @@ def summarize_pruning(
         strategy: Which channels went; empty where it is not known.
         margin: Dice that may be lost.
         is_finished: Whether the pruning has ended.
+
+    Raises:
+        DataError: No step has a Dice.
     """
-    first, best, last = steps[0], best_step(steps), steps[-1]
-    # There is one, since there are steps: the best at least.
-    chosen = chosen_step(steps, margin=margin) or best
+    best, chosen = best_step(steps), chosen_step(steps, margin)
+    if best is None or chosen is None:
+        raise DataError(f"{name}: no step of the pruning has a validation Dice")
+    first, last = steps[0], steps[-1]
 
     def compared(step: PruningStep) -> PrunedNetwork:
         dice = step.dice_per_case

@@ -1,0 +1,141 @@
+"""The job `prune`: from a network to a smaller one, step by step."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from lunet_cli.config.load import load_config
+from lunet_cli.config.run import RunConfig
+from lunet_cli.engine.checkpoints.checkpoint import load_checkpoint
+from lunet_cli.engine.evaluation.pruned_steps import chosen_step
+from lunet_cli.engine.networks import build_network, count_parameters
+from lunet_cli.engine.networks.execution import resolve_device
+from lunet_cli.engine.pruning.beginning import (
+    Beginning,
+    begin,
+    read_saved,
+    require_work_left,
+)
+from lunet_cli.engine.pruning.progress import phase_of
+from lunet_cli.engine.pruning.pruner import Pruner
+from lunet_cli.engine.pruning.recorder import PruningRecorder
+from lunet_cli.engine.run_folder import RunFolder
+from lunet_cli.engine.run_lock import hold_run
+from lunet_cli.engine.training.assessment import assess
+from lunet_cli.engine.training.interrupts import InterruptGuard, InterruptRequested, unwinding
+from lunet_cli.engine.training.start import require_one_process
+from lunet_cli.results.events import Event, Notice
+from lunet_cli.results.pruning import Outcome, PruneResult
+from lunet_cli.results.training import TrainResult
+
+
+def ignore(_: object) -> None:
+    """Do nothing with an event."""
+
+
+def prune(
+    config: RunConfig | Path | str,
+    *,
+    start: Path | str | None = None,
+    resume: str | None = None,
+    on_event: Callable[[Event], None] = ignore,
+) -> PruneResult:
+    """Take channels out of a network, step by step, and let it recover after each.
+
+    The section `pruning` says how. Every step is validated, and the smallest network that is as
+    good as the best one, but for `pruning.margin`, becomes the best model of the run.
+
+    Args:
+        config: What to prune, on what data, and how: a configuration, its file, or the name of a
+            shipped one.
+        start: The trained network to begin with, a checkpoint or run folder; None begins with the
+            network of `config` as its seed draws it, for which `pruning.warmup_epochs` is there.
+        resume: `auto` goes on with the run folder of `config` if there is a state in it, and begins
+            otherwise.
+        on_event: Called with what happens, in the process and thread of the caller.
+
+    Returns:
+        Every step and the chosen one; `outcome` tells whether the pruning ended by itself.
+
+    Raises:
+        LunetError: Of the kind that fits; what was done before is kept.
+
+    References:
+        STAMP, Dinsdale et al., Medical Image Analysis 81:102583, 2022; its rivals in Lean Unet,
+        arXiv:2512.03834.
+    """
+    if not isinstance(config, RunConfig):
+        config = load_config(config)
+    require_one_process()
+    resolve_device(config.training.device)
+    folder = RunFolder.of(config)
+    folder.require_writable()
+    with unwinding(), hold_run(folder.path, on_event) as lock:
+        # Read under the lock: until then, another process may have gone on.
+        saved = read_saved(resume, folder)
+        require_work_left(saved, folder, config)
+        begun = begin(config, None if start is None else Path(start), saved, on_event)
+        recorder = PruningRecorder(folder, lock, begun.context, on_event)
+        with recorder.run.logging_errors():
+            return _prune(begun, recorder)
+
+
+def _prune(begun: Beginning, recorder: PruningRecorder) -> PruneResult:
+    progress = begun.progress
+    recorder.run.report(begun.chosen_plan)
+    recorder.run.write_origin(progress.train)
+    recorder.folder.write_pruning(progress.steps)
+    for sentence in begun.sentences:
+        recorder.run.report(Notice(sentence))
+    start = time.perf_counter()
+    with InterruptGuard() as guard:
+        pruner = Pruner(begun.context, progress, recorder, guard)
+        outcome: Outcome = "finished"
+        try:
+            pruner.run()
+        except InterruptRequested:
+            outcome = "interrupted"
+            recorder.folder.log(f"interrupted by signal {guard.signal}")
+    if pruner.stopped_early:
+        outcome = "stopped early"
+    result = PruneResult(
+        run_dir=recorder.folder.path,
+        outcome=outcome,
+        reason=pruner.stop_reason,
+        architecture=recorder.config.model.architecture,
+        num_parameters=begun.num_parameters,
+        steps=tuple(progress.steps),
+        chosen=chosen_step(progress.steps, recorder.config.pruning.margin),
+        seconds=time.perf_counter() - start,
+        signal=guard.signal,
+    )
+    if outcome != "interrupted":
+        recorder.run.report(Notice(f"pruning ends: {result.reason}"))
+        _write_end(result, begun, recorder)
+    return result
+
+
+def _write_end(result: PruneResult, begun: Beginning, recorder: PruningRecorder) -> None:
+    """Measure the chosen network as the configuration asks for, and mark the run as finished."""
+    chosen, context = result.chosen, begun.context
+    assert chosen is not None  # A step that has ended is validated, and then there is a best one.
+    checkpoint = load_checkpoint(recorder.folder.best)
+    network = build_network(checkpoint.card.network)
+    network.load_state_dict(checkpoint.weights)
+    history = begun.progress.train.history
+    end = phase_of(chosen.step, recorder.config.pruning).stop
+    trained = TrainResult(
+        run_dir=result.run_dir,
+        outcome=result.outcome,
+        architecture=result.architecture,
+        num_parameters=count_parameters(network),
+        history=tuple(history),
+        best=next(iter(history[end - 1 : end]), None),
+        seconds=result.seconds,
+    )
+    setup = replace(context.setup, card=checkpoint.card)
+    assessed = assess(trained, context.plan.place(network), replace(context, setup=setup))
+    recorder.run.write_end(assessed)
