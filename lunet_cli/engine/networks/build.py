@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 import torch
+from torch import Tensor
 
 from lunet_cli.engine.networks.mednext import MedNeXt
 from lunet_cli.engine.networks.unet import UNet
@@ -35,6 +36,18 @@ def build_meta_network(spec: NetworkSpec) -> SegmentationNetwork:
     """The same network with shapes and without values; no random number is drawn for it."""
     with torch.device("meta"):
         return build_network(spec)
+
+
+def network_of_weights(spec: NetworkSpec, weights: Mapping[str, Tensor]) -> SegmentationNetwork:
+    """The network that `spec` describes with these very tensors; no random number is drawn for it.
+
+    Args:
+        spec: The network.
+        weights: A state dictionary that fits.
+    """
+    network = build_meta_network(spec)
+    network.load_state_dict(weights, assign=True)
+    return network
 
 
 def count_parameters(network: SegmentationNetwork) -> int:

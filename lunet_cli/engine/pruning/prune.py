@@ -11,7 +11,7 @@ from lunet_cli.config.load import load_config
 from lunet_cli.config.run import RunConfig
 from lunet_cli.engine.checkpoints.checkpoint import load_checkpoint
 from lunet_cli.engine.evaluation.pruned_steps import chosen_step
-from lunet_cli.engine.networks import build_network, count_parameters
+from lunet_cli.engine.networks import count_parameters, network_of_weights
 from lunet_cli.engine.networks.execution import resolve_device
 from lunet_cli.engine.pruning.beginning import (
     Beginning,
@@ -66,6 +66,15 @@ def prune(
     References:
         STAMP, Dinsdale et al., Medical Image Analysis 81:102583, 2022; its rivals in Lean Unet,
         arXiv:2512.03834.
+
+    Example:
+        Two steps from a network that was trained before, on the same data:
+
+        >>> settings = ["experiment.output_dir=runs", "experiment.name=pruned", "pruning.steps=2"]
+        >>> config = lunet.load_config("runs/phantom/config.yaml", settings)
+        >>> result = lunet.prune(config, start="runs/phantom")
+        >>> result.outcome, [sum(step.widths.values()) for step in result.steps]
+        ('finished', [88, 87, 86])
     """
     if not isinstance(config, RunConfig):
         config = load_config(config)
@@ -123,8 +132,7 @@ def _write_end(result: PruneResult, begun: Beginning, recorder: PruningRecorder)
     chosen, context = result.chosen, begun.context
     assert chosen is not None  # A step that has ended is validated, and then there is a best one.
     checkpoint = load_checkpoint(recorder.folder.best)
-    network = build_network(checkpoint.card.network)
-    network.load_state_dict(checkpoint.weights)
+    network = network_of_weights(checkpoint.card.network, checkpoint.weights)
     history = begun.progress.train.history
     end = phase_of(chosen.step, recorder.config.pruning).stop
     trained = TrainResult(

@@ -8,8 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from lunet_cli.config.layers import Graph, graph_of, with_layers
-from lunet_cli.config.network import NetworkSpec
-from lunet_cli.engine.networks import build_meta_network
+from lunet_cli.engine.networks import network_of_weights
 from lunet_cli.engine.networks.blocks import SegmentationNetwork
 
 
@@ -48,23 +47,15 @@ def remove_channels(
                 if channels is not None:
                     cut = cut.index_select(axis, torch.tensor(channels, device=cut.device))
             weights[f"{operation.module}.{name}"] = cut
-    return _with_weights(smaller, weights, training=network.training)
+    return network_of_weights(smaller, weights).train(network.training)
 
 
 def with_dropouts(
     network: SegmentationNetwork, dropouts: Mapping[str, float]
 ) -> SegmentationNetwork:
-    """The same network, with the same weights, and other probabilities of dropout by layer."""
+    """The same network, of the very same weights, with other probabilities of dropout by layer."""
     changed = with_layers(network.spec, dropouts=dropouts)
-    return _with_weights(changed, network.state_dict(), training=network.training)
-
-
-def _with_weights(
-    spec: NetworkSpec, weights: dict[str, Tensor], *, training: bool
-) -> SegmentationNetwork:
-    network = build_meta_network(spec)
-    network.load_state_dict(weights, assign=True)
-    return network.train(training)
+    return network_of_weights(changed, network.state_dict()).train(network.training)
 
 
 def _kept_channels(graph: Graph, removed: Mapping[str, Collection[int]]) -> dict[str, list[int]]:
