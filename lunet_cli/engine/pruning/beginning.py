@@ -168,7 +168,10 @@ def _go_on(setup: Setup, saved: SavedState, on_event: Callable[[Event], None]) -
     if not progress.is_recovering:
         averaged_since = phase_of(len(state.steps) - 1, config.pruning).start
     restore(progress.train, saved, num_steps=len(setup.sampler), averaged_since=averaged_since)
-    sentence = f"resumed from {saved.path} after {plural(len(state.steps), 'step')}"
+    place = "in the warm-up"
+    if state.steps:
+        place = f"after step {len(state.steps) - 1}"
+    sentence = f"resumed from {saved.path} {place}"
     return Beginning(context=context, progress=progress, chosen_plan=chosen, sentences=(sentence,))
 
 
