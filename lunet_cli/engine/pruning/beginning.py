@@ -128,13 +128,15 @@ def _go_on(setup: Setup, saved: SavedState, on_event: Callable[[Event], None]) -
         steps=list(state.steps),
         current=state.current,
     )
+    setup.sampler.max_steps = progress.max_steps(config.pruning)
     averaged_since = phase_of(len(state.steps), config.pruning).start
     if not progress.is_recovering:
         averaged_since = phase_of(len(state.steps) - 1, config.pruning).start
     restore(progress.train, saved, num_steps=len(setup.sampler), averaged_since=averaged_since)
-    # Step 0 is no step of pruning.
-    done = plural(max(0, len(state.steps) - 1), "step")
-    sentence = f"resumed from {saved.path} after {done}{changes_since(saved, config)}"
+    place = "in the warm-up"
+    if state.steps:
+        place = f"after step {len(state.steps) - 1}"
+    sentence = f"resumed from {saved.path} {place}{changes_since(saved, config)}"
     return Beginning(
         context=context,
         progress=progress,

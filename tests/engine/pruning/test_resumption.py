@@ -175,7 +175,7 @@ def test_steps_are_added_to_a_pruning_that_is_done(runs: Any, copy: Path, tmp_pa
     assert [step.step for step in result.steps] == [0, 1, 2, 3, 4]
     told = [str(event) for event in events if isinstance(event, Notice)]
     resumed = next(text for text in told if text.startswith("resumed from"))
-    assert resumed.startswith(f"resumed from {copy / 'last.pt'} after 3 steps, with ")
+    assert resumed.startswith(f"resumed from {copy / 'last.pt'} after step 3, with ")
     assert resumed.endswith("pruning.steps 4 (was 3)")
     straight = prune(runs.tiny(tmp_path / "straight", "run", *SETTINGS, "pruning.steps=4"))
     runs.assert_same_run(copy, straight.run_dir)
