@@ -20,13 +20,16 @@ from lunet_cli.results.studies import TrialKind, TrialListed, TrialState
 from lunet_cli.results.words import plural
 
 # What a trial may have had otherwise when it was begun: its place, what only changes how fast it
-# is, and pictures.
+# is, and what is measured and drawn once it has ended.
 _DOES_NOT_COUNT = (
     "experiment.name",
     "experiment.output_dir",
     "data.num_workers",
     "training.num_threads",
+    "evaluation.",
+    "benchmark.",
     "visualization.",
+    "wandb.",
 )
 # How settings of a strategy are called in the names of trials, where that is not `key-value`.
 _SHORT_NAMES = {"normalization=none": "unnormalized"}
