@@ -35,6 +35,7 @@ _HOMES = {
     "lunet_cli.engine.inference.load_model": ("load_model",),
     "lunet_cli.engine.inference.predict": ("predict",),
     "lunet_cli.engine.inference.predictor": ("Predictor",),
+    "lunet_cli.engine.pruning.prune": ("prune",),
     "lunet_cli.engine.training.train": ("train",),
     "lunet_cli.errors": (
         "CheckpointError",
@@ -52,6 +53,7 @@ _HOMES = {
     "lunet_cli.results.events": ("Event",),
     "lunet_cli.results.exporting": ("ExportResult",),
     "lunet_cli.results.prediction": ("PredictResult",),
+    "lunet_cli.results.pruning": ("PruneResult",),
     "lunet_cli.results.training": ("TrainResult",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}

@@ -31,6 +31,7 @@ from lunet_cli.engine.inference.images import (
 from lunet_cli.engine.inference.load_model import load_model as load_model
 from lunet_cli.engine.inference.predict import predict as predict
 from lunet_cli.engine.inference.predictor import Predictor as Predictor
+from lunet_cli.engine.pruning.prune import prune as prune
 from lunet_cli.engine.training.train import train as train
 from lunet_cli.errors import (
     CheckpointError as CheckpointError,
@@ -65,6 +66,7 @@ from lunet_cli.results.evaluation import EvalResult as EvalResult
 from lunet_cli.results.events import Event as Event
 from lunet_cli.results.exporting import ExportResult as ExportResult
 from lunet_cli.results.prediction import PredictResult as PredictResult
+from lunet_cli.results.pruning import PruneResult as PruneResult
 from lunet_cli.results.training import TrainResult as TrainResult
 
 __version__: str

@@ -26,6 +26,7 @@ WITH_EXAMPLE = (
     "compare",
     "benchmark",
     "export",
+    "prune",
 )
 HEAVY = ("torch", "numpy", "pydantic", "SimpleITK", "yaml", "scipy")
 
