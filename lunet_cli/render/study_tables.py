@@ -14,7 +14,6 @@ from lunet_cli.results.studies import (
     CaseDifference,
     OverSeeds,
     StrategyAtBudget,
-    StudyComparison,
     StudyResult,
     TrainedNetwork,
     TrialListed,
@@ -41,20 +40,22 @@ def trials_table(trials: Sequence[TrialListed], cores: int, jobs: int) -> Render
 
 def study_table(result: StudyResult) -> RenderableType:
     """Every strategy at the budget beside the networks that were trained, and paired tests."""
+    title = f"{result.architecture}: strategies of pruning {_budget(result)}"
     parts: list[RenderableType] = [
         Text(),
-        Text(visible(f"{result.architecture}: strategies of pruning {_budget(result)}"), "bold"),
+        Text(visible(title), "bold"),
         _networks(result),
         Text(),
     ]
-    if result.comparisons:
-        parts += [_comparisons(result.comparisons), Text()]
+    differences = _differences(result)
+    if differences.row_count:
+        parts += [differences, Text()]
     parts.append(Text("\n".join(_notes(result)), "dim"))
     return Group(*parts)
 
 
 def _budget(result: StudyResult) -> str:
-    words = f"with at most {result.budget:.3g} of the parameters"
+    words = f"at {result.budget:.3g} of the parameters"
     for network in result.trained:
         if network.kind == "start":
             words += f" ({result.budget * network.parameters:,.0f})"
@@ -63,21 +64,20 @@ def _budget(result: StudyResult) -> str:
 
 def _networks(result: StudyResult) -> Table:
     table = _columns(
-        "network",
-        "seeds",
-        "parameters",
-        "GFLOP\nat 64^3",
-        "Dice",
-        "of seeds",
-        "minus\nunpruned",
-        "95 % CI",
-        "widest /\nnarrowest",
+        "network", "parameters", "GFLOP\nat 64^3", "Dice", "of seeds", "widest /\nnarrowest"
     )
     for network in result.trained:
         if network.kind == "start":
             _add_trained(table, network, _ratio_before(result))
     for strategy in result.strategies:
-        _add_strategy(table, strategy)
+        table.add_row(
+            _name(strategy),
+            f"{strategy.parameters.mean:,.0f}",
+            f"{strategy.flops / 1e9:.3f}",
+            f"{strategy.dice.mean:.4f}",
+            _spread(strategy.dice),
+            f"{strategy.ratio.mean:.1f}",
+        )
     for network in result.trained:
         if network.kind != "start":
             _add_trained(table, network, "")
@@ -91,76 +91,58 @@ def _ratio_before(result: StudyResult) -> str:
 
 
 def _add_trained(table: Table, network: TrainedNetwork, ratio: str) -> None:
-    dice = network.dice
     table.add_row(
         network_name(network),
-        str(dice.num_seeds),
         f"{network.parameters:,}",
         f"{network.flops / 1e9:.3f}",
-        f"{dice.mean:.4f}",
-        _spread(dice),
-        "",
-        "",
+        f"{network.dice.mean:.4f}",
+        _spread(network.dice),
         ratio,
     )
 
 
-def _add_strategy(table: Table, strategy: StrategyAtBudget) -> None:
-    name = strategy.strategy
-    if not strategy.is_reached:
-        name += " *"
-    mean, interval = _difference(strategy.change)
-    table.add_row(
-        visible(name),
-        str(strategy.dice.num_seeds),
-        f"{strategy.parameters.mean:,.0f}",
-        f"{strategy.flops / 1e9:.3f}",
-        f"{strategy.dice.mean:.4f}",
-        _spread(strategy.dice),
-        mean,
-        interval,
-        f"{strategy.ratio.mean:.1f}",
-    )
+def _name(strategy: StrategyAtBudget) -> str:
+    if strategy.is_reached:
+        return visible(strategy.strategy)
+    return visible(f"{strategy.strategy} *")
 
 
-def _comparisons(comparisons: Sequence[StudyComparison]) -> Table:
-    table = _columns("Dice of", "minus that of", "difference", "95 % CI", "p", "cases", "seeds")
-    table.columns[1].justify = "left"
-    for row in comparisons:
-        mean, interval = _difference(row.difference)
-        table.add_row(
-            visible(row.first),
-            visible(row.second),
-            mean,
-            interval,
-            _p_value(row.p_value),
-            str(row.difference.num_cases),
-            str(row.difference.num_seeds),
-        )
+def _differences(result: StudyResult) -> Table:
+    """From the network before pruning, then between strategies, then to those from scratch."""
+    table = _columns("Dice of", "minus that of", "mean", "95 % CI", "p", "cases\nx seeds")
+    other = table.columns[1]
+    other.justify, other.no_wrap, other.overflow = "left", False, "fold"
+    for strategy in result.strategies:
+        if strategy.change is not None:
+            _add_difference(table, (_name(strategy), "unpruned"), strategy.change, "")
+    for row in result.comparisons:
+        names = (visible(row.first), visible(row.second))
+        _add_difference(table, names, row.difference, _p_value(row.p_value))
     return table
 
 
-def _notes(result: StudyResult) -> list[str]:
-    notes = [
-        "Parameters, FLOPs and Dice are means over seeds, of the first step within the budget.",
-        "of seeds: the lowest and the highest. CI: percentile bootstrap over validation cases,",
-        "each with its mean over seeds. p: Wilcoxon signed-rank test over cases, two-sided, after",
-        "Holm. Both are about these trained networks; seeds are too few to speak of others.",
-    ]
-    if not all(strategy.is_reached for strategy in result.strategies):
-        notes.append("*: does not come down to the budget; what is told is its last step.")
-    return notes
-
-
-def _difference(change: CaseDifference | None) -> tuple[str, str]:
-    """The mean of a difference, and its interval."""
-    if change is None:
-        return "", ""
+def _add_difference(
+    table: Table, names: tuple[str, str], change: CaseDifference, p_value: str
+) -> None:
     low, high = change.interval
     interval = "-"
     if not math.isnan(low):
         interval = f"{low:+.4f} to {high:+.4f}"
-    return f"{change.mean:+.4f}", interval
+    count = f"{change.num_cases} x {change.num_seeds}"
+    table.add_row(*names, f"{change.mean:+.4f}", interval, p_value, count)
+
+
+def _notes(result: StudyResult) -> list[str]:
+    notes = [
+        "Parameters, FLOPs and Dice are means over seeds of the first step within",
+        "the budget; of seeds: the lowest and the highest. Differences are over",
+        "validation cases, each with its mean over seeds. CI: percentile bootstrap",
+        "over cases; p: Wilcoxon signed-rank test, two-sided, after Holm. Both are",
+        "about these trained networks: so few seeds do not speak of others.",
+    ]
+    if not all(strategy.is_reached for strategy in result.strategies):
+        notes.append("*: does not come down to the budget; this is its last step.")
+    return notes
 
 
 def _spread(dice: OverSeeds) -> str:
@@ -182,5 +164,5 @@ def _columns(first: str, *others: str) -> Table:
     table.add_column(first, overflow="fold")
     for name in others:
         # As `Text`, a heading may have two lines.
-        table.add_column(Text(name), justify="right", overflow="fold")
+        table.add_column(Text(name), justify="right", no_wrap=True)
     return table

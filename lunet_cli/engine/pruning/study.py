@@ -115,10 +115,10 @@ def list_trials(
 def _require_possible(*, seeds: int, jobs: int, budget: float) -> None:
     for name, value in (("seeds", seeds), ("jobs", jobs)):
         if value < 1:
-            raise ConfigError(f"{name}: {value} is too few", hint="At least 1.")
+            raise ConfigError(f"`{name}`: {value} is too few", hint="At least 1.")
     if not 0 < budget <= 1:
         raise ConfigError(
-            f"budget: {budget:g} is not a share of the parameters",
+            f"`budget`: {budget:g} is not a share of the parameters",
             hint="0.15 compares networks that have lost 85 % of them.",
         )
 

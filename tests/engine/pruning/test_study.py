@@ -34,6 +34,8 @@ def config_of(folder: Path, *settings: str) -> RunConfig:
             "data.phantom.size=32",
             "training.epochs=2",
             "training.precision=fp32",
+            # Two threads wait long for each other where other tests want their cores too.
+            "training.num_threads=1",
             "pruning.steps=2",
             "pruning.channels_per_step=20",
             *settings,
@@ -194,9 +196,9 @@ def test_a_study_that_runs_is_not_run_twice(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "mistake"),
     [
-        ({"seeds": 0}, "seeds: 0 is too few"),
-        ({"jobs": 0}, "jobs: 0 is too few"),
-        ({"budget": 1.5}, "budget: 1.5 is not a share of the parameters"),
+        ({"seeds": 0}, "`seeds`: 0 is too few"),
+        ({"jobs": 0}, "`jobs`: 0 is too few"),
+        ({"budget": 1.5}, "`budget`: 1.5 is not a share of the parameters"),
     ],
 )
 def test_impossible_numbers_are_told(

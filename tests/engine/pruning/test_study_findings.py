@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import pytest
@@ -14,14 +13,18 @@ from lunet_cli.engine.evaluation.summary import bootstrap_interval
 from lunet_cli.engine.pruning.study_findings import find
 from lunet_cli.engine.pruning.study_plan import Trial, plan_trials
 from lunet_cli.engine.run_folder import RunFolder
-from lunet_cli.records.training_summary import TrainingSummary
-from lunet_cli.results.pruning import PruningStep
 from lunet_cli.results.studies import CaseDifference, OverSeeds, StudyResult
-from lunet_cli.results.training import EpochRecord
 
-# Parameters, channels of the layer that is pruned, and Dice of the cases a, b, c.
-Step = tuple[int, int, tuple[float, float, float]]
 
+class WriteTrial(Protocol):
+    def training(self, trial: Trial, dice: float, cases: dict[str, float]) -> None: ...
+
+    def pruning(
+        self, trial: Trial, steps: list[tuple[int, int, tuple[float, float, float]]]
+    ) -> None: ...
+
+
+# Of each seed, steps: parameters, channels of the layer that is pruned, Dice of the cases a, b, c.
 STAMP = {
     1: [(1000, 8, (0.8, 0.7, 0.6)), (500, 5, (0.7, 0.7, 0.7)), (400, 4, (0.5, 0.5, 0.5))],
     2: [(1000, 8, (0.8, 0.8, 0.8)), (600, 6, (0.6, 0.6, 0.6)), (300, 3, (0.5, 0.7, 0.9))],
@@ -51,73 +54,14 @@ def trials(tmp_path: Path) -> dict[str, Trial]:
 
 
 @pytest.fixture
-def write_training(
-    write_manifest: Callable[..., None],
-) -> Callable[[Trial, float, dict[str, float]], None]:
-    """Write the files of a training that has finished; its network is `lunet_small_1f`."""
-
-    def write(trial: Trial, dice: float, cases: dict[str, float]) -> None:
-        folder = start_folder(trial)
-        write_manifest(folder.path, train=("t",), val=("a", "b", "c"))
-        folder.write_summary(summary_of(7, dice))
-        if cases:
-            folder.write_validation_cases(7, cases)
-
-    return write
-
-
-def start_folder(trial: Trial) -> RunFolder:
-    trial.folder.path.mkdir(parents=True)
-    trial.folder.best.touch()
-    return trial.folder
-
-
-def summary_of(epoch: int, dice: float) -> TrainingSummary:
-    record = EpochRecord(epoch, 0.5, 0.5, dice, {"liver": dice}, 0.01, 1.0)
-    return TrainingSummary(
-        outcome="finished",
-        architecture="lunet_small_1f",
-        num_parameters=686,
-        num_epochs=9,
-        best=record,
-        metrics=(),
-        latency_ms=None,
-    )
-
-
-def write_pruning(trial: Trial, steps: Sequence[Step]) -> None:
-    written = []
-    for number, (parameters, width, dice) in enumerate(steps):
-        written.append(
-            PruningStep(
-                step=number,
-                removed=(),
-                parameters=parameters,
-                flops=parameters * 1000,
-                val_loss_before=math.nan,
-                val_dice_before=math.nan,
-                val_loss=0.5,
-                val_dice=sum(dice) / 3,
-                seconds=1.0,
-                dice_per_case=dict(zip("abc", dice, strict=True)),
-                # The last one is protected.
-                widths={"encoders.0.0": 2, "encoders.1.0": width, "upsamples.0": 99},
-            )
-        )
-    folder = start_folder(trial)
-    folder.write_pruning(written)
-    folder.write_summary(summary_of(2, 0.5))
-
-
-@pytest.fixture
-def found(trials: dict[str, Trial], write_training: Callable[..., None]) -> StudyResult:
+def found(trials: dict[str, Trial], write_trial: WriteTrial) -> StudyResult:
     """The findings where all but the controls have finished."""
     for seed in (1, 2):
-        write_training(trials[f"start_seed{seed}"], 0.6 + 0.1 * seed, {})
-        write_pruning(trials[f"stamp_seed{seed}"], STAMP[seed])
-        write_pruning(trials[f"random-in-layer_seed{seed}"], RANDOM[seed])
+        write_trial.training(trials[f"start_seed{seed}"], 0.6 + 0.1 * seed, {})
+        write_trial.pruning(trials[f"stamp_seed{seed}"], STAMP[seed])
+        write_trial.pruning(trials[f"random-in-layer_seed{seed}"], RANDOM[seed])
         cases = {"a": 0.5, "b": 0.4, "c": 0.3 + 0.1 * seed}
-        write_training(trials[f"lunet_small_1f_seed{seed}"], 0.4, cases)
+        write_trial.training(trials[f"lunet_small_1f_seed{seed}"], 0.4, cases)
     folder = trials["start_seed1"].folder.path.parent
     return find(tuple(trials.values()), RunFolder(folder), budget=0.5)
 
@@ -196,12 +140,12 @@ def test_the_table_has_every_network_of_finished_trials(found: StudyResult) -> N
 
 
 def test_a_control_is_told_of_its_last_step(
-    trials: dict[str, Trial], write_training: Callable[..., None]
+    trials: dict[str, Trial], write_trial: WriteTrial
 ) -> None:
-    write_training(trials["start_seed1"], 0.7, {})
-    write_pruning(trials["stamp_seed1"], STAMP[1])
+    write_trial.training(trials["start_seed1"], 0.7, {})
+    write_trial.pruning(trials["stamp_seed1"], STAMP[1])
     same = [(1000, 8, (0.8, 0.7, 0.6)), (1000, 8, (0.1, 0.1, 0.1)), (1000, 8, (0.9, 0.9, 0.9))]
-    write_pruning(trials["none_seed1"], same)
+    write_trial.pruning(trials["none_seed1"], same)
     folder = trials["start_seed1"].folder.path.parent
     found = find(tuple(trials.values()), RunFolder(folder), budget=0.5)
     _, control = found.strategies
@@ -214,11 +158,11 @@ def test_a_control_is_told_of_its_last_step(
 
 
 def test_a_damaged_trial_is_told_and_the_others_count(
-    trials: dict[str, Trial], write_training: Callable[..., None]
+    trials: dict[str, Trial], write_trial: WriteTrial
 ) -> None:
-    write_training(trials["start_seed1"], 0.7, {})
+    write_trial.training(trials["start_seed1"], 0.7, {})
     for seed in (1, 2):
-        write_pruning(trials[f"stamp_seed{seed}"], STAMP[seed])
+        write_trial.pruning(trials[f"stamp_seed{seed}"], STAMP[seed])
     trials["stamp_seed2"].folder.pruning_cases.write_text("nothing\n")
     folder = trials["start_seed1"].folder.path.parent
     found = find(tuple(trials.values()), RunFolder(folder), budget=0.5)
