@@ -63,4 +63,6 @@ def network_name(network: TrainedNetwork) -> str:
 def _line(curve: StudyCurve, color: int) -> Line:
     x = np.array([float(parameters) for parameters, _ in curve.points])
     y = np.array([dice.mean for _, dice in curve.points])
-    return Line(name=visible(curve.strategy), color=color, x=x, y=y, raw=y)
+    # A control that removes nothing has only one number of parameters.
+    is_point = len(curve.points) == 1
+    return Line(name=visible(curve.strategy), color=color, x=x, y=y, raw=y, is_point=is_point)
