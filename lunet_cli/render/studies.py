@@ -10,6 +10,9 @@ from lunet_cli.render.curves import Floats, Line, Panel
 from lunet_cli.results.studies import StudyCurve, StudyResult, TrainedNetwork
 from lunet_cli.results.words import visible
 
+# Of Dice: what lies farther below the best is cut off, unless it is to be compared.
+_RANGE = 0.1
+
 
 class Band(NamedTuple):
     """What lies between the lowest and the highest seed of a line."""
@@ -28,8 +31,11 @@ def study_panel(result: StudyResult) -> Panel:
         color = len(lines)
         name = network_name(network)
         lines.append(Line(name=name, color=color, x=place, y=dice, raw=dice, is_point=True))
+    title = "Validation Dice, mean over seeds"
+    if any(line.raw.min() < lowest_shown(result) for line in lines):
+        title += f" (below {lowest_shown(result):.2g} cut off)"
     return Panel(
-        title="Validation Dice, mean over seeds",
+        title=title,
         x_label="parameters",
         y_label="Dice",
         lines=tuple(lines),
@@ -51,6 +57,14 @@ def bands(result: StudyResult) -> list[Band]:
             Band(np.array([float(network.parameters)]), np.array([dice.low]), np.array([dice.high]))
         )
     return found
+
+
+def lowest_shown(result: StudyResult) -> float:
+    """Dice below which nothing is drawn: pruned too far, networks collapse and hide all else."""
+    compared = [network.dice for network in result.trained]
+    compared += [strategy.dice for strategy in result.strategies]
+    best = max(dice.high for dice in compared)
+    return min(best - _RANGE, *(dice.low for dice in compared))
 
 
 def network_name(network: TrainedNetwork) -> str:

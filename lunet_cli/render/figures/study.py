@@ -9,11 +9,12 @@ from lunet_cli.render.figures.curves import draw_lines
 from lunet_cli.render.figures.pareto import add_names
 from lunet_cli.render.figures.style import FULL_WIDTH, log_axis, new_figure, styled, unit
 from lunet_cli.render.palette import label_colors
-from lunet_cli.render.studies import bands, study_panel
+from lunet_cli.render.studies import bands, lowest_shown, study_panel
 from lunet_cli.results.studies import StudyResult
 from lunet_cli.results.views import ParetoPoint
 
 _BAND = 0.18  # opacity
+_AIR = 0.01  # of Dice, above the best
 
 
 @styled
@@ -39,9 +40,12 @@ def study_figure(result: StudyResult) -> Figure:
             budget = axes.axvline(least, color="black", linestyle=":", linewidth=0.8)
             legend[f"{result.budget:.3g} of the parameters"] = budget
     axes.margins(x=0.12, y=0.1)
+    lowest = lowest_shown(result)
+    if axes.get_ylim()[0] < lowest:
+        axes.set_ylim(lowest, max(float(band.high.max()) for band in bands(result)) + _AIR)
     log_axis(axes, "x", EngFormatter())
-    title = f"{panel.title}, and the lowest to the highest"
-    axes.set(title=title, xlabel=panel.x_label, ylabel=panel.y_label)
+    label = f"{panel.y_label} (band: lowest to highest seed)"
+    axes.set(title=panel.title, xlabel=panel.x_label, ylabel=label)
     figure.legend(legend.values(), legend.keys(), fontsize=7, loc="outside lower center", ncols=3)
     figure.draw_without_rendering()  # which finds the place of everything
     add_names(axes, points)
