@@ -412,3 +412,65 @@ def pruning_steps() -> Callable[..., tuple[PruningStep, ...]]:
         return tuple(steps)
 
     return make
+
+
+class TrialWriter:
+    """Writes the files of trials of a study that have finished, as far as findings need them."""
+
+    def __init__(self, write_manifest: WriteManifest) -> None:
+        self._write_manifest = write_manifest
+
+    def training(self, trial: Any, dice: float, cases: dict[str, float]) -> None:
+        """A training of `lunet_small_1f`; without cases, nobody has measured them."""
+        self._write_end(trial, dice)
+        self._write_manifest(trial.folder.path, train=("t",), val=("a", "b", "c"))
+        if cases:
+            trial.folder.write_validation_cases(7, cases)
+
+    def pruning(self, trial: Any, steps: list[tuple[int, int, tuple[float, float, float]]]) -> None:
+        """A pruning of `encoders.1.0`: parameters, its channels, and Dice of a, b, c at each step.
+
+        A layer that is protected is wider.
+        """
+        written = []
+        for number, (parameters, width, dice) in enumerate(steps):
+            step = PruningStep(
+                step=number,
+                removed=(),
+                parameters=parameters,
+                flops=parameters * 1000,
+                val_loss_before=math.nan,
+                val_dice_before=math.nan,
+                val_loss=0.5,
+                val_dice=sum(dice) / 3,
+                seconds=1.0,
+                dice_per_case=dict(zip("abc", dice, strict=True)),
+                widths={"encoders.0.0": 2, "encoders.1.0": width, "upsamples.0": 99},
+            )
+            written.append(step)
+        self._write_end(trial, 0.5)
+        trial.folder.write_pruning(written)
+
+    def _write_end(self, trial: Any, dice: float) -> None:
+        from lunet_cli.records.training_summary import TrainingSummary
+        from lunet_cli.results.training import EpochRecord
+
+        trial.folder.path.mkdir(parents=True)
+        trial.folder.best.touch()
+        trial.folder.write_config(trial.config)
+        summary = TrainingSummary(
+            outcome="finished",
+            architecture="lunet_small_1f",
+            num_parameters=686,
+            num_epochs=9,
+            best=EpochRecord(7, 0.5, 0.5, dice, {"liver": dice}, 0.01, 1.0),
+            metrics=(),
+            latency_ms=None,
+        )
+        trial.folder.write_summary(summary)
+
+
+@pytest.fixture
+def write_trial(write_manifest: WriteManifest) -> TrialWriter:
+    """Write trials of a study without running them."""
+    return TrialWriter(write_manifest)

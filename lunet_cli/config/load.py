@@ -42,7 +42,29 @@ def load_config(source: Path | str | None, overrides: Iterable[str] = ()) -> Run
     else:
         path = find_config(Path(source))
         document = read_document(path)
-    values = document.values
+    return _validated(document.values, overrides, path, document.lines)
+
+
+def with_settings(config: RunConfig, overrides: Iterable[str]) -> RunConfig:
+    """The same configuration but for some keys.
+
+    Args:
+        config: The configuration.
+        overrides: Strings `section.key=value`, as `load_config` takes them.
+
+    Raises:
+        ConfigError: An override is wrong, or does not fit the other keys.
+    """
+    return _validated(config.model_dump(mode="json"), overrides, None, {})
+
+
+def _validated(
+    values: dict[str, Any],
+    overrides: Iterable[str],
+    path: Path | None,
+    lines: dict[KeyPath, int],
+) -> RunConfig:
+    """The configuration that plain values and overrides make."""
     origins: dict[KeyPath, str] = {}
     for override in overrides:
         _apply_override(values, override, origins)
@@ -50,7 +72,7 @@ def load_config(source: Path | str | None, overrides: Iterable[str] = ()) -> Run
         return RunConfig.model_validate(values)
     except ValidationError as error:
         mistakes = find_mistakes(error, RunConfig, _unknown)
-    told = [_told(mistake, path, document.lines, origins) for mistake in mistakes[:_MOST_MISTAKES]]
+    told = [_told(mistake, path, lines, origins) for mistake in mistakes[:_MOST_MISTAKES]]
     if len(mistakes) > _MOST_MISTAKES:
         told.append(f"{path or '--set'}: and {len(mistakes) - _MOST_MISTAKES} more mistakes")
     raise ConfigError(told, hint="`lunet config schema` lists every key and its values.")

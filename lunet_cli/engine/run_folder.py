@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
@@ -16,9 +16,11 @@ from lunet_cli.records.files import read_text, require_makeable, write_atomicall
 from lunet_cli.records.history import history_text, read_history
 from lunet_cli.records.manifest import Manifest
 from lunet_cli.records.pruning import pruning_cases_text, pruning_text, read_pruning
+from lunet_cli.records.study import read_validation_cases, study_text, validation_cases_text
 from lunet_cli.records.training_summary import TrainingSummary
 from lunet_cli.results.events import Event
 from lunet_cli.results.pruning import PruningStep
+from lunet_cli.results.studies import StudyRow
 from lunet_cli.results.training import EpochRecord
 from lunet_cli.results.views import ChannelHistory
 from lunet_cli.results.words import visible
@@ -27,6 +29,7 @@ LAST, BEST, LOG = "last.pt", "best_model.pt", "train.log"
 _MANIFEST, _HISTORY, _TRAINING = "manifest.json", "history.csv", "training.json"
 _PRUNING, _PRUNING_CASES, _CHANNELS = "pruning.csv", "pruning_cases.csv", "channels.csv"
 PRUNED_CONFIG = "pruned.yaml"
+_STUDY, _VALIDATION_CASES = "study.csv", "validation_cases.csv"
 # What a run that was killed before its first state may have left.
 _AT_START = (CONFIG_FILE, _MANIFEST, _HISTORY, LOG)
 _WRITTEN_WHOLE = (
@@ -40,6 +43,7 @@ _WRITTEN_WHOLE = (
     _PRUNING_CASES,
     _CHANNELS,
     PRUNED_CONFIG,
+    _VALIDATION_CASES,
 )
 
 
@@ -107,6 +111,16 @@ class RunFolder:
     def pruned_config(self) -> Path:
         """A configuration that trains the chosen network of a pruning from the beginning."""
         return self.path / PRUNED_CONFIG
+
+    @property
+    def validation_cases(self) -> Path:
+        """Dice of every validation case with the best model of a training in a study."""
+        return self.path / _VALIDATION_CASES
+
+    @property
+    def study(self) -> Path:
+        """One line per network of a study, in the folder that holds its trials."""
+        return self.path / _STUDY
 
     @property
     def evaluations(self) -> Path:
@@ -314,6 +328,29 @@ class RunFolder:
             hint="`prune(RUN)` writes it.",
         )
         return read_pruning(self.pruning, self.pruning_cases, self.channels)
+
+    def write_validation_cases(self, epoch: int, dice_per_case: Mapping[str, float]) -> None:
+        """Write what the best model, of `epoch`, reaches on each validation case."""
+        text = validation_cases_text(epoch, dice_per_case)
+        self.write_text(self.validation_cases.name, text)
+
+    def read_validation_cases(self, epoch: int) -> dict[str, float] | None:
+        """Dice of each validation case with the model of `epoch`; None where it is not measured.
+
+        Raises:
+            DataError: The table is damaged.
+        """
+        if not self.validation_cases.exists():
+            return None
+        measured, dice = read_validation_cases(self.validation_cases)
+        # A training that went on since may have found a better one.
+        if measured != epoch:
+            return None
+        return dice
+
+    def write_study(self, rows: Sequence[StudyRow]) -> None:
+        """Write the networks of a study."""
+        self.write_text(self.study.name, study_text(rows))
 
     def _require_folder(self, file: Path, lacks: str, *, hint: str) -> None:
         """Raise if the folder is not there, or lacks a file."""

@@ -61,7 +61,12 @@ class RunLock:
 
 
 @contextlib.contextmanager
-def hold_run(folder: Path, on_event: Callable[[Event], None]) -> Iterator[RunLock]:
+def hold_run(
+    folder: Path,
+    on_event: Callable[[Event], None],
+    *,
+    go_on: str = "go on with `resume=auto`",
+) -> Iterator[RunLock]:
     """Hold a run folder for this process; makes it, and removes it again if it stays empty.
 
     The lock is `flock`, which the Linux kernel turns into a byte-range lock of the server on NFS,
@@ -70,6 +75,7 @@ def hold_run(folder: Path, on_event: Callable[[Event], None]) -> Iterator[RunLoc
     Args:
         folder: The run folder.
         on_event: Called with a warning where the file system has no locks.
+        go_on: How to go on once nobody holds it, for the message of an error.
 
     Raises:
         OutputError: Another process holds it, or it cannot be made.
@@ -82,7 +88,7 @@ def hold_run(folder: Path, on_event: Callable[[Event], None]) -> Iterator[RunLoc
         folder / LOCK, timeout=_PATIENCE_SECONDS, fallback_to_soft=False, on_acquired=_sign
     )
     try:
-        held = RunLock(folder, _acquire(lock, folder, on_event))
+        held = RunLock(folder, _acquire(lock, folder, on_event, go_on))
         try:
             yield held
         finally:
@@ -97,7 +103,7 @@ def hold_run(folder: Path, on_event: Callable[[Event], None]) -> Iterator[RunLoc
 
 
 def _acquire(
-    lock: FileLock, folder: Path, on_event: Callable[[Event], None]
+    lock: FileLock, folder: Path, on_event: Callable[[Event], None], go_on: str
 ) -> tuple[int, int] | None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -105,8 +111,7 @@ def _acquire(
     except Timeout:
         raise OutputError(
             f"{folder}: is being trained already, by {_holder(folder)}",
-            hint="Wait for it or stop it, then go on with `resume=auto`; or choose another "
-            "experiment.name.",
+            hint=f"Wait for it or stop it, then {go_on}; or choose another experiment.name.",
         ) from None
     except OSError as error:
         if error.errno in _HAS_NO_LOCKS:

@@ -50,6 +50,7 @@ class Line:
         best: Index of what the panel marks, such as the epoch with the best validation Dice; None
             where nothing is marked.
         is_faint: Whether it stands behind the others: training beside validation.
+        is_point: Whether it is drawn as points that are not joined.
     """
 
     name: str
@@ -59,6 +60,7 @@ class Line:
     raw: Floats
     best: int | None = None
     is_faint: bool = False
+    is_point: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

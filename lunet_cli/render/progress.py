@@ -17,6 +17,7 @@ from lunet_cli.results.evaluation import CaseScored
 from lunet_cli.results.events import CaseFailed, CaseRead, Event, WarningIssued
 from lunet_cli.results.prediction import CasePredicted, WindowDone
 from lunet_cli.results.pruning import ChannelsRemoved, PruningStepDone
+from lunet_cli.results.studies import TrialDone, TrialFailed, TrialMoved
 from lunet_cli.results.training import (
     EpochDone,
     PlanChosen,
@@ -27,7 +28,7 @@ from lunet_cli.results.training import (
 from lunet_cli.results.words import format_seconds, visible
 
 OnEvent = Callable[[Event], None]
-_FREQUENT = (CaseRead, StepDone, WindowDone, RoundDone, ChannelsRemoved)
+_FREQUENT = (CaseRead, StepDone, WindowDone, RoundDone, ChannelsRemoved, TrialMoved)
 # Without a line, after which one of the frequent events is told: who looks at a log wants to see
 # within a minute that the job lives.
 _QUIET_SECONDS = 30.0
@@ -138,6 +139,16 @@ class _Bars:
                 self._show_pruning(event)
             case EpochDone():
                 self._show_epoch(event)
+            case CaseScored() | WindowDone() | RoundDone() | TrialMoved():
+                self._count(event)
+            case TrialDone() | TrialFailed():
+                self._remove(event.trial)
+                self._show(event)
+            case _:
+                self._show(event)
+
+    def _count(self, event: CaseScored | WindowDone | RoundDone | TrialMoved) -> None:
+        match event:
             case CaseScored():
                 self._update("cases", event.num_done, event.num_cases, str(event).partition(" ")[2])
             case WindowDone():
@@ -145,8 +156,8 @@ class _Bars:
                 self._update("windows", event.num_done, event.num_windows, detail)
             case RoundDone():
                 self._update("passes", event.num_passes, event.total)
-            case _:
-                self._show(event)
+            case TrialMoved():
+                self._update(event.trial, event.num_done, event.total, event.detail)
 
     def _show(self, event: Event) -> None:
         """A line above the bars."""
@@ -219,7 +230,7 @@ class _Bars:
 
 
 def _style_of(event: Event) -> str:
-    if isinstance(event, CaseFailed):
+    if isinstance(event, CaseFailed | TrialFailed):
         return "red"
     if isinstance(event, WarningIssued | CasePredicted):
         return "yellow"

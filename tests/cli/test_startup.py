@@ -19,6 +19,7 @@ COMMANDS = [
     "compare",
     "prune",
     "prune show",
+    "prune study",
     "prune to-lean",
     "export",
     "bench",

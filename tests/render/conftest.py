@@ -14,6 +14,15 @@ from lunet_cli.engine.viewing.cases import CaseViews
 from lunet_cli.engine.viewing.prunings import summarize_pruning
 from lunet_cli.render.terminal.screen import Screen
 from lunet_cli.results.pruning import PruningStep
+from lunet_cli.results.studies import (
+    CaseDifference,
+    OverSeeds,
+    StrategyAtBudget,
+    StudyComparison,
+    StudyCurve,
+    StudyResult,
+    TrainedNetwork,
+)
 from lunet_cli.results.views import LabeledVolume, PruningView
 
 Draw = Callable[[Screen], RenderableType]
@@ -73,4 +82,39 @@ def pruning(pruning_steps: Callable[..., tuple[PruningStep, ...]]) -> PruningVie
         strategy="stamp",
         margin=0.01,
         is_finished=True,
+    )
+
+
+@pytest.fixture
+def study() -> StudyResult:
+    """A study of two strategies and a control, which does not come down to the budget."""
+    dice = OverSeeds(0.875, 0.87, 0.88, 2)
+    unpruned = OverSeeds(0.885, 0.88, 0.89, 2)
+    curves, strategies = [], []
+    for name, parameters in (("stamp", 50_000), ("random-in-largest", 52_000)):
+        curves.append(StudyCurve(name, ((parameters, dice), (353_949, unpruned))))
+        change = CaseDifference(-0.01, (-0.015, -0.005), 60, 2)
+        least = OverSeeds(parameters, parameters, parameters, 2)
+        strategies.append(
+            StrategyAtBudget(name, True, least, 4e8, dice, change, 16.0, OverSeeds(3.5, 3, 4, 2))
+        )
+    curves.append(StudyCurve("none", ((353_949, unpruned),)))
+    same = OverSeeds(353_949, 353_949, 353_949, 2)
+    strategies.append(
+        StrategyAtBudget("none", False, same, 19e8, unpruned, None, 16.0, OverSeeds(16, 16, 16, 2))
+    )
+    difference = CaseDifference(0.001, (-0.002, 0.003), 60, 2)
+    return StudyResult(
+        folder=Path("runs/study"),
+        architecture="unet_small_4f",
+        budget=0.15,
+        rows=(),
+        curves=tuple(curves),
+        trained=(
+            TrainedNetwork("unet_small_4f", "start", 353_949, 1_909_194_752, unpruned),
+            TrainedNetwork("lunet_small_4f", "from-scratch", 9_929, 1_135_849_472, dice),
+        ),
+        strategies=tuple(strategies),
+        comparisons=(StudyComparison("random-in-largest", "stamp", difference, 0.00004),),
+        failures=(),
     )

@@ -10,17 +10,16 @@ is interrupted, and has no place for a network that is loaded once and asked man
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
 from collections.abc import Callable
 from multiprocessing.connection import Connection
-from multiprocessing.context import BaseContext
 from types import TracebackType
 from typing import Generic, TypeVar
 
 import torch
 
+from lunet_cli.engine.process_context import process_context
 from lunet_cli.errors import LunetError
 
 Task = TypeVar("Task")
@@ -58,7 +57,7 @@ class Worker(Generic[Task, Question, Answer]):
         self, name: str, prepare: Prepare[Task, Question, Answer], task: Task, *, num_threads: int
     ) -> None:
         self._name = name
-        context = _context()
+        context = process_context(_PRELOADED, {signal.SIGINT})
         self._pipe, theirs = context.Pipe()
         arguments = (theirs, prepare, task, num_threads)
         # mypy knows only that contexts have processes of some kind.
@@ -126,26 +125,6 @@ class Worker(Generic[Task, Question, Answer]):
         if code is not None and code < 0:
             cause = f"by {signal.Signals(-code).name}"
         return LunetError(f"{self._name}: the process ended {cause}")
-
-
-def _context() -> BaseContext:
-    """How processes are started: forked from a server that has loaded torch, where that exists."""
-    if "forkserver" not in multiprocessing.get_all_start_methods():
-        return multiprocessing.get_context("spawn")
-    from multiprocessing import forkserver, resource_tracker
-
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(_PRELOADED)
-    # The server loads torch for seconds. Ctrl-C reaches it too, and would make it print a
-    # traceback; what is blocked while a process is started is blocked in that process for good.
-    # The tracker comes first: where the server starts it, it unblocks the signal again.
-    resource_tracker.ensure_running()
-    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        forkserver.ensure_running()
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
-    return context
 
 
 def _serve(

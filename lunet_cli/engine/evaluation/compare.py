@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
 
 from lunet_cli.config.metrics import METRICS, MetricName, require_metric
 from lunet_cli.engine.evaluation.fronts import on_front
+from lunet_cli.engine.evaluation.paired import holm, wilcoxon
 from lunet_cli.engine.evaluation.summary import MEAN_LABEL, bootstrap_interval, values_by_label
 from lunet_cli.engine.inference.images import Location, as_paths
 from lunet_cli.engine.run_folder import RunFolder, names_of
@@ -24,9 +24,6 @@ from lunet_cli.results.evaluation import (
     CompareResult,
     PairedDifference,
 )
-
-# Values come from a table of nine digits: what differs less is equal.
-_SMALLEST_DIFFERENCE = 1e-9
 
 
 @dataclass(frozen=True)
@@ -198,7 +195,7 @@ def _differences(values: list[_Values]) -> list[PairedDifference]:
     rows: list[PairedDifference] = []
     for label, expected in baseline.by_label.items():
         paired = [_paired(expected, other.by_label[label]) for other in others]
-        p_values = _holm(list(map(_wilcoxon, paired)))
+        p_values = holm(list(map(wilcoxon, paired)))
         for other, pairs, p_value in zip(others, paired, p_values, strict=True):
             num_cases = len(expected.keys() | other.by_label[label].keys())
             row = PairedDifference(
@@ -226,32 +223,6 @@ def _mean(values: npt.NDArray[np.float64]) -> float:
     if len(values) == 0:
         return math.nan
     return float(values.mean())
-
-
-def _wilcoxon(differences: npt.NDArray[np.float64]) -> float:
-    """Two-sided p-value of the Wilcoxon signed-rank test of differences (N,).
-
-    Cases without a difference do not count.
-    """
-    # Ranks and not a t-test: most metrics are bounded, and their differences are skewed.
-    different = differences[np.abs(differences) > _SMALLEST_DIFFERENCE]
-    if len(different) == 0:
-        return 1.0
-    return float(stats.wilcoxon(different).pvalue)
-
-
-def _holm(p_values: list[float]) -> list[float]:
-    """Adjust p-values for their number.
-
-    References:
-        Holm, A simple sequentially rejective multiple test procedure (1979).
-    """
-    adjusted, highest = [1.0] * len(p_values), 0.0
-    for rank, index in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
-        # A larger p-value never becomes smaller than one before it.
-        highest = max(highest, min(1.0, (len(p_values) - rank) * p_values[index]))
-        adjusted[index] = highest
-    return adjusted
 
 
 def _common_means(values: list[_Values], metric: MetricName) -> tuple[ComparedRun, ...]:

@@ -21,6 +21,7 @@ from lunet_cli.render.figures.style import (
 from lunet_cli.render.palette import label_colors
 
 _DASHES = ("-", "--", "-.", ":")
+_MARKERS = ("o", "s", "^", "v", "D", "P", "X")
 _HEIGHT, _WIDTH = 2.5, FULL_WIDTH / 2
 _MOST_INSIDE = 4  # lines, whose legend finds room beside them
 _TITLE = 48  # characters
@@ -73,6 +74,8 @@ def draw_lines(axes: Axes, panel: Panel) -> dict[str, Line2D]:
         if line.y is not line.raw:
             axes.plot(line.x, line.raw, color=unit(color, _FAINTEST), linewidth=0.6)
         dashes = _DASHES[line.color % len(_DASHES)]
+        if line.is_point:
+            dashes = _MARKERS[line.color % len(_MARKERS)]
         shown = unit(color, opacity)
         (legend[line.name],) = axes.plot(line.x, line.y, dashes, color=shown, linewidth=width)
         if line.best is not None:

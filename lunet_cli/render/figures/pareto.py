@@ -33,14 +33,24 @@ def pareto_figure(pareto: Pareto) -> Figure:
     axes.set(xlabel=pareto.cost, ylabel=pareto.quality_label)
     figure.legend(fontsize=7, loc="outside lower center", ncols=2)
     figure.draw_without_rendering()  # which finds the place of everything
+    add_names(axes, pareto.points)
+    return figure
+
+
+def add_names(axes: Axes, points: Sequence[ParetoPoint]) -> None:
+    """Write the name of each point beside it, where it covers least.
+
+    Args:
+        axes: Where they are drawn, and everything else too.
+        points: The points.
+    """
     taken: list[BboxBase] = []
-    for point in pareto.points:
+    for point in points:
         x, y = axes.transData.transform((point.cost, point.quality))
         taken.append(Bbox.from_bounds(x - _MARKER / 2, y - _MARKER / 2, _MARKER, _MARKER))
     # Only now, since no name may cover a point that comes after it.
-    for point in pareto.points:
+    for point in points:
         taken.append(_add_name(axes, point, taken))
-    return figure
 
 
 def _draw_points(axes: Axes, points: Sequence[ParetoPoint]) -> None:

@@ -46,6 +46,7 @@ class _Signal(NamedTuple):
     y: Floats
     symbol: str
     color: RGB | None
+    is_joined: bool = True
 
 
 def draw_panels(
@@ -152,6 +153,8 @@ def _look_of(line: Line, index: int, *, colors: bool) -> _Look:
     color = label_colors(line.color + 1)[line.color]
     if line.is_faint:
         return _Look("·", "·", color)
+    if line.is_point:
+        return _Look("●", "●", color)
     return _Look("braille", "■", color)
 
 
@@ -172,7 +175,7 @@ def _signals_of(line: Line, look: _Look, width: int, *, log: bool) -> list[_Sign
         kept = _can_be_drawn(values, log=log)
         if kept.any():
             x, y = thin_out(line.x[kept], values[kept], width)
-            signals.append(_Signal(x, y, symbol, look.color))
+            signals.append(_Signal(x, y, symbol, look.color, is_joined=not line.is_point))
     return signals
 
 
@@ -198,7 +201,7 @@ def _chart(signals: Sequence[_Signal], panel: Panel, size: tuple[int, int], rows
             shown = shown._replace(y=np.log10(signal.y))
         if panel.log_x:
             shown = shown._replace(x=np.log10(signal.x))
-        _add(figure, shown, lines=len(signal.x) > 1)
+        _add(figure, shown, lines=signal.is_joined and len(signal.x) > 1)
     return _built(figure)
 
 

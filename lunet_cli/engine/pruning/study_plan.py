@@ -1,0 +1,231 @@
+"""The trials of a study: what each is asked to do, and how far it is."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from lunet_cli.config.fit import network_spec
+from lunet_cli.config.load import load_config, with_settings
+from lunet_cli.config.presets import parse_preset
+from lunet_cli.config.run import RunConfig
+from lunet_cli.config.visualization import VisualizationConfig
+from lunet_cli.engine.pruning.beginning import require_channels_to_spare
+from lunet_cli.engine.run_folder import RunFolder
+from lunet_cli.errors import ConfigError, LunetError
+from lunet_cli.results.studies import TrialKind, TrialListed, TrialState
+from lunet_cli.results.words import plural
+
+# What a trial may have had otherwise when it was begun: its place, what only changes how fast it
+# is, and what is measured and drawn once it has ended.
+_DOES_NOT_COUNT = (
+    "experiment.name",
+    "experiment.output_dir",
+    "data.num_workers",
+    "training.num_threads",
+    "evaluation.",
+    "benchmark.",
+    "visualization.",
+    "wandb.",
+)
+# How settings of a strategy are called in the names of trials, where that is not `key-value`.
+_SHORT_NAMES = {"normalization=none": "unnormalized"}
+# The first few tell what is wrong.
+_MOST_SHOWN = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """One training or pruning of a study.
+
+    Args:
+        kind: Whether it is a training that prunings start from, a pruning, or a training beside
+            them.
+        strategy: The strategy of a pruning with what is its own, or the preset of a training beside
+            the prunings; empty for one that prunings start from.
+        config: What it is asked to do.
+        start: The trial whose best model is pruned; None for a training.
+    """
+
+    kind: TrialKind
+    strategy: str
+    config: RunConfig
+    start: Trial | None = None
+
+    @property
+    def name(self) -> str:
+        """Its name, that of its folder."""
+        return self.config.experiment.name
+
+    @property
+    def seed(self) -> int:
+        """Start of its random numbers."""
+        return self.config.experiment.seed
+
+    @property
+    def folder(self) -> RunFolder:
+        """Its files."""
+        return RunFolder.of(self.config)
+
+    @property
+    def state(self) -> TrialState:
+        """How far it is.
+
+        Raises:
+            DataError: Its files are damaged.
+        """
+        if not self.folder.is_used:
+            return "new"
+        if self._has_ended():
+            return "finished"
+        return "begun"
+
+    def _has_ended(self) -> bool:
+        summary = self.folder.read_summary()
+        if summary is None or summary.outcome == "interrupted":
+            return False
+        if self.kind != "pruning" or summary.outcome == "stopped early":
+            return True
+        return len(self.folder.read_pruning()) > self.config.pruning.steps
+
+    def listed(self) -> TrialListed:
+        """What is told of it before the study goes on."""
+        return TrialListed(self.name, self.kind, self.config.model.architecture, self.state)
+
+
+def plan_trials(
+    config: RunConfig, *, strategies: Sequence[str], seeds: int, from_scratch: Sequence[str]
+) -> tuple[Trial, ...]:
+    """The trials of a study, each after the one that it starts from.
+
+    Args:
+        config: What all have in common; `experiment.name` is the folder of the study.
+        strategies: What prunings differ in: `stamp`, or `stamp:normalization=none` with keys of the
+            section `pruning`, separated by commas.
+        seeds: Seeds, from 1 on.
+        from_scratch: Presets that are trained in the same way.
+
+    Raises:
+        ConfigError: A strategy or preset is none, is there twice, or cannot be pruned.
+    """
+    settings = {_name_of(strategy): _settings_of(strategy) for strategy in strategies}
+    presets = [parse_preset(name).name for name in from_scratch]
+    _require_different([*map(_name_of, strategies), *presets])
+    config = config.model_copy(update={"visualization": VisualizationConfig()})
+    for strategy in settings.values():
+        changed = with_settings(config, strategy)
+        spec = network_spec(changed, in_channels=1, out_channels=1)
+        require_channels_to_spare(spec, changed.pruning)
+    trials: list[Trial] = []
+    for seed in range(1, seeds + 1):
+        trials += _trials_of_seed(config, seed, settings, presets)
+    # Those that others wait for come first; otherwise, seed by seed, so that a study that is
+    # stopped has whole seeds.
+    return tuple(sorted(trials, key=lambda trial: trial.kind != "start"))
+
+
+def _trials_of_seed(
+    config: RunConfig, seed: int, strategies: Mapping[str, list[str]], presets: Iterable[str]
+) -> Iterator[Trial]:
+    def changed(name: str, settings: Iterable[str] = ()) -> RunConfig:
+        folder = config.experiment.output_dir / config.experiment.name
+        place = config.experiment.model_copy(
+            update={"name": f"{name}_seed{seed}", "output_dir": folder, "seed": seed}
+        )
+        return with_settings(config.model_copy(update={"experiment": place}), settings)
+
+    start = Trial(kind="start", strategy="", config=changed("start"))
+    yield start
+    for name, settings in strategies.items():
+        yield Trial(kind="pruning", strategy=name, config=changed(name, settings), start=start)
+    for preset in presets:
+        other = changed(preset, [f"model.architecture={preset}", "model.widths=null"])
+        yield Trial(kind="from-scratch", strategy=preset, config=other)
+
+
+def _settings_of(strategy: str) -> list[str]:
+    """The settings that `stamp:normalization=none` stands for."""
+    name, _, own = strategy.partition(":")
+    settings = [f"pruning.strategy={name}"]
+    for setting in filter(None, own.split(",")):
+        settings.append(f"pruning.{setting.strip()}")
+    return settings
+
+
+def _name_of(strategy: str) -> str:
+    """What the trials of a strategy are called: `stamp-unnormalized`."""
+    name, _, own = strategy.partition(":")
+    parts = [name]
+    for setting in filter(None, own.split(",")):
+        plain = setting.replace(" ", "")
+        parts.append(_SHORT_NAMES.get(plain, plain.replace("=", "-")))
+    return "-".join(parts)
+
+
+def _require_different(names: Sequence[str]) -> None:
+    for name, number in Counter(names).items():
+        if number > 1:
+            raise ConfigError(
+                f"{name}: is there {number} times", hint="Name each strategy and preset once."
+            )
+
+
+def require_as_asked(trials: Iterable[Trial]) -> None:
+    """Raise if a trial was begun with another configuration.
+
+    Raises:
+        ConfigError: With a line for each.
+    """
+    mistakes: list[str] = []
+    for trial in trials:
+        if not trial.folder.config.exists():
+            continue
+        try:
+            recorded = load_config(trial.folder.config)
+        except LunetError as error:
+            mistakes += error.lines
+            continue
+        found = _differences(recorded, trial)
+        if found:
+            mistakes.append(f"{trial.folder.path}: was begun with {_listed(found)}")
+    if mistakes:
+        raise ConfigError(
+            mistakes,
+            hint="Ask for the same, or choose another experiment.name for this study.",
+        )
+
+
+def _differences(recorded: RunConfig, trial: Trial) -> list[str]:
+    """What was recorded otherwise than a trial is asked for, a phrase for each key."""
+    before, now = _flat(recorded.model_dump()), _flat(trial.config.model_dump())
+    ignored: tuple[str, ...] = _DOES_NOT_COUNT
+    if trial.kind != "pruning":
+        ignored = (*ignored, "pruning.")
+    found: list[str] = []
+    for key in sorted(before.keys() | now.keys()):
+        if not key.startswith(ignored) and before.get(key) != now.get(key):
+            found.append(f"{key} {before.get(key)} and not {now.get(key)}")
+    return found
+
+
+def _flat(values: Mapping[str, object], above: str = "") -> dict[str, object]:
+    """Values by `section.key`; paths as they are from anywhere."""
+    found: dict[str, object] = {}
+    for name, value in values.items():
+        if isinstance(value, Mapping) and value:
+            found |= _flat(value, f"{above}{name}.")
+        elif isinstance(value, Path):
+            found[above + name] = os.path.abspath(value)
+        else:
+            found[above + name] = value
+    return found
+
+
+def _listed(phrases: Sequence[str]) -> str:
+    shown = list(phrases[:_MOST_SHOWN])
+    if len(phrases) > _MOST_SHOWN:
+        shown.append(f"{plural(len(phrases) - _MOST_SHOWN, 'more difference')}")
+    return ", ".join(shown)
