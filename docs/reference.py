@@ -18,6 +18,7 @@ from pydantic import BaseModel
 
 import lunet_cli as lunet
 from lunet_cli.cli.app import app
+from lunet_cli.cli.helping import Job
 from lunet_cli.config import options
 from lunet_cli.config.metrics import METRICS
 from lunet_cli.config.network_cost import count_conv_flops, count_parameters
@@ -251,6 +252,10 @@ def _command_parts(command: Any, context: Any) -> Iterator[str]:
             name = re.sub(r" <.*>$", "", record[0])
             rows.append(f"| {_cell(f'`{name}`')} | {_cell(record[1])} |")
     yield "\n".join(rows)
+    if isinstance(command, Job):
+        # What stands behind the same word is a group of its own, at the same place.
+        group = typer.Context(command.group, info_name=context.info_name, parent=context.parent)
+        yield from _command_parts(command.group, group)
 
 
 def _signature(name: str, function: Any) -> str:

@@ -109,15 +109,6 @@ class Job(PlainCommand):
         super().format_options(ctx, formatter)
         self.group.format_commands(ctx, formatter)
 
-    def shell_complete(self, ctx: Any, incomplete: str) -> list[Any]:
-        """What may follow: the commands of the group in the place of the first argument."""
-        found = super().shell_complete(ctx, incomplete)
-        is_first = all(value is None for value in ctx.params.values())
-        if is_first and not incomplete.startswith("-"):
-            group = typer.Context(self.group, info_name=ctx.info_name, parent=ctx.parent)
-            found += self.group.shell_complete(group, incomplete)
-        return found
-
 
 def _written(parameter: Any) -> str:
     """An option as it is usually written, and an argument as the help calls it."""

@@ -154,3 +154,46 @@ class PruneResult:
     chosen: PruningStep | None
     seconds: float
     signal: int = 0
+
+
+@dataclass(frozen=True)
+class PrunableLayer:
+    """A layer of a network that may be pruned.
+
+    Args:
+        name: Its name.
+        level: Its resolution, 0 is the full one.
+        width: Its channels.
+        is_protected: Whether it keeps all of them.
+    """
+
+    name: str
+    level: int
+    width: int
+    is_protected: bool
+
+    @property
+    def num_removable(self) -> int:
+        """Channels that can be removed: one is always left."""
+        if self.is_protected:
+            return 0
+        return self.width - 1
+
+
+@dataclass(frozen=True)
+class PruningForecast:
+    """What a pruning could remove.
+
+    Args:
+        architecture: The network before the first step.
+        layers: Its layers.
+        parameters: Its parameters.
+        least_parameters: Parameters of the network that has lost all that can be removed.
+        num_wanted: Channels that all steps remove together.
+    """
+
+    architecture: str
+    layers: tuple[PrunableLayer, ...]
+    parameters: int
+    least_parameters: int
+    num_wanted: int

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from lunet_cli.results.evaluation import EvalResult
 from lunet_cli.results.training import TrainingHistory
-from lunet_cli.results.views import LabeledVolume
+from lunet_cli.results.views import LabeledVolume, PruningView
 
 
 @dataclass(frozen=True)
@@ -63,6 +63,7 @@ class RunReport:
         cases: The worst, the median and the best.
         warnings: What is missing, and why.
         made: When, with which version.
+        pruning: How its network was pruned; None where it was not.
     """
 
     run_dir: Path
@@ -74,3 +75,4 @@ class RunReport:
     cases: tuple[ReportCase, ...]
     warnings: tuple[str, ...]
     made: str
+    pruning: PruningView | None = None

@@ -10,7 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from lunet_cli.cli.app import app
-from lunet_cli.cli.helping import PlainCommand
+from lunet_cli.cli.helping import Job, PlainCommand
 
 LUNET = Path(sys.executable).with_name("lunet")
 ROOT = typer.main.get_group(app)
@@ -44,6 +44,33 @@ def test_commands_are_completed_as_in_any_shell() -> None:
     assert completions("ex") == ["export"]
     assert completions("viz", "s") == ["slices"]
     assert completions("train", "--dr") == ["--dry-run"]
+
+
+def test_a_job_with_commands_behind_its_word_is_completed_as_both() -> None:
+    assert completions("prune", "sh") == ["show"]
+    assert completions("prune", "--dr") == ["--dry-run"]
+    assert completions("prune", "show", "--js") == ["--json"]
+    # What was named before is the run; no command can follow it.
+    assert completions("prune", "runs/mine", "sh") == []
+    assert completions("prune", "runs/mine", "--res") == ["--resume"]
+
+
+@pytest.mark.parametrize(
+    ("words", "is_job"),
+    [
+        ([], True),
+        (["--help"], True),
+        (["configs/show.yaml"], True),
+        (["./show"], True),
+        (["--steps", "3", "show"], True),
+        (["show"], False),
+        (["to-lean", "--help"], False),
+    ],
+)
+def test_the_first_word_decides_between_job_and_command(words: list[str], is_job: bool) -> None:
+    _, found, rest = ROOT.resolve_command(typer.Context(ROOT), ["prune", *words])
+    assert isinstance(found, Job) == is_job
+    assert rest == words
 
 
 @pytest.mark.parametrize(

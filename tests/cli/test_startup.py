@@ -17,6 +17,9 @@ COMMANDS = [
     "eval",
     "score",
     "compare",
+    "prune",
+    "prune show",
+    "prune to-lean",
     "export",
     "bench",
     "report",
@@ -74,6 +77,8 @@ def test_views_load_only_what_they_draw_with(trained_run: Path) -> None:
         ("viz --help", "lunet_cli.cli.viz.", set()),
         ("viz pareto --help", "lunet_cli.cli.viz.", {"pareto", "display"}),
         ("train --help", "lunet_cli.cli.", {"train", "config_file"}),
+        ("prune show --help", "lunet_cli.cli.viz.", {"display"}),
+        ("prune to-lean --help", "lunet_cli.cli.prune.", {"job", "to_lean"}),
     ],
 )
 def test_only_the_command_that_is_asked_for_is_imported(
@@ -117,7 +122,7 @@ def test_help_fits_a_narrow_terminal_and_speaks_no_python(
 
 
 def test_a_group_without_a_command_shows_its_help() -> None:
-    for command in ([], ["viz"], ["presets"], ["config"]):
+    for command in ([], ["viz"], ["presets"], ["config"], ["prune"]):
         done = subprocess.run([LUNET, *command], capture_output=True, encoding="utf-8", timeout=120)
         assert (done.returncode, done.stderr) == (0, "")
         assert "Commands:" in done.stdout

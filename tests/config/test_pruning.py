@@ -11,14 +11,14 @@ def test_defaults_are_those_of_stamp() -> None:
     pruning = load_config(None).pruning
     assert pruning == PruningConfig()
     # Dinsdale et al. 2022: Taylor scores over the L2 norm of their layer, b_drop 0.1, one channel
-    # at a time; up-convolutions and the segmenter keep theirs.
+    # at a time.
     assert (pruning.strategy, pruning.criterion, pruning.normalization) == (
         "stamp",
         "taylor",
         "layer-l2",
     )
     assert (pruning.channels_per_step, pruning.targeted_dropout) == (1, 0.1)
-    assert pruning.protect == ("upsamples.*", "head.*")
+    assert pruning.protect is None  # up-convolutions and the segmenter
 
 
 @pytest.mark.parametrize(

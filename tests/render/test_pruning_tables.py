@@ -10,8 +10,8 @@ from rich.console import RenderableType
 
 from lunet_cli.engine.viewing.prunings import summarize_pruning
 from lunet_cli.render.console import PlainConsole
-from lunet_cli.render.pruning_tables import prune_table, steps_table
-from lunet_cli.results.pruning import PruneResult
+from lunet_cli.render.pruning_tables import layers_table, prune_table, steps_table
+from lunet_cli.results.pruning import PrunableLayer, PruneResult, PruningForecast
 from lunet_cli.results.views import PruningView
 
 
@@ -23,9 +23,9 @@ def lines_of(table: RenderableType, width: int = 80) -> list[str]:
 
 
 def rows_of(lines: list[str]) -> dict[str, list[str]]:
-    """Cells by the first words of a line; the second of the two intervals wins."""
+    """Cells by the name of their row; of two rows of one name, those of the second."""
     cells = {}
-    for line in lines:
+    for line in filter(None, lines):
         name, *values = [part for part in line.strip().split("  ") if part.strip()]
         cells[name] = [value.strip() for value in values]
     return cells
@@ -79,3 +79,24 @@ def test_the_end_tells_why_and_where(pruning: PruningView) -> None:
     assert words.endswith("2 min 05 s, run folder runs/a")
     quiet = prune_table(replace(result, reason=""), pruning)
     assert lines_of(quiet)[1] == "unet_small_4f, 1,000 parameters: stopped early"
+
+
+def test_layers_are_listed_with_what_can_be_removed() -> None:
+    layers = (
+        PrunableLayer("encoders.0.0", 0, 4, False),
+        PrunableLayer("encoders.1.0", 1, 8, False),
+        PrunableLayer("upsamples.0", 0, 4, True),
+    )
+    forecast = PruningForecast("unet_small_4f", layers, 1000, 400, num_wanted=5)
+    title, heading, *rows, _, channels, parameters = lines_of(layers_table(forecast))
+    assert title == "unet_small_4f: dry run, nothing was written"
+    assert [row.split() for row in (heading, *rows)] == [
+        ["layer", "level", "channels", "removable"],
+        ["encoders.0.0", "0", "4", "3"],
+        ["encoders.1.0", "1", "8", "7"],
+        ["upsamples.0", "0", "4", "protected"],
+    ]
+    assert channels == "16 channels in 3 layers; 10 of them can be removed, and 5 would be."
+    assert parameters == "1,000 parameters; without all that can be removed 400."
+    greedy = lines_of(layers_table(replace(forecast, num_wanted=99)))
+    assert greedy[-2].endswith("10 of them can be removed, and 10 would be.")

@@ -22,12 +22,19 @@ if TYPE_CHECKING:
     from lunet_cli.results.pruning import PruneResult
 
 
+def _commands(incomplete: str) -> list[str]:
+    """The commands that may stand where the source of the job does."""
+    names = [str(command.name) for command in app.registered_commands]
+    return [name for name in names if name.startswith(incomplete)]
+
+
 def prune(
     context: typer.Context,
     source: Annotated[
         Path,
         typer.Argument(
             metavar="CONFIG|RUN",
+            autocompletion=_commands,
             help="A run folder, whose best model is pruned, or a configuration, whose network is "
             "trained first for pruning.warmup_epochs.",
         ),
@@ -56,7 +63,8 @@ def prune(
 ) -> None:
     """Prune a network: remove channels step by step, and let it recover in between.
 
-    The run folder gets its own name, RUN_STRATEGY, where RUN is pruned.
+    What is made of a RUN lies beside it, as RUN_STRATEGY; --set experiment.name=NAME names it
+    otherwise.
     """
     if not str(source).startswith("-"):  # Otherwise, an option that is none of ours.
         _require_source(source)
@@ -64,7 +72,7 @@ def prune(
     settings = _settings(overrides, strategy, steps)
     config, start = _read(source, settings)
     if dry_run:
-        _dry_run(config, source)
+        _dry_run(config, start)
         return
     from lunet_cli.engine.pruning.prune import prune
     from lunet_cli.render.console import make_status_console
@@ -133,9 +141,7 @@ def _require_source(source: Path) -> None:
         )
     if find_config(source).exists():
         return
-    known = [*shipped_configs()]
-    for command in app.registered_commands:
-        known.append(str(command.name))
+    known = [*shipped_configs(), *_commands("")]
     raise ConfigError(
         f"{source}: is not a run folder, a configuration or a command. "
         f"{closest(str(source), known)}",
@@ -143,12 +149,13 @@ def _require_source(source: Path) -> None:
     )
 
 
-def _dry_run(config: RunConfig, source: Path) -> None:
+def _dry_run(config: RunConfig, start: Path | None) -> None:
     from lunet_cli.engine.pruning.dry_run import dry_run
     from lunet_cli.render.console import make_console
     from lunet_cli.render.pruning_tables import layers_table
 
-    make_console().print(layers_table(dry_run(config, source)))
+    run = None if start is None else start.parent
+    make_console().print(layers_table(dry_run(config, run)))
 
 
 def _tell_how_to_go_on(result: PruneResult, source: Path, settings: list[str]) -> None:

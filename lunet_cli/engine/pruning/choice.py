@@ -107,8 +107,7 @@ def protected_layers(layers: Sequence[Layer], patterns: Sequence[str]) -> frozen
             parts = dict.fromkeys(name.partition(".")[0] for name in names)
             known = ", ".join(f"{part}.*" for part in parts)
             raise ConfigError(
-                f"`pruning.protect`: '{one_line(pattern)}' fits no layer. "
-                f"{closest(pattern, names)}",
+                f"pruning.protect: '{one_line(pattern)}' fits no layer. {closest(pattern, names)}",
                 hint=f"Layers of this network are {known}.",
             )
         protected.update(fitting)

@@ -18,6 +18,7 @@ from lunet_cli.config.shipped import find_config
 from lunet_cli.engine.run_folder import RunFolder
 from lunet_cli.engine.viewing.prunings import view_pruning
 from lunet_cli.errors import ConfigError
+from lunet_cli.records.manifest import Manifest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +56,7 @@ def lean_config(source: Path, parameters: int | None = None) -> LeanConfig:
     config = load_config(place, settings)
     own = parse_preset(config.model.architecture).spec
     if place is not None:
-        own = network_of(config, RunFolder(source))
+        own = network_of(config, _folder_of(source))
     budget, origin = _budget(source, own, parameters)
     preset = lean_counterpart(
         parse_preset(config.model.architecture),
@@ -97,6 +98,10 @@ def _place_of(source: Path) -> tuple[Path | None, list[str]]:
     return found, []
 
 
+def _folder_of(source: Path) -> RunFolder | None:
+    return RunFolder(source) if source.is_dir() else None
+
+
 def _is_preset(source: Path) -> bool:
     try:
         parse_preset(str(source))
@@ -105,12 +110,21 @@ def _is_preset(source: Path) -> bool:
     return not source.exists()
 
 
-def network_of(config: RunConfig, folder: RunFolder) -> NetworkSpec:
-    """The network of a run or configuration, with as many channels as can be known."""
-    if folder.manifest.exists():
+def network_of(config: RunConfig, folder: RunFolder | None) -> NetworkSpec:
+    """The network of a run or configuration, with as many channels as can be known without data.
+
+    Args:
+        config: The configuration; that of the run, if there is one.
+        folder: The run; None if there is none.
+
+    Raises:
+        DataError: The manifest of the run is damaged.
+    """
+    manifest: Manifest | None = None
+    if folder is not None:
         manifest = folder.read_manifest()
-        if manifest is not None:
-            return manifest.network
+    if manifest is not None:
+        return manifest.network
     in_channels, out_channels = config.model.in_channels or 1, config.model.out_channels or 1
     known: Regions | None = None
     if config.data.uses_phantom:
@@ -130,7 +144,8 @@ def _budget(source: Path, own: NetworkSpec, parameters: int | None) -> tuple[int
     """Parameters that the flat network may have, and where that number comes from."""
     if parameters is not None:
         return parameters, "as asked"
-    if RunFolder(source).pruning.exists():
+    folder = _folder_of(source)
+    if folder is not None and folder.pruning.exists():
         chosen = view_pruning(source).chosen.step
         return chosen.parameters, f"those of step {chosen.step} of {source}"
     return count_parameters(own), f"those of {source}"

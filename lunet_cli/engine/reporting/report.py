@@ -21,13 +21,14 @@ from lunet_cli.engine.provenance import sha256_of
 from lunet_cli.engine.run_folder import RunFolder
 from lunet_cli.engine.viewing.cases import CaseViews
 from lunet_cli.engine.viewing.histories import read_history
+from lunet_cli.engine.viewing.prunings import view_pruning
 from lunet_cli.errors import DataError, LunetError, OutputError
 from lunet_cli.records.evaluation import read_evaluation, write_evaluation
 from lunet_cli.records.manifest import Manifest
 from lunet_cli.results.evaluation import CaseScore, EvalResult, EvaluatedCases
 from lunet_cli.results.events import Event, Notice, WarningIssued
 from lunet_cli.results.report import ReportCase, RunOrigin, RunReport
-from lunet_cli.results.views import LabeledVolume, LabelImage
+from lunet_cli.results.views import LabeledVolume, LabelImage, PruningView
 from lunet_cli.results.words import plural
 
 # Around the labels: enough to see where in the body they lie.
@@ -69,6 +70,7 @@ def gather_report(
             split = "all"
     gathering = _Gathering(run, data, split, on_event)
     evaluation, cases = gathering.results(options or PredictionOptions())
+    pruning = gathering.pruning()
     now = datetime.datetime.now().astimezone()
     return RunReport(
         run_dir=run,
@@ -80,6 +82,7 @@ def gather_report(
         cases=cases,
         warnings=tuple(gathering.warnings),
         made=f"{now.isoformat(timespec='minutes')}, lunet {__version__}",
+        pruning=pruning,
     )
 
 
@@ -142,6 +145,16 @@ class _Gathering:
         if summary is None:
             return ""
         return summary.outcome
+
+    def pruning(self) -> PruningView | None:
+        """How the network was pruned; None where it was not, or where that cannot be read."""
+        if not RunFolder(self.run).pruning.exists():
+            return None
+        try:
+            return view_pruning(self.run)
+        except DataError as error:
+            self._miss("the steps of the pruning", error)
+            return None
 
     def _miss(self, what: str, error: LunetError) -> None:
         told = f"{what}: {error.message}"

@@ -21,8 +21,10 @@ from lunet_cli.render.palette import (
     label_colors,
     to_hex,
 )
+from lunet_cli.render.prunings import dice_panel, width_panel
 from lunet_cli.results.evaluation import EvalResult
 from lunet_cli.results.report import ReportCase, RunReport
+from lunet_cli.results.views import PruningView
 
 # Stretches of a curve, of each of which the lowest and the highest value are kept: a chart in the
 # page is 560 units wide, and shows no more.
@@ -97,6 +99,7 @@ class PageData(TypedDict):
     """All of it."""
 
     curves: list[ChartData]
+    pruning: list[ChartData]
     metrics: list[MetricData]
     rows: list[RowData]
     labels: list[ColorData]
@@ -113,6 +116,7 @@ def page_data(report: RunReport) -> PageData:
         errors.append({"name": style.name, "color": style.color})
     return {
         "curves": [*map(_chart, curve_panels([report.history], CurveOptions()))],
+        "pruning": _pruning(report.pruning),
         "metrics": _metrics(report.evaluation),
         "rows": _rows(report.evaluation),
         "labels": _labels(_label_names(report)),
@@ -121,6 +125,12 @@ def page_data(report: RunReport) -> PageData:
         "opacity": round(100 * LABEL_OPACITY),
         "cases": [*map(_case, report.cases)],
     }
+
+
+def _pruning(view: PruningView | None) -> list[ChartData]:
+    if view is None:
+        return []
+    return [_chart(dice_panel(view)), _chart(width_panel(view))]
 
 
 def _chart(panel: Panel) -> ChartData:

@@ -1,4 +1,5 @@
 data.curves.forEach((panel) => drawChart(panel, document.getElementById("curves")));
+data.pruning.forEach((panel) => drawChart(panel, document.getElementById("pruning-charts")));
 if (data.rows.length) {
   const metric = document.getElementById("metric");
   data.metrics.forEach((item, index) => element("option", { value: index }, metric, item.name));

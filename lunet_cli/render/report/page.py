@@ -10,9 +10,11 @@ from typing import Any
 import jinja2
 
 from lunet_cli.config.metrics import METRICS
+from lunet_cli.render.prunings import compared_networks, rule_lines
 from lunet_cli.render.report.data import page_data
 from lunet_cli.results.evaluation import EvalResult
 from lunet_cli.results.report import RunReport
+from lunet_cli.results.views import PruningView
 from lunet_cli.results.words import format_seconds, visible
 
 _HERE = Path(__file__).parent
@@ -52,6 +54,7 @@ def render_page(
         commands=commands,
         provenance=details,
         summary=_summary(report.evaluation),
+        pruning=_pruning(report.pruning),
         style=_read("page.css"),
         script="\n".join(map(_read, _SCRIPTS)),
     )
@@ -130,6 +133,14 @@ def _summary(evaluation: EvalResult | None) -> list[dict[str, str]]:
             }
         )
     return rows
+
+
+def _pruning(view: PruningView | None) -> dict[str, object]:
+    """Networks before and after pruning, as the table of a pruning has them."""
+    if view is None:
+        return {}
+    headings, rows = compared_networks(view)
+    return {"headings": headings, "rows": rows, "rule": rule_lines(view)}
 
 
 def _text(value: float, digits: int, undefined: str = "-") -> str:

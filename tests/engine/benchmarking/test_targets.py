@@ -9,7 +9,7 @@ from lunet_cli.config.options import BenchOptions
 from lunet_cli.config.presets import parse_preset
 from lunet_cli.engine.benchmarking.plan import plan_rows
 from lunet_cli.engine.benchmarking.targets import find_targets
-from lunet_cli.engine.networks import build_network
+from lunet_cli.engine.networks import build_network, count_parameters
 from lunet_cli.errors import ConfigError
 
 
@@ -56,3 +56,17 @@ def test_checkpoint_keeps_its_channels(tmp_path: Path, make_threshold_model) -> 
         plan_rows(BenchOptions(targets=(path,), channels=(1,)))
     with pytest.raises(ConfigError, match=r"`classes=5`: "):
         plan_rows(BenchOptions(targets=(path,), channels=(2,), classes=(5,)))
+
+
+def test_widths_of_a_configuration_are_measured(tmp_path: Path) -> None:
+    config = tmp_path / "c.yaml"
+    widths = (1,) * 22
+    config.write_text(
+        f"model:\n  architecture: unet_small_4f\n  widths: {list(widths)}\n", encoding="utf-8"
+    )
+    (target,) = find_targets(BenchOptions(targets=(config,)))
+    assert target.spec.widths == widths
+    # As the flat network of one channel per layer.
+    assert count_parameters(target.load()) == count_parameters(
+        build_network(parse_preset("lunet_small_1f").spec)
+    )

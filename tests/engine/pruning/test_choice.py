@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from lunet_cli.config.layers import Layer
+from lunet_cli.config.pruning import Strategy
 from lunet_cli.engine.pruning.choice import (
     Choice,
-    Strategy,
     choose_channels,
     generator_of_step,
     normalize,
@@ -203,7 +203,7 @@ def test_a_pattern_that_fits_no_layer_is_told() -> None:
     with pytest.raises(ConfigError) as caught:
         protected_layers(layers, ["head.*", "upsample.*"])
     assert str(caught.value) == (
-        "`pruning.protect`: 'upsample.*' fits no layer. Did you mean upsamples.0?"
+        "pruning.protect: 'upsample.*' fits no layer. Did you mean upsamples.0?"
     )
     assert caught.value.hint == (
         "Layers of this network are encoders.*, decoders.*, upsamples.*, head.*."

@@ -16,10 +16,11 @@ from torch import Tensor, nn
 
 from lunet_cli.config.layers import Layer
 from lunet_cli.config.network import NetworkSpec
+from lunet_cli.config.pruning import Criterion
 from lunet_cli.engine.networks import build_network
 from lunet_cli.engine.networks.execution import ExecutionPlan
 from lunet_cli.engine.pruning.choice import normalize
-from lunet_cli.engine.pruning.scoring import Criterion, score_channels
+from lunet_cli.engine.pruning.scoring import score_channels
 from lunet_cli.engine.training.losses import soft_dice_loss
 from lunet_cli.errors import DataError, TrainingError
 

@@ -24,6 +24,7 @@ from lunet_cli.render.palette import label_colors
 from lunet_cli.render.report.page import render_page
 from lunet_cli.results.events import CaseFailed
 from lunet_cli.results.report import RunReport
+from lunet_cli.results.views import PruningView
 
 BROWSER, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 FLAGS = (
@@ -85,6 +86,22 @@ def test_the_page_holds_every_value(page: str, report: RunReport) -> None:
     assert report.origin is not None
     assert dict(report.origin.details)["torch"] in page
     assert METRICS["nsd"].definition in html.unescape(page.split("<script")[0])
+
+
+def test_a_pruned_run_has_a_section_of_its_own(report: RunReport, pruning: PruningView) -> None:
+    page = render_page(replace(report, pruning=pruning))
+    dice, widths = data_of(page)["pruning"]
+    assert dice["x"] == [600, 700, 800, 900, 1000]
+    assert dice["lines"][0]["best"] == [700, 0.715]
+    assert widths["lines"][0]["y"] == [8, 7, 6, 5, 4]
+    text = re.sub(r"<[^>]+>", " ", page.split("<script")[0])
+    for words in ("unpruned chosen last", "parameters 1,000 700 600", "encoders.1.0 8 5 4"):
+        assert words in " ".join(text.split())
+
+
+def test_a_run_that_was_not_pruned_has_none(page: str) -> None:
+    assert data_of(page)["pruning"] == []
+    assert "Pruning" not in page.split("<script")[0]
 
 
 def test_names_of_cases_are_text_and_never_markup(report: RunReport) -> None:
