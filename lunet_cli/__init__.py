@@ -24,6 +24,7 @@ _HOMES = {
         "ExportOptions",
         "OutputOptions",
         "PredictionOptions",
+        "ShrinkOptions",
     ),
     "lunet_cli.config.run": ("RunConfig",),
     "lunet_cli.engine.benchmarking.benchmark": ("benchmark",),
@@ -35,6 +36,7 @@ _HOMES = {
     "lunet_cli.engine.inference.load_model": ("load_model",),
     "lunet_cli.engine.inference.predict": ("predict",),
     "lunet_cli.engine.inference.predictor": ("Predictor",),
+    "lunet_cli.engine.pruning.shrink": ("shrink",),
     "lunet_cli.engine.training.train": ("train",),
     "lunet_cli.errors": (
         "CheckpointError",
@@ -52,6 +54,7 @@ _HOMES = {
     "lunet_cli.results.events": ("Event",),
     "lunet_cli.results.exporting": ("ExportResult",),
     "lunet_cli.results.prediction": ("PredictResult",),
+    "lunet_cli.results.shrinking": ("ShrinkResult",),
     "lunet_cli.results.training": ("TrainResult",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}

@@ -26,6 +26,7 @@ WITH_EXAMPLE = (
     "compare",
     "benchmark",
     "export",
+    "shrink",
 )
 HEAVY = ("torch", "numpy", "pydantic", "SimpleITK", "yaml", "scipy")
 

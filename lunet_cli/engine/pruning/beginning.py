@@ -8,7 +8,6 @@ from pathlib import Path
 
 import torch
 
-from lunet_cli.config.layers import layers
 from lunet_cli.config.network import NetworkSpec
 from lunet_cli.config.pruning import PruningConfig
 from lunet_cli.config.run import RunConfig
@@ -18,7 +17,7 @@ from lunet_cli.engine.networks import build_network
 from lunet_cli.engine.networks.blocks import SegmentationNetwork
 from lunet_cli.engine.networks.execution import ExecutionPlan
 from lunet_cli.engine.pruning.progress import STATE_KEY, Progress, phase_of
-from lunet_cli.engine.pruning.pruner import criterion_of, protected_of
+from lunet_cli.engine.pruning.pruner import count_removable, criterion_of
 from lunet_cli.engine.run_folder import RunFolder
 from lunet_cli.engine.training.loop import StepContext
 from lunet_cli.engine.training.resumption import kept_plan, require_same_sides, restore
@@ -34,7 +33,15 @@ from lunet_cli.results.training import PlanChosen
 from lunet_cli.results.words import plural
 
 # What may change when a pruning goes on: how long it lasts, and what is kept and chosen.
-_MAY_CHANGE = ("steps", "min_parameters", "min_flops", "margin", "patience", "save_every")
+_MAY_CHANGE = (
+    "steps",
+    "min_parameters",
+    "min_flops",
+    "margin",
+    "reference",
+    "patience",
+    "save_every",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -244,8 +251,7 @@ def require_channels_to_spare(spec: NetworkSpec, config: PruningConfig) -> None:
     Raises:
         ConfigError: With their number.
     """
-    protected = protected_of(spec, config)
-    spare = sum(layer.width - 1 for layer in layers(spec) if layer.name not in protected)
+    spare = count_removable(spec, config)
     if config.strategy == "none":
         return
     if spare == 0:
