@@ -21,12 +21,22 @@ def shrink_table(result: ShrinkResult) -> RenderableType:
     if found is None:
         return Group(title, place)
     if not found.is_smaller:
-        told = (
-            f"Nothing could be removed within a Dice of {found.difference.margin:g}: every smaller "
-            f"network that was tried may be worse than that over {_cases(found.difference)}."
-        )
-        return Group(title, Text(told), Text(), place)
+        return Group(title, Text(_refusal(found)), Text(), place)
     return Group(title, _networks(found), Text(), Text(_verdict(found), "dim"), Text(), place)
+
+
+def _refusal(found: ShrinkComparison) -> str:
+    """That nothing could be removed, and by how much, in lines that fit a narrow terminal."""
+    margin = found.difference.margin
+    told = f"Nothing could be removed: each smaller network may lose more than a Dice of {margin:g}"
+    told += f"\nover {_cases(found.difference)}."
+    if found.nearest is None:
+        return told
+    low, high = found.nearest.interval
+    return (
+        f"{told} The nearest changed it by {found.nearest.mean:+.4f}\n"
+        f"(95 % CI {low:+.4f} to {high:+.4f})."
+    )
 
 
 def _networks(found: ShrinkComparison) -> Table:

@@ -54,6 +54,8 @@ class ShrinkComparison:
         before: The network of the run.
         after: The smallest network that is as good, but for the margin.
         difference: Dice of `after` minus that of `before`, case by case.
+        nearest: Of the steps that lose too much, the difference that comes nearest to the margin;
+            None where there is no such step.
         batch: Shape (batch, C, D, H, W) that both were timed on: windows as a prediction takes
             them.
     """
@@ -61,6 +63,7 @@ class ShrinkComparison:
     before: NetworkCost
     after: NetworkCost
     difference: NonInferiority
+    nearest: NonInferiority | None
     batch: tuple[int, ...]
 
     @property

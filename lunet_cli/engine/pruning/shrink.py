@@ -21,8 +21,9 @@ from lunet_cli.engine.pruning.prune import ignore, prune
 from lunet_cli.engine.pruning.pruner import channels_of_step, count_removable
 from lunet_cli.engine.run_folder import RunFolder
 from lunet_cli.errors import ConfigError, DataError, LunetError
+from lunet_cli.results.evaluation import NonInferiority
 from lunet_cli.results.events import Event, Notice, WarningIssued
-from lunet_cli.results.pruning import PruningStep
+from lunet_cli.results.pruning import PruneResult, PruningStep
 from lunet_cli.results.shrinking import NetworkCost, PassTime, ShrinkComparison, ShrinkResult
 from lunet_cli.results.words import plural
 
@@ -87,14 +88,7 @@ def shrink(
     result = prune(config, start=folder.best, resume=resume, on_event=on_event)
     if result.outcome == "interrupted" or result.chosen is None:
         return ShrinkResult(result, None)
-    comparison = _compare(
-        folder,
-        RunFolder(result.run_dir),
-        (result.steps[0], result.chosen),
-        config.pruning.margin,
-        on_event,
-    )
-    return ShrinkResult(result, comparison)
+    return ShrinkResult(result, _compare(folder, result, config.pruning.margin, on_event))
 
 
 def _named(run: Path) -> Path:
@@ -113,7 +107,7 @@ def _require_training(folder: RunFolder) -> None:
     if folder.path.is_file():
         raise DataError(
             f"{folder.path}: is a file, and its training is needed to go on with it",
-            hint=f"Name the run folder that it comes from, such as {folder.path.parent}",
+            hint=f"Name the run folder that it comes from, such as {folder.path.absolute().parent}",
         )
     for file in (folder.config, folder.best):
         if not file.exists():
@@ -145,11 +139,16 @@ def _config_of(folder: RunFolder, options: ShrinkOptions, overrides: tuple[str, 
         patience=_PATIENCE,
         distillation=_DISTILLATION,
     )
+    scheduler = training.scheduler
+    if scheduler == "none":
+        # A network is validated at the end of each step, where large updates are only noise.
+        scheduler = "cosine"
     settings = (
         # JSON is YAML, whatever characters a path has.
         f"experiment.output_dir={json.dumps(str(folder.path.parent))}",
         f"experiment.name={name}",
         f"training.learning_rate={_LEARNING_RATE_SHARE * training.learning_rate}",
+        f"training.scheduler={scheduler}",
         f"pruning={pruning.model_dump_json()}",
     )
     config = load_config(folder.config, (*settings, *overrides))
@@ -217,33 +216,34 @@ def _told(config: RunConfig) -> Notice:
 
 
 def _compare(
-    before: RunFolder,
-    after: RunFolder,
-    steps: tuple[PruningStep, PruningStep],
-    margin: float,
-    on_event: OnEvent,
+    run: RunFolder, result: PruneResult, margin: float, on_event: OnEvent
 ) -> ShrinkComparison:
-    """Both networks beside each other.
-
-    Args:
-        before: The run.
-        after: The run folder of the pruning.
-        steps: Step 0 and the chosen one.
-        margin: Dice that may be lost.
-        on_event: Told of the measurement.
-    """
-    unpruned, chosen = steps
-    card = load_model(after.best).card
+    """The network of the run and the chosen one beside each other."""
+    unpruned, chosen = result.steps[0], result.chosen
+    assert chosen is not None  # The caller has made sure.
+    best = RunFolder(result.run_dir).best
+    card = load_model(best).card
     batch = (PredictionOptions().batch_size, card.network.in_channels, *card.window)
     times: dict[Path, PassTime] = {}
     if chosen.step > 0:
-        times = _time(before.best, after.best, batch, on_event)
+        times = _time(run.best, best, batch, on_event)
+
+    def difference(step: PruningStep) -> NonInferiority:
+        return non_inferiority(step.dice_per_case, unpruned.dice_per_case, margin=margin)
+
+    found = map(difference, result.steps[1:])
+    inferior = [compared for compared in found if not compared.is_shown]
     return ShrinkComparison(
-        before=_cost(unpruned, before.best, times),
-        after=_cost(chosen, after.best, times),
-        difference=non_inferiority(chosen.dice_per_case, unpruned.dice_per_case, margin=margin),
+        before=_cost(unpruned, run.best, times),
+        after=_cost(chosen, best, times),
+        difference=difference(chosen),
+        nearest=max(inferior, key=_lower_end, default=None),
         batch=batch,
     )
+
+
+def _lower_end(difference: NonInferiority) -> float:
+    return difference.interval[0]
 
 
 def _time(
