@@ -36,6 +36,7 @@ _HOMES = {
     "lunet_cli.engine.inference.load_model": ("load_model",),
     "lunet_cli.engine.inference.predict": ("predict",),
     "lunet_cli.engine.inference.predictor": ("Predictor",),
+    "lunet_cli.engine.pruning.prune": ("prune",),
     "lunet_cli.engine.pruning.shrink": ("shrink",),
     "lunet_cli.engine.training.train": ("train",),
     "lunet_cli.errors": (
@@ -54,6 +55,7 @@ _HOMES = {
     "lunet_cli.results.events": ("Event",),
     "lunet_cli.results.exporting": ("ExportResult",),
     "lunet_cli.results.prediction": ("PredictResult",),
+    "lunet_cli.results.pruning": ("PruneResult",),
     "lunet_cli.results.shrinking": ("ShrinkResult",),
     "lunet_cli.results.training": ("TrainResult",),
 }

@@ -26,6 +26,7 @@ WITH_EXAMPLE = (
     "compare",
     "benchmark",
     "export",
+    "prune",
     "shrink",
 )
 HEAVY = ("torch", "numpy", "pydantic", "SimpleITK", "yaml", "scipy")

@@ -54,6 +54,14 @@ class PruningConfig(Section):
     recovery_epochs: Annotated[int, Field(ge=0, le=1000)] = 1
     """Epochs of training after each step, with a fresh optimiser."""
 
+    recovery_batches: Count | None = None
+    """Batches in each of these epochs, which begin with other cases each; null takes all of an
+    epoch."""
+
+    learning_rate: Annotated[float, Field(gt=0, le=1e30)] | None = None
+    """That of the recovery, at the height of its schedule, which is the one of `training` over the
+    epochs of each recovery; null takes `training.learning_rate`."""
+
     scoring_batches: Count | None = None
     """Batches of training patches that the scores are taken over; null takes all of an epoch."""
 

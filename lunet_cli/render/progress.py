@@ -69,10 +69,12 @@ class _PlainLines:
         self._last = time.monotonic()
         self._epochs: EpochTable | None = None
         self._steps: StepTable | None = None
+        self._prunes = False
 
     def __call__(self, event: Event) -> None:
+        self._prunes |= isinstance(event, ChannelsRemoved | PruningStepDone)
         # The epochs between two steps of a pruning are a part of the step.
-        is_usual = _is_usual(event) or (self._steps is not None and isinstance(event, EpochDone))
+        is_usual = _is_usual(event) or (self._prunes and isinstance(event, EpochDone))
         if is_usual and time.monotonic() - self._last < _QUIET_SECONDS:
             return
         self._last = time.monotonic()
@@ -85,7 +87,7 @@ class _PlainLines:
             return [str(event), *legend(event)]
         if isinstance(event, PruningStepDone):
             return self._lines_of_step(event)
-        if not isinstance(event, EpochDone) or self._steps is not None:
+        if not isinstance(event, EpochDone) or self._prunes:
             return [self._reword(str(event))]
         lines = []
         if self._epochs is None:
@@ -117,6 +119,7 @@ class _Bars:
         self._tasks: dict[str, TaskID] = {}
         self._epochs: EpochTable | None = None
         self._steps: StepTable | None = None
+        self._prunes = False
         self._best = ""
         self._clock: tuple[float, int] | None = None
 
@@ -172,6 +175,7 @@ class _Bars:
         return f"{format_seconds(seconds)} left"
 
     def _show_pruning(self, event: ChannelsRemoved | PruningStepDone) -> None:
+        self._prunes = True
         if isinstance(event, ChannelsRemoved):
             detail = f"{event.parameters:,} parameters, Dice {event.val_dice:.4f}, recovering"
             self._update("pruning", event.step - 1, event.num_steps, detail)
@@ -187,7 +191,7 @@ class _Bars:
 
     def _show_epoch(self, event: EpochDone) -> None:
         record = event.record
-        if self._steps is None:
+        if not self._prunes:
             self._add_epoch_row(event)
         if event.is_best:
             self._best = f"best {record.val_dice:.4f} in epoch {record.epoch}, "

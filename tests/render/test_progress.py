@@ -161,6 +161,14 @@ def test_a_pruning_has_a_row_per_step_and_none_for_its_epochs(
     assert max(map(len, [meaning, *table])) <= 80
 
 
+def test_a_pruning_that_goes_on_has_no_rows_of_epochs_either(
+    pruning_steps, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its first event is the removal of the next channel."""
+    lines = plain_lines(pruning_events(pruning_steps(0.01, -0.01))[2:], capsys)
+    assert [line.split()[0] for line in lines] == ["before,", "step", "1/2", "2/2"]
+
+
 def test_layers_of_many_channels_are_counted_and_cut(
     pruning_steps, capsys: pytest.CaptureFixture[str]
 ) -> None:

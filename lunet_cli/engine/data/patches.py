@@ -117,6 +117,8 @@ def pad_to(tensor: Tensor, size: Size) -> Tensor:
 class EpochSampler:
     """Batches of patch keys; set `epoch` and `first_step` before iterating.
 
+    With `max_steps`, an epoch ends after so many batches; each epoch begins with other patches.
+
     Args:
         num_cases: Training cases.
         patches_per_case: Patches drawn from each per epoch.
@@ -129,14 +131,16 @@ class EpochSampler:
     ) -> None:
         self.epoch = 0
         self.first_step = 0
+        self.max_steps: int | None = None
         self._num_cases = num_cases
         self._num_patches = num_cases * patches_per_case
         self._batch_size = batch_size
         self._seed = seed
 
     def __len__(self) -> int:
-        """Batches of a whole epoch."""
-        return -(-self._num_patches // self._batch_size)
+        """Batches of an epoch."""
+        num_batches = -(-self._num_patches // self._batch_size)
+        return min(num_batches, self.max_steps or num_batches)
 
     def __iter__(self) -> Iterator[list[PatchKey]]:
         """Yield the batches of `epoch` from `first_step` on."""

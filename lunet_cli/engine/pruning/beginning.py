@@ -163,6 +163,7 @@ def _go_on(setup: Setup, saved: SavedState, on_event: Callable[[Event], None]) -
         steps=list(state.steps),
         current=state.current,
     )
+    setup.sampler.max_steps = progress.max_steps(config.pruning)
     averaged_since = phase_of(len(state.steps), config.pruning).start
     if not progress.is_recovering:
         averaged_since = phase_of(len(state.steps) - 1, config.pruning).start

@@ -38,6 +38,12 @@ class Progress:
         """The epochs, counted from 0, of the warm-up or of the recovery of this step."""
         return phase_of(len(self.steps), config)
 
+    def max_steps(self, config: PruningConfig) -> int | None:
+        """Training steps of an epoch at most: those of a recovery may be limited."""
+        if self.current is None:
+            return None
+        return config.recovery_batches
+
     def to_dict(self) -> dict[str, Any]:
         """The state of the training with that of the pruning, for a checkpoint."""
         state = PruningState(steps=tuple(self.steps), current=self.current)

@@ -66,6 +66,15 @@ def prune(
     References:
         STAMP, Dinsdale et al., Medical Image Analysis 81:102583, 2022; its rivals in Lean Unet,
         arXiv:2512.03834.
+
+    Example:
+        Two steps from a network that was trained before, on the same data:
+
+        >>> settings = ["experiment.output_dir=runs", "experiment.name=pruned", "pruning.steps=2"]
+        >>> config = lunet.load_config("runs/phantom/config.yaml", settings)
+        >>> result = lunet.prune(config, start="runs/phantom")
+        >>> result.outcome, [sum(step.widths.values()) for step in result.steps]
+        ('finished', [88, 87, 86])
     """
     if not isinstance(config, RunConfig):
         config = load_config(config)

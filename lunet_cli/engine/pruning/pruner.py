@@ -141,15 +141,21 @@ class Pruner:
 
     def _context(self) -> StepContext:
         """What is fixed in this step: the network as it is now, its epochs, its teacher."""
-        setup = self._base.setup
+        setup, config = self._base.setup, self._config
         card = replace(setup.card, network=self.progress.train.network.spec)
-        phase = self.progress.phase(self._config)
-        teacher = None
-        if self.progress.current is not None and self._config.distillation > 0:
-            teacher = self._unpruned_teacher()
-        return replace(
-            self._base, setup=replace(setup, card=card), phase=phase or None, teacher=teacher
+        context = replace(
+            self._base,
+            setup=replace(setup, card=card),
+            phase=self.progress.phase(config) or None,
         )
+        if self.progress.current is None:  # The warm-up is a training as any other.
+            return context
+        if config.distillation > 0:
+            context = replace(context, teacher=self._unpruned_teacher())
+        if config.learning_rate is not None:
+            factor = config.learning_rate / context.config.learning_rate
+            context = replace(context, rate_factor=factor)
+        return context
 
     def _unpruned_teacher(self) -> Teacher:
         if self._teacher is None:
@@ -203,6 +209,7 @@ class Pruner:
 
         sampler = setup.sampler
         sampler.epoch, sampler.first_step = self.progress.train.epoch, 0
+        sampler.max_steps = None
         scores = score_channels(
             self.progress.train.validated_network,
             before,
@@ -263,6 +270,7 @@ class Pruner:
         """Train through what is left of the epochs of this step; return the last validation."""
         state, context = self.progress.train, self._context()
         phase = self.progress.phase(self._config)
+        context.setup.sampler.max_steps = self.progress.max_steps(self._config)
         forward = context.plan.callable_of(state.network)
         validation = None
         while state.epoch < phase.stop:

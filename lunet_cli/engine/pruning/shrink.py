@@ -131,6 +131,7 @@ def _config_of(folder: RunFolder, options: ShrinkOptions, overrides: tuple[str, 
     pruning = PruningConfig(
         strategy="largest-l1",
         channels_per_step=_SHARE_PER_STEP,
+        learning_rate=_LEARNING_RATE_SHARE * training.learning_rate,
         recovery_epochs=min(1000, math.ceil(_EPOCHS_SHARE * training.epochs)),
         targeted_dropout=0.0,
         protect=(),
@@ -147,7 +148,6 @@ def _config_of(folder: RunFolder, options: ShrinkOptions, overrides: tuple[str, 
         # JSON is YAML, whatever characters a path has.
         f"experiment.output_dir={json.dumps(str(folder.path.parent))}",
         f"experiment.name={name}",
-        f"training.learning_rate={_LEARNING_RATE_SHARE * training.learning_rate}",
         f"training.scheduler={scheduler}",
         f"pruning={pruning.model_dump_json()}",
     )

@@ -36,12 +36,14 @@ class StepContext:
         teacher: What the network learns from beside the labels; None where these are all.
         phase: The epochs, counted from 0, that the schedule of the learning rate is stretched over;
             None for the whole training.
+        rate_factor: What the learning rate of the configuration is multiplied by.
     """
 
     setup: Setup
     plan: ExecutionPlan
     teacher: Teacher | None = None
     phase: range | None = None
+    rate_factor: float = 1.0
 
     @property
     def config(self) -> TrainingConfig:
@@ -55,10 +57,11 @@ class StepContext:
 
     def learning_rate(self, epoch: float) -> float:
         """That of a moment; fractions stand between two epochs."""
-        if self.phase is None:
-            return learning_rate_at(self.config, epoch)
-        progress = (epoch - self.phase.start) / len(self.phase)
-        return learning_rate_at(self.config, progress * self.config.epochs)
+        moment = epoch
+        if self.phase is not None:
+            progress = (epoch - self.phase.start) / len(self.phase)
+            moment = progress * self.config.epochs
+        return self.rate_factor * learning_rate_at(self.config, moment)
 
 
 @dataclass(frozen=True)
