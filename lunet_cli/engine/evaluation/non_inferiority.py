@@ -11,7 +11,8 @@ from lunet_cli.engine.evaluation.summary import bootstrap_interval
 from lunet_cli.results.evaluation import NonInferiority
 
 # Of networks that are worse by exactly the margin, 2.5 % should pass; of normal differences in
-# 1,500 trials, 11.9 % did with 3 cases, 7.2 % with 5, 4.6 % with 10 and 2.8 % with 20.
+# 1,500 trials, 11.9 % did with 3 cases, 7.2 % with 5, 4.6 % with 10 and 2.8 % with 20
+# (benchmarks/few_cases.py).
 ENOUGH_CASES = 20
 
 

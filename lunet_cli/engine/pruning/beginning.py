@@ -32,8 +32,8 @@ from lunet_cli.results.events import Event
 from lunet_cli.results.training import PlanChosen
 from lunet_cli.results.words import plural
 
-# What may change when a pruning goes on: how long it lasts, and what is kept. Not what is chosen: of
-# the steps that are done, only the chosen network is there still.
+# What may change when a pruning goes on: how long it lasts, and what is kept. Not what is chosen:
+# of the steps that are done, only the network that was chosen is there still.
 _MAY_CHANGE = ("steps", "min_parameters", "min_flops", "patience", "save_every")
 
 
