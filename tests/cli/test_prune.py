@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from lunet_cli.config.load import load_config
+from lunet_cli.config.run import RunConfig
 from lunet_cli.engine.run_folder import RunFolder
+from lunet_cli.results.pruning import PruneResult
 
 CallLunet = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -114,6 +116,69 @@ def test_a_dry_run_lists_layers_and_writes_nothing(tmp_path: Path, call_lunet: C
     assert "upsamples.0" in done.stdout
     assert "and 6 would be." in done.stdout
     assert [*tmp_path.iterdir()] == []
+
+
+@pytest.mark.slow
+def test_a_run_is_pruned_and_shown(
+    tmp_path: Path, trained_run: Path, call_lunet: CallLunet
+) -> None:
+    place = ("--set", "experiment.output_dir=runs")
+    command = ("prune", trained_run, "--steps", "2", "--strategy", "random-in-largest", *place)
+    done = call_lunet(*command, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    run = tmp_path / "runs" / "short_random-in-largest"
+    steps = RunFolder(run).read_pruning()
+    # A lunet_small_4f has 22 layers of 4 channels.
+    assert [sum(step.widths.values()) for step in steps] == [88, 87, 86]
+    rows = [line.split() for line in done.stderr.splitlines() if line.startswith((" 1/2", " 2/2"))]
+    assert [row[5] for row in rows] == [f"{step.parameters:,}" for step in steps[1:]]
+    assert "finished (all 2 steps are done)" in done.stdout
+    assert f"lunet prune show {run.relative_to(tmp_path)}" in done.stdout
+    shown = json.loads(call_lunet("prune", "show", run, "--json", cwd=tmp_path).stdout)
+    assert (shown["strategy"], shown["is_finished"]) == ("random-in-largest", True)
+    again = call_lunet(*command, "--resume", "auto", cwd=tmp_path)
+    assert again.returncode == 2
+    assert "has done 2 already" in again.stderr
+
+
+def test_what_was_interrupted_tells_how_to_go_on(
+    tmp_path: Path,
+    trained_run: Path,
+    pruning_steps,
+    call_lunet: CallLunet,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked = {}
+
+    def interrupted(config: RunConfig, **settings: object) -> PruneResult:
+        asked.update(settings, config=config)
+        return PruneResult(
+            run_dir=Path("runs/a"),
+            outcome="interrupted",
+            reason="",
+            architecture="lunet_small_4f",
+            num_parameters=1000,
+            steps=pruning_steps(0.0),
+            chosen=None,
+            seconds=1.0,
+            signal=2,
+        )
+
+    monkeypatch.setattr("lunet_cli.engine.pruning.prune.prune", interrupted)
+    settings = ("--set", "experiment.name=a", "--set", "pruning.protect=[head.*]")
+    done = call_lunet("prune", trained_run, "--steps", "5", *settings, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (130, "")
+    stopped, command = done.stderr.splitlines()
+    assert stopped == "Stopped; the state is saved in runs/a. Go on with:"
+    assert command.split("prune ")[1] == (
+        f"{trained_run} --set=experiment.name=a '--set=pruning.protect=[head.*]'"
+        " --set=pruning.steps=5 --resume auto"
+    )
+    assert asked["start"] == trained_run / "best_model.pt"
+    config = asked["config"]
+    assert isinstance(config, RunConfig)
+    assert (config.experiment.name, config.pruning.steps) == ("a", 5)
+    assert config.pruning.protect == ("head.*",)
 
 
 def test_show_draws_while_the_pruning_runs(
