@@ -108,6 +108,18 @@ def test_its_settings_are_those_of_the_training_but_for_the_pruning(
     assert after.model_dump(exclude=changed) == before.model_dump(exclude=changed)
 
 
+def test_it_goes_on_with_the_margin_that_it_was_begun_with(
+    run: Path, timed: list[BenchOptions]
+) -> None:
+    first = shrink(run, ShrinkOptions(margin=1), overrides=QUICK).pruning
+    more = (QUICK[0], "pruning.steps=2")
+    with pytest.raises(ConfigError, match=r"pruning\.margin: 0\.5, and .* was begun with 1"):
+        shrink(run, ShrinkOptions(margin=0.5), overrides=more, resume="auto")
+    second = shrink(run, ShrinkOptions(margin=1), overrides=more, resume="auto").pruning
+    assert second.steps[:2] == first.steps
+    assert second.chosen.step == 2
+
+
 def test_where_nothing_may_go_the_network_stays_and_nothing_is_timed(
     run: Path, timed: list[BenchOptions]
 ) -> None:
