@@ -62,9 +62,9 @@ def test_both_networks_stand_beside_each_other(run: Path, call_lunet: CallLunet)
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     rows = {line[:22].strip(): line[22:].split() for line in lines if line}
-    # Twice 22 layers of 4 channels, of which 11 lose 3 or each of them 1 or 2.
+    # 22 layers of 4 channels: each can spare 3, and half of these go.
     assert rows["channels"] == ["88", "55", "1.6", "x", "less"]
-    assert rows["parameters"][0] == "9,943"
+    assert rows["parameters"][0] == "9,944"
     assert rows["batch of windows, ms"][3:] == ["x", "as", "fast"]
     assert "run folder mine_small" in lines
     assert "  lunet prune show mine_small" in lines

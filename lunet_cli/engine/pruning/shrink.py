@@ -77,7 +77,7 @@ def shrink(
         >>> options = lunet.ShrinkOptions(margin=1.0, name="small")
         >>> result = lunet.shrink("runs/phantom", options, overrides=settings)
         >>> result.comparison.before.parameters, result.comparison.is_smaller
-        (9943, True)
+        (9944, True)
     """
     path, overrides = _named(Path(run)), tuple(overrides)
     folder = RunFolder(path)
