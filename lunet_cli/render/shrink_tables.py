@@ -27,14 +27,15 @@ def shrink_table(result: ShrinkResult) -> RenderableType:
 
 def _refusal(found: ShrinkComparison) -> str:
     """That nothing could be removed, and by how much, in lines that fit a narrow terminal."""
-    margin = found.difference.margin
-    told = f"Nothing could be removed: each smaller network may lose more than a Dice of {margin:g}"
-    told += f"\nover {_cases(found.difference)}."
+    told = (
+        "Nothing could be removed: each smaller network may lose more than a\n"
+        f"Dice of {found.difference.margin:g} over {_cases(found.difference)}."
+    )
     if found.nearest is None:
         return told
     low, high = found.nearest.interval
     return (
-        f"{told} The nearest changed it by {found.nearest.mean:+.4f}\n"
+        f"{told}\nThe nearest changed it by {found.nearest.mean:+.4f} "
         f"(95 % CI {low:+.4f} to {high:+.4f})."
     )
 
