@@ -24,6 +24,7 @@ _HOMES = {
         "ExportOptions",
         "OutputOptions",
         "PredictionOptions",
+        "ShrinkOptions",
     ),
     "lunet_cli.config.run": ("RunConfig",),
     "lunet_cli.engine.benchmarking.benchmark": ("benchmark",),
@@ -36,6 +37,7 @@ _HOMES = {
     "lunet_cli.engine.inference.predict": ("predict",),
     "lunet_cli.engine.inference.predictor": ("Predictor",),
     "lunet_cli.engine.pruning.prune": ("prune",),
+    "lunet_cli.engine.pruning.shrink": ("shrink",),
     "lunet_cli.engine.training.train": ("train",),
     "lunet_cli.errors": (
         "CheckpointError",
@@ -54,6 +56,7 @@ _HOMES = {
     "lunet_cli.results.exporting": ("ExportResult",),
     "lunet_cli.results.prediction": ("PredictResult",),
     "lunet_cli.results.pruning": ("PruneResult",),
+    "lunet_cli.results.shrinking": ("ShrinkResult",),
     "lunet_cli.results.training": ("TrainResult",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}

@@ -16,6 +16,9 @@ from lunet_cli.config.options import (
 from lunet_cli.config.options import (
     PredictionOptions as PredictionOptions,
 )
+from lunet_cli.config.options import (
+    ShrinkOptions as ShrinkOptions,
+)
 from lunet_cli.config.run import RunConfig as RunConfig
 from lunet_cli.engine.benchmarking.benchmark import benchmark as benchmark
 from lunet_cli.engine.evaluation.compare import compare as compare
@@ -32,6 +35,7 @@ from lunet_cli.engine.inference.load_model import load_model as load_model
 from lunet_cli.engine.inference.predict import predict as predict
 from lunet_cli.engine.inference.predictor import Predictor as Predictor
 from lunet_cli.engine.pruning.prune import prune as prune
+from lunet_cli.engine.pruning.shrink import shrink as shrink
 from lunet_cli.engine.training.train import train as train
 from lunet_cli.errors import (
     CheckpointError as CheckpointError,
@@ -67,6 +71,7 @@ from lunet_cli.results.events import Event as Event
 from lunet_cli.results.exporting import ExportResult as ExportResult
 from lunet_cli.results.prediction import PredictResult as PredictResult
 from lunet_cli.results.pruning import PruneResult as PruneResult
+from lunet_cli.results.shrinking import ShrinkResult as ShrinkResult
 from lunet_cli.results.training import TrainResult as TrainResult
 
 __version__: str

@@ -27,6 +27,7 @@ WITH_EXAMPLE = (
     "benchmark",
     "export",
     "prune",
+    "shrink",
 )
 HEAVY = ("torch", "numpy", "pydantic", "SimpleITK", "yaml", "scipy")
 

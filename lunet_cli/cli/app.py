@@ -31,6 +31,9 @@ _COMMANDS = {
         LENIENT,
         below="lunet_cli.cli.prune:app",
     ),
+    "shrink": Command(
+        "lunet_cli.cli.shrink:shrink", "Find the smallest network that is as good.", LENIENT
+    ),
     "export": Command("lunet_cli.cli.export:export", "Write a trained network for other programs."),
     "bench": Command(
         "lunet_cli.cli.bench:bench", "Measure what networks cost and how fast they run."

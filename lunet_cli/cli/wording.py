@@ -45,6 +45,7 @@ _JOBS = {
     "benchmark": "bench",
     "report": "report",
     "prune": "prune",
+    "shrink": "shrink",
     "viz_curves": "viz curves",
     "viz_slices": "viz slices",
     "viz_volume": "viz volume",

@@ -20,6 +20,7 @@ from pydantic import (
 )
 
 from lunet_cli.config.base import Section
+from lunet_cli.config.experiment import RunName
 from lunet_cli.config.metrics import METRICS, MetricName
 from lunet_cli.config.mistakes import Mistake, find_mistakes
 from lunet_cli.config.names import KeyPath, closest
@@ -212,6 +213,17 @@ class EvaluationOptions(Options):
     undefined: Literal["count", "diagonal"] = "count"
     """Distances of a label that is only in one of prediction and reference: left out of the mean
     and counted, or the largest possible, the diagonal of the field of view."""
+
+
+class ShrinkOptions(Options):
+    """How far a trained network is made smaller, and where the small one is kept."""
+
+    margin: Annotated[float, Field(ge=0, le=1)] = 0.005
+    """How much Dice may be lost: the lower end of the 95 % confidence interval of the difference to
+    the network of RUN, over the validation cases, is not below it."""
+
+    name: RunName | None = None
+    """Name of the run folder that is made beside RUN; RUN_small if not given."""
 
 
 class ExportOptions(Options):

@@ -11,11 +11,13 @@ from lunet_cli.config.base import Count, Section
 Strategy = Literal["stamp", "random-in-layer", "random-in-largest", "largest-l1", "none"]
 Criterion = Literal["taylor", "l1", "l2", "l1-std", "random"]
 Normalization = Literal["layer-l2", "none"]
+Reference = Literal["best", "unpruned"]
 # Names of layers are short, and so is what matches them.
 LayerPattern = Annotated[str, Field(min_length=1, max_length=100)]
 
 # No network that can be trained has as many channels to remove.
 _Channels = Annotated[int, Field(ge=1, le=65536)]
+_Share = Annotated[float, Field(gt=0, lt=1)]
 _Epochs = Annotated[int, Field(ge=0, le=1_000_000)]
 
 
@@ -38,8 +40,9 @@ class PruningConfig(Section):
     `layer-l2`: the L2 norm of the scores of its layer, which makes channels of wide layers go
     first; `none`: nothing."""
 
-    channels_per_step: _Channels = 1
-    """Channels that are removed in one step."""
+    channels_per_step: _Channels | _Share = 1
+    """Channels that are removed in one step; a number below 1 is their share of those that can
+    still be removed, and takes at least one."""
 
     steps: Count = 100
     """Steps of pruning and recovery, if nothing stops it before."""
@@ -80,8 +83,12 @@ class PruningConfig(Section):
 
     margin: Annotated[float, Field(ge=0, le=1)] = 0.01
     """How much Dice may be lost: the step that is chosen is the last one whose mean validation Dice
-    lies, with a 95 % confidence interval over cases, at most so far below that of the best step
-    before."""
+    lies, with a 95 % confidence interval over cases, at most so far below that of `reference`."""
+
+    reference: Reference = "best"
+    """What the Dice of a step is compared with. `best`: the best step so far, since a network may
+    get better while it recovers; `unpruned`: the network before the first step, which must be
+    trained then."""
 
     patience: Count | None = None
     """Stop after so many steps in a row that lose more Dice than `margin`; null never does."""

@@ -31,9 +31,12 @@ def dice_panel(view: PruningView) -> Panel:
         raw=dice[order],
         best=chosen,
     )
-    limit = np.full(len(order), view.steps[view.best].val_dice - view.margin)
+    compared = view.steps[view.best]
+    if view.reference == "unpruned":
+        compared = view.unpruned.step
+    limit = np.full(len(order), compared.val_dice - view.margin)
     allowed = Line(
-        name=f"best minus {view.margin:g}",
+        name=f"{view.reference} minus {view.margin:g}",
         color=1,
         x=measured.x,
         y=limit,
@@ -146,8 +149,11 @@ def _bounds(change: NonInferiority) -> str:
 def rule_lines(view: PruningView) -> list[str]:
     """How the step is chosen, in lines that fit a narrow terminal."""
     cases = plural(len(view.steps[0].dice_per_case), "validation case")
+    compared = "the best one"
+    if view.reference == "unpruned":
+        compared = "step 0"
     return [
-        f"chosen: the last step whose Dice is at most {view.margin:g} below that of the best one,",
+        f"chosen: the last step whose Dice is at most {view.margin:g} below that of {compared},",
         f"by the lower end of the 95 % CI (paired, bootstrap over {cases}).",
         "Other cases than these tell how good it is: they have chosen it.",
     ]

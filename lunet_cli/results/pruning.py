@@ -107,7 +107,7 @@ class PruningStepDone(Event):
     Args:
         record: Its line.
         num_steps: Steps that the pruning takes at most.
-        is_chosen: Whether its network is the smallest so far that is as good as the best.
+        is_chosen: Whether its network is the smallest so far that is as good as the reference.
         seconds_left: Estimated time of the steps that are left.
     """
 
@@ -140,7 +140,8 @@ class PruneResult:
         architecture: The network before the first step.
         num_parameters: Its parameters.
         steps: One record per step, step 0 included.
-        chosen: The smallest network that is as good as the best; None before step 0 has ended.
+        chosen: The smallest network that is as good as the reference of the pruning; None before
+            step 0 has ended.
         seconds: Time of the whole pruning.
         signal: Number of the signal that interrupted; 0 otherwise.
     """

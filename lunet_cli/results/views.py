@@ -391,9 +391,10 @@ class PruningView:
         strategy: Which channels went, as the configuration calls it; empty where it is not known.
         steps: All steps; step 0 is the network before pruning.
         margin: Dice that may be lost.
+        reference: What the Dice of the chosen step was compared with, `best` or `unpruned`.
         best: Number of the step with the best Dice.
         unpruned: Step 0.
-        chosen: The smallest network that is as good as the best.
+        chosen: The smallest network that is as good as the reference.
         last: The last step.
         is_finished: Whether the pruning has ended, and was not interrupted.
     """
@@ -402,6 +403,7 @@ class PruningView:
     strategy: str
     steps: tuple[PruningStep, ...]
     margin: float
+    reference: str
     best: int
     unpruned: PrunedNetwork
     chosen: PrunedNetwork

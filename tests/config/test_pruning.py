@@ -27,6 +27,8 @@ def test_defaults_are_those_of_stamp() -> None:
         ("strategy=stmp", "expected one of stamp, random-in-layer"),
         ("criterion=l3", "'l3'"),
         ("channels_per_step=0", "0"),
+        ("channels_per_step=1.5", "expected a whole number, found 1.5"),
+        ("reference=first", "expected one of best, unpruned"),
         ("recovery_epochs=-1", "-1"),
         ("scoring_batches=0", "0"),
         ("targeted_dropout=1", "1"),
@@ -50,3 +52,9 @@ def test_what_cannot_be_meant_is_told_with_its_key(setting: str, mistake: str) -
 def test_an_empty_section_and_lists_of_yaml_are_read() -> None:
     assert load_config(None, ["pruning=null"]).pruning == PruningConfig()
     assert load_config(None, ["pruning.protect=[]"]).pruning.protect == ()
+
+
+def test_a_number_of_channels_below_one_is_a_share() -> None:
+    assert load_config(None, ["pruning.channels_per_step=0.1"]).pruning.channels_per_step == 0.1
+    whole = load_config(None, ["pruning.channels_per_step=3"]).pruning.channels_per_step
+    assert (whole, type(whole)) == (3, int)

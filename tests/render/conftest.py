@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console, RenderableType
 
+from lunet_cli.config.pruning import PruningConfig
 from lunet_cli.engine.inference.predictor import Predictor
 from lunet_cli.engine.viewing.cases import CaseViews
 from lunet_cli.engine.viewing.prunings import summarize_pruning
@@ -78,9 +79,8 @@ def pruning(pruning_steps: Callable[..., tuple[PruningStep, ...]]) -> PruningVie
     """A pruning whose Dice rises to step 2 and falls then; step 3 is still as good."""
     return summarize_pruning(
         pruning_steps(0.0, 0.01, 0.005, -0.05),
+        PruningConfig(margin=0.01),
         name="pruned",
-        strategy="stamp",
-        margin=0.01,
         is_finished=True,
     )
 

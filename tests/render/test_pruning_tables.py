@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from rich.console import RenderableType
 
+from lunet_cli.config.pruning import PruningConfig
 from lunet_cli.engine.viewing.prunings import summarize_pruning
 from lunet_cli.render.console import PlainConsole
 from lunet_cli.render.pruning_tables import layers_table, prune_table, steps_table
@@ -52,7 +53,7 @@ def test_three_networks_stand_beside_each_other(pruning: PruningView, width: int
 def test_networks_that_are_the_same_share_a_column(pruning_steps) -> None:
     def heading(*gains: float) -> list[str]:
         view = summarize_pruning(
-            pruning_steps(*gains), name="a", strategy="", margin=0.01, is_finished=False
+            pruning_steps(*gains), PruningConfig(margin=0.01), name="a", is_finished=False
         )
         return lines_of(steps_table(view))[0].split("  ")
 

@@ -176,11 +176,7 @@ def _show(result: PruneResult, config: RunConfig) -> None:
     from lunet_cli.render.pruning_tables import prune_table
 
     view = summarize_pruning(
-        result.steps,
-        name=result.run_dir.name,
-        strategy=config.pruning.strategy,
-        margin=config.pruning.margin,
-        is_finished=True,
+        result.steps, config.pruning, name=result.run_dir.name, is_finished=True
     )
     console = make_console()
     console.print(prune_table(result, view))

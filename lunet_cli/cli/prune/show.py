@@ -63,6 +63,7 @@ def _plain(view: PruningView) -> dict[str, object]:
         "strategy": view.strategy,
         "is_finished": view.is_finished,
         "margin": view.margin,
+        "reference": view.reference,
         "best_step": view.best,
         "unpruned": _network(view.unpruned),
         "chosen": _network(view.chosen),

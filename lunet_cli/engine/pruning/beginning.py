@@ -17,7 +17,7 @@ from lunet_cli.engine.networks import build_network
 from lunet_cli.engine.networks.blocks import SegmentationNetwork
 from lunet_cli.engine.networks.execution import ExecutionPlan
 from lunet_cli.engine.pruning.progress import Progress, phase_of
-from lunet_cli.engine.pruning.pruner import criterion_of, protected_of
+from lunet_cli.engine.pruning.pruner import count_removable, criterion_of
 from lunet_cli.engine.pruning.resumption import (
     require_fitting_state,
     require_same_rules,
@@ -194,8 +194,7 @@ def require_channels_to_spare(spec: NetworkSpec, config: PruningConfig) -> None:
     Raises:
         ConfigError: With their number.
     """
-    protected = protected_of(spec, config)
-    spare = sum(layer.width - 1 for layer in layers(spec) if layer.name not in protected)
+    spare = count_removable(spec, config)
     if config.strategy == "none":
         return
     if spare == 0:

@@ -6,10 +6,11 @@ from pathlib import Path
 
 from lunet_cli.config.layers import layers, with_layers
 from lunet_cli.config.network_cost import count_parameters
+from lunet_cli.config.pruning import PruningConfig
 from lunet_cli.config.run import RunConfig
 from lunet_cli.engine.pruning.beginning import require_channels_to_spare
 from lunet_cli.engine.pruning.leaning import network_of
-from lunet_cli.engine.pruning.pruner import protected_of
+from lunet_cli.engine.pruning.pruner import channels_of_step, count_removable, protected_of
 from lunet_cli.engine.run_folder import RunFolder
 from lunet_cli.results.pruning import PrunableLayer, PruningForecast
 
@@ -35,13 +36,22 @@ def dry_run(config: RunConfig, start: Path | None = None) -> PruningForecast:
         told.append(PrunableLayer(layer.name, layer.level, layer.width, is_protected))
         if not is_protected:
             least[layer.name] = 1
-    num_wanted = config.pruning.steps * config.pruning.channels_per_step
-    if config.pruning.strategy == "none":
-        num_wanted = 0
     return PruningForecast(
         architecture=config.model.architecture,
         layers=tuple(told),
         parameters=count_parameters(spec),
         least_parameters=count_parameters(with_layers(spec, widths=least)),
-        num_wanted=num_wanted,
+        num_wanted=_count_wanted(config.pruning, count_removable(spec, config.pruning)),
     )
+
+
+def _count_wanted(config: PruningConfig, num_removable: int) -> int:
+    """Channels that all steps together are to remove; the network may have fewer."""
+    if config.strategy == "none":
+        return 0
+    if config.channels_per_step >= 1:
+        return config.steps * channels_of_step(config, num_removable)
+    left = num_removable
+    for _ in range(min(config.steps, num_removable)):
+        left -= min(left, channels_of_step(config, left))
+    return num_removable - left

@@ -11,12 +11,12 @@ from lunet_cli.config.layers import widths_of
 from lunet_cli.config.load import load_config
 from lunet_cli.config.run import RunConfig
 from lunet_cli.engine.checkpoints.checkpoint import Checkpoint, load_checkpoint
-from lunet_cli.engine.evaluation.pruned_steps import chosen_step
+from lunet_cli.engine.evaluation.non_inferiority import ENOUGH_CASES
 from lunet_cli.engine.networks import count_parameters, network_of_weights
 from lunet_cli.engine.networks.execution import resolve_device
 from lunet_cli.engine.pruning.beginning import Beginning, begin
 from lunet_cli.engine.pruning.progress import phase_of
-from lunet_cli.engine.pruning.pruner import Pruner
+from lunet_cli.engine.pruning.pruner import Pruner, chosen_by
 from lunet_cli.engine.pruning.recorder import PruningRecorder
 from lunet_cli.engine.pruning.resumption import read_saved, require_work_left
 from lunet_cli.engine.run_folder import RunFolder
@@ -44,7 +44,7 @@ def prune(
     """Take channels out of a network, step by step, and let it recover after each.
 
     The section `pruning` says how. Every step is validated, and the smallest network that is as
-    good as the best one, but for `pruning.margin`, becomes the best model of the run.
+    good as `pruning.reference`, but for `pruning.margin`, becomes the best model of the run.
 
     Args:
         config: What to prune, on what data, and how: a configuration, its file, or the name of a
@@ -100,6 +100,7 @@ def _prune(begun: Beginning, recorder: PruningRecorder) -> PruneResult:
     recorder.folder.write_pruning(progress.steps)
     for sentence in begun.sentences:
         recorder.run.report(Notice(sentence))
+    _warn_of_few_cases(len(begun.context.setup.val), recorder)
     start = time.perf_counter()
     with InterruptGuard() as guard:
         pruner = Pruner(begun.context, progress, recorder, guard)
@@ -118,7 +119,7 @@ def _prune(begun: Beginning, recorder: PruningRecorder) -> PruneResult:
         architecture=recorder.config.model.architecture,
         num_parameters=begun.num_parameters,
         steps=tuple(progress.steps),
-        chosen=chosen_step(progress.steps, recorder.config.pruning.margin),
+        chosen=chosen_by(recorder.config.pruning, progress.steps),
         seconds=time.perf_counter() - start,
         signal=guard.signal,
     )
@@ -126,6 +127,19 @@ def _prune(begun: Beginning, recorder: PruningRecorder) -> PruneResult:
         recorder.run.report(Notice(f"pruning ends: {result.reason}"))
         _write_end(result, begun, recorder)
     return result
+
+
+def _warn_of_few_cases(num_cases: int, recorder: PruningRecorder) -> None:
+    """Say where the rule that chooses a step stands on too little."""
+    if num_cases == 1:
+        recorder.run.warn(
+            "1 validation case: there is no confidence interval, and no smaller network is chosen"
+        )
+    elif num_cases < ENOUGH_CASES:
+        recorder.run.warn(
+            f"{num_cases} validation cases: with fewer than {ENOUGH_CASES}, confidence intervals "
+            "are too narrow, and a network that is worse is more often taken for as good"
+        )
 
 
 def _write_end(result: PruneResult, begun: Beginning, recorder: PruningRecorder) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import torch
@@ -106,7 +106,7 @@ class Pruner:
         progress.steps.append(self._ended_step(validation, time.perf_counter() - start))
         progress.current = None
         self._pace.note(time.perf_counter() - start, 1)
-        is_chosen = chosen_step(progress.steps, self._config.margin) is progress.steps[-1]
+        is_chosen = chosen_by(self._config, progress.steps) is progress.steps[-1]
         self._recorder.finish_step(
             progress,
             self._context(),
@@ -128,7 +128,7 @@ class Pruner:
         if self._num_steps_left == 0:
             self.stop_reason = f"all {plural(self._config.steps, 'step')} are done"
         elif patience is not None:
-            chosen = chosen_step(steps, self._config.margin)
+            chosen = chosen_by(self._config, steps)
             if chosen is not None and steps[-1].step - chosen.step >= patience:
                 self._stop_early(
                     f"{plural(patience, 'step')} in a row lost more than a Dice of "
@@ -172,11 +172,12 @@ class Pruner:
         whole = state.validated_network
         before = layers(whole.spec)
         scores = self._scores(before, number)
+        num_removable = count_removable(whole.spec, self._config)
         choices = choose_channels(
             scores,
             before,
             strategy=self._config.strategy,
-            count=self._config.channels_per_step,
+            count=channels_of_step(self._config, num_removable),
             protected=protected_of(whole.spec, self._config),
             generator=generator_of_step(self._seed, number),
         )
@@ -318,6 +319,29 @@ def protected_of(spec: NetworkSpec, config: PruningConfig) -> frozenset[str]:
         if spec.topology != "mednext":
             patterns = ("upsamples.*", "head.*")
     return protected_layers(layers(spec), patterns)
+
+
+def count_removable(spec: NetworkSpec, config: PruningConfig) -> int:
+    """Channels of a network that can be removed: each layer that is not protected keeps one.
+
+    Raises:
+        ConfigError: A pattern of the configuration fits no layer.
+    """
+    protected = protected_of(spec, config)
+    return sum(layer.width - 1 for layer in layers(spec) if layer.name not in protected)
+
+
+def channels_of_step(config: PruningConfig, num_removable: int) -> int:
+    """Channels that the next step removes, where there are as many."""
+    per_step = config.channels_per_step
+    if per_step < 1:
+        return max(1, round(per_step * num_removable))
+    return int(per_step)
+
+
+def chosen_by(config: PruningConfig, steps: Sequence[PruningStep]) -> PruningStep | None:
+    """The step that the section `pruning` chooses of those that have ended."""
+    return chosen_step(steps, config.margin, config.reference)
 
 
 def criterion_of(config: PruningConfig) -> Criterion:

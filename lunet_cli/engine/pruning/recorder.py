@@ -66,7 +66,7 @@ class PruningRecorder:
         Args:
             progress: How far the pruning is.
             context: What is fixed in this step.
-            is_chosen: Whether its network is the smallest so far that is as good as the best.
+            is_chosen: Whether its network is the smallest so far that is as good as the reference.
             seconds_left: Estimated time of the steps that are left.
         """
         self._lock.require_kept()

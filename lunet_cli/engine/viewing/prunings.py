@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from lunet_cli.config.load import load_config
@@ -29,38 +30,38 @@ def view_pruning(run: Path, margin: float | None = None) -> PruningView:
     folder = RunFolder(run)
     steps = folder.read_pruning()
     asked = _asked(folder)
-    if margin is None:
-        margin = (asked or PruningConfig()).margin
-    strategy = ""
-    if asked is not None:
-        strategy = asked.strategy
-    return summarize_pruning(
+    rules = asked or PruningConfig()
+    if margin is not None:
+        rules = rules.model_copy(update={"margin": margin})
+    view = summarize_pruning(
         steps,
+        rules,
         name=visible(run.resolve().name),
-        strategy=strategy,
-        margin=margin,
         is_finished=folder.summary.exists(),
     )
+    if asked is None:
+        return replace(view, strategy="")
+    return view
 
 
 def summarize_pruning(
-    steps: Sequence[PruningStep], *, name: str, strategy: str, margin: float, is_finished: bool
+    steps: Sequence[PruningStep], rules: PruningConfig, *, name: str, is_finished: bool
 ) -> PruningView:
     """The steps of a pruning with what matters of them.
 
     Args:
         steps: All so far, at least step 0.
+        rules: How they were made, and how one of them is chosen.
         name: What the run is called.
-        strategy: Which channels went; empty where it is not known.
-        margin: Dice that may be lost.
         is_finished: Whether the pruning has ended.
 
     Raises:
         DataError: No step has a Dice.
     """
-    best, chosen = best_step(steps), chosen_step(steps, margin)
+    margin = rules.margin
+    best, chosen = best_step(steps), chosen_step(steps, margin, rules.reference)
     if best is None or chosen is None:
-        raise DataError(f"{name}: no step of the pruning has a validation Dice")
+        raise DataError(f"{name}: no step of the pruning can be chosen by a validation Dice")
     first, last = steps[0], steps[-1]
 
     def compared(step: PruningStep) -> PrunedNetwork:
@@ -73,9 +74,10 @@ def summarize_pruning(
 
     return PruningView(
         name=name,
-        strategy=strategy,
+        strategy=rules.strategy,
         steps=tuple(steps),
         margin=margin,
+        reference=rules.reference,
         best=best.step,
         unpruned=compared(first),
         chosen=compared(chosen),

@@ -25,6 +25,13 @@ def test_protected_layers_keep_all_and_others_one_channel() -> None:
     assert free.least_parameters == 686
 
 
+def test_a_share_is_taken_of_what_is_left() -> None:
+    halves = ["pruning.protect=[]", "pruning.channels_per_step=0.5", "pruning.steps=2"]
+    # 107 channels in 22 layers: 42 of the 85 that can go, then 22 of 43.
+    assert dry_run(load_config(None, [*UNET, *halves])).num_wanted == 64
+    assert dry_run(load_config(None, [*UNET, *halves[:2]])).num_wanted == 85
+
+
 def test_a_control_removes_nothing() -> None:
     assert dry_run(load_config(None, [*UNET, "pruning.strategy=none"])).num_wanted == 0
 
