@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from lunet_cli.render.figures.study import study_figure
-from lunet_cli.results.studies import StudyResult
+from lunet_cli.results.studies import OverSeeds, StudyResult
 
 
 @pytest.mark.parametrize(
@@ -38,3 +40,14 @@ def test_strategies_are_lines_with_bands_and_networks_are_named_points(
         "0.15 of the parameters",
     ):
         assert words in found
+
+
+def test_networks_that_have_collapsed_are_cut_off(study: StudyResult, texts) -> None:
+    collapsed = (9_000, OverSeeds(0.2, 0.1, 0.3, 2))
+    first, *others = study.curves
+    curve = replace(first, points=(collapsed, *first.points))
+    figure = study_figure(replace(study, curves=(curve, *others)))
+    (axes,) = figure.axes
+    # The best is 0.89, and all that is compared lies above 0.79.
+    assert axes.get_ylim() == pytest.approx((0.79, 0.9))
+    assert "Validation Dice, mean over seeds (below 0.79 cut off)" in texts(figure)
