@@ -7,17 +7,17 @@ import signal
 from collections.abc import Collection
 from multiprocessing.context import BaseContext
 
+# The server starts once in the life of a process, whoever asks first. What `bench` measures in must
+# hold nothing that it does not measure with; others load the rest themselves.
+_PRELOADED = ["lunet_cli.engine.benchmarking.measuring", "lunet_cli.engine.benchmarking.roofline"]
 
-def process_context(
-    preloaded: Collection[str], held_back: Collection[signal.Signals]
-) -> BaseContext:
+
+def process_context(held_back: Collection[signal.Signals]) -> BaseContext:
     """A context for processes that are forked from a server which has loaded torch.
 
     Where there is no such server, each process loads all by itself.
 
     Args:
-        preloaded: Modules that the server loads. It starts once in the life of a process, and takes
-            those of the first call.
         held_back: Signals that reach all processes of a terminal, and should not reach these.
     """
     if "forkserver" not in multiprocessing.get_all_start_methods():
@@ -25,7 +25,7 @@ def process_context(
     from multiprocessing import forkserver, resource_tracker
 
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(list(preloaded))
+    context.set_forkserver_preload(_PRELOADED)
     # The server loads torch for seconds. Ctrl-C reaches it too, and would make it print a
     # traceback; what is blocked while a process is started is blocked in that process for good,
     # and in those that it starts. The tracker comes first: where the server starts it, it unblocks

@@ -76,7 +76,7 @@ def test_both_networks_stand_beside_each_other(run: Path, call_lunet: CallLunet)
 
 
 def test_nothing_to_remove_is_no_failure(run: Path, call_lunet: CallLunet) -> None:
-    settings = ("--set", "pruning.channels_per_step=0.95", "--set", "pruning.recovery_epochs=0")
+    settings = ("--set", "pruning.channels_per_step=0.95", "--set", "pruning.recovery_batches=1")
     limits = ("--margin", "0.001", "--name", "tiny", "--set", "pruning.steps=1")
     done = call_lunet("shrink", "mine", *limits, *settings, cwd=run.parent)
     assert done.returncode == 0, done.stderr

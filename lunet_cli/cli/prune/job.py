@@ -154,8 +154,7 @@ def _dry_run(config: RunConfig, start: Path | None) -> None:
     from lunet_cli.render.console import make_console
     from lunet_cli.render.pruning_tables import layers_table
 
-    run = None if start is None else start.parent
-    make_console().print(layers_table(dry_run(config, run)))
+    make_console().print(layers_table(dry_run(config, start)))
 
 
 def _tell_how_to_go_on(result: PruneResult, source: Path, settings: list[str]) -> None:

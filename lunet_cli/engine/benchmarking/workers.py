@@ -33,8 +33,6 @@ _MEMORY_HINT = "Choose smaller `sizes` or `batch_sizes`."
 # Everything else is a mistake of ours, and keeps its traceback. torch.OutOfMemoryError is a
 # RuntimeError.
 _FAILURES = (LunetError, RuntimeError, MemoryError, ImportError, OSError)
-# Loaded once in a process that every worker is forked from.
-_PRELOADED = ["lunet_cli.engine.benchmarking.measuring", "lunet_cli.engine.benchmarking.roofline"]
 
 
 class Worker(Generic[Task, Question, Answer]):
@@ -57,7 +55,7 @@ class Worker(Generic[Task, Question, Answer]):
         self, name: str, prepare: Prepare[Task, Question, Answer], task: Task, *, num_threads: int
     ) -> None:
         self._name = name
-        context = process_context(_PRELOADED, {signal.SIGINT})
+        context = process_context({signal.SIGINT})
         self._pipe, theirs = context.Pipe()
         arguments = (theirs, prepare, task, num_threads)
         # mypy knows only that contexts have processes of some kind.

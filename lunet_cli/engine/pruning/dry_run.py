@@ -8,10 +8,10 @@ from lunet_cli.config.layers import layers, with_layers
 from lunet_cli.config.network_cost import count_parameters
 from lunet_cli.config.pruning import PruningConfig
 from lunet_cli.config.run import RunConfig
+from lunet_cli.engine.checkpoints.models import load_model
 from lunet_cli.engine.pruning.beginning import require_channels_to_spare
 from lunet_cli.engine.pruning.leaning import network_of
 from lunet_cli.engine.pruning.pruner import channels_of_step, count_removable, protected_of
-from lunet_cli.engine.run_folder import RunFolder
 from lunet_cli.results.pruning import PrunableLayer, PruningForecast
 
 
@@ -20,13 +20,16 @@ def dry_run(config: RunConfig, start: Path | None = None) -> PruningForecast:
 
     Args:
         config: The configuration of the pruning.
-        start: Run folder of the network; None takes the one of the configuration.
+        start: The trained network, a checkpoint or run folder; None takes that of the
+            configuration.
 
     Raises:
         ConfigError: A pattern of `pruning.protect` fits no layer, or nothing can be removed.
-        DataError: The run folder is damaged.
+        CheckpointError: The network cannot be read.
     """
-    spec = network_of(config, None if start is None else RunFolder(start))
+    spec = network_of(config, None)
+    if start is not None:
+        spec = load_model(start).card.network
     require_channels_to_spare(spec, config.pruning)
     protected = protected_of(spec, config.pruning)
     told: list[PrunableLayer] = []

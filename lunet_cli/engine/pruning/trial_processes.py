@@ -32,9 +32,6 @@ from lunet_cli.results.training import EpochDone
 # a training at once: that of the study is enough. Windows has no SIGHUP.
 _HELD_BACK = [getattr(signal, name) for name in ("SIGINT", "SIGHUP") if hasattr(signal, name)]
 
-# Every optimiser of torch loads the second, which takes as long as all else.
-_PRELOADED = [__name__, "torch._dynamo"]
-
 
 class _End(NamedTuple):
     """The last that a process sends: why it failed; empty where it did not."""
@@ -54,7 +51,7 @@ class TrialProcess:
     def __init__(self, trial: Trial, *, num_threads: int) -> None:
         self.trial = trial
         self._start = time.monotonic()
-        context = process_context(_PRELOADED, _HELD_BACK)
+        context = process_context(_HELD_BACK)
         self.pipe, theirs = context.Pipe(duplex=False)
         # mypy knows only that contexts have processes of some kind.
         new_process = context.Process  # type: ignore[attr-defined]

@@ -24,11 +24,11 @@ MISTAKES = {
     "all protected": (("pruning.protect=['*']",), "this network has nothing to remove"),
     "no such layer": (
         ("pruning.protect=[encoder.*]",),
-        r"`pruning\.protect`: 'encoder\.\*' fits no layer",
+        r"pruning\.protect: 'encoder\.\*' fits no layer",
     ),
     "layer of another family": (
         ("model.architecture=mednext_small", "pruning.protect=[upsamples.*]"),
-        r"`pruning\.protect`: 'upsamples\.\*' fits no layer",
+        r"pruning\.protect: 'upsamples\.\*' fits no layer",
     ),
     "more batches than there are": (
         ("pruning.scoring_batches=3",),

@@ -123,7 +123,11 @@ def test_it_goes_on_with_the_margin_that_it_was_begun_with(
 def test_where_nothing_may_go_the_network_stays_and_nothing_is_timed(
     run: Path, timed: list[BenchOptions]
 ) -> None:
-    settings = ("pruning.channels_per_step=0.95", "pruning.recovery_epochs=0", "pruning.patience=1")
+    settings = (
+        "pruning.channels_per_step=0.95",
+        "pruning.recovery_batches=1",
+        "pruning.patience=1",
+    )
     result = shrink(run, ShrinkOptions(margin=0.001), overrides=settings)
     found = result.comparison
     assert found is not None

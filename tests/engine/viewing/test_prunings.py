@@ -47,5 +47,7 @@ def test_a_run_that_was_not_pruned_or_never_validated_is_told(
     RunFolder(tmp_path).write_pruning(
         [replace(step, val_dice=math.nan) for step in pruning_steps(0.0)]
     )
-    with pytest.raises(DataError, match=r"no step of the pruning has a validation Dice$"):
+    with pytest.raises(
+        DataError, match=r"no step of the pruning can be chosen by a validation Dice$"
+    ):
         view_pruning(tmp_path)

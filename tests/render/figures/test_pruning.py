@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from lunet_cli.config.pruning import PruningConfig
 from lunet_cli.engine.viewing.prunings import summarize_pruning
 from lunet_cli.render.figures.pruning import pruning_figure
 from lunet_cli.results.views import PruningView
@@ -25,7 +26,7 @@ def test_the_chosen_step_is_marked_in_both_halves(pruning: PruningView, texts) -
 def test_a_control_without_pruning_is_a_point_on_its_axis(pruning: PruningView, written) -> None:
     first = pruning.steps[0]
     steps = [replace(step, parameters=1000, widths=first.widths) for step in pruning.steps]
-    view = summarize_pruning(steps, name="a", strategy="none", margin=0.01, is_finished=True)
+    view = summarize_pruning(steps, PruningConfig(strategy="none"), name="a", is_finished=True)
     figure = pruning_figure(view)
     assert written(figure, "a.png").startswith(b"\x89PNG")
     low, high = figure.axes[1].get_xlim()
