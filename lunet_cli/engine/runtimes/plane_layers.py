@@ -1,0 +1,355 @@
+"""The operations of a `PlaneGraph` at work on the planes of one volume.
+
+Planes are kept as (n, H, W, C), channels last. Each layer takes blocks of planes from queues, one
+for each of its sources, and gives the planes that can be computed from them.
+
+With few channels, most of the work of a convolution in vectors of 16 values is done for nothing. So
+k voxels of a row are computed as k times the channels of one: the kernel becomes k - 1 voxels wider
+and the stride k, the other weights are zeros, and the result lies in memory as it would without.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from lunet_cli.engine.runtimes.plane_graph import (
+    Convolution,
+    Doubling,
+    Operation,
+    Pooling,
+    Projection,
+)
+
+# Values of a vector, in whose lanes the output channels of a convolution are computed.
+_LANES = 16
+# Of a product without neighbours, which is short of work, two vectors are computed at once.
+_LANES_OF_PRODUCTS = 32
+# Copies of single voxels run over the largest numbers that their bytes make up.
+_NUMBERS = ((16, torch.complex128), (8, torch.int64), (4, torch.int32), (2, torch.int16))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Planes:
+    """The planes that a layer gives.
+
+    Args:
+        count: How many there are along the whole axis.
+        height: Rows of a plane.
+        width: Voxels of a row.
+        per_step: How many are computed at once, at most.
+        device: Where.
+        dtype: In which arithmetic.
+    """
+
+    count: int
+    height: int
+    width: int
+    per_step: int
+    device: torch.device
+    dtype: torch.dtype
+
+    def place(self, numbers: Tensor) -> Tensor:
+        """Weights as they are used."""
+        return numbers.to(self.device, self.dtype)
+
+
+class PlaneQueue:
+    """Planes on their way from one layer to another; they are not copied."""
+
+    def __init__(self) -> None:
+        self._blocks: deque[Tensor] = deque()
+        self.num_waiting = 0
+
+    @property
+    def num_values(self) -> int:
+        """Numbers of the planes that wait."""
+        return sum(block.numel() for block in self._blocks)
+
+    def put(self, block: Tensor) -> None:
+        """Add planes (n, H, W, C) at the end."""
+        self._blocks.append(block)
+        self.num_waiting += len(block)
+
+    def take(self, count: int) -> list[Tensor]:
+        """The next `count` planes, in blocks; no more than are waiting."""
+        self.num_waiting -= count
+        taken: list[Tensor] = []
+        while count > 0:
+            block = self._blocks.popleft()
+            if len(block) > count:
+                self._blocks.appendleft(block[count:])
+                block = block[:count]
+            taken.append(block)
+            count -= len(block)
+        return taken
+
+    def take_block(self, count: int) -> Tensor:
+        """The next `count` planes in one block."""
+        taken = self.take(count)
+        if len(taken) == 1:
+            return taken[0]
+        return torch.cat(taken)
+
+
+class Layer(ABC):
+    """An operation with its queues.
+
+    Args:
+        num_sources: How many queues it takes planes from.
+    """
+
+    def __init__(self, num_sources: int) -> None:
+        self.queues = [PlaneQueue() for _ in range(num_sources)]
+
+    @property
+    def num_ready(self) -> int:
+        """Planes that all sources have given."""
+        return min(queue.num_waiting for queue in self.queues)
+
+    @abstractmethod
+    def step(self) -> Tensor | None:
+        """The next planes (n, H, W, C), or None where the sources have to give more first."""
+
+
+class ConvolutionLayer(Layer):
+    """A convolution, which keeps the last two planes of its input.
+
+    Args:
+        operation: The convolution.
+        widths: Channels of each source.
+        planes: What it gives.
+    """
+
+    def __init__(self, operation: Convolution, widths: Sequence[int], planes: Planes) -> None:
+        super().__init__(len(widths))
+        self._widths, self._planes, self._num_left = widths, planes, planes.count
+        self._group = _group(operation.channels, planes.width, _LANES)
+        self._weight = planes.place(_widened(operation.weight, self._group))
+        self._bias = planes.place(operation.bias.repeat(self._group))
+        self._pads = planes.place(operation.pads)
+        # Two planes are kept, and one of padding lies behind the last.
+        shape = (planes.per_step + 3, planes.height + 2, planes.width + 2, len(self._pads))
+        # The rim stays as it is now, and the first plane is the padding before the volume.
+        self._buffer = self._pads.expand(shape).contiguous()
+        self._num_filled = 1
+
+    def step(self) -> Tensor | None:
+        """See `Layer`."""
+        count = min(self.num_ready, self._planes.per_step)
+        if count == 0:
+            return None
+        self._take(count)
+        if self._num_left == 0:
+            self._buffer[self._num_filled] = self._pads
+            self._num_filled += 1
+        if self._num_filled < 3:
+            return None
+        image = self._buffer[: self._num_filled]
+        output = _convolve(image, self._weight, self._bias, stride=self._group).relu_()
+        for place in (0, 1):
+            self._buffer[place] = self._buffer[self._num_filled - 2 + place]
+        self._num_filled = 2
+        return output.view(*output.shape[:2], self._planes.width, -1)
+
+    def _take(self, count: int) -> None:
+        """Copy planes of all sources side by side into the buffer."""
+        first_channel = 0
+        for queue, width in zip(self.queues, self._widths, strict=True):
+            first = self._num_filled
+            for block in queue.take(count):
+                inside = self._buffer[first : first + len(block), 1:-1, 1:-1]
+                _copy_channels(inside, block, first_channel)
+                first += len(block)
+            first_channel += width
+        self._num_filled += count
+        self._num_left -= count
+
+
+class PoolingLayer(Layer):
+    """A pooling, which waits for pairs of planes.
+
+    Args:
+        operation: The pooling.
+        planes: What it gives.
+    """
+
+    def __init__(self, operation: Pooling, planes: Planes) -> None:
+        super().__init__(1)
+        self._per_step = planes.per_step
+        self._signs: Tensor | None = None
+        if operation.signs is not None:
+            self._signs = planes.place(operation.signs)
+
+    def step(self) -> Tensor | None:
+        """See `Layer`."""
+        num_pairs = min(self.num_ready // 2, self._per_step)
+        if num_pairs == 0:
+            return None
+        block = self.queues[0].take_block(2 * num_pairs)
+        if self._signs is not None:
+            block = block * self._signs
+        # Three maxima of pairs are many times faster than `max_pool3d`, which walks voxel by voxel.
+        # The axis whose neighbours lie side by side comes last, when a quarter is left.
+        block = torch.maximum(block[0::2], block[1::2])
+        block = torch.maximum(block[:, 0::2], block[:, 1::2])
+        return torch.maximum(block[:, :, 0::2], block[:, :, 1::2])
+
+
+class DoublingLayer(Layer):
+    """A doubling as four products, one for each place in z and y.
+
+    What a product gives for the two places in x lies side by side as in a row of the output.
+
+    Args:
+        operation: The doubling.
+        planes: What it gives.
+    """
+
+    def __init__(self, operation: Doubling, planes: Planes) -> None:
+        super().__init__(1)
+        self._channels = operation.channels
+        self._per_step = max(1, planes.per_step // 2)
+        width = planes.width // 2
+        self._products: list[tuple[int, int, _Product]] = []
+        for z in (0, 1):
+            for y in (0, 1):
+                # (in, out, x) to (x, out, in)
+                weight = operation.weight[:, :, z, y].permute(2, 1, 0).flatten(0, 1)
+                bias = operation.bias[:, z, y].T.flatten()
+                self._products.append((z, y, _Product(weight, bias, width, planes)))
+
+    def step(self) -> Tensor | None:
+        """See `Layer`."""
+        count = min(self.num_ready, self._per_step)
+        if count == 0:
+            return None
+        block = self.queues[0].take_block(count)
+        _, height, width, _ = block.shape
+        doubled = block.new_empty(2 * count, 2 * height, 2 * width, self._channels)
+        for z, y, product in self._products:
+            doubled[z::2, y::2] = product(block).view(count, height, 2 * width, self._channels)
+        return doubled
+
+
+class ProjectionLayer(Layer):
+    """A 1x1x1 convolution.
+
+    Args:
+        operation: The convolution.
+        planes: What it gives.
+    """
+
+    def __init__(self, operation: Projection, planes: Planes) -> None:
+        super().__init__(1)
+        self._per_step = planes.per_step
+        self._product = _Product(operation.weight, operation.bias, planes.width, planes)
+
+    def step(self) -> Tensor | None:
+        """See `Layer`."""
+        count = min(self.num_ready, self._per_step)
+        if count == 0:
+            return None
+        return self._product(self.queues[0].take_block(count))
+
+
+class _Product:
+    """A matrix product of each voxel, for several voxels of a row at once.
+
+    Args:
+        weight: (out, in), float64.
+        bias: (out,), float64.
+        width: Voxels of a row.
+        planes: Where and how it is computed.
+    """
+
+    def __init__(self, weight: Tensor, bias: Tensor, width: int, planes: Planes) -> None:
+        self._group = _group(len(bias), width, _LANES_OF_PRODUCTS)
+        blocks = torch.block_diag(*[weight] * self._group)
+        self._weight = planes.place(blocks[:, :, None, None, None])
+        self._bias = planes.place(bias.repeat(self._group))
+
+    def __call__(self, block: Tensor) -> Tensor:
+        """Map planes (n, H, W, in) to (n, H, W, out)."""
+        count, height, width, channels = block.shape
+        groups = block.view(count, height, width // self._group, self._group * channels)
+        return _convolve(groups, self._weight, self._bias).view(count, height, width, -1)
+
+
+def make_layer(operation: Operation, widths: Sequence[int], planes: Planes) -> Layer:
+    """What computes an operation.
+
+    Args:
+        operation: The operation.
+        widths: Channels of each source.
+        planes: What it gives.
+    """
+    if isinstance(operation, Convolution):
+        return ConvolutionLayer(operation, widths, planes)
+    if isinstance(operation, Pooling):
+        return PoolingLayer(operation, planes)
+    if isinstance(operation, Doubling):
+        return DoublingLayer(operation, planes)
+    assert isinstance(operation, Projection)
+    return ProjectionLayer(operation, planes)
+
+
+def _convolve(planes: Tensor, weight: Tensor, bias: Tensor, *, stride: int = 1) -> Tensor:
+    """Convolve planes (n, H, W, C) without padding, with a stride along W."""
+    # The batch is added before the axes are turned: with the stride that it would have afterwards,
+    # PyTorch does not see that channels come last.
+    image = planes[None].permute(0, 4, 1, 2, 3)
+    geometry = ([1, 1, stride], [0, 0, 0], [1, 1, 1])
+    if _takes_onednn(image):
+        strides, padding, dilation = geometry
+        # PyTorch takes it by itself for large inputs of many channels only.
+        output = torch.ops.aten.mkldnn_convolution(
+            image, weight, bias, padding, strides, dilation, 1
+        )
+    else:
+        output = F.conv3d(image, weight, bias, *geometry)
+    convolved: Tensor = output.permute(0, 2, 3, 4, 1)[0].contiguous()
+    return convolved
+
+
+def _takes_onednn(image: Tensor) -> bool:
+    if image.device.type != "cpu" or not torch.backends.mkldnn.is_available():
+        return False
+    return image.dtype == torch.float32 or (
+        image.dtype == torch.bfloat16 and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    )
+
+
+def _group(channels: int, width: int, lanes: int) -> int:
+    """How many voxels of a row are computed as the channels of one: a power of 2."""
+    group = 1
+    while 2 * group * channels <= lanes and width % (2 * group) == 0:
+        group *= 2
+    return group
+
+
+def _widened(weight: Tensor, group: int) -> Tensor:
+    """The kernel (k out, in, 3, 3, k + 2) that computes k voxels of a row at once."""
+    shifted: list[Tensor] = []
+    for place in range(group):
+        shifted.append(F.pad(weight, (place, group - 1 - place)))
+    return torch.cat(shifted)
+
+
+def _copy_channels(target: Tensor, block: Tensor, first: int) -> None:
+    """Copy planes (n, H, W, c) into the channels of others (n, H, W, C) from `first` on."""
+    channels = block.shape[-1]
+    for size, number in _NUMBERS:
+        size //= block.element_size()
+        if size > 1 and not any(n % size for n in (first, channels, target.stride(-2))):
+            # Channels are few, and a copy that runs over them one by one is slow.
+            target, block = target.view(number), block.view(number)
+            first, channels = first // size, channels // size
+            break
+    target[..., first : first + channels] = block
