@@ -146,9 +146,9 @@ class SegmentationBuilder:
             for axis in range(3)
         ]
 
-    def band(self, first: int, stop: int) -> _Band:
+    def band(self, first: int, stop: int) -> Band:
         """A receiver for the output rows from `first` to before `stop`."""
-        return _Band(self, slice(first, stop))
+        return Band(self, slice(first, stop))
 
     def put(self, logits: Tensor, plane: int, rows: slice) -> None:
         """Decide on output planes from `plane` on, of logits (K, n, rows, W) on stored voxels."""
@@ -170,7 +170,7 @@ class SegmentationBuilder:
         return self._axes
 
 
-class _Band:
+class Band:
     """Rows of the output, and the rows of the network's grid that they are made of."""
 
     def __init__(self, builder: SegmentationBuilder, rows: slice) -> None:
