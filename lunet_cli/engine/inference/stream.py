@@ -14,16 +14,15 @@ from lunet_cli.engine.inference.sliding_window import VolumeInput
 from lunet_cli.engine.networks.blocks import SegmentationNetwork
 from lunet_cli.engine.networks.execution import DTYPES
 from lunet_cli.engine.runtimes.plane_graph import PlaneGraph, plane_graph
-from lunet_cli.engine.runtimes.plane_layers import PlaneQueue
+from lunet_cli.engine.runtimes.plane_queues import PlaneQueue
 from lunet_cli.engine.runtimes.plane_stream import PlaneStream
 
 Average = Callable[[Iterable[Tensor]], Tensor]
 
-PLANES_PER_STEP = 8
+PLANES_PER_STEP = 4
 """Planes of full resolution that are computed at once.
 
-Fewer take longer, since the deep levels then compute in crumbs; with more, what one layer hands to
-the next no longer fits into the caches (docs/speed.md).
+Twice as many are a few hundredths faster and take half as much memory again (docs/speed.md).
 """
 
 
@@ -181,15 +180,38 @@ def flow_through(
     for first in range(0, depth, per_step):
         planes = slice(first, min(first + per_step, depth))
         block = torch.from_numpy(image.crop((planes, slice(first_row, last_row), slice(0, width))))
-        for flow, queue in zip(flows, queues, strict=True):
-            rows = block[:, :, flow.rows.start - first_row : flow.rows.stop - first_row]
-            for logits in flow.push(rows):
-                queue.put(logits.transpose(0, 1))
-        count = min(queue.num_waiting for queue in queues)
-        if count:
-            taken = [queue.take_block(count).transpose(0, 1)[None] for queue in queues]
-            yield average(taken)[0]
+        pushed: list[Iterator[Tensor]] = []
+        for flow in flows:
+            rows = slice(flow.rows.start - first_row, flow.rows.stop - first_row)
+            pushed.append(flow.push(block[:, :, rows]))
+        for logits in _in_step(pushed, queues):
+            yield average(logits)[0]
         on_step()
+
+
+def _in_step(
+    pushed: Sequence[Iterator[Tensor]], queues: Sequence[PlaneQueue]
+) -> Iterator[list[Tensor]]:
+    """The logits (1, K, n, rows, W) of all flows for the same planes, as soon as all have them.
+
+    Behind the last plane of a volume, many come at once: each flow is asked for as few as possible.
+    """
+    while all(_has_planes(flow, queue) for flow, queue in zip(pushed, queues, strict=True)):
+        count = min(queue.num_waiting for queue in queues)
+        yield [queue.take_block(count).transpose(0, 1)[None] for queue in queues]
+    for flow, queue in zip(pushed, queues, strict=True):
+        for logits in flow:
+            queue.put(logits.transpose(0, 1))
+
+
+def _has_planes(flow: Iterator[Tensor], queue: PlaneQueue) -> bool:
+    """Let a flow go on until it has given planes, or has no more to give for now."""
+    while queue.num_waiting == 0:
+        logits = next(flow, None)
+        if logits is None:
+            return False
+        queue.put(logits.transpose(0, 1))
+    return True
 
 
 def stream_logits(

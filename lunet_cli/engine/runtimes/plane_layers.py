@@ -1,7 +1,7 @@
 """The operations of a `PlaneGraph` at work on the planes of one volume.
 
-Planes are kept as (n, H, W, C), channels last. Each layer takes blocks of planes from queues, one
-for each of its sources, and gives the planes that can be computed from them.
+Planes are kept as (n, H, W, C), channels last. Each layer takes blocks of planes from its sources
+and gives the planes that can be computed from them.
 
 With few channels, most of the work of a convolution in vectors of 16 values is done for nothing. So
 k voxels of a row are computed as k times the channels of one: the kernel becomes k - 1 voxels wider
@@ -11,7 +11,6 @@ and the stride k, the other weights are zeros, and the result lies in memory as 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -26,6 +25,7 @@ from lunet_cli.engine.runtimes.plane_graph import (
     Pooling,
     Projection,
 )
+from lunet_cli.engine.runtimes.plane_queues import PlaneSource
 
 # Values of a vector, in whose lanes the output channels of a convolution are computed.
 _LANES = 16
@@ -60,58 +60,20 @@ class Planes:
         return numbers.to(self.device, self.dtype)
 
 
-class PlaneQueue:
-    """Planes on their way from one layer to another; they are not copied."""
-
-    def __init__(self) -> None:
-        self._blocks: deque[Tensor] = deque()
-        self.num_waiting = 0
-
-    @property
-    def num_values(self) -> int:
-        """Numbers of the planes that wait."""
-        return sum(block.numel() for block in self._blocks)
-
-    def put(self, block: Tensor) -> None:
-        """Add planes (n, H, W, C) at the end."""
-        self._blocks.append(block)
-        self.num_waiting += len(block)
-
-    def take(self, count: int) -> list[Tensor]:
-        """The next `count` planes, in blocks; no more than are waiting."""
-        self.num_waiting -= count
-        taken: list[Tensor] = []
-        while count > 0:
-            block = self._blocks.popleft()
-            if len(block) > count:
-                self._blocks.appendleft(block[count:])
-                block = block[:count]
-            taken.append(block)
-            count -= len(block)
-        return taken
-
-    def take_block(self, count: int) -> Tensor:
-        """The next `count` planes in one block."""
-        taken = self.take(count)
-        if len(taken) == 1:
-            return taken[0]
-        return torch.cat(taken)
-
-
 class Layer(ABC):
-    """An operation with its queues.
+    """An operation at work.
 
     Args:
-        num_sources: How many queues it takes planes from.
+        sources: What it takes planes from.
     """
 
-    def __init__(self, num_sources: int) -> None:
-        self.queues = [PlaneQueue() for _ in range(num_sources)]
+    def __init__(self, sources: Sequence[PlaneSource]) -> None:
+        self._sources = sources
 
     @property
     def num_ready(self) -> int:
         """Planes that all sources have given."""
-        return min(queue.num_waiting for queue in self.queues)
+        return min(source.num_waiting for source in self._sources)
 
     @abstractmethod
     def step(self) -> Tensor | None:
@@ -123,12 +85,19 @@ class ConvolutionLayer(Layer):
 
     Args:
         operation: The convolution.
+        sources: What it takes planes from.
         widths: Channels of each source.
         planes: What it gives.
     """
 
-    def __init__(self, operation: Convolution, widths: Sequence[int], planes: Planes) -> None:
-        super().__init__(len(widths))
+    def __init__(
+        self,
+        operation: Convolution,
+        sources: Sequence[PlaneSource],
+        widths: Sequence[int],
+        planes: Planes,
+    ) -> None:
+        super().__init__(sources)
         self._widths, self._planes, self._num_left = widths, planes, planes.count
         self._group = _group(operation.channels, planes.width, _LANES)
         self._weight = planes.place(_widened(operation.weight, self._group))
@@ -161,9 +130,9 @@ class ConvolutionLayer(Layer):
     def _take(self, count: int) -> None:
         """Copy planes of all sources side by side into the buffer."""
         first_channel = 0
-        for queue, width in zip(self.queues, self._widths, strict=True):
+        for source, width in zip(self._sources, self._widths, strict=True):
             first = self._num_filled
-            for block in queue.take(count):
+            for block in source.take(count):
                 inside = self._buffer[first : first + len(block), 1:-1, 1:-1]
                 _copy_channels(inside, block, first_channel)
                 first += len(block)
@@ -177,11 +146,12 @@ class PoolingLayer(Layer):
 
     Args:
         operation: The pooling.
+        sources: What it takes planes from.
         planes: What it gives.
     """
 
-    def __init__(self, operation: Pooling, planes: Planes) -> None:
-        super().__init__(1)
+    def __init__(self, operation: Pooling, sources: Sequence[PlaneSource], planes: Planes) -> None:
+        super().__init__(sources)
         self._per_step = planes.per_step
         self._signs: Tensor | None = None
         if operation.signs is not None:
@@ -192,13 +162,16 @@ class PoolingLayer(Layer):
         num_pairs = min(self.num_ready // 2, self._per_step)
         if num_pairs == 0:
             return None
-        block = self.queues[0].take_block(2 * num_pairs)
-        if self._signs is not None:
-            block = block * self._signs
         # Three maxima of pairs are many times faster than `max_pool3d`, which walks voxel by voxel.
-        # The axis whose neighbours lie side by side comes last, when a quarter is left.
+        # Pairs of rows lie in one block, those of planes need not; and pairs whose voxels lie side
+        # by side come last, when a quarter is left.
+        halves: list[Tensor] = []
+        for block in self._sources[0].take(2 * num_pairs):
+            if self._signs is not None:
+                block = block * self._signs
+            halves.append(torch.maximum(block[:, 0::2], block[:, 1::2]))
+        block = halves[0] if len(halves) == 1 else torch.cat(halves)
         block = torch.maximum(block[0::2], block[1::2])
-        block = torch.maximum(block[:, 0::2], block[:, 1::2])
         return torch.maximum(block[:, :, 0::2], block[:, :, 1::2])
 
 
@@ -209,11 +182,12 @@ class DoublingLayer(Layer):
 
     Args:
         operation: The doubling.
+        sources: What it takes planes from.
         planes: What it gives.
     """
 
-    def __init__(self, operation: Doubling, planes: Planes) -> None:
-        super().__init__(1)
+    def __init__(self, operation: Doubling, sources: Sequence[PlaneSource], planes: Planes) -> None:
+        super().__init__(sources)
         self._channels = operation.channels
         self._per_step = max(1, planes.per_step // 2)
         width = planes.width // 2
@@ -230,7 +204,7 @@ class DoublingLayer(Layer):
         count = min(self.num_ready, self._per_step)
         if count == 0:
             return None
-        block = self.queues[0].take_block(count)
+        block = self._sources[0].take_block(count)
         _, height, width, _ = block.shape
         doubled = block.new_empty(2 * count, 2 * height, 2 * width, self._channels)
         for z, y, product in self._products:
@@ -243,11 +217,14 @@ class ProjectionLayer(Layer):
 
     Args:
         operation: The convolution.
+        sources: What it takes planes from.
         planes: What it gives.
     """
 
-    def __init__(self, operation: Projection, planes: Planes) -> None:
-        super().__init__(1)
+    def __init__(
+        self, operation: Projection, sources: Sequence[PlaneSource], planes: Planes
+    ) -> None:
+        super().__init__(sources)
         self._per_step = planes.per_step
         self._product = _Product(operation.weight, operation.bias, planes.width, planes)
 
@@ -256,7 +233,7 @@ class ProjectionLayer(Layer):
         count = min(self.num_ready, self._per_step)
         if count == 0:
             return None
-        return self._product(self.queues[0].take_block(count))
+        return self._product(self._sources[0].take_block(count))
 
 
 class _Product:
@@ -282,22 +259,25 @@ class _Product:
         return _convolve(groups, self._weight, self._bias).view(count, height, width, -1)
 
 
-def make_layer(operation: Operation, widths: Sequence[int], planes: Planes) -> Layer:
+def make_layer(
+    operation: Operation, sources: Sequence[PlaneSource], widths: Sequence[int], planes: Planes
+) -> Layer:
     """What computes an operation.
 
     Args:
         operation: The operation.
+        sources: What it takes planes from.
         widths: Channels of each source.
         planes: What it gives.
     """
     if isinstance(operation, Convolution):
-        return ConvolutionLayer(operation, widths, planes)
+        return ConvolutionLayer(operation, sources, widths, planes)
     if isinstance(operation, Pooling):
-        return PoolingLayer(operation, planes)
+        return PoolingLayer(operation, sources, planes)
     if isinstance(operation, Doubling):
-        return DoublingLayer(operation, planes)
+        return DoublingLayer(operation, sources, planes)
     assert isinstance(operation, Projection)
-    return ProjectionLayer(operation, planes)
+    return ProjectionLayer(operation, sources, planes)
 
 
 def _convolve(planes: Tensor, weight: Tensor, bias: Tensor, *, stride: int = 1) -> Tensor:

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from lunet_cli.engine.runtimes.plane_graph import INPUT, Convolution, PlaneGraph, Reach
-from lunet_cli.engine.runtimes.plane_layers import Layer, PlaneQueue, Planes, make_layer
+from lunet_cli.engine.runtimes.plane_layers import Layer, Planes, make_layer
+from lunet_cli.engine.runtimes.plane_queues import PlaneQueue, PlaneRing, PlaneSource
 
 
 class PlaneStream:
@@ -31,10 +32,9 @@ class PlaneStream:
         device: torch.device,
         dtype: torch.dtype,
     ) -> None:
+        connections = _Connections(graph, per_step)
+        self._outlets = connections.outlets
         self._layers: list[Layer] = []
-        # The queues of those that take what an operation, or the image, gives.
-        self._takers: dict[int, list[PlaneQueue]] = {INPUT: []}
-        widths = {INPUT: graph.in_channels}
         depth, height, width = size
         for index, operation in enumerate(graph.operations):
             level = operation.reach.level
@@ -46,11 +46,14 @@ class PlaneStream:
                 device=device,
                 dtype=dtype,
             )
-            layer = make_layer(operation, [widths[i] for i in operation.sources], planes)
-            for source, queue in zip(operation.sources, layer.queues, strict=True):
-                self._takers[source].append(queue)
+            widths = [_channels(graph, source) for source in operation.sources]
+            layer = make_layer(operation, connections.sources[index], widths, planes)
             self._layers.append(layer)
-            self._takers[index], widths[index] = [], operation.channels
+
+    @property
+    def num_waiting(self) -> int:
+        """Planes of any level that wait to be taken, of each source those of its last taker."""
+        return sum(outlet.num_waiting for outlets in self._outlets.values() for outlet in outlets)
 
     def push(self, block: Tensor) -> Iterator[Tensor]:
         """Send the next planes in.
@@ -62,30 +65,57 @@ class PlaneStream:
             Logits (n, H, W, K) of the planes that have become final. After the last plane of the
             volume, they come to the last.
         """
-        for queue in self._takers[INPUT]:
-            queue.put(block)
-        # What lies furthest behind goes first, so that queues stay short.
-        index = len(self._layers) - 1
+        self._put(INPUT, block)
+        last = len(self._layers) - 1
+        # What lies furthest behind goes first, so that little waits in between.
+        index = last
         while index >= 0:
             found = self._step(index)
             if found is None:
                 index -= 1
                 continue
-            if index == len(self._layers) - 1:
+            if index == last:
                 yield found
-                continue
-            for queue in self._takers[index]:
-                queue.put(found)
-            index = len(self._layers) - 1
+            else:
+                self._put(index, found)
+            index = last
 
-    @property
-    def num_values(self) -> int:
-        """Numbers that wait in queues."""
-        return sum(queue.num_values for layer in self._layers for queue in layer.queues)
+    def _put(self, source: int, block: Tensor) -> None:
+        for outlet in self._outlets[source]:
+            outlet.put(block)
 
     @torch.inference_mode()
     def _step(self, index: int) -> Tensor | None:
         return self._layers[index].step()
+
+
+class _Connections:
+    """How planes get from each operation to those that take them.
+
+    Args:
+        graph: The network.
+        per_step: Planes of full resolution that are computed at once.
+    """
+
+    def __init__(self, graph: PlaneGraph, per_step: int) -> None:
+        self.outlets: dict[int, list[PlaneQueue | PlaneRing]] = {}
+        self.sources: list[list[PlaneSource]] = []
+        self._rings: dict[int, PlaneRing] = {}
+        for source, waiting in _waiting(graph).items():
+            step = planes_at_once(per_step, _reach(graph, source).level)
+            self.outlets[source] = []
+            if waiting > step:
+                self._rings[source] = PlaneRing(waiting + 2 * step)
+                self.outlets[source].append(self._rings[source])
+        for operation in graph.operations:
+            self.sources.append(list(map(self._connect, operation.sources)))
+
+    def _connect(self, source: int) -> PlaneSource:
+        if source in self._rings:
+            return self._rings[source].open()
+        queue = PlaneQueue()
+        self.outlets[source].append(queue)
+        return queue
 
 
 def planes_at_once(per_step: int, level: int) -> int:
@@ -108,44 +138,40 @@ def count_values(graph: PlaneGraph, plane: tuple[int, int], per_step: int) -> in
         per_step: Planes of full resolution that are computed at once.
     """
     total, largest = 0, 0
-    longest: dict[int, int] = {}
     for operation in graph.operations:
         level = operation.reach.level
-        voxels = (plane[0] >> level) * (plane[1] >> level)
-        block = (planes_at_once(per_step, level) + 1) * voxels * operation.channels
+        step, voxels = planes_at_once(per_step, level), _voxels(plane, level)
         # What is being computed, the convolution's own copy of it, and what was just handed on.
-        largest = max(largest, 3 * block)
+        largest = max(largest, 3 * (step + 1) * voxels * operation.channels)
         if isinstance(operation, Convolution):
             around = ((plane[0] >> level) + 2) * ((plane[1] >> level) + 2)
-            total += (planes_at_once(per_step, level) + 3) * around * len(operation.pads)
-        for source, waiting in _waiting(graph, operation.sources, per_step).items():
+            total += (step + 3) * around * len(operation.pads)
+    for source, waiting in _waiting(graph).items():
+        level = _reach(graph, source).level
+        num_planes = waiting + 2 * planes_at_once(per_step, level)
+        total += num_planes * _voxels(plane, level) * _channels(graph, source)
+    return total + largest
+
+
+def _waiting(graph: PlaneGraph) -> dict[int, int]:
+    """How many planes of each source wait until the last of its takers has its other sources."""
+    longest: dict[int, int] = {}
+    for operation in graph.operations:
+        reaches = {source: _reach(graph, source) for source in operation.sources}
+        last = max(reach.after for reach in reaches.values())
+        for source, reach in reaches.items():
+            waiting = (last - reach.after) >> reach.level
             longest[source] = max(longest.get(source, 0), waiting)
-    return total + largest + _kept(graph, plane, longest)
-
-
-def _waiting(graph: PlaneGraph, sources: tuple[int, ...], per_step: int) -> dict[int, int]:
-    """How many planes of each source wait until the last of the sources has given its own."""
-    reaches = {source: _reach(graph, source) for source in sources}
-    last = max(reach.after for reach in reaches.values())
-    found: dict[int, int] = {}
-    for source, reach in reaches.items():
-        step = planes_at_once(per_step, reach.level)
-        found[source] = ((last - reach.after) >> reach.level) + 2 * step
-    return found
+    return longest
 
 
 def _reach(graph: PlaneGraph, source: int) -> Reach:
-    if source == INPUT:
-        return Reach(0, 0, 0)
-    return graph.operations[source].reach
+    return Reach(0, 0, 0) if source == INPUT else graph.operations[source].reach
 
 
-def _kept(graph: PlaneGraph, plane: tuple[int, int], longest: dict[int, int]) -> int:
-    """Numbers that wait in queues; those who take the same planes share them."""
-    total = 0
-    for source, waiting in longest.items():
-        if source == INPUT:
-            continue
-        level, channels = graph.operations[source].reach.level, graph.operations[source].channels
-        total += waiting * (plane[0] >> level) * (plane[1] >> level) * channels
-    return total
+def _channels(graph: PlaneGraph, source: int) -> int:
+    return graph.in_channels if source == INPUT else graph.operations[source].channels
+
+
+def _voxels(plane: tuple[int, int], level: int) -> int:
+    return (plane[0] >> level) * (plane[1] >> level)

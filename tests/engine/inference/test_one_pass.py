@@ -111,7 +111,7 @@ def test_too_little_memory_makes_fewer_planes_and_bands_that_change_nothing(
     model, image = make_model(spacing_mm=spacing_mm), make_image((24, 190, 30))
     free = predictor_of([model], "stream")
     needs = free.plan_windows(Geometry.of(image))
-    assert (len(needs.bands), needs.window[0], needs.flows) == (1, 8, True)
+    assert (len(needs.bands), needs.window[0], needs.flows) == (1, 4, True)
     limit = needs.memory.total_mib - 0.75 * needs.memory.network_mib
     tight = predictor_of([model], "stream", max_memory_mib=limit)
     plan = tight.plan_windows(Geometry.of(image))
@@ -135,7 +135,7 @@ def test_memory_that_does_not_suffice_for_planes_is_one_line() -> None:
 def test_steps_are_told_beforehand() -> None:
     predictor, image, done = predictor_of([make_model()], "stream"), make_image((37, 20, 33)), []
     predictor.segment([image], on_window=lambda: done.append(1))
-    assert len(done) == predictor.plan_windows(Geometry.of(image)).num_windows == 5
+    assert len(done) == predictor.plan_windows(Geometry.of(image)).num_windows == 10
 
 
 def test_networks_and_runtimes_that_take_windows_only_are_refused() -> None:

@@ -13,7 +13,8 @@ from lunet_cli.engine.runtimes.plane_graph import (
     Projection,
     Reach,
 )
-from lunet_cli.engine.runtimes.plane_layers import PlaneQueue, Planes, make_layer
+from lunet_cli.engine.runtimes.plane_layers import Planes, make_layer
+from lunet_cli.engine.runtimes.plane_queues import PlaneQueue
 
 HERE = Reach(0, 0, 0)
 
@@ -31,23 +32,14 @@ def planes(count: int, height: int, width: int, *, per_step: int = 2) -> Planes:
 
 def run(operation: Operation, sources: list[Tensor], given: Planes) -> Tensor:
     """What a layer gives for whole sources (1, C, D, H, W), as one more of them."""
-    layer = make_layer(operation, [source.shape[1] for source in sources], given)
-    for queue, source in zip(layer.queues, sources, strict=True):
+    queues = [PlaneQueue() for _ in sources]
+    layer = make_layer(operation, queues, [source.shape[1] for source in sources], given)
+    for queue, source in zip(queues, sources, strict=True):
         queue.put(source[0].permute(1, 2, 3, 0).contiguous())
     found: list[Tensor] = []
     while (block := layer.step()) is not None:
         found.append(block)
     return torch.cat(found).permute(3, 0, 1, 2)[None]
-
-
-def test_queue_gives_planes_in_order_across_its_blocks() -> None:
-    queue = PlaneQueue()
-    first, second = torch.zeros(3, 1, 1, 1), torch.ones(2, 1, 1, 1)
-    queue.put(first)
-    queue.put(second)
-    assert [len(block) for block in queue.take(1)] == [1]
-    assert queue.take_block(3).flatten().tolist() == [0, 0, 1]
-    assert queue.num_waiting == 1
 
 
 # Widths of which 1, 2 and 8 voxels are computed at once, and channels that are copied in twos, in

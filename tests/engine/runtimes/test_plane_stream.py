@@ -134,6 +134,6 @@ def test_queues_stay_as_long_as_they_are_however_deep_the_volume(network_from: N
         most = 0
         for _ in range(0, depth, 4):
             list(stream.push(torch.zeros(4, 8, 8, 1)))
-            most = max(most, stream.num_values)
+            most = max(most, stream.num_waiting)
         longest.append(most)
     assert longest[0] == longest[1]
