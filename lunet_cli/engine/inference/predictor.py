@@ -96,9 +96,9 @@ class Predictor:
         _require_alike(models)
         self.models = tuple(models)
         self.options = options or PredictionOptions()
-        self._one_pass: OnePass | None = None
+        self.one_pass: OnePass | None = None
         if self.options.window == "stream":
-            self._one_pass = OnePass(models, self.options)
+            self.one_pass = OnePass(models, self.options)
         self.ensemble = Ensemble(models, self.options)
 
     @classmethod
@@ -209,8 +209,8 @@ class Predictor:
         """
         placement = self.card.preprocessing.place(stored)
         window = self._window(placement.grid.size)
-        if self._one_pass is not None and window != self.models[0].window:
-            return self._plan_flow(self._one_pass, placement, window, with_probabilities)
+        if self.one_pass is not None and window != self.models[0].window:
+            return self._plan_flow(self.one_pass, placement, window, with_probabilities)
         height, limit = placement.oriented_size[1], self.options.max_memory_mib
         num_bands = 1
         while True:
@@ -284,8 +284,8 @@ class Predictor:
     def _flow(
         self, image: NetworkInput, plan: WindowPlan, band: Band, on_window: Callable[[], None]
     ) -> None:
-        assert self._one_pass is not None
-        flowing = self._one_pass.logits(
+        assert self.one_pass is not None
+        flowing = self.one_pass.logits(
             image,
             least=self._window(image.size),
             rows=band.needed,
@@ -335,7 +335,7 @@ class Predictor:
         middle = max(0, len(stitcher.starts) // 2 - self.options.batch_size // 2)
         starts = stitcher.starts[middle : middle + self.options.batch_size]
         batch = torch.stack([stitcher.read(start) for start in starts])
-        if self._one_pass is None:
+        if self.one_pass is None:
             on_choice(self.ensemble.choose(batch, num_windows))
             return
         # Larger volumes of the same job flow, which the runtime torch alone can do.
