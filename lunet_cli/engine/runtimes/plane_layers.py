@@ -101,7 +101,7 @@ class ConvolutionLayer(Layer):
         self._widths, self._planes, self._num_left = widths, planes, planes.count
         self._group = _group(operation.channels, planes.width, _LANES)
         self._weight = planes.place(_widened(operation.weight, self._group))
-        self._bias = planes.place(operation.bias.repeat(self._group))
+        self._bias = operation.bias.repeat(self._group).to(planes.device, torch.float32)
         self._pads = planes.place(operation.pads)
         # Two planes are kept, and one of padding lies behind the last.
         shape = (planes.per_step + 3, planes.height + 2, planes.width + 2, len(self._pads))
@@ -250,7 +250,7 @@ class _Product:
         self._group = _group(len(bias), width, _LANES_OF_PRODUCTS)
         blocks = torch.block_diag(*[weight] * self._group)
         self._weight = planes.place(blocks[:, :, None, None, None])
-        self._bias = planes.place(bias.repeat(self._group))
+        self._bias = bias.repeat(self._group).to(planes.device, torch.float32)
 
     def __call__(self, block: Tensor) -> Tensor:
         """Map planes (n, H, W, in) to (n, H, W, out)."""
@@ -288,12 +288,13 @@ def _convolve(planes: Tensor, weight: Tensor, bias: Tensor, *, stride: int = 1) 
     geometry = ([1, 1, stride], [0, 0, 0], [1, 1, 1])
     if _takes_onednn(image):
         strides, padding, dilation = geometry
-        # PyTorch takes it by itself for large inputs of many channels only.
+        # PyTorch takes it by itself for large inputs of many channels only. Biases stay in float32,
+        # which oneDNN adds before it rounds: folded ones are large where statistics are.
         output = torch.ops.aten.mkldnn_convolution(
             image, weight, bias, padding, strides, dilation, 1
         )
     else:
-        output = F.conv3d(image, weight, bias, *geometry)
+        output = F.conv3d(image, weight, bias.to(image.dtype), *geometry)
     convolved: Tensor = output.permute(0, 2, 3, 4, 1)[0].contiguous()
     return convolved
 
