@@ -29,7 +29,7 @@ spec = replace(parse_preset(name).spec, out_channels=3)
 preprocessing = Preprocessing("LPS", None, Normalization("zscore", 40, 400))
 card = ModelCard(spec, scheme, preprocessing, (64, 64, 64))
 model = Model(Path("x"), card, build_network(spec).eval(), (64, 64, 64), name, None, None)
-chosen = "whole" if window == "whole" else None
+chosen = window if window in ("whole", "stream") else None
 options = PredictionOptions(window=chosen, device="cpu", precision=precision)
 predictor = Predictor([model], options)
 image = sitk.Image([int(edge)] * 3, sitk.sitkInt16)
@@ -55,6 +55,8 @@ print(plan.memory.total_mib, int(peak.split()[1]) / 1024)
         ("unet_large_6f", "whole", "fp32", 96),
         ("lunetpp_small_4f", "whole", "fp32", 112),
         ("mednext_small", "whole", "fp32", 112),
+        ("lunet_small_4f", "stream", "bf16", 256),
+        ("lunetpp_small_4f", "stream", "fp32", 192),
     ],
 )
 def test_estimate_covers_what_is_taken(name: str, window: str, precision: str, edge: int) -> None:
