@@ -43,6 +43,7 @@ from lunet_cli.engine.data.reading import read_image
 from lunet_cli.engine.inference.predictor import Predictor
 from lunet_cli.engine.inference.stream import PLANES_PER_STEP, stream_logits
 from lunet_cli.engine.networks import build_network
+from lunet_cli.engine.networks.blocks import SegmentationNetwork
 from lunet_cli.engine.provenance import machine_name, versions
 from lunet_cli.records.network_card import Execution, KeptConfig
 
@@ -93,7 +94,7 @@ def run_candidate(name: str, folder: Path, precision: str) -> dict[str, float]:
     if name == "MONAI":
         labels = segment_with_monai(predictor, channels)
     elif name == "planes alone":
-        labels = run_planes_alone(predictor, channels, precision)
+        labels = run_planes_alone(predictor, channels)
     else:
         labels = predictor.segment(channels).label_map()
     seconds, cpu = time.perf_counter() - start, time.process_time() - cpu
@@ -121,9 +122,7 @@ def segment_with_monai(predictor: Predictor, channels: list[sitk.Image]) -> np.n
         return logits[0].argmax(dim=0).to(torch.uint8).numpy()
 
 
-def run_planes_alone(
-    predictor: Predictor, channels: list[sitk.Image], precision: str
-) -> np.ndarray:
+def run_planes_alone(predictor: Predictor, channels: list[sitk.Image]) -> np.ndarray:
     """One pass of the network over planes that repeat, and nothing else."""
     depth, height, width = sitk.GetArrayViewFromImage(channels[0]).shape
     block = torch.rand(1, PLANES_PER_STEP, height, width)
@@ -131,11 +130,11 @@ def run_planes_alone(
         block[:, : min(PLANES_PER_STEP, depth - first)]
         for first in range(0, depth, PLANES_PER_STEP)
     )
-    size = (depth, height, width)
-    network = predictor.models[0].network
-    count = sum(
-        logits.shape[1] for logits in stream_logits(network, blocks, size, precision=precision)
-    )
+    network, precision = predictor.models[0].network, predictor.ensemble.plan.precision
+    assert isinstance(network, SegmentationNetwork)
+    count = 0
+    for logits in stream_logits(network, blocks, (depth, height, width), precision=precision):
+        count += logits.shape[1]
     return np.array(count)
 
 

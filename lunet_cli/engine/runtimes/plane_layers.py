@@ -310,7 +310,9 @@ def _takes_onednn(image: Tensor) -> bool:
 def _group(channels: int, width: int, lanes: int) -> int:
     """How many voxels of a row are computed as the channels of one: a power of 2."""
     group = 1
-    while 2 * group * channels <= lanes and width % (2 * group) == 0:
+    # More than one group in a row: in bf16 with AMX, oneDNN's convolutions with a stride are wrong
+    # where their output is one voxel wide (https://github.com/pytorch/pytorch/issues/169688).
+    while 2 * group * channels <= lanes and width % (2 * group) == 0 and width > 2 * group:
         group *= 2
     return group
 
@@ -325,12 +327,19 @@ def _widened(weight: Tensor, group: int) -> Tensor:
 
 def _copy_channels(target: Tensor, block: Tensor, first: int) -> None:
     """Copy planes (n, H, W, c) into the channels of others (n, H, W, C) from `first` on."""
-    channels = block.shape[-1]
-    for size, number in _NUMBERS:
-        size //= block.element_size()
-        if size > 1 and not any(n % size for n in (first, channels, target.stride(-2))):
-            # Channels are few, and a copy that runs over them one by one is slow.
-            target, block = target.view(number), block.view(number)
-            first, channels = first // size, channels // size
-            break
+    channels, total = block.shape[-1], target.shape[-1]
+    if block.device.type == "cpu" and channels < total:
+        # Channels are few, and a copy that runs over them one by one is slow.
+        count, number = _widest_number(block.dtype, (first, channels, total))
+        target, block = target.view(number), block.view(number)
+        first, channels = first // count, channels // count
     target[..., first : first + channels] = block
+
+
+def _widest_number(dtype: torch.dtype, counts: Sequence[int]) -> tuple[int, torch.dtype]:
+    """How many values one number can stand for that divides all counts, and its type."""
+    for size, number in _NUMBERS:
+        count = size // dtype.itemsize
+        if count > 1 and not any(n % count for n in counts):
+            return count, number
+    return 1, dtype
