@@ -35,6 +35,8 @@ class PlaneStream:
         connections = _Connections(graph, per_step)
         self._outlets = connections.outlets
         self._layers: list[Layer] = []
+        self._last_taker: dict[int, int] = {}
+        self._place = 0
         depth, height, width = size
         for index, operation in enumerate(graph.operations):
             level = operation.reach.level
@@ -49,6 +51,7 @@ class PlaneStream:
             widths = [_channels(graph, source) for source in operation.sources]
             layer = make_layer(operation, connections.sources[index], widths, planes)
             self._layers.append(layer)
+            self._last_taker |= dict.fromkeys(operation.sources, index)
 
     @property
     def num_waiting(self) -> int:
@@ -66,27 +69,31 @@ class PlaneStream:
             volume, they come to the last.
         """
         self._put(INPUT, block)
+        self._place = self._last_taker[INPUT]
+        while (logits := self._next_logits()) is not None:
+            yield logits
+
+    # For all steps together: entering the mode takes as long as a step of a deep level.
+    @torch.inference_mode()
+    def _next_logits(self) -> Tensor | None:
         last = len(self._layers) - 1
-        # What lies furthest behind goes first, so that little waits in between.
-        index = last
-        while index >= 0:
-            found = self._step(index)
+        while self._place >= 0:
+            index = self._place
+            found = self._layers[index].step()
             if found is None:
-                index -= 1
+                self._place -= 1
                 continue
             if index == last:
-                yield found
-            else:
-                self._put(index, found)
-            index = last
+                return found
+            self._put(index, found)
+            # What lies furthest behind goes first, so that little waits in between. Behind those
+            # who take these planes, nothing has changed.
+            self._place = self._last_taker[index]
+        return None
 
     def _put(self, source: int, block: Tensor) -> None:
         for outlet in self._outlets[source]:
             outlet.put(block)
-
-    @torch.inference_mode()
-    def _step(self, index: int) -> Tensor | None:
-        return self._layers[index].step()
 
 
 class _Connections:
@@ -101,11 +108,11 @@ class _Connections:
         self.outlets: dict[int, list[PlaneQueue | PlaneRing]] = {}
         self.sources: list[list[PlaneSource]] = []
         self._rings: dict[int, PlaneRing] = {}
+        room = _room(graph, per_step)
         for source, waiting in _waiting(graph).items():
-            step = planes_at_once(per_step, _reach(graph, source).level)
             self.outlets[source] = []
-            if waiting > step:
-                self._rings[source] = PlaneRing(waiting + 2 * step)
+            if waiting > planes_at_once(per_step, _level(graph, source)):
+                self._rings[source] = PlaneRing(room[source])
                 self.outlets[source].append(self._rings[source])
         for operation in graph.operations:
             self.sources.append(list(map(self._connect, operation.sources)))
@@ -146,11 +153,27 @@ def count_values(graph: PlaneGraph, plane: tuple[int, int], per_step: int) -> in
         if isinstance(operation, Convolution):
             around = ((plane[0] >> level) + 2) * ((plane[1] >> level) + 2)
             total += (step + 3) * around * len(operation.pads)
-    for source, waiting in _waiting(graph).items():
-        level = _reach(graph, source).level
-        num_planes = waiting + 2 * planes_at_once(per_step, level)
-        total += num_planes * _voxels(plane, level) * _channels(graph, source)
+    for source, num_planes in _room(graph, per_step).items():
+        total += num_planes * _voxels(plane, _level(graph, source)) * _channels(graph, source)
     return total + largest
+
+
+def _room(graph: PlaneGraph, per_step: int) -> dict[int, int]:
+    """How many planes of each source are kept at once, at most."""
+    deepest: dict[int, int] = {INPUT: 0}
+    for index, operation in enumerate(graph.operations):
+        above = max(deepest[source] for source in operation.sources)
+        deepest[index] = max(operation.reach.level, above)
+    found: dict[int, int] = {}
+    for source, waiting in _waiting(graph).items():
+        level = _level(graph, source)
+        # One more waits where a pair of the level below is not complete.
+        found[source] = waiting + planes_at_once(per_step, level) + 1
+        # What comes up from below comes in bursts, since a plane there becomes several here.
+        if deepest[source] > level:
+            burst = planes_at_once(per_step, deepest[source]) << (deepest[source] - level)
+            found[source] += 2 * (burst + planes_at_once(per_step, level))
+    return found
 
 
 def _waiting(graph: PlaneGraph) -> dict[int, int]:
@@ -167,6 +190,10 @@ def _waiting(graph: PlaneGraph) -> dict[int, int]:
 
 def _reach(graph: PlaneGraph, source: int) -> Reach:
     return Reach(0, 0, 0) if source == INPUT else graph.operations[source].reach
+
+
+def _level(graph: PlaneGraph, source: int) -> int:
+    return _reach(graph, source).level
 
 
 def _channels(graph: PlaneGraph, source: int) -> int:

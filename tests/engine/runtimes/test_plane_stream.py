@@ -13,6 +13,7 @@ from lunet_cli.config.network import Family, NetworkSpec
 from lunet_cli.engine.networks.blocks import ConvUnit, Head, SegmentationNetwork
 from lunet_cli.engine.networks.unet import UNet
 from lunet_cli.engine.runtimes.plane_graph import plane_graph
+from lunet_cli.engine.runtimes.plane_queues import PlaneRing
 from lunet_cli.engine.runtimes.plane_stream import PlaneStream
 
 NetworkFrom = Callable[..., SegmentationNetwork]
@@ -124,16 +125,40 @@ def test_mirrored_network_sees_the_mirrored_volume(
     assert (flow(network, image, mirrored=axes) - expected).abs().max() < 1e-5
 
 
-def test_queues_stay_as_long_as_they_are_however_deep_the_volume(network_from: NetworkFrom) -> None:
-    network = network_from(NetworkSpec("lunet", (2, 2, 2, 2), 2, 1, 1))
-    longest: list[int] = []
-    for depth in (64, 256):
+@pytest.mark.parametrize("family", ["lunet", "unetpp"])
+@pytest.mark.parametrize("per_step", [1, 4])
+def test_what_waits_is_bounded_however_deep_the_volume(
+    network_from: NetworkFrom, family: Family, per_step: int
+) -> None:
+    graph = plane_graph(network_from(NetworkSpec(family, (1, 1, 1, 1, 1), 2, 1, 1)))
+    most: list[int] = []
+    for depth in (192, 288):
         stream = PlaneStream(
-            plane_graph(network), (depth, 8, 8), per_step=4, device=CPU, dtype=torch.float32
+            graph, (depth, 16, 16), per_step=per_step, device=CPU, dtype=torch.float32
         )
-        most = 0
-        for _ in range(0, depth, 4):
-            list(stream.push(torch.zeros(4, 8, 8, 1)))
-            most = max(most, stream.num_waiting)
-        longest.append(most)
-    assert longest[0] == longest[1]
+        waiting = 0
+        for _ in range(0, depth, per_step):
+            for _ in stream.push(torch.zeros(per_step, 16, 16, 1)):
+                waiting = max(waiting, stream.num_waiting)
+            waiting = max(waiting, stream.num_waiting)
+        most.append(waiting)
+    assert most[0] == most[1]
+
+
+@pytest.mark.parametrize("family", ["lunet", "unet", "unetpp"])
+@pytest.mark.parametrize("per_step", [1, 2, 4, 8])
+def test_rings_have_the_room_that_is_counted(
+    network_from: NetworkFrom, family: Family, per_step: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    grown: list[bool] = []
+    grow = PlaneRing._grow
+
+    def noted(ring: PlaneRing, block: Tensor, num_kept: int) -> None:
+        grown.append(num_kept > 0)
+        grow(ring, block, num_kept)
+
+    monkeypatch.setattr(PlaneRing, "_grow", noted)
+    network = network_from(NetworkSpec(family, (1, 1, 1, 1, 1), 2, 1, 1))
+    flow(network, torch.zeros(1, 1, 192, 16, 16), per_step=per_step, pushed=per_step)
+    assert grown
+    assert not any(grown)
