@@ -41,7 +41,7 @@ from lunet_cli.engine.data.labels import LabelScheme
 from lunet_cli.engine.data.preprocessing import Normalization, Preprocessing
 from lunet_cli.engine.data.reading import read_image
 from lunet_cli.engine.inference.predictor import Predictor
-from lunet_cli.engine.inference.stream import PLANES_PER_STEP, stream_logits
+from lunet_cli.engine.inference.stream import stream_logits, usual_planes
 from lunet_cli.engine.networks import build_network
 from lunet_cli.engine.networks.blocks import SegmentationNetwork
 from lunet_cli.engine.provenance import machine_name, versions
@@ -125,11 +125,9 @@ def segment_with_monai(predictor: Predictor, channels: list[sitk.Image]) -> np.n
 def run_planes_alone(predictor: Predictor, channels: list[sitk.Image]) -> np.ndarray:
     """One pass of the network over planes that repeat, and nothing else."""
     depth, height, width = sitk.GetArrayViewFromImage(channels[0]).shape
-    block = torch.rand(1, PLANES_PER_STEP, height, width)
-    blocks = (
-        block[:, : min(PLANES_PER_STEP, depth - first)]
-        for first in range(0, depth, PLANES_PER_STEP)
-    )
+    per_step = usual_planes((depth, height, width))
+    block = torch.rand(1, per_step, height, width)
+    blocks = (block[:, : depth - first] for first in range(0, depth, per_step))
     network, precision = predictor.models[0].network, predictor.ensemble.plan.precision
     assert isinstance(network, SegmentationNetwork)
     count = 0

@@ -15,11 +15,11 @@ from lunet_cli.engine.checkpoints.models import Model
 from lunet_cli.engine.inference.ensemble import average_logits, is_finite, mirrorings, not_finite
 from lunet_cli.engine.inference.sliding_window import ArrayInput, VolumeInput
 from lunet_cli.engine.inference.stream import (
-    PLANES_PER_STEP,
     Flow,
     flow_through,
     padded_rows,
     padded_size,
+    usual_planes,
 )
 from lunet_cli.engine.networks.blocks import SegmentationNetwork
 from lunet_cli.engine.networks.execution import DTYPES
@@ -156,15 +156,16 @@ def load_flow(plan: RuntimePlan, network: Network) -> Forward:
         found: list[Tensor] = []
         for image in images:
             volume = ArrayInput(image.numpy())
+            per_step = usual_planes(volume.size)
             flow = Flow(
                 graph,
                 volume.size,
                 rows=(0, volume.size[1]),
-                per_step=PLANES_PER_STEP,
+                per_step=per_step,
                 device=plan.device,
                 precision=plan.precision,
             )
-            planes = flow_through([flow], volume, per_step=PLANES_PER_STEP, average=_only)
+            planes = flow_through([flow], volume, per_step=per_step, average=_only)
             found.append(torch.cat(list(planes), dim=1))
         return torch.stack(found)
 

@@ -40,7 +40,7 @@ from lunet_cli.engine.inference.record import (
 )
 from lunet_cli.engine.inference.segmentation import Segmentation
 from lunet_cli.engine.inference.sliding_window import ArrayInput
-from lunet_cli.engine.inference.stream import PLANES_PER_STEP
+from lunet_cli.engine.inference.stream import usual_planes
 from lunet_cli.engine.inference.volume_errors import errors_of
 from lunet_cli.errors import DataError, LunetError
 from lunet_cli.results.events import CaseFailed, Event, Notice, WarningIssued, warnings_to
@@ -438,7 +438,7 @@ def _seconds_per_voxel(predictor: Predictor, *, flows: bool) -> float:
             ArrayInput(images[0].numpy()),
             least=probe,
             rows=(0, probe[1]),
-            per_step=PLANES_PER_STEP,
+            per_step=usual_planes(probe),
             plan=predictor.ensemble.plan,
         ):
             pass

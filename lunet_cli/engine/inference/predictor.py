@@ -45,13 +45,10 @@ from lunet_cli.engine.inference.memory import (
 from lunet_cli.engine.inference.one_pass import OnePass, load_flow, num_steps
 from lunet_cli.engine.inference.segmentation import Band, Segmentation, SegmentationBuilder
 from lunet_cli.engine.inference.sliding_window import Stitcher, run_windows, window_starts
-from lunet_cli.engine.inference.stream import PLANES_PER_STEP
+from lunet_cli.engine.inference.stream import FEWEST_PLANES, usual_planes
 from lunet_cli.errors import CheckpointError, DataError
 from lunet_cli.results.runtimes import RuntimeChosen
 from lunet_cli.results.words import plural
-
-# Fewer planes at once do not spare much: what is kept between them is larger then.
-_FEWEST_PLANES = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -377,7 +374,7 @@ class Predictor:
     ) -> WindowPlan:
         """Take as many planes at once as are usual, and fewer or bands of rows to spare memory."""
         height, limit = placement.oriented_size[1], self.options.max_memory_mib
-        per_step, num_bands = PLANES_PER_STEP, 1
+        per_step, num_bands = usual_planes(seen), 1
         while True:
             bands = _cut_into_bands(height, num_bands)
             most = 0
@@ -393,8 +390,8 @@ class Predictor:
             if 2 * num_bands > height:
                 raise _too_large(memory, limit, "windows by leaving out `window`")
             # Fewer planes cost a little time, bands the rows around each of them again.
-            if per_step > _FEWEST_PLANES:
-                per_step //= 2
+            if per_step > FEWEST_PLANES:
+                per_step = max(FEWEST_PLANES, per_step // 2)
             else:
                 num_bands *= 2
         return WindowPlan(

@@ -19,11 +19,11 @@ from lunet_cli.engine.runtimes.plane_stream import PlaneStream
 
 Average = Callable[[Iterable[Tensor]], Tensor]
 
-PLANES_PER_STEP = 4
-"""Planes of full resolution that are computed at once.
-
-Twice as many are a few hundredths faster and take half as much memory again (docs/speed.md).
-"""
+# Twice as many voxels at once are a few hundredths faster and take half as much memory again; fewer
+# make the deep levels compute in crumbs (docs/speed.md).
+_STEP_VOXELS = 1 << 20
+FEWEST_PLANES = 2
+"""Fewer planes at once do not spare memory: what is kept between them is more."""
 
 
 @dataclass(frozen=True)
@@ -128,6 +128,12 @@ class Flow:
             yield wanted.to(torch.float32, memory_format=torch.contiguous_format)
 
 
+def usual_planes(size: Size) -> int:
+    """Planes of a volume (D, H, W) that are computed at once if memory does not matter."""
+    depth, height, width = size
+    return max(FEWEST_PLANES, min(depth, _STEP_VOXELS // (height * width)))
+
+
 def padded_rows(graph: PlaneGraph, height: int, rows: tuple[int, int]) -> tuple[int, int]:
     """The rows of the padded axis that wanted rows of the image depend on.
 
@@ -219,7 +225,7 @@ def stream_logits(
     planes: Iterable[Tensor],
     size: Size,
     *,
-    per_step: int = PLANES_PER_STEP,
+    per_step: int | None = None,
     device: str = "cpu",
     precision: Precision = "fp32",
 ) -> Iterator[Tensor]:
@@ -232,7 +238,7 @@ def stream_logits(
         network: A U-Net or UNet++ of any widths, in evaluation mode.
         planes: Intensities (C, n, H, W), float32, in blocks of any number of planes.
         size: Voxels (D, H, W) of the volume.
-        per_step: Planes that are computed at once.
+        per_step: Planes that are computed at once; None takes as many as are usual.
         device: Where to compute.
         precision: In which arithmetic.
 
@@ -246,7 +252,7 @@ def stream_logits(
         plane_graph(network),
         size,
         rows=(0, size[1]),
-        per_step=per_step,
+        per_step=per_step or usual_planes(size),
         device=device,
         precision=precision,
     )

@@ -15,6 +15,7 @@ from lunet_cli.engine.checkpoints.models import Model
 from lunet_cli.engine.data.labels import LabelScheme
 from lunet_cli.engine.data.preprocessing import Normalization, Preprocessing
 from lunet_cli.engine.data.volume import Geometry
+from lunet_cli.engine.inference import stream
 from lunet_cli.engine.inference.predictor import Predictor
 from lunet_cli.engine.networks import build_network
 from lunet_cli.engine.runtimes import selection
@@ -73,11 +74,11 @@ def test_one_pass_segments_like_the_volume_in_one_piece(
     activation: str, size: tuple[int, int, int]
 ) -> None:
     model, image = make_model(activation=activation), make_image(size)
-    whole, stream = (predictor_of([model], window) for window in ("whole", "stream"))
+    whole, flowing = (predictor_of([model], window) for window in ("whole", "stream"))
     expected = probabilities_of(whole, image)
-    np.testing.assert_allclose(probabilities_of(stream, image), expected, atol=1e-5)
+    np.testing.assert_allclose(probabilities_of(flowing, image), expected, atol=1e-5)
     codes = whole.segment([image]).codes
-    assert np.mean(stream.segment([image]).codes == codes) >= 0.9999
+    assert np.mean(flowing.segment([image]).codes == codes) >= 0.9999
     assert len(np.unique(codes)) > 1
 
 
@@ -96,11 +97,11 @@ def test_ensembles_and_mirrorings_are_averaged_as_in_one_piece(activation: str) 
 
 def test_small_volume_goes_through_the_window_of_the_training() -> None:
     model, image = make_model(), make_image((9, 16, 12))
-    stream = predictor_of([model], "stream")
-    plan = stream.plan_windows(Geometry.of(image))
+    flowing = predictor_of([model], "stream")
+    plan = flowing.plan_windows(Geometry.of(image))
     assert (plan.flows, plan.window, plan.num_windows) == (False, WINDOW, 1)
     assert np.array_equal(
-        stream.segment([image]).codes, predictor_of([model], None).segment([image]).codes
+        flowing.segment([image]).codes, predictor_of([model], None).segment([image]).codes
     )
 
 
@@ -111,7 +112,7 @@ def test_too_little_memory_makes_fewer_planes_and_bands_that_change_nothing(
     model, image = make_model(spacing_mm=spacing_mm), make_image((24, 190, 30))
     free = predictor_of([model], "stream")
     needs = free.plan_windows(Geometry.of(image))
-    assert (len(needs.bands), needs.window[0], needs.flows) == (1, 4, True)
+    assert (len(needs.bands), needs.window[0], needs.flows) == (1, 24, True)
     limit = needs.memory.total_mib - 0.75 * needs.memory.network_mib
     tight = predictor_of([model], "stream", max_memory_mib=limit)
     plan = tight.plan_windows(Geometry.of(image))
@@ -132,7 +133,8 @@ def test_memory_that_does_not_suffice_for_planes_is_one_line() -> None:
     assert "leaving out `window`" in found.value.hint
 
 
-def test_steps_are_told_beforehand() -> None:
+def test_steps_are_told_beforehand(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stream, "_STEP_VOXELS", 4 * 20 * 33)
     predictor, image, done = predictor_of([make_model()], "stream"), make_image((37, 20, 33)), []
     predictor.segment([image], on_window=lambda: done.append(1))
     assert len(done) == predictor.plan_windows(Geometry.of(image)).num_windows == 10

@@ -317,7 +317,7 @@ def test_dry_run_of_one_pass_tells_its_planes(model: Path, tmp_path: Path, write
     predictor = Predictor.load([model], options=FP32.model_copy(update={"window": "stream"}))
     result = predict(predictor, [source], OutputOptions(output=tmp_path / "out"), dry_run=True)
     (plan,) = result.planned
-    assert (plan.flows, plan.window, plan.num_windows) == (True, (4, 16, 18), 10)
+    assert (plan.flows, plan.window, plan.num_windows) == (True, (40, 16, 18), 1)
     assert plan.seconds is not None
     assert plan.seconds > 0
     assert plan.memory_mib > 300

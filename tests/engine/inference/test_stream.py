@@ -10,7 +10,7 @@ from torch import nn
 
 from lunet_cli.config.network import Family, NetworkSpec
 from lunet_cli.engine.inference.sliding_window import ArrayInput
-from lunet_cli.engine.inference.stream import Flow, flow_through, stream_logits
+from lunet_cli.engine.inference.stream import Flow, flow_through, stream_logits, usual_planes
 from lunet_cli.engine.networks import build_network
 from lunet_cli.engine.networks.blocks import SegmentationNetwork
 from lunet_cli.engine.runtimes.plane_graph import plane_graph
@@ -54,7 +54,7 @@ def volumes(draw: st.DrawFn) -> tuple[NetworkSpec, Size, int, int]:
     return spec, (edges[0], edges[1], edges[2]), draw(st.integers(1, 8)), draw(st.integers(1, 40))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(volumes())
 @example((NetworkSpec("lunet", (4, 4, 4, 4, 4), 2, 1, 3), (131, 17, 31), 8, 8))
 @example((NetworkSpec("lunetpp", (2, 2, 2, 2), 1, 1, 1), (16, 131, 9), 4, 16))
@@ -115,7 +115,13 @@ def test_logits_come_before_all_planes_are_in() -> None:
             given += 4
             yield block
 
-    first = next(stream_logits(make_network(spec), planes(), size))
+    first = next(stream_logits(make_network(spec), planes(), size, per_step=4))
     assert first.shape[0] == 1
     # The reach of the network, and a step.
     assert given <= 32
+
+
+def test_step_is_about_a_million_voxels() -> None:
+    assert usual_planes((600, 512, 512)) == 4
+    assert usual_planes((64, 64, 64)) == 64
+    assert usual_planes((600, 4096, 4096)) == 2

@@ -76,11 +76,11 @@ def cases(draw: st.DrawFn) -> tuple[NetworkSpec, tuple[int, int, int], int, int]
         draw(st.integers(1, 4)),
     )
     stride = spec.total_stride
-    depth, height, width = (stride * draw(st.integers(1, max(1, 48 // stride))) for _ in range(3))
+    depth, height, width = (stride * draw(st.integers(1, max(1, 32 // stride))) for _ in range(3))
     return spec, (depth, height, width), draw(st.integers(1, 9)), draw(st.integers(1, 20))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(cases())
 @example((NetworkSpec("lunet", (4, 4, 4, 4, 4), 2, 1, 3), (96, 16, 32), 8, 8))
 @example((NetworkSpec("unetpp", (16, 24), 1, 2, 1), (2, 2, 34), 1, 1))
@@ -130,15 +130,15 @@ def test_mirrored_network_sees_the_mirrored_volume(
 def test_what_waits_is_bounded_however_deep_the_volume(
     network_from: NetworkFrom, family: Family, per_step: int
 ) -> None:
-    graph = plane_graph(network_from(NetworkSpec(family, (1, 1, 1, 1, 1), 2, 1, 1)))
+    graph = plane_graph(network_from(NetworkSpec(family, (1, 1, 1, 1), 2, 1, 1)))
     most: list[int] = []
-    for depth in (192, 288):
+    for depth in (96, 160):
         stream = PlaneStream(
-            graph, (depth, 16, 16), per_step=per_step, device=CPU, dtype=torch.float32
+            graph, (depth, 8, 8), per_step=per_step, device=CPU, dtype=torch.float32
         )
         waiting = 0
         for _ in range(0, depth, per_step):
-            for _ in stream.push(torch.zeros(per_step, 16, 16, 1)):
+            for _ in stream.push(torch.zeros(per_step, 8, 8, 1)):
                 waiting = max(waiting, stream.num_waiting)
             waiting = max(waiting, stream.num_waiting)
         most.append(waiting)
@@ -146,7 +146,7 @@ def test_what_waits_is_bounded_however_deep_the_volume(
 
 
 @pytest.mark.parametrize("family", ["lunet", "unet", "unetpp"])
-@pytest.mark.parametrize("per_step", [1, 2, 4, 8])
+@pytest.mark.parametrize("per_step", [1, 2, 8])
 def test_rings_have_the_room_that_is_counted(
     network_from: NetworkFrom, family: Family, per_step: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
