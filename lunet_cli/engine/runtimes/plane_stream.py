@@ -167,12 +167,14 @@ def _room(graph: PlaneGraph, per_step: int) -> dict[int, int]:
     found: dict[int, int] = {}
     for source, waiting in _waiting(graph).items():
         level = _level(graph, source)
+        step = planes_at_once(per_step, level)
         # One more waits where a pair of the level below is not complete.
-        found[source] = waiting + planes_at_once(per_step, level) + 1
-        # What comes up from below comes in bursts, since a plane there becomes several here.
-        if deepest[source] > level:
+        found[source] = waiting + step + 1
+        # What comes up from below comes in bursts, since a plane there becomes several here. If
+        # nothing else is waited for, it goes on at once.
+        if waiting > step and deepest[source] > level:
             burst = planes_at_once(per_step, deepest[source]) << (deepest[source] - level)
-            found[source] += 2 * (burst + planes_at_once(per_step, level))
+            found[source] += 2 * (burst + step)
     return found
 
 
