@@ -1,20 +1,26 @@
-"""Time and peak memory of segmenting a large CT volume, beside MONAI's sliding windows.
+"""Time and peak memory of segmenting a large CT volume: one pass, windows, MONAI's windows.
 
 Each runs in a process of its own.
 
     python benchmarks/prediction.py [--size 600x512x512] [--precision bf16 fp32] [--rounds 1]
+    python benchmarks/prediction.py --candidates stream --depths 150 300 600 1200
     python benchmarks/prediction.py --runtimes eager/fp32 torch/fp32 torch/bf16 auto/auto
 
-Both get the same int16 volume, network (lunet_small_4f, two labels and background), arithmetic,
-memory layout, window 96^3, overlap 0.5, Gaussian weights and windows per batch, and end with a
-label map in memory. `whole command` is `lunet predict` from a .nii.gz file to a .nii.gz file; with
---runtimes, that command alone is compared between runtimes.
+All get the same int16 volume, network (lunet_small_4f, two labels and background) and arithmetic,
+and end with a label map in memory. MONAI and `windows` have the same memory layout, window 96^3,
+overlap 0.5, Gaussian weights and windows per batch; `stream` is one exact pass. `planes alone` is
+that pass from planes in memory to logits, without reading and deciding. `whole command` is
+`lunet predict` from a .nii.gz file to a .nii.gz file; with --runtimes, that command alone is
+compared between runtimes. With --depths, each is measured on volumes of so many planes.
+
+CPU seconds count all threads; they depend less on what else the machine does than seconds do.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import resource
 import subprocess
@@ -35,12 +41,22 @@ from lunet_cli.engine.data.labels import LabelScheme
 from lunet_cli.engine.data.preprocessing import Normalization, Preprocessing
 from lunet_cli.engine.data.reading import read_image
 from lunet_cli.engine.inference.predictor import Predictor
+from lunet_cli.engine.inference.stream import stream_logits, usual_planes
 from lunet_cli.engine.networks import build_network
+from lunet_cli.engine.networks.blocks import SegmentationNetwork
 from lunet_cli.engine.provenance import machine_name, versions
 from lunet_cli.records.network_card import Execution, KeptConfig
 
 WINDOW, OVERLAP, BATCH = (96, 96, 96), 0.5, 2
-CANDIDATES = ("MONAI", "lunet", "whole command")
+# What each runs, and how volumes are cut; "" for what is not lunet's.
+CANDIDATES = {
+    "MONAI": "",
+    "windows": "96",
+    "stream": "stream",
+    "planes alone": "stream",
+    "whole command, windows": "96",
+    "whole command, stream": "stream",
+}
 
 
 def write_files(folder: Path, size: tuple[int, int, int]) -> None:
@@ -69,68 +85,92 @@ def write_files(folder: Path, size: tuple[int, int, int]) -> None:
 
 def run_candidate(name: str, folder: Path, precision: str) -> dict[str, float]:
     """Segment the volume once, in this process."""
-    predictor = Predictor.load(
-        [folder / "model.pt"],
-        options=PredictionOptions(overlap=OVERLAP, batch_size=BATCH, precision=precision),
+    options = PredictionOptions(
+        window=CANDIDATES[name] or None, overlap=OVERLAP, batch_size=BATCH, precision=precision
     )
-    start = time.perf_counter()
+    predictor = Predictor.load([folder / "model.pt"], options=options)
     channels = read_image([folder / "ct.nii.gz"])
-    read = time.perf_counter()
-    if name == "lunet":
-        labels = predictor.segment(channels).label_map()
+    start, cpu = time.perf_counter(), time.process_time()
+    if name == "MONAI":
+        labels = segment_with_monai(predictor, channels)
+    elif name == "planes alone":
+        labels = run_planes_alone(predictor, channels)
     else:
-        from monai.inferers.utils import sliding_window_inference
-
-        image = torch.from_numpy(predictor.card.preprocessing.apply_to_image(channels).array)[None]
-        del channels
-        with torch.inference_mode():
-            logits = sliding_window_inference(
-                image,
-                WINDOW,
-                BATCH,
-                predictor.ensemble.forward,
-                overlap=OVERLAP,
-                mode="gaussian",
-                sigma_scale=0.125,
-            )
-            assert isinstance(logits, torch.Tensor)
-            labels = logits[0].argmax(dim=0).to(torch.uint8).numpy()
-    np.save(folder / f"{name}_{precision}.npy", labels)
-    return {"seconds": time.perf_counter() - read, "reading": read - start, "mib": _peak_mib()}
+        labels = predictor.segment(channels).label_map()
+    seconds, cpu = time.perf_counter() - start, time.process_time() - cpu
+    np.save(folder / f"{file_name(name, precision)}.npy", labels)
+    return {"seconds": seconds, "cpu": cpu, "mib": _peak_mib()}
 
 
-def run_command(folder: Path, runtime: str, precision: str) -> dict[str, float]:
+def segment_with_monai(predictor: Predictor, channels: list[sitk.Image]) -> np.ndarray:
+    """The same windows by MONAI."""
+    from monai.inferers.utils import sliding_window_inference
+
+    image = torch.from_numpy(predictor.card.preprocessing.apply_to_image(channels).array)[None]
+    channels.clear()
+    with torch.inference_mode():
+        logits = sliding_window_inference(
+            image,
+            WINDOW,
+            BATCH,
+            predictor.ensemble.forward,
+            overlap=OVERLAP,
+            mode="gaussian",
+            sigma_scale=0.125,
+        )
+        assert isinstance(logits, torch.Tensor)
+        return logits[0].argmax(dim=0).to(torch.uint8).numpy()
+
+
+def run_planes_alone(predictor: Predictor, channels: list[sitk.Image]) -> np.ndarray:
+    """One pass of the network over planes that repeat, and nothing else."""
+    depth, height, width = sitk.GetArrayViewFromImage(channels[0]).shape
+    per_step = usual_planes((depth, height, width))
+    block = torch.rand(1, per_step, height, width)
+    blocks = (block[:, : depth - first] for first in range(0, depth, per_step))
+    network, precision = predictor.models[0].network, predictor.ensemble.plan.precision
+    assert isinstance(network, SegmentationNetwork)
+    count = 0
+    for logits in stream_logits(network, blocks, (depth, height, width), precision=precision):
+        count += logits.shape[1]
+    return np.array(count)
+
+
+def file_name(name: str, precision: str) -> str:
+    """Where a candidate leaves its label map."""
+    return f"{name}_{precision}".replace(" ", "_").replace("/", "_").replace(",", "")
+
+
+def run_command(folder: Path, name: str, runtime: str, precision: str) -> dict[str, float]:
     """The whole command in a child process."""
     program = Path(sys.executable).with_name("lunet")
-    output = folder / f"{runtime}_{precision}.nii.gz"
-    command = [
-        program,
-        "predict",
-        folder / "model.pt",
-        folder / "ct.nii.gz",
-        "-o",
-        output,
-        "--explain",
-    ]
-    options = ["--precision", precision, "--runtime", runtime]
+    output = folder / "command.nii.gz"
+    files = [folder / "model.pt", folder / "ct.nii.gz", "-o", output, "--explain"]
+    options = ["--precision", precision, "--runtime", runtime, "--window", CANDIDATES[name]]
     start = time.perf_counter()
     done = subprocess.run(
-        [*map(str, command), *options], check=True, capture_output=True, encoding="utf-8"
+        [program, "predict", *map(str, files), *options],
+        check=True,
+        capture_output=True,
+        encoding="utf-8",
     )
     seconds = time.perf_counter() - start
     print(done.stdout, file=sys.stderr)
     labels = sitk.GetArrayFromImage(sitk.ReadImage(str(output)))
     output.unlink()
-    np.save(folder / f"{runtime}_{precision}.npy", labels)
-    return {"seconds": seconds, "mib": _peak_mib(resource.RUSAGE_CHILDREN)}
+    np.save(folder / f"{file_name(name, f'{runtime}/{precision}')}.npy", labels)
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu = usage.ru_utime + usage.ru_stime
+    return {"seconds": seconds, "cpu": cpu, "mib": _peak_mib(resource.RUSAGE_CHILDREN)}
 
 
 def compare_runtimes(folder: Path, runtimes: list[str]) -> None:
     """Time of the whole command for each RUNTIME/PRECISION, and label maps beside the first."""
     first: np.ndarray | None = None
+    command = "whole command, windows"
     for name in runtimes:
-        found = measure("whole command", folder, name)
-        labels = np.load(folder / f"{name.replace('/', '_')}.npy")
+        found = measure(command, folder, name)
+        labels = np.load(folder / f"{file_name(command, name)}.npy")
         first = labels if first is None else first
         common = [np.count_nonzero((first == value) & (labels == value)) for value in (1, 2)]
         sizes = [
@@ -167,59 +207,72 @@ def measure(name: str, folder: Path, precision: str) -> dict[str, float]:
     return result
 
 
+def compare_candidates(
+    folder: Path, size: tuple[int, int, int], options: argparse.Namespace
+) -> None:
+    """A row for each candidate, and how far their label maps agree with the first one's."""
+    num_voxels = math.prod(size)
+    for precision in options.precision:
+        first: np.ndarray | None = None
+        for name in options.candidates:
+            found = measure(name, folder, precision)
+            told = f"{found['seconds']:>9.1f}{found['cpu']:>9.1f}"
+            told += f"{1e6 * found['cpu'] / num_voxels:>10.3f}{found['mib']:>9.0f}"
+            setting = precision
+            if name.startswith("whole command"):
+                setting = f"torch/{precision}"
+            labels = np.load(folder / f"{file_name(name, setting)}.npy", mmap_mode="r")
+            if labels.ndim == 3:
+                first = labels if first is None else first
+                told += f"{np.mean(first == labels):>11.6f}"
+            print(f"{size[0]:>6}{precision:>6} {name:24}{told}", flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--size", default="600x512x512", help="voxels (z, y, x)")
+    parser.add_argument("--depths", nargs="+", type=int, help="numbers of planes instead of z")
     parser.add_argument("--precision", nargs="+", default=["bf16", "fp32"])
+    parser.add_argument("--candidates", nargs="+", choices=CANDIDATES, default=list(CANDIDATES))
     parser.add_argument(
         "--runtimes", nargs="+", metavar="RUNTIME/PRECISION", help="compare these instead"
     )
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--candidate", choices=CANDIDATES, help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    if arguments.candidate:
-        precision = arguments.precision[0]
-        is_command = arguments.candidate == "whole command"
-        found = (
-            run_command(
-                arguments.folder,
-                *(precision.split("/") if "/" in precision else ("torch", precision)),
-            )
-            if is_command
-            else run_candidate(arguments.candidate, arguments.folder, precision)
-        )
-        print(json.dumps(found))
+    options = parser.parse_args()
+    if options.candidate:
+        print(json.dumps(run_one(options.candidate, options.folder, options.precision[0])))
         return
     print(
         f"{machine_name()}, {os.cpu_count()} CPUs, {torch.get_num_threads()} threads, {versions()}"
     )
-    depth, height, width = (int(edge) for edge in arguments.size.split("x"))
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        write_files(folder, (depth, height, width))
-        if arguments.runtimes:
-            compare_runtimes(folder, arguments.runtimes)
-            return
-        print(f"{'':16}{'precision':>10}{'seconds':>10}{'peak MiB':>10}")
-        for _ in range(arguments.rounds):
-            for precision in arguments.precision:
-                for candidate in CANDIDATES:
-                    found = measure(candidate, folder, precision)
-                    print(
-                        f"{candidate:16}{precision:>10}{found['seconds']:>10.1f}{found['mib']:>10.0f}",
-                        flush=True,
-                    )
-                maps = [
-                    np.load(folder / f"{candidate}_{precision}.npy", mmap_mode="r")
-                    for candidate in CANDIDATES[:2]
-                ]
-                print(
-                    f"voxels that agree in {precision}: {np.mean(maps[0] == maps[1]):.6f}",
-                    flush=True,
-                )
+    depth, height, width = (int(edge) for edge in options.size.split("x"))
+    print(
+        f"{'planes':>6}{'':6} {'':24}{'seconds':>9}{'CPU s':>9}{'us/voxel':>10}{'MiB':>9}"
+        f"{'agreement':>11}"
+    )
+    for planes in options.depths or [depth]:
+        with tempfile.TemporaryDirectory() as name:
+            folder, size = Path(name), (planes, height, width)
+            write_files(folder, size)
+            if options.runtimes:
+                compare_runtimes(folder, options.runtimes)
+                continue
+            for _ in range(options.rounds):
+                compare_candidates(folder, size, options)
+
+
+def run_one(name: str, folder: Path, precision: str) -> dict[str, float]:
+    """A candidate in this process; `precision` of a command may be RUNTIME/PRECISION."""
+    if not name.startswith("whole command"):
+        return run_candidate(name, folder, precision)
+    runtime = "torch"
+    if "/" in precision:
+        runtime, precision = precision.split("/")
+    return run_command(folder, name, runtime, precision)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from lunet_cli.config.vocabulary import DeviceName, PrecisionChoice, RuntimeChoi
 USUAL_PREDICTION = PredictionOptions()
 
 Tta = Annotated[bool, option(PredictionOptions, "tta", "--tta")]
-Window = Annotated[str | None, option(PredictionOptions, "window", metavar="DxHxW|whole")]
+Window = Annotated[str | None, option(PredictionOptions, "window", metavar="DxHxW|whole|stream")]
 Overlap = Annotated[float, option(PredictionOptions, "overlap", metavar="SHARE")]
 BatchSize = Annotated[int, option(PredictionOptions, "batch_size", metavar="N")]
 MaxMemory = Annotated[

@@ -56,13 +56,13 @@ def _read_size(value: Any) -> Any:
 
 
 def _read_window(value: Any) -> Any:
-    if value == "whole":
+    if value in ("whole", "stream"):
         return value
     try:
         return _read_size(value)
     except ValueError:
         raise ValueError(
-            f"'{visible(value)}' is not a window; write 96, 96x96x64 (z, y, x) or whole"
+            f"'{visible(value)}' is not a window; write 96, 96x96x64 (z, y, x), whole or stream"
         ) from None
 
 
@@ -92,7 +92,9 @@ def _read_names(value: Any) -> Any:
 
 Edge = Annotated[int, Field(ge=1, le=_LARGEST_EDGE)]
 Voxels = Annotated[tuple[Edge, Edge, Edge], BeforeValidator(_read_size)]
-Window = Annotated[tuple[Edge, Edge, Edge] | Literal["whole"] | None, BeforeValidator(_read_window)]
+Window = Annotated[
+    tuple[Edge, Edge, Edge] | Literal["whole", "stream"] | None, BeforeValidator(_read_window)
+]
 Positive = Annotated[int, Field(ge=1)]
 
 
@@ -137,8 +139,9 @@ class PredictionOptions(Options):
     """How volumes go through a network."""
 
     window: Window = None
-    """Voxels (z, y, x) that the network sees at once; `whole` takes volumes in one piece, small
-    ones in the window of the training. As the network was trained if not given."""
+    """Voxels (z, y, x) that the network sees at once; `whole` takes volumes in one piece, `stream`
+    likewise, plane by plane in little memory; both take small ones in the window of the training.
+    As the network was trained if not given."""
 
     overlap: Annotated[float, Field(ge=0, le=0.9)] = 0.5
     """Share of a window that neighbours have in common."""

@@ -14,7 +14,7 @@ class PredictionRecord(Record):
 
     Args:
         networks: The SHA-256 of each network's file.
-        window: Voxels (D, H, W) of a window, `whole`, or None for that of the training.
+        window: Voxels (D, H, W) of a window, `whole`, `stream`, or None for that of the training.
         overlap: Share of a window that neighbours have in common.
         tta: Whether mirrorings were averaged.
         precision: The arithmetic, as it was asked for.
@@ -29,7 +29,7 @@ class PredictionRecord(Record):
 
     format: str = "lunet prediction 1"
     networks: tuple[str, ...]
-    window: tuple[int, int, int] | Literal["whole"] | None
+    window: tuple[int, int, int] | Literal["whole", "stream"] | None
     overlap: float
     tta: bool
     precision: str

@@ -116,7 +116,7 @@ class EvaluatedModel:
         conv_flops_at_64: FLOPs of all convolutions for 64 x 64 x 64 voxels, mirrorings included.
         channels: Channels per level of the first.
         execution: Runtime, device and precision.
-        window: Voxels (D, H, W) of a window, or `whole`; None where each volume decides.
+        window: Voxels (D, H, W) of a window, `whole`, `stream`; None where each volume decides.
         overlap: Share of a window that neighbours have in common.
         tta: Whether mirrorings were averaged.
     """
@@ -128,7 +128,7 @@ class EvaluatedModel:
     conv_flops_at_64: int
     channels: tuple[int, ...]
     execution: dict[str, str]
-    window: tuple[int, int, int] | Literal["whole"] | None
+    window: tuple[int, int, int] | Literal["whole", "stream"] | None
     overlap: float
     tta: bool
 

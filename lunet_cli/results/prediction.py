@@ -90,6 +90,8 @@ class PlannedCase:
         num_windows: Windows.
         memory_mib: Estimated peak of the process.
         seconds: Estimated time in the network, in a dry run.
+        flows: Whether the volume goes through in one exact pass; a window is then the planes that
+            are sent in at once.
     """
 
     case: str
@@ -100,6 +102,7 @@ class PlannedCase:
     num_windows: int
     memory_mib: float
     seconds: float | None = None
+    flows: bool = False
 
 
 @dataclass(frozen=True)

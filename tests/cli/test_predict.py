@@ -137,6 +137,17 @@ def test_every_option_at_once(
     assert (tmp_path / "out/in_prob_core.mha").is_file()
 
 
+def test_volume_goes_through_in_one_pass(
+    tmp_path: Path, run_lunet: RunLunet, make_threshold_model
+) -> None:
+    model = make_threshold_model(tmp_path / "model.pt")
+    image = np.random.default_rng(0).uniform(0, 101, (35, 18, 23)).astype(np.float32)
+    source = write(tmp_path / "in.nii.gz", image)
+    done = run_lunet("predict", model, source, "-o", tmp_path / "out", "--window", "stream")
+    assert done.returncode == 0, done.stderr
+    assert np.array_equal(array_of(tmp_path / "out/in.nii.gz"), image > 100.5)
+
+
 def test_dry_run_is_a_table(
     tmp_path: Path, image: np.ndarray, run_lunet: RunLunet, make_threshold_model
 ) -> None:

@@ -142,8 +142,8 @@ def _unusual_options(options: PredictionOptions) -> list[str]:
         parts.append("tta")
     if options.runtime is not None:
         parts.append(f"runtime_{options.runtime}")
-    if options.window == "whole":
-        parts.append("window_whole")
+    if isinstance(options.window, str):
+        parts.append(f"window_{options.window}")
     elif options.window is not None:
         parts.append(f"window_{'x'.join(map(str, options.window))}")
     if options.overlap != PredictionOptions().overlap:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import combinations
 
 import torch
@@ -23,11 +23,9 @@ from lunet_cli.engine.runtimes.runtime import (
     require_fitting,
     runtimes_of,
 )
-from lunet_cli.engine.runtimes.selection import choose_runtime
+from lunet_cli.engine.runtimes.selection import Load, choose_precision, choose_runtime
 from lunet_cli.errors import ConfigError, DataError
 from lunet_cli.results.runtimes import RuntimeChosen
-
-_SPATIAL_AXES = (2, 3, 4)
 
 
 class Ensemble:
@@ -64,8 +62,7 @@ class Ensemble:
     @property
     def num_passes(self) -> int:
         """Forward passes that make up the result for one window."""
-        num_mirrorings = 2 ** len(_SPATIAL_AXES) if self._tta else 1
-        return len(self._models) * num_mirrorings
+        return len(self._models) * len(mirrorings(self._tta))
 
     def forward(self, image: Tensor) -> Tensor:
         """Logits (B, K, D, H, W) of images (B, C, D, H, W), float32 on the CPU.
@@ -104,6 +101,32 @@ class Ensemble:
         self._forwards = [self._checked(forward) for forward in (first, *others)]
         return event
 
+    def choose_precision(
+        self, image: Tensor, num_flops: float, load: Load = load_runtime
+    ) -> RuntimeChosen:
+        """Decide on the arithmetic of the runtime `torch`, where that `is_open`.
+
+        Args:
+            image: A part of a volume (1, C, D, H, W), float32 on the CPU.
+            num_flops: Operations of the whole job for one network.
+            load: What makes a network ready.
+
+        Returns:
+            What was decided and why.
+        """
+        self.is_open = False
+        model = self._models[0]
+        self.plan, event = choose_precision(
+            model.network,
+            self.plan,
+            image,
+            precision=self._precision,
+            num_flops=num_flops * self.num_passes,
+            load=load,
+            probabilities=model.card.labels.probabilities,
+        )
+        return event
+
     def _load(self) -> None:
         for model in self._models:
             self._forwards.append(self._checked(load_runtime(self.plan, model.network)))
@@ -113,19 +136,30 @@ class Ensemble:
 
         def run(image: Tensor) -> Tensor:
             logits = forward(image)
-            # The sum is NaN or infinite where a value is, at a fraction of the time of `isfinite`.
-            # It may also overflow where all values are finite, so it is not the last word.
-            is_suspect = not math.isfinite(float(logits.sum(dtype=torch.float32)))
-            if is_suspect and not bool(logits.isfinite().all()):
-                raise DataError(
-                    f"the network gives numbers that are not finite ({self.plan}; its input "
-                    f"reaches {float(image.abs().max()):g})",
-                    hint="Weights and intensities are finite: compute with `precision=fp32`, and "
-                    "check the range of the intensities.",
-                )
+            if not is_finite(logits):
+                reaches = f"its input reaches {float(image.abs().max()):g}"
+                raise not_finite(f"{self.plan}; {reaches}")
             return logits
 
         return run
+
+
+def is_finite(logits: Tensor) -> bool:
+    """Whether no number is NaN or infinite."""
+    # The sum is NaN or infinite where a value is, at a fraction of the time of `isfinite`. It may
+    # also overflow where all values are finite, so it is not the last word.
+    if math.isfinite(float(logits.sum(dtype=torch.float32))):
+        return True
+    return bool(logits.isfinite().all())
+
+
+def not_finite(circumstances: str) -> DataError:
+    """The error where logits are not finite."""
+    return DataError(
+        f"the network gives numbers that are not finite ({circumstances})",
+        hint="Weights and intensities are finite: compute with `precision=fp32`, and check the "
+        "range of the intensities.",
+    )
 
 
 def _usual_plan(models: Sequence[Model], options: PredictionOptions) -> RuntimePlan:
@@ -166,33 +200,40 @@ def _is_graph(model: Model) -> bool:
 def _average(
     forwards: Sequence[Forward], labels: LabelScheme, image: Tensor, *, tta: bool
 ) -> Tensor:
-    """Logits whose probabilities are the mean over networks and mirrorings.
+    def each() -> Iterator[Tensor]:
+        for forward in forwards:
+            for axes in mirrorings(tta):
+                yield _mirrored(forward, image, axes)
+
+    return average_logits(each(), labels)
+
+
+def average_logits(each: Iterable[Tensor], labels: LabelScheme) -> Tensor:
+    """Logits whose probabilities are the mean of those of several (B, K, D, H, W).
 
     The logarithms of mean probabilities are logits again, and can be stitched like those of one
     network. A sigmoid needs the mean of both, of being inside and of being outside.
     """
     inside: Tensor | None = None
     outside: Tensor | None = None
-    for forward in forwards:
-        for axes in _mirrorings(tta):
-            logits = _mirrored(forward, image, axes)
-            if labels.activation == "softmax":
-                inside = _log_sum(inside, F.log_softmax(logits, dim=1))
-            else:
-                inside = _log_sum(inside, F.logsigmoid(logits))
-                outside = _log_sum(outside, F.logsigmoid(-logits))
+    for logits in each:
+        if labels.activation == "softmax":
+            inside = _log_sum(inside, F.log_softmax(logits, dim=1))
+        else:
+            inside = _log_sum(inside, F.logsigmoid(logits))
+            outside = _log_sum(outside, F.logsigmoid(-logits))
     assert inside is not None
     if outside is None:
         return inside
     return inside - outside
 
 
-def _mirrorings(tta: bool) -> list[tuple[int, ...]]:
-    """The axes of each mirroring, none of them first."""
+def mirrorings(tta: bool) -> list[tuple[int, ...]]:
+    """The spatial axes (0 to 2) of each mirroring, none of them first."""
     found: list[tuple[int, ...]] = [()]
     if tta:
         for count in (1, 2, 3):
-            found += combinations(_SPATIAL_AXES, count)
+            found += combinations(range(3), count)
     return found
 
 
@@ -200,7 +241,8 @@ def _mirrored(forward: Forward, image: Tensor, axes: tuple[int, ...]) -> Tensor:
     """The logits of a mirrored image, mirrored back."""
     if not axes:
         return forward(image).float()
-    return forward(image.flip(axes)).flip(axes).float()
+    spatial = [axis + 2 for axis in axes]
+    return forward(image.flip(spatial)).flip(spatial).float()
 
 
 def _log_sum(total: Tensor | None, log_p: Tensor) -> Tensor:

@@ -73,20 +73,41 @@ def estimate_memory(
         workload: How the volume goes through them.
     """
     return Estimate(
-        _volume_bytes(cards[0], placement, workload) / _MIB,
+        _volume_bytes(cards[0], placement, workload.with_probabilities) / _MIB,
         _slab_bytes(cards[0].network, placement, workload) / _MIB,
         _network_bytes([card.network for card in cards], workload) / _MIB,
     )
 
 
-def _volume_bytes(card: ModelCard, placement: Placement, workload: Workload) -> int:
+def estimate_one_pass(
+    cards: Sequence[ModelCard], placement: Placement, flow_bytes: int, *, with_probabilities: bool
+) -> Estimate:
+    """Estimate the peak of a prediction in one pass.
+
+    Args:
+        cards: The networks of the ensemble; labels and preprocessing are those of the first.
+        placement: The grid of the file and that of the network.
+        flow_bytes: What planes take on their way through the networks.
+        with_probabilities: Whether probability maps are made.
+    """
+    weights = _weight_bytes([card.network for card in cards])
+    volume = _volume_bytes(cards[0], placement, with_probabilities)
+    return Estimate(volume / _MIB, 0.0, (flow_bytes + weights) / _MIB)
+
+
+def _weight_bytes(networks: Sequence[NetworkSpec]) -> int:
+    """The weights as they were loaded, and as the runtime lays them out."""
+    return _FLOAT_BYTES * 2 * sum(map(count_parameters, networks))
+
+
+def _volume_bytes(card: ModelCard, placement: Placement, with_probabilities: bool) -> int:
     stored, in_channels = math.prod(placement.stored.size), card.network.in_channels
     # While a file is read, ITK's image and the bytes behind it are in memory together, hence one
     # channel more.
     found = (in_channels + 1) * stored * _FLOAT_BYTES
     if placement.is_resampled:
         found += in_channels * math.prod(placement.grid.size) * _FLOAT_BYTES
-    if workload.with_probabilities:
+    if with_probabilities:
         found += len(card.labels.regions) * stored * _FLOAT_BYTES
     # The codes of the regions, and the label map that is made of them.
     return found + 2 * stored * card.labels.code_type.itemsize
@@ -107,9 +128,7 @@ def _network_bytes(networks: Sequence[NetworkSpec], workload: Workload) -> float
     if workload.averages:
         copies_of_logits = 6
     values = max(map(activation_channels, networks)) + networks[0].out_channels * copies_of_logits
-    # The weights as they were loaded, and as the runtime lays them out.
-    weights = _FLOAT_BYTES * 2 * sum(map(count_parameters, networks))
-    return num_voxels * _FLOAT_BYTES * values + weights
+    return num_voxels * _FLOAT_BYTES * values + _weight_bytes(networks)
 
 
 def activation_channels(spec: NetworkSpec) -> float:

@@ -39,6 +39,8 @@ from lunet_cli.engine.inference.record import (
     write_prediction_record,
 )
 from lunet_cli.engine.inference.segmentation import Segmentation
+from lunet_cli.engine.inference.sliding_window import ArrayInput
+from lunet_cli.engine.inference.stream import usual_planes
 from lunet_cli.engine.inference.volume_errors import errors_of
 from lunet_cli.errors import DataError, LunetError
 from lunet_cli.results.events import CaseFailed, Event, Notice, WarningIssued, warnings_to
@@ -55,6 +57,8 @@ from lunet_cli.results.words import plural
 OnEvent = Callable[[Event], None]
 # Takes a moment on every machine, and long enough for its clock.
 _PROBE: Size = (64, 64, 64)
+# As many voxels, in planes that are large enough for what is done once for each.
+_PROBE_OF_PLANES: Size = (16, 128, 128)
 
 
 def predict(
@@ -130,6 +134,7 @@ class _Task:
             window=self.windows.window,
             num_windows=self.windows.num_windows,
             memory_mib=self.windows.memory.total_mib,
+            flows=self.windows.flows,
         )
 
 
@@ -407,19 +412,39 @@ def _allocate(file: int, size: int) -> None:
 
 def _with_times(planned: Sequence[PlannedCase], predictor: Predictor) -> list[PlannedCase]:
     """Plans with the time that their windows would take in the network."""
-    seconds = _seconds_per_voxel(predictor)
+    rates: dict[bool, float] = {}
     timed: list[PlannedCase] = []
     for plan in planned:
-        timed.append(replace(plan, seconds=seconds * plan.num_windows * math.prod(plan.window)))
+        if plan.flows not in rates:
+            rates[plan.flows] = _seconds_per_voxel(predictor, flows=plan.flows)
+        num_voxels = plan.num_windows * math.prod(plan.window)
+        timed.append(replace(plan, seconds=rates[plan.flows] * num_voxels))
     return timed
 
 
-def _seconds_per_voxel(predictor: Predictor) -> float:
-    """Time per voxel of a batch of windows of a size that every machine bears."""
-    shape = (predictor.options.batch_size, predictor.card.network.in_channels, *_PROBE)
-    image = torch.zeros(shape)
+def _seconds_per_voxel(predictor: Predictor, *, flows: bool) -> float:
+    """Time per voxel of a batch of windows, or of one pass, in sizes that every machine bears."""
+    count, channels = predictor.options.batch_size, predictor.card.network.in_channels
+    probe = _PROBE
+    if flows:
+        count, probe = 1, _PROBE_OF_PLANES
+    images = torch.zeros(count, channels, *probe)
+
+    def run() -> None:
+        if predictor.one_pass is None or not flows:
+            predictor.ensemble.forward(images).cpu()
+            return
+        for _ in predictor.one_pass.logits(
+            ArrayInput(images[0].numpy()),
+            least=probe,
+            rows=(0, probe[1]),
+            per_step=usual_planes(probe),
+            plan=predictor.ensemble.plan,
+        ):
+            pass
+
     with torch.inference_mode():
-        predictor.ensemble.forward(image).cpu()  # The first pass warms up.
+        run()  # The first pass warms up.
         start = time.perf_counter()
-        predictor.ensemble.forward(image).cpu()
-    return (time.perf_counter() - start) / (shape[0] * math.prod(_PROBE))
+        run()
+    return (time.perf_counter() - start) / (count * math.prod(probe))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,10 +15,12 @@ import numpy.typing as npt
 import SimpleITK as sitk  # noqa: N813
 import torch
 
+from lunet_cli.config.network_cost import count_conv_flops
 from lunet_cli.config.options import PredictionOptions
 from lunet_cli.config.vocabulary import WHOLE_VOLUME_VOXELS, WINDOW_EDGE, Size
 from lunet_cli.engine.checkpoints.checkpoint import ModelCard
 from lunet_cli.engine.checkpoints.models import Model, load_model
+from lunet_cli.engine.data.preprocessing import NetworkInput
 from lunet_cli.engine.data.volume import Geometry, Placement
 from lunet_cli.engine.inference.ensemble import Ensemble
 from lunet_cli.engine.inference.images import (
@@ -33,9 +36,16 @@ from lunet_cli.engine.inference.images import (
     channels_of_image,
     image_of,
 )
-from lunet_cli.engine.inference.memory import Estimate, Workload, estimate_memory
-from lunet_cli.engine.inference.segmentation import Segmentation, SegmentationBuilder
+from lunet_cli.engine.inference.memory import (
+    Estimate,
+    Workload,
+    estimate_memory,
+    estimate_one_pass,
+)
+from lunet_cli.engine.inference.one_pass import OnePass, load_flow, num_steps
+from lunet_cli.engine.inference.segmentation import Band, Segmentation, SegmentationBuilder
 from lunet_cli.engine.inference.sliding_window import Stitcher, run_windows, window_starts
+from lunet_cli.engine.inference.stream import FEWEST_PLANES, usual_planes
 from lunet_cli.errors import CheckpointError, DataError
 from lunet_cli.results.runtimes import RuntimeChosen
 from lunet_cli.results.words import plural
@@ -52,6 +62,8 @@ class WindowPlan:
         num_windows: Forward passes of single windows; those at the border of two bands count in
             both.
         memory: What it takes.
+        flows: Whether the volume goes through in one exact pass: a window is then the planes that
+            are sent in at once.
     """
 
     size: Size
@@ -59,6 +71,7 @@ class WindowPlan:
     bands: tuple[tuple[int, int], ...]
     num_windows: int
     memory: Estimate
+    flows: bool = False
 
 
 class Predictor:
@@ -72,6 +85,7 @@ class Predictor:
 
     Raises:
         CheckpointError: The networks do not fit together.
+        ConfigError: They cannot be computed in the way that `options` ask for.
         DeviceError: The device is not available.
     """
 
@@ -79,6 +93,9 @@ class Predictor:
         _require_alike(models)
         self.models = tuple(models)
         self.options = options or PredictionOptions()
+        self.one_pass: OnePass | None = None
+        if self.options.window == "stream":
+            self.one_pass = OnePass(models, self.options)
         self.ensemble = Ensemble(models, self.options)
 
     @classmethod
@@ -110,7 +127,7 @@ class Predictor:
                 "result may be far worse"
             )
         trained = self.models[0].window
-        if self.options.window == "whole" and trained is not None:
+        if isinstance(self.options.window, str) and trained is not None:
             edges = " x ".join(map(str, trained))
             found.append(
                 f"volumes larger than the {edges} voxels of the training go through the network in "
@@ -189,6 +206,8 @@ class Predictor:
         """
         placement = self.card.preprocessing.place(stored)
         window = self._window(placement.grid.size)
+        if self.one_pass is not None and window != self.models[0].window:
+            return self._plan_flow(self.one_pass, placement, window, with_probabilities)
         height, limit = placement.oriented_size[1], self.options.max_memory_mib
         num_bands = 1
         while True:
@@ -197,11 +216,7 @@ class Predictor:
             if limit is None or plan.memory.total_mib <= limit:
                 return plan
             if 2 * num_bands > height:
-                raise DataError(
-                    f"needs about {plan.memory.total_mib:,.0f} MiB of memory, more than the "
-                    f"{limit:,.0f} MiB allowed",
-                    hint="Raise `max_memory_mib`, or take a smaller `batch_size` or `window`.",
-                )
+                raise _too_large(plan.memory, limit, "a smaller `batch_size` or `window`")
             # Twice the bands hold half of the slab; each costs the windows at its border again.
             num_bands *= 2
 
@@ -247,17 +262,55 @@ class Predictor:
         builder = SegmentationBuilder(placement, self.card.labels, probabilities)
         for first, stop in plan.bands:
             band = builder.band(first, stop)
-            stitcher = Stitcher(
-                image,
-                window=plan.window,
-                overlap=self.options.overlap,
-                on_planes=band,
-                rows=band.needed,
-            )
             with torch.inference_mode():
+                if plan.flows:
+                    self._settle_precision(image, plan, job_windows, on_choice)
+                    self._flow(image, plan, band, on_window)
+                    continue
+                stitcher = Stitcher(
+                    image,
+                    window=plan.window,
+                    overlap=self.options.overlap,
+                    on_planes=band,
+                    rows=band.needed,
+                )
                 self._settle(stitcher, job_windows or plan.num_windows, on_choice)
                 self._run(stitcher, on_window)
         return builder.result
+
+    def _flow(
+        self, image: NetworkInput, plan: WindowPlan, band: Band, on_window: Callable[[], None]
+    ) -> None:
+        assert self.one_pass is not None
+        flowing = self.one_pass.logits(
+            image,
+            least=self._window(image.size),
+            rows=band.needed,
+            per_step=plan.window[0],
+            plan=self.ensemble.plan,
+            on_step=on_window,
+        )
+        for logits, first in flowing:
+            band(logits, first)
+
+    def _settle_precision(
+        self,
+        image: NetworkInput,
+        plan: WindowPlan,
+        job_windows: int | None,
+        on_choice: Callable[[RuntimeChosen], None],
+    ) -> None:
+        """Let the middle of a volume decide on the arithmetic, if that is open."""
+        if not self.ensemble.is_open:
+            return
+        middle: list[slice] = []
+        for size in image.size:
+            edge = min(size, WINDOW_EDGE)
+            middle.append(slice((size - edge) // 2, (size - edge) // 2 + edge))
+        part = torch.from_numpy(image.crop(tuple(middle)))[None]
+        window_flops = count_conv_flops(self.card.network, plan.window)
+        flops = (job_windows or plan.num_windows) * window_flops
+        on_choice(self.ensemble.choose_precision(part, flops, load_flow))
 
     def _run(self, stitcher: Stitcher, on_window: Callable[[], None]) -> None:
         passes = run_windows(
@@ -279,7 +332,12 @@ class Predictor:
         middle = max(0, len(stitcher.starts) // 2 - self.options.batch_size // 2)
         starts = stitcher.starts[middle : middle + self.options.batch_size]
         batch = torch.stack([stitcher.read(start) for start in starts])
-        on_choice(self.ensemble.choose(batch, num_windows))
+        if self.one_pass is None:
+            on_choice(self.ensemble.choose(batch, num_windows))
+            return
+        # Larger volumes of the same job flow, which the runtime torch alone can do.
+        flops = num_windows * count_conv_flops(self.card.network, _size_of(batch))
+        on_choice(self.ensemble.choose_precision(batch, flops))
 
     def require_channels(self, found: int) -> None:
         """Raise if a volume has another number of channels than the network takes.
@@ -298,7 +356,7 @@ class Predictor:
     def _window(self, size: Size) -> Size:
         trained = self.models[0].window
         wanted = self.options.window or trained
-        if wanted == "whole":
+        if isinstance(wanted, str):
             # In one piece, but never in less than the training has shown: it surrounds small
             # volumes by zeros.
             depth, height, width = map(max, size, trained or size)
@@ -310,6 +368,40 @@ class Predictor:
         if depth * height * width <= WHOLE_VOLUME_VOXELS:
             return size
         return WINDOW_EDGE, WINDOW_EDGE, WINDOW_EDGE
+
+    def _plan_flow(
+        self, one_pass: OnePass, placement: Placement, seen: Size, with_probabilities: bool
+    ) -> WindowPlan:
+        """Take as many planes at once as are usual, and fewer or bands of rows to spare memory."""
+        height, limit = placement.oriented_size[1], self.options.max_memory_mib
+        per_step, num_bands = usual_planes(seen), 1
+        while True:
+            bands = _cut_into_bands(height, num_bands)
+            most = 0
+            for band in bands:
+                rows = _rows_on_grid(band, placement, seen)
+                most = max(most, one_pass.num_bytes(seen, rows, per_step, self.ensemble.plan))
+            cards = [model.card for model in self.models]
+            memory = estimate_one_pass(
+                cards, placement, most, with_probabilities=with_probabilities
+            )
+            if limit is None or memory.total_mib <= limit:
+                break
+            if 2 * num_bands > height:
+                raise _too_large(memory, limit, "windows by leaving out `window`")
+            # Fewer planes cost a little time, bands the rows around each of them again.
+            if per_step > FEWEST_PLANES:
+                per_step = max(FEWEST_PLANES, per_step // 2)
+            else:
+                num_bands *= 2
+        return WindowPlan(
+            size=placement.stored.size,
+            window=(per_step, seen[1], seen[2]),
+            bands=bands,
+            num_windows=len(bands) * num_steps(seen[0], per_step),
+            memory=memory,
+            flows=True,
+        )
 
     def _plan_bands(
         self,
@@ -348,6 +440,30 @@ class Predictor:
             num_windows=num_windows,
             memory=memory,
         )
+
+
+def _rows_on_grid(band: tuple[int, int], placement: Placement, seen: Size) -> tuple[int, int]:
+    """The rows of what the networks see that a band of the output is made of, at least."""
+    num_rows, height = placement.grid.size[1], placement.oriented_size[1]
+    front = (seen[1] - num_rows) // 2
+    # Where the grids differ, a row on each side is there to interpolate from.
+    around = int(placement.is_resampled)
+    first = math.floor(band[0] * num_rows / height) - around
+    stop = math.ceil(band[1] * num_rows / height) + around
+    return front + max(first, 0), front + min(stop, num_rows)
+
+
+def _too_large(memory: Estimate, limit: float, instead: str) -> DataError:
+    return DataError(
+        f"needs about {memory.total_mib:,.0f} MiB of memory, more than the {limit:,.0f} MiB "
+        "allowed",
+        hint=f"Raise `max_memory_mib`, or take {instead}.",
+    )
+
+
+def _size_of(images: torch.Tensor) -> Size:
+    depth, height, width = images.shape[2:]
+    return depth, height, width
 
 
 def _cut_into_bands(height: int, num_bands: int) -> tuple[tuple[int, int], ...]:

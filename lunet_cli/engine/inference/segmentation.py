@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ from lunet_cli.engine.data.labels import LabelScheme
 from lunet_cli.engine.data.volume import Geometry, Placement
 
 Mask = npt.NDArray[np.bool_]
+_SLAB_VOXELS = 1 << 22
 
 
 @dataclass(frozen=True)
@@ -36,18 +37,30 @@ class Segmentation:
 
     def mask(self, index: int) -> Mask:
         """The voxels (D, H, W) of the region at `index`, bool."""
+        return self._mask_of(self.codes, index)
+
+    def _mask_of(self, codes: npt.NDArray[Any], index: int) -> Mask:
         if self.scheme.activation == "softmax":
-            mask: Mask = self.codes == index + 1
+            mask: Mask = codes == index + 1
         else:
-            mask = (self.codes >> index & 1).astype(bool)
+            mask = (codes >> index & 1).astype(bool)
         return mask
+
+    def _slabs(self) -> Iterator[slice]:
+        """Planes that are worked on together: masks of whole volumes would take as much again."""
+        step = max(1, _SLAB_VOXELS // max(1, self.codes[:1].size))
+        for first in range(0, len(self.codes), step):
+            yield slice(first, first + step)
 
     def volumes_ml(self) -> dict[str, float]:
         """Volume of each region in ml, with what others cover of it."""
         voxel_ml = math.prod(self.geometry.spacing_mm) / 1000
         volumes: dict[str, float] = {}
         for index, name in enumerate(self.scheme.names):
-            volumes[name] = int(np.count_nonzero(self.mask(index))) * voxel_ml
+            num_voxels = 0
+            for planes in self._slabs():
+                num_voxels += int(np.count_nonzero(self._mask_of(self.codes[planes], index)))
+            volumes[name] = num_voxels * voxel_ml
         return volumes
 
     def replace_mask(self, index: int, mask: Mask) -> None:
@@ -73,8 +86,10 @@ class Segmentation:
         # Eight bits are half of the file, and every viewer reads them as labels.
         dtype = np.min_scalar_type(max(values.values()))
         labels = np.zeros(self.codes.shape, dtype)
-        for name, value in values.items():
-            labels[self.mask(self.scheme.names.index(name))] = value
+        for planes in self._slabs():
+            for name, value in values.items():
+                mask = self._mask_of(self.codes[planes], self.scheme.names.index(name))
+                labels[planes][mask] = value
         return labels
 
 
@@ -146,9 +161,9 @@ class SegmentationBuilder:
             for axis in range(3)
         ]
 
-    def band(self, first: int, stop: int) -> _Band:
+    def band(self, first: int, stop: int) -> Band:
         """A receiver for the output rows from `first` to before `stop`."""
-        return _Band(self, slice(first, stop))
+        return Band(self, slice(first, stop))
 
     def put(self, logits: Tensor, plane: int, rows: slice) -> None:
         """Decide on output planes from `plane` on, of logits (K, n, rows, W) on stored voxels."""
@@ -170,7 +185,7 @@ class SegmentationBuilder:
         return self._axes
 
 
-class _Band:
+class Band:
     """Rows of the output, and the rows of the network's grid that they are made of."""
 
     def __init__(self, builder: SegmentationBuilder, rows: slice) -> None:

@@ -85,6 +85,16 @@ class _Tracer(fx.Tracer):
         return isinstance(module, ConvUnit | nn.Conv3d | nn.ConvTranspose3d | nn.MaxPool3d)
 
 
+def trace_layers(network: SegmentationNetwork) -> tuple[fx.Graph, nn.Module]:
+    """The units, poolings, doublings, concatenations and projections of a network, in order.
+
+    Returns:
+        The graph of `compute_logits`, and the module that its targets belong to.
+    """
+    root = _Core(network)
+    return _Tracer().trace(root), root
+
+
 class _ChannelSigns(nn.Module):
     """Turns the channels whose scale is negative."""
 
@@ -100,14 +110,14 @@ class _Folding:
     """The new graph as it grows along the old one."""
 
     def __init__(self, network: SegmentationNetwork) -> None:
-        self._root = _Core(network)
+        self._layers, self._root = trace_layers(network)
         self._in_channels = network.spec.in_channels
         self._modules: dict[str, nn.Module] = {}
         self._graph = fx.Graph()
         self._done: dict[fx.Node, _Folded] = {}
 
     def run(self) -> fx.GraphModule:
-        for node in _Tracer().trace(self._root).nodes:
+        for node in self._layers.nodes:
             if node.op == "output":
                 self._graph.output(self._done[node.args[0]].node)
             else:
@@ -138,7 +148,7 @@ class _Folding:
 
     def _fold_unit(self, node: fx.Node, unit: ConvUnit, source: _Folded) -> _Folded:
         weight, bias = _absorb(unit.conv.weight, unit.conv.bias, source, axis=1)
-        scale, shift = _scale_and_shift(unit.norm)
+        scale, shift = scale_and_shift(unit.norm)
         weight, bias = weight * scale.abs().view(-1, 1, 1, 1, 1), bias * scale.abs()
         # A scale of 0 counts as positive: what it leaves is the shift, whatever the sign.
         sign = torch.where(scale < 0, -1.0, 1.0).double()
@@ -228,7 +238,8 @@ def _unchanged(count: int) -> tuple[Tensor, Tensor, None]:
     return torch.ones(count, dtype=torch.double), torch.zeros(count, dtype=torch.double), None
 
 
-def _scale_and_shift(norm: BatchNormDropout) -> tuple[Tensor, Tensor]:
+def scale_and_shift(norm: BatchNormDropout) -> tuple[Tensor, Tensor]:
+    """What a normalisation multiplies and adds in evaluation mode: both (C,), float64."""
     # In double precision throughout, so that each folded weight is rounded once, at the end.
     statistics = dict(norm.named_buffers())
     scale = norm.weight.double() / torch.sqrt(statistics["running_var"].double() + norm.eps)

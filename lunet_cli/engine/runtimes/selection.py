@@ -23,6 +23,8 @@ from lunet_cli.engine.runtimes.runtime import (
 )
 from lunet_cli.results.runtimes import RuntimeChosen, RuntimeTrial
 
+Load = Callable[[RuntimePlan, Network], Forward]
+
 # Largest difference of a probability. Other orders of summation give some 1e-5 in fp32; bf16 keeps
 # 8 bits, 4e-3 of each value, and a network of twenty layers adds up a few of these.
 TOLERANCE: dict[Precision, float] = {"fp32": 1e-3, "bf16": 2e-2, "fp16": 2e-2}
@@ -31,6 +33,9 @@ TOLERANCE: dict[Precision, float] = {"fp32": 1e-3, "bf16": 2e-2, "fp16": 2e-2}
 # back.
 _WORTH_TRYING_FLOPS = 2e12
 _WORTH_TRYING_WINDOWS = 200
+# Another arithmetic of PyTorch itself takes no preparation, only the trial, about a second. So many
+# operations take one pass in fp32 about seven seconds with a small lean network on two cores.
+_WORTH_TRYING_PRECISION_FLOPS = 2e11
 # The fastest first, as measured over the families (docs/speed.md). A fixed order and not a race:
 # who wins a race is decided by what else the machine does, and the same command must give the same
 # masks.
@@ -83,7 +88,7 @@ def choose_runtime(
     expected = _outcome(load_runtime(reference, network), image, probabilities)
     trials: list[RuntimeTrial] = []
     for plan in sorted(plans, key=lambda plan: _rank(plan, spec)):
-        trial, forward = _try(plan, network, image, expected, probabilities)
+        trial, forward = _try(plan, network, image, expected, load_runtime, probabilities)
         trials.append(trial)
         if forward is not None:
             reason = "the usually fastest of those that are installed and agree with fp32"
@@ -92,6 +97,49 @@ def choose_runtime(
     reason = "no other runtime agrees with fp32"
     trials += _missing(network, plans)
     return usual, load_runtime(usual, network), RuntimeChosen(str(usual), reason, tuple(trials))
+
+
+def choose_precision(
+    network: Network,
+    usual: RuntimePlan,
+    image: Tensor,
+    *,
+    precision: PrecisionChoice,
+    num_flops: float,
+    load: Load,
+    probabilities: Callable[[Tensor], Tensor],
+) -> tuple[RuntimePlan, RuntimeChosen]:
+    """Take the usually fastest arithmetic of PyTorch that agrees with fp32, if the job is long.
+
+    Args:
+        network: The network.
+        usual: What is taken where another arithmetic is not worth a trial; its runtime is `torch`.
+        image: A part of a volume (1, C, D, H, W), float32 on the CPU.
+        precision: The arithmetic to take; `auto` leaves it open.
+        num_flops: Operations of the whole job, whatever part of it is done already.
+        load: What makes the network ready.
+        probabilities: From logits to probabilities.
+
+    Returns:
+        How the network is computed, and the reasons.
+    """
+    if num_flops < _WORTH_TRYING_PRECISION_FLOPS:
+        trial = RuntimeTrial(str(usual), None, "taken without trying others")
+        reason = "the usual arithmetic, since the job is short"
+        return usual, RuntimeChosen(str(usual), reason, (trial,))
+    trials: list[RuntimeTrial] = []
+    expected = _outcome(load_runtime(_reference(network, usual), network), image, probabilities)
+    # The last is fp32, which every device has.
+    for plan in reversed(candidate_plans(network, usual.device, precision)):
+        if plan.runtime != usual.runtime:
+            continue
+        trial, forward = _try(plan, network, image, expected, load, probabilities)
+        trials.append(trial)
+        if forward is not None:
+            reason = "the usually fastest arithmetic that agrees with fp32"
+            return plan, RuntimeChosen(str(plan), reason, tuple(trials))
+    reason = "no other arithmetic agrees with fp32"
+    return usual, RuntimeChosen(str(usual), reason, tuple(trials))
 
 
 def _is_long(spec: NetworkSpec, image: Tensor, num_windows: int) -> bool:
@@ -126,10 +174,11 @@ def _try(
     network: Network,
     image: Tensor,
     expected: Tensor,
+    load: Load,
     probabilities: Callable[[Tensor], Tensor],
 ) -> tuple[RuntimeTrial, Forward | None]:
     try:
-        forward = load_runtime(plan, network)
+        forward = load(plan, network)
         difference = float((_outcome(forward, image, probabilities) - expected).abs().max())
     # A try of packages of others, each of which fails in its own way where versions do not fit: the
     # reason is told, and the next is tried.

@@ -34,7 +34,7 @@ spec = with_layers(spec, widths={layer.name: -(-layer.width // 4) for layer in n
 preprocessing = Preprocessing("LPS", None, Normalization("zscore", 40, 400))
 card = ModelCard(spec, scheme, preprocessing, (64, 64, 64))
 model = Model(Path("x"), card, build_network(spec).eval(), (64, 64, 64), name, None, None)
-chosen = "whole" if window == "whole" else None
+chosen = window if window in ("whole", "stream") else None
 options = PredictionOptions(window=chosen, device="cpu", precision=precision)
 predictor = Predictor([model], options)
 image = sitk.Image([int(edge)] * 3, sitk.sitkInt16)
@@ -64,6 +64,8 @@ print(plan.memory.total_mib, int(peak.split()[1]) / 1024)
         ("mednext_small:streams.*", "whole", "fp32", 112),
         ("unet_large_6f:encoders.*", "whole", "fp32", 96),
         ("unet_large_6f:*", "whole", "fp32", 128),
+        ("lunet_small_4f", "stream", "bf16", 256),
+        ("lunetpp_small_4f", "stream", "fp32", 192),
     ],
 )
 def test_estimate_covers_what_is_taken(name: str, window: str, precision: str, edge: int) -> None:

@@ -312,6 +312,17 @@ def test_dry_run_estimates_and_writes_nothing(model: Path, tmp_path: Path, write
     assert not (tmp_path / "out").exists()
 
 
+def test_dry_run_of_one_pass_tells_its_planes(model: Path, tmp_path: Path, write_volume) -> None:
+    source = write_volume(tmp_path / "in.nii.gz", random_image((40, 16, 18)))
+    predictor = Predictor.load([model], options=FP32.model_copy(update={"window": "stream"}))
+    result = predict(predictor, [source], OutputOptions(output=tmp_path / "out"), dry_run=True)
+    (plan,) = result.planned
+    assert (plan.flows, plan.window, plan.num_windows) == (True, (40, 16, 18), 1)
+    assert plan.seconds is not None
+    assert plan.seconds > 0
+    assert plan.memory_mib > 300
+
+
 @pytest.mark.parametrize("count", [2, 3, 7])
 def test_shards_share_the_cases(count: int, model: Path, tmp_path: Path, write_volume) -> None:
     for index in range(5):

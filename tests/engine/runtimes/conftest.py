@@ -67,3 +67,13 @@ def network_of() -> Callable[..., SegmentationNetwork]:
         return make_network(SPECS[family], with_negative_scales=with_negative_scales)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def network_from() -> Callable[..., SegmentationNetwork]:
+    """A network of a specification, with random weights and statistics."""
+
+    def make(spec: NetworkSpec, *, with_negative_scales: bool = True) -> SegmentationNetwork:
+        return make_network(spec, with_negative_scales=with_negative_scales)
+
+    return make

@@ -131,3 +131,35 @@ def test_installed_runtimes_are_tried_for_real(
     assert all(trial.difference < 1e-4 for trial in event.trials if trial.difference is not None)
     with torch.inference_mode():
         assert forward(image).shape == (1, 3, 8, 8, 8)
+
+
+@pytest.mark.usefixtures("runtimes")
+@pytest.mark.parametrize(
+    ("num_flops", "is_long", "error"), [(1.9e11, False, 0.0), (2e11, True, 0.0), (2e11, True, 0.1)]
+)
+def test_one_pass_takes_the_half_precision_that_agrees(
+    num_flops: float,
+    is_long: bool,
+    error: float,
+    network_of: Callable[..., SegmentationNetwork],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    half = RuntimePlan("torch", "cpu", "bf16")
+    plans = [USUAL, half, RIGHT]
+    monkeypatch.setattr(selection, "candidate_plans", lambda network, device, precision: plans)
+
+    def load(plan: RuntimePlan, network: Network) -> Callable[[Tensor], Tensor]:
+        return lambda image: image + (error if plan == half else 0.0)
+
+    plan, event = selection.choose_precision(
+        network_of("lunet"),
+        USUAL,
+        torch.zeros(1, 1, 8, 8, 8),
+        precision="auto",
+        num_flops=num_flops,
+        load=load,
+        probabilities=torch.sigmoid,
+    )
+    assert plan == (half if is_long and not error else USUAL)
+    assert event.name == str(plan)
+    assert str(RIGHT) not in [trial.name for trial in event.trials]
