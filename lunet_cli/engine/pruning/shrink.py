@@ -249,10 +249,15 @@ def _lower_end(difference: NonInferiority) -> float:
 def _time(
     before: Path, after: Path, batch: tuple[int, ...], on_event: OnEvent
 ) -> dict[Path, PassTime]:
-    """Time both networks in turns, each by the runtime that a prediction takes for it."""
+    """Time both networks in turns, in fp32, each by the fastest runtime that is installed."""
     num_samples, _, *window = batch
     options = BenchOptions(
-        targets=(before, after), batch_sizes=(num_samples,), sizes=(window,), runtimes=("auto",)
+        targets=(before, after),
+        batch_sizes=(num_samples,),
+        sizes=(window,),
+        # Else, `auto` may take bf16 for one of them only, and compare two arithmetics.
+        precisions=("fp32",),
+        runtimes=("auto",),
     )
     try:
         measured = benchmark(options, on_event=on_event)
