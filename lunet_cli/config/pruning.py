@@ -94,7 +94,8 @@ class PruningConfig(Section):
     """Stop after so many steps in a row that lose more Dice than `margin`; null never does."""
 
     save_every: _Epochs = 0
-    """Keep a `checkpoint_stepNNN.pt` each time so many steps have passed; 0 keeps none."""
+    """Keep a `checkpoint_stepNNN.pt` each time so many steps have passed; 0 keeps that of step 0
+    alone, the network before."""
 
     distillation: Annotated[float, Field(ge=0, le=1)] = 0.0
     """Share of the loss while recovering that pulls towards the probabilities of the network before

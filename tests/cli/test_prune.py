@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from lunet_cli.cli.prune.job import _read
 from lunet_cli.config.load import load_config
 from lunet_cli.config.run import RunConfig
 from lunet_cli.engine.run_folder import RunFolder
@@ -179,6 +182,20 @@ def test_what_was_interrupted_tells_how_to_go_on(
     assert isinstance(config, RunConfig)
     assert (config.experiment.name, config.pruning.steps) == ("a", 5)
     assert config.pruning.protect == ("head.*",)
+
+
+@pytest.mark.parametrize("is_inside", [False, True])
+def test_what_is_made_lies_beside_the_run(
+    is_inside: bool, tmp_path: Path, trained_run: Path
+) -> None:
+    # It has moved, and its configuration tells of another place.
+    run = Path(shutil.copytree(trained_run, tmp_path / "other place" / "short"))
+    with contextlib.chdir(run):
+        config, start = _read(Path() if is_inside else run, [])
+        assert start.samefile(run / "best_model.pt")
+    assert RunFolder.of(config).path == run.with_name("short_stamp")
+    elsewhere, _ = _read(run, ["experiment.output_dir=b"])
+    assert RunFolder.of(elsewhere).path == Path("b/short_stamp")
 
 
 def test_show_draws_while_the_pruning_runs(

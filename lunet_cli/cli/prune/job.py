@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import shutil
 import sys
@@ -109,7 +110,7 @@ def _read(source: Path, settings: list[str]) -> tuple[RunConfig, Path | None]:
 
 
 def _read_run(run: Path, settings: list[str]) -> tuple[RunConfig, Path]:
-    """The configuration of a run under a name of its own, and its best model."""
+    """The configuration of a run with a name and place beside it, and its best model."""
     from lunet_cli.engine.run_folder import RunFolder
 
     folder = RunFolder(run)
@@ -119,6 +120,10 @@ def _read_run(run: Path, settings: list[str]) -> tuple[RunConfig, Path]:
                 f"{run}: is not the folder of a training: it has no {file.name}",
                 hint="Name a run folder, such as runs/quickstart, or a configuration.",
             )
+    if run.name in ("", ".."):
+        run = run.resolve()
+    # The recorded place may be seen from another folder, or the run has moved. JSON is YAML.
+    settings = [f"experiment.output_dir={json.dumps(str(run.parent))}", *settings]
     config = read_config(folder.config, settings)
     if not any(setting.startswith("experiment.name=") for setting in settings):
         name = f"{config.experiment.name}_{config.pruning.strategy}"

@@ -103,7 +103,7 @@ def begin(
         context=context,
         progress=Progress(train=train),
         chosen_plan=replace(chosen, name=str(context.plan)),
-        sentences=(sentence, *_told_of_compiling(plan), *_told_of_cases(len(setup.val))),
+        sentences=(sentence, *_told_of_compiling(plan)),
     )
 
 
@@ -244,12 +244,3 @@ def _told_of_compiling(plan: ExecutionPlan) -> tuple[str, ...]:
     if not plan.compile:
         return ()
     return ("`training.compile` is left out: each step has another network",)
-
-
-def _told_of_cases(num_cases: int) -> tuple[str, ...]:
-    if num_cases > 1:
-        return ()
-    return (
-        "with a single validation case, no smaller network can be shown to be as good: "
-        "the best one is chosen",
-    )

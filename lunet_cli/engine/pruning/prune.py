@@ -133,7 +133,8 @@ def _warn_of_few_cases(num_cases: int, recorder: PruningRecorder) -> None:
     """Say where the rule that chooses a step stands on too little."""
     if num_cases == 1:
         recorder.run.warn(
-            "1 validation case: there is no confidence interval, and no smaller network is chosen"
+            "1 validation case: without a confidence interval, no network can be shown to be as "
+            "good as that of `pruning.reference`, which is chosen itself"
         )
     elif num_cases < ENOUGH_CASES:
         recorder.run.warn(

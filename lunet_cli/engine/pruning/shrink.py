@@ -145,9 +145,9 @@ def _config_of(folder: RunFolder, options: ShrinkOptions, overrides: tuple[str, 
         # A network is validated at the end of each step, where large updates are only noise.
         scheduler = "cosine"
     settings = (
-        # JSON is YAML, whatever characters a path has.
+        # JSON is YAML, whatever characters a path has, and where a name is a number.
         f"experiment.output_dir={json.dumps(str(folder.path.parent))}",
-        f"experiment.name={name}",
+        f"experiment.name={json.dumps(name)}",
         f"training.scheduler={scheduler}",
         f"pruning={pruning.model_dump_json()}",
     )
