@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from lunet_cli.config.load import dump_yaml
+from lunet_cli.config.pruning import PruningConfig
 from lunet_cli.config.run import RunConfig
 from lunet_cli.engine.checkpoints.checkpoint import save_checkpoint
 from lunet_cli.engine.networks.blocks import SegmentationNetwork
@@ -99,6 +100,7 @@ class PruningRecorder:
             update={
                 "experiment": experiment.model_copy(update={"name": f"{experiment.name}_fresh"}),
                 "model": config.model.model_copy(update={"widths": tuple(record.widths.values())}),
+                "pruning": PruningConfig(),
             }
         )
         self.folder.write_text(self.folder.pruned_config.name, dump_yaml(changed))
