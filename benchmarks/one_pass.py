@@ -1,0 +1,138 @@
+"""CPU time of one exact pass: its convolutions, its kinds of work, planes at once, small volumes.
+
+    OMP_NUM_THREADS=1 python benchmarks/one_pass.py [--planes 64] [--rounds 3]
+
+All in CPU time of one thread, which depends less on what else the machine does than seconds do.
+Convolutions are 3x3x3 on 8 planes of 512 x 512; `grouped` computes 16 channels of neighbours in a
+row at once, as `engine/runtimes/plane_layers.py` does. The network is lunet_small_4f with three
+outputs, on planes of 512 x 512.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import torch
+
+from lunet_cli.config.presets import parse_preset
+from lunet_cli.config.vocabulary import Precision
+from lunet_cli.engine.inference.one_pass import load_flow
+from lunet_cli.engine.networks import build_network
+from lunet_cli.engine.networks.execution import DTYPES
+from lunet_cli.engine.provenance import machine_name, versions
+from lunet_cli.engine.runtimes import plane_layers
+from lunet_cli.engine.runtimes.plane_graph import PlaneGraph, plane_graph
+from lunet_cli.engine.runtimes.plane_queues import PlaneRing
+from lunet_cli.engine.runtimes.plane_stream import PlaneStream
+from lunet_cli.engine.runtimes.runtime import RuntimePlan, load_runtime
+
+PRECISIONS: tuple[Precision, ...] = ("bf16", "fp32")
+EDGE = 512
+CPU = torch.device("cpu")
+
+
+def cpu_seconds(run: Callable[[], object], rounds: int) -> float:
+    """The shortest of several runs, after one that warms up."""
+    run()
+    best = float("inf")
+    for _ in range(rounds):
+        start = time.process_time()
+        run()
+        best = min(best, time.process_time() - start)
+    return best
+
+
+def measure_convolutions(precision: Precision, rounds: int) -> None:
+    """Microseconds per voxel of single convolutions, as they are and grouped."""
+    dtype, num_planes = DTYPES[precision], 8
+    for channels, width in ((1, 4), (4, 4), (5, 5), (8, 4)):
+        planes = torch.randn(num_planes + 2, EDGE + 2, EDGE + 2, channels).to(dtype)
+        for group in (1, 4):
+            weight = torch.randn(group * width, channels, 3, 3, group + 2).to(dtype)
+            bias = torch.zeros(group * width)
+
+            convolve = partial(plane_layers._convolve, planes, weight, bias, stride=group)
+            seconds = cpu_seconds(convolve, rounds)
+            kind = "grouped" if group > 1 else "as it is"
+            rate = 1e6 * seconds / (num_planes * EDGE**2)
+            print(f"{precision} {channels} to {width} {kind:9}{rate:8.4f} us per voxel", flush=True)
+
+
+def run_planes(graph: PlaneGraph, num_planes: int, per_step: int, precision: Precision) -> float:
+    """CPU seconds of one pass."""
+    dtype = DTYPES[precision]
+    size = (num_planes, EDGE, EDGE)
+    stream = PlaneStream(graph, size, per_step=per_step, device=CPU, dtype=dtype)
+    block = torch.rand(per_step, EDGE, EDGE, 1).to(dtype)
+    start = time.process_time()
+    for _ in range(0, num_planes, per_step):
+        for _ in stream.push(block):
+            pass
+    return time.process_time() - start
+
+
+def measure_kinds(graph: PlaneGraph, num_planes: int, precision: Precision) -> None:
+    """Where the time of one pass goes."""
+    taken: dict[str, float] = {}
+
+    def timed(owner: Any, name: str, kind: str) -> None:
+        original = getattr(owner, name)
+
+        def run(*arguments: Any, **options: Any) -> Any:
+            start = time.process_time()
+            found = original(*arguments, **options)
+            taken[kind] = taken.get(kind, 0.0) + time.process_time() - start
+            return found
+
+        setattr(owner, name, run)
+
+    timed(plane_layers, "_convolve", "oneDNN")
+    timed(plane_layers, "_copy_channels", "copies side by side")
+    timed(PlaneRing, "put", "skips into rings")
+    timed(torch.Tensor, "relu_", "ReLU")
+    timed(torch, "maximum", "pooling")
+    taken["all"] = run_planes(graph, num_planes, 2, precision)
+    for kind, seconds in taken.items():
+        rate = 1e6 * seconds / (num_planes * EDGE**2)
+        print(f"{precision} {kind:22}{rate:8.4f} us per voxel", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--planes", type=int, default=64)
+    parser.add_argument("--rounds", type=int, default=3)
+    options = parser.parse_args()
+    print(f"{machine_name()}, {torch.get_num_threads()} threads, {versions()}")
+    network = build_network(replace(parse_preset("lunet_small_4f").spec, out_channels=3)).eval()
+    graph, num_planes = plane_graph(network), options.planes
+    with torch.inference_mode():
+        for precision in PRECISIONS:
+            measure_convolutions(precision, options.rounds)
+        for edge in (64, 128):
+            image = torch.randn(1, 1, edge, edge, edge)
+            for precision in PRECISIONS:
+                plan = RuntimePlan("torch", "cpu", precision)
+                for kind, load in (("window", load_runtime), ("one pass", load_flow)):
+                    forward = load(plan, network)
+                    seconds = cpu_seconds(partial(forward, image), options.rounds)
+                    print(f"{precision} {edge}^3 {kind:9}{1000 * seconds:8.1f} ms", flush=True)
+        for precision in PRECISIONS:
+            for per_step in (2, 4, 8):
+                best = min(
+                    run_planes(graph, num_planes, per_step, precision)
+                    for _ in range(options.rounds)
+                )
+                rate = 1e6 * best / (num_planes * EDGE**2)
+                print(f"{precision} {per_step} planes at once{rate:8.4f} us per voxel", flush=True)
+        measure_kinds(graph, num_planes, "bf16")
+
+
+if __name__ == "__main__":
+    main()
