@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from itertools import pairwise
 
 import pytest
 import torch
@@ -10,8 +9,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from lunet_cli.config.network import Family, NetworkSpec
-from lunet_cli.engine.networks.blocks import ConvUnit, Head, SegmentationNetwork
-from lunet_cli.engine.networks.unet import UNet
+from lunet_cli.engine.networks import build_network
+from lunet_cli.engine.networks.blocks import SegmentationNetwork
 from lunet_cli.engine.runtimes.plane_graph import plane_graph
 from lunet_cli.engine.runtimes.plane_queues import PlaneRing
 from lunet_cli.engine.runtimes.plane_stream import PlaneStream
@@ -49,18 +48,9 @@ def flow(
 
 def uneven_unet() -> SegmentationNetwork:
     """A U-Net as pruning leaves it: every layer of another width."""
-    network = UNet(NetworkSpec("unet", (4, 4, 4), 2, 1, 2))
-
-    def block(*widths: int) -> torch.nn.Sequential:
-        return torch.nn.Sequential(*(ConvUnit(a, b, dropout=0.0) for a, b in pairwise(widths)))
-
-    network.encoders = torch.nn.ModuleList([block(1, 5, 3), block(3, 2, 7), block(7, 6, 1)])
-    network.upsamples = torch.nn.ModuleList(
-        [torch.nn.ConvTranspose3d(1, 4, 2, stride=2), torch.nn.ConvTranspose3d(3, 2, 2, stride=2)]
-    )
-    network.decoders = torch.nn.ModuleList([block(11, 1, 3), block(5, 9)])
-    network.head = Head(9, 2)
-    return network.eval().requires_grad_(False)
+    widths = (5, 3, 2, 7, 6, 1, 4, 1, 3, 2, 9, 8)
+    spec = NetworkSpec("unet", (4, 4, 4), 2, 1, 2, widths=widths)
+    return build_network(spec).eval().requires_grad_(False)
 
 
 @st.composite
