@@ -11,6 +11,7 @@ EVERYTHING = ("dev", "onnx", "openvino", "nncf", "safetensors")
 # signal.
 SEVERAL_RUNTIMES = (
     "tests/engine/exporting",
+    "tests/engine/pruning/test_pruned_networks.py",
     "tests/engine/runtimes",
     "tests/fuzz/test_exported.py",
     "tests/fuzz/test_non_finite.py",
