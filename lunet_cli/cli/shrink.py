@@ -91,8 +91,8 @@ def _next_commands(result: ShrinkResult, run: Path) -> list[tuple[str, list[str]
     program, small = _program(), str(result.pruning.run_dir)
     commands = [("Dice and channels over the steps", [program, "prune", "show", small])]
     if result.comparison is None or not result.comparison.is_smaller:
-        margin = ["--margin", "0.02", "--name", f"{result.pruning.run_dir.name}_2"]
-        return [*commands, ("allow more", [program, "shrink", str(run), *margin])]
+        wider = ["--name", f"{result.pruning.run_dir.name}_2", "--margin"]
+        return [*commands, ("allow more", [program, "shrink", str(run), *wider, "DICE"])]
     return [
         *commands,
         ("segment volumes with it", [program, "predict", small, "FOLDER", "-o", "masks"]),

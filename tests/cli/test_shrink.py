@@ -81,6 +81,6 @@ def test_nothing_to_remove_is_no_failure(run: Path, call_lunet: CallLunet) -> No
     done = call_lunet("shrink", "mine", *limits, *settings, cwd=run.parent)
     assert done.returncode == 0, done.stderr
     assert "Nothing could be removed: each smaller network may lose more" in done.stdout
-    assert "lunet shrink mine --margin 0.02 --name tiny_2" in done.stdout
+    assert "lunet shrink mine --name tiny_2 --margin DICE" in done.stdout
     assert "warning: 2 validation cases: with fewer than 20" in done.stderr
     assert max(map(len, done.stdout.splitlines())) <= 80
