@@ -223,7 +223,7 @@ class ShrinkOptions(Options):
 
     margin: Annotated[float, Field(ge=0, le=1)] = 0.005
     """How much Dice may be lost: the lower end of the 95 % confidence interval of the difference to
-    the network of RUN, over the validation cases, is not below it."""
+    the network of RUN, over the validation cases, is not below minus this."""
 
     name: RunName | None = None
     """Name of the run folder that is made beside RUN; RUN_small if not given."""
