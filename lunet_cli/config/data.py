@@ -120,9 +120,17 @@ class DataConfig(Section):
     """Whether the worker processes live on between epochs; the result is the same."""
 
     cache: Literal["auto", "memory", "disk", "none"] = "auto"
-    """Where preprocessed volumes are kept: in memory, in files below `<output_dir>/.cache`, or
-    nowhere, so that they are read again each time. `auto` takes memory up to `cache_limit_mib`,
-    then the disk."""
+    """Where preprocessed volumes are kept: in memory, in files below `cache_dir`, or nowhere, so
+    that they are read again each time. `auto` takes memory up to `cache_limit_mib`, then the
+    disk."""
+
+    cache_dir: PlainPath | None = None
+    """Folder of these files, which any number of runs may share, also at once. null takes
+    `<output_dir>/.cache`."""
+
+    cache_precision: Literal["fp32", "fp16"] = "fp32"
+    """Numbers in which preprocessed intensities are kept. `fp16` halves their room and rounds them
+    to 11 binary digits; a volume with values beyond 1024 stays in fp32."""
 
     cache_limit_mib: Annotated[int, Field(ge=0, le=2**30)] = 4096
     """Memory that `cache: auto` may use for volumes, in MiB."""

@@ -14,7 +14,8 @@ from torch.utils.data import DataLoader, Dataset
 from lunet_cli.config.augmentation import AugmentationConfig
 from lunet_cli.config.vocabulary import Size
 from lunet_cli.engine.data.augmentation import augment
-from lunet_cli.engine.data.store import CaseStore
+from lunet_cli.engine.data.cache import CaseStore
+from lunet_cli.engine.data.store import PreparedCase
 from lunet_cli.errors import DataError, LunetError
 
 
@@ -41,7 +42,8 @@ class PatchDataset(Dataset[tuple[Tensor, Tensor] | Failure]):
         store: The training cases.
         patch_size: Voxels (D, H, W) of a patch; smaller volumes are padded with zeros, larger ones
             cropped.
-        foreground_fraction: Share of crops that are centred on a labelled voxel.
+        foreground_fraction: Share of crops that are centred on a labelled voxel; each label value
+            of a case is as likely, however few voxels it has.
         augmentation: Random changes.
         seed: Seed of crops and changes.
     """
@@ -75,7 +77,7 @@ class PatchDataset(Dataset[tuple[Tensor, Tensor] | Failure]):
     def _sample(self, key: PatchKey) -> tuple[Tensor, Tensor]:
         rng = np.random.default_rng([self._seed, key.epoch, key.position])
         prepared = self._store[key.case_index]
-        z, y, x = self._draw_start(prepared.label, rng)
+        z, y, x = self._draw_start(prepared, rng)
         depth, height, width = self._patch_size
         window = (slice(z, z + depth), slice(y, y + height), slice(x, x + width))
         image = torch.from_numpy(np.array(prepared.image[:, *window], dtype=np.float32))
@@ -88,20 +90,20 @@ class PatchDataset(Dataset[tuple[Tensor, Tensor] | Failure]):
             image, label = augment(image, label, self._augmentation, generator)
         return image, label
 
-    def _draw_start(self, label: np.ndarray, rng: np.random.Generator) -> list[int]:
+    def _draw_start(self, prepared: PreparedCase, rng: np.random.Generator) -> list[int]:
         """First voxel (z, y, x) of a patch; the order of the draws is part of what a seed means."""
+        shape = prepared.label.shape
         size = np.array(self._patch_size)
-        room = np.maximum(0, np.array(label.shape) - size)
+        room = np.maximum(0, np.array(shape) - size)
         if not room.any():
             return [0, 0, 0]
         start = [int(rng.integers(free + 1)) for free in room.tolist()]
         if rng.random() >= self._foreground_fraction:
             return start
-        foreground = np.flatnonzero(label)
-        if len(foreground) == 0:
+        centre = prepared.foreground.draw(rng)
+        if centre is None:
             return start
-        centre = np.unravel_index(int(rng.choice(foreground)), label.shape)
-        centred: list[int] = np.clip(np.array(centre) - size // 2, 0, room).tolist()
+        centred: list[int] = np.clip(np.unravel_index(centre, shape) - size // 2, 0, room).tolist()
         return centred
 
 

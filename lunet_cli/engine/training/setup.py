@@ -26,6 +26,7 @@ from lunet_cli.config.run import RunConfig
 from lunet_cli.config.training import fitting_loss
 from lunet_cli.config.vocabulary import Size
 from lunet_cli.engine.checkpoints.checkpoint import ModelCard
+from lunet_cli.engine.data.cache import CacheKind, CaseStore, choose_cache
 from lunet_cli.engine.data.cases import Case
 from lunet_cli.engine.data.labels import LabelScheme, resolve_labels
 from lunet_cli.engine.data.mistakes import Mistakes
@@ -39,7 +40,6 @@ from lunet_cli.engine.data.patches import (
 )
 from lunet_cli.engine.data.preprocessing import Preprocessing
 from lunet_cli.engine.data.splits import Split, load_cases
-from lunet_cli.engine.data.store import CacheKind, CaseStore, PreparedCase, choose_cache
 from lunet_cli.engine.networks import build_network
 from lunet_cli.engine.networks.blocks import SegmentationNetwork
 from lunet_cli.engine.networks.execution import resolve_device
@@ -159,7 +159,7 @@ def set_up(
         sampler=sampler,
         loss=make_loss(config.training.loss, read.labels.activation),
         cache=read.cache,
-        cache_mib=sum(map(_kept_bytes, read.shapes)) / 2**20,
+        cache_mib=sum(_kept_bytes(shape, config) for shape in read.shapes) / 2**20,
     )
 
 
@@ -201,8 +201,15 @@ def _read_cases(
     preprocessing = Preprocessing.from_config(config.preprocessing)
 
     def store_of(cases: Sequence[Case], kind: CacheKind) -> CaseStore:
-        folder = config.experiment.output_dir / ".cache"
-        return CaseStore(case_set, cases, preprocessing, labels, kind=kind, folder=folder)
+        return CaseStore(
+            case_set,
+            cases,
+            preprocessing,
+            labels,
+            kind=kind,
+            folder=config.data.cache_dir or config.experiment.output_dir / ".cache",
+            precision=config.data.cache_precision,
+        )
 
     cases = split.train + split.val
     cache = _choose_cache(config, cases, store_of(cases, "none"))
@@ -240,23 +247,28 @@ def _tell_findings(
 
 def _choose_cache(config: RunConfig, cases: Sequence[Case], store: CaseStore) -> CacheKind:
     """Where the volumes are kept, judged by one of them; `store` keeps none."""
-    sample = _first_usable(store)
-    if sample is None:
+    if config.data.cache != "auto":
+        return config.data.cache
+    shape = _first_shape(store)
+    if shape is None:
         return "none"
     limit = config.data.cache_limit_mib
-    return choose_cache(cases, config.data.cache, limit_mib=limit, sample=sample)
+    size = _kept_bytes(shape, config)
+    return choose_cache(len(cases), "auto", limit_mib=limit, case_bytes=size)
 
 
-def _kept_bytes(shape: tuple[int, ...]) -> int:
-    """Bytes of a prepared case: its image (C, D, H, W) in fp32 and its labels in uint8."""
-    return 4 * math.prod(shape) + math.prod(shape[1:])
+def _kept_bytes(shape: tuple[int, ...], config: RunConfig) -> int:
+    """Bytes of a prepared case: its image (C, D, H, W) and its labels in uint8."""
+    number = 4 if config.data.cache_precision == "fp32" else 2
+    return number * math.prod(shape) + math.prod(shape[1:])
 
 
-def _first_usable(store: CaseStore) -> PreparedCase | None:
-    """A case to judge the others by; None where not one of them can be used."""
+def _first_shape(store: CaseStore) -> tuple[int, ...] | None:
+    """The image (C, D, H, W) of a case to judge the others by; None where none can be used."""
     for index in range(len(store)):
         with contextlib.suppress(LunetError):  # The scan of all cases tells it.
-            return store[index]
+            # Large volumes lie on the disk since an earlier run.
+            return store.kept_shape(index) or store.shape(index)
     return None
 
 

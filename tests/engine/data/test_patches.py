@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from lunet_cli.config.augmentation import AugmentationConfig
+from lunet_cli.engine.data.cache import CaseStore
 from lunet_cli.engine.data.labels import LabelScheme
 from lunet_cli.engine.data.layouts import find_cases
 from lunet_cli.engine.data.patches import (
@@ -21,7 +22,6 @@ from lunet_cli.engine.data.patches import (
     pad_to,
 )
 from lunet_cli.engine.data.preprocessing import Normalization, Preprocessing
-from lunet_cli.engine.data.store import CaseStore
 from lunet_cli.errors import DataError
 
 # From Python 3.12 on, a fork of a process with threads warns; torch forks its workers.

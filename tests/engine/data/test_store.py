@@ -1,35 +1,34 @@
 from __future__ import annotations
 
+import itertools
 import os
+import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import pytest
 import SimpleITK as sitk  # noqa: N813
 
+from lunet_cli.engine.data.cache import CaseStore, choose_cache
 from lunet_cli.engine.data.cases import Case, CaseSet, read_case_files
 from lunet_cli.engine.data.labels import LabelScheme
 from lunet_cli.engine.data.layouts import find_cases
 from lunet_cli.engine.data.mistakes import Mistakes
 from lunet_cli.engine.data.preprocessing import Normalization, Preprocessing
 from lunet_cli.engine.data.reading import OnRemark, ignore_remark
-from lunet_cli.engine.data.store import (
-    CaseStore,
-    PreparedCase,
-    choose_cache,
-    prepare_case,
-    require_known_values,
-)
+from lunet_cli.engine.data.store import PreparedCase, prepare_case, require_known_values
 from lunet_cli.errors import DataError
 
 SCHEME = LabelScheme((("a", (1,)), ("b", (2,))), "softmax")
 PREPROCESSING = Preprocessing("LPS", None, Normalization("minmax", 40, 400))
 IMAGE = np.arange(60, dtype=np.int16).reshape(3, 4, 5)
+FILES = ["facts.json", "foreground.npy", "image.npy", "label.npy"]
 LABEL = (IMAGE % 3).astype(np.uint8)
 
 
@@ -62,15 +61,27 @@ class Data:
         )
 
     def store(
-        self, kind: Any, preprocessing: Preprocessing = PREPROCESSING, scheme: LabelScheme = SCHEME
+        self,
+        kind: Any,
+        preprocessing: Preprocessing = PREPROCESSING,
+        scheme: LabelScheme = SCHEME,
+        precision: Any = "fp32",
     ) -> CaseStore:
         return CaseStore(
-            self.case_set, self.case_set.cases, preprocessing, scheme, kind=kind, folder=self.cache
+            self.case_set,
+            self.case_set.cases,
+            preprocessing,
+            scheme,
+            kind=kind,
+            folder=self.cache,
+            precision=precision,
         )
 
     def cached_files(self) -> list[str]:
         return sorted(
-            str(path.relative_to(self.cache)) for path in self.cache.rglob("*") if path.is_file()
+            str(path.relative_to(self.cache))
+            for path in self.cache.rglob("*")
+            if path.is_file() and path.parent.name != "contents"
         )
 
 
@@ -200,7 +211,7 @@ def test_disk_cache_is_reused_by_another_store(data: Data) -> None:
     again = [data.store("disk")[index].image for index in range(2)]
     np.testing.assert_array_equal(first, again)
     assert data.reader.num_reads == 2
-    assert len(data.cached_files()) == 4
+    assert len(data.cached_files()) == 2 * len(FILES)
 
 
 SCRIPT = """
@@ -210,7 +221,7 @@ from lunet_cli.engine.data.labels import LabelScheme
 from lunet_cli.engine.data.layouts import find_cases
 from lunet_cli.engine.data.mistakes import Mistakes
 from lunet_cli.engine.data.preprocessing import Normalization, Preprocessing
-from lunet_cli.engine.data.store import CaseStore
+from lunet_cli.engine.data.cache import CaseStore
 root = Path(sys.argv[1])
 case_set = find_cases(root, "paired")
 preprocessing = Preprocessing("LPS", None, Normalization("minmax", 40, 400))
@@ -242,6 +253,7 @@ def test_disk_cache_is_renewed_when_a_file_changes(
     array = (IMAGE[::-1] if "images" in changed else LABEL[::-1]).copy()
     write_volume(path, array, spacing=(0.5, 1.0, 2.0))
     os.utime(path, ns=(1, 1))
+    store = data.store("disk")
     renewed = store[0]
     assert data.reader.num_reads == 3
     if "images" in changed:
@@ -265,11 +277,11 @@ def test_disk_cache_is_apart_for_other_preprocessing_and_labels(data: Data) -> N
 def test_failing_to_write_the_cache_leaves_no_partial_file(
     data: Data, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(path: Path, **arrays: object) -> None:
-        Path(path).write_bytes(b"half")
+    def full(stream: BinaryIO, _: object) -> None:
+        stream.write(b"half")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(np, "savez_compressed", full)
+    monkeypatch.setattr(np, "save", full)
     message = _refusal(lambda: data.store("disk")[0])
     assert message.startswith(str(data.cache))
     assert "No space left" in message
@@ -278,9 +290,8 @@ def test_failing_to_write_the_cache_leaves_no_partial_file(
 
 def test_whole_cache_holds_no_scratch_files(data: Data) -> None:
     data.store("disk").scan(lambda: None, Mistakes())
-    assert [name.split(".", 1)[1] for name in data.cached_files()] == ["image.npy", "label.npz"] * 2
-    (folder,) = data.cache.iterdir()
-    assert all(path.is_file() for path in folder.iterdir())
+    assert [Path(name).name for name in data.cached_files()] == FILES * 2
+    assert not list(data.cache.glob(".part-*"))
 
 
 def test_a_damaged_file_is_named_and_not_cached(data: Data) -> None:
@@ -289,7 +300,7 @@ def test_a_damaged_file_is_named_and_not_cached(data: Data) -> None:
     mistakes = Mistakes()
     assert list(data.store("disk").scan(lambda: None, mistakes)) == ["one"]
     assert str(path) in _refusal(mistakes.require_none)
-    assert len(data.cached_files()) == 2
+    assert len(data.cached_files()) == len(FILES)
 
 
 def test_scan_tells_of_every_case_that_cannot_be_used(data: Data, write_volume: Any) -> None:
@@ -373,11 +384,8 @@ def test_a_defect_keeps_its_traceback(data: Data) -> None:
     ],
 )
 def test_auto_cache_takes_memory_up_to_the_limit(kind: Any, limit_mib: int, expected: str) -> None:
-    # 1 MiB of float32 and a quarter of labels per case; four cases take 5 MiB.
-    sample = PreparedCase(
-        np.zeros((1, 64, 64, 64), np.float32), np.zeros((64, 64, 64), np.uint8), (1.0, 1.0, 1.0)
-    )
-    assert choose_cache([Case("c")] * 4, kind, limit_mib=limit_mib, sample=sample) == expected
+    case_bytes = 5 * 64**3  # 1 MiB of float32 and a quarter of labels
+    assert choose_cache(4, kind, limit_mib=limit_mib, case_bytes=case_bytes) == expected
 
 
 def test_scanning_tells_what_is_odd_about_a_file(data: Data) -> None:
@@ -386,3 +394,103 @@ def test_scanning_tells_what_is_odd_about_a_file(data: Data) -> None:
     remarks: list[str] = []
     data.store("memory").scan(lambda: None, Mistakes(), remarks.append)
     assert remarks == [f"{path}: does not say its origin; taken as 0"]
+
+
+def test_a_changed_file_of_the_same_size_and_time_is_not_served_stale(data: Data) -> None:
+    data.store("disk").scan(lambda: None, Mistakes())
+    path = data.folder / "images" / "one.nrrd"
+    before = path.stat()
+    content = path.read_bytes()
+    path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    data.store("disk").scan(lambda: None, Mistakes())
+    assert data.reader.num_reads == 3
+
+
+def test_a_moved_data_set_is_not_prepared_again(data: Data) -> None:
+    data.store("disk").scan(lambda: None, Mistakes())
+    for path in (data.folder / "images").iterdir():
+        path.write_bytes(path.read_bytes())
+        os.utime(path, ns=(1, 1))
+    data.store("disk").scan(lambda: None, Mistakes())
+    assert data.reader.num_reads == 2
+
+
+def test_a_second_start_opens_no_volume(data: Data, monkeypatch: pytest.MonkeyPatch) -> None:
+    for path in data.folder.rglob("*.nrrd"):
+        os.utime(path)
+    first = data.store("disk").scan(lambda: None, Mistakes())
+    monkeypatch.setattr(np, "load", None)
+    assert data.store("disk").scan(lambda: None, Mistakes()) == first
+
+
+def test_half_an_entry_is_written_again(data: Data) -> None:
+    expected = np.array(data.store("disk")[0].image)
+    (image,) = data.cache.rglob("image.npy")
+    image.write_bytes(image.read_bytes()[:-3])
+    np.testing.assert_array_equal(data.store("disk")[0].image, expected)
+    assert data.reader.num_reads == 2
+    np.testing.assert_array_equal(data.store("disk")[0].image, expected)
+    assert data.reader.num_reads == 2
+
+
+def test_a_cache_that_is_deleted_under_a_run_is_made_anew(data: Data) -> None:
+    store = data.store("disk")
+    held = store[0]
+    shutil.rmtree(data.cache)
+    np.testing.assert_array_equal(store[0].image, held.image)
+
+
+def test_a_file_that_changes_while_it_is_read_is_not_kept(data: Data) -> None:
+    path = data.folder / "images" / "one.nrrd"
+
+    def change(case: Case, on_remark: OnRemark) -> tuple[list[sitk.Image], sitk.Image]:
+        found = read_case_files(case, on_remark)
+        path.write_bytes(path.read_bytes() + b" ")
+        return found
+
+    data.case_set = replace(data.case_set, reader=change)
+    assert "have changed since" in _refusal(lambda: data.store("disk")[0])
+    assert data.cached_files() == []
+
+
+def test_half_precision_rounds_what_is_near_zero_only(data: Data) -> None:
+    exact, rounded = data.store("none")[0], data.store("disk", precision="fp16")[0]
+    assert rounded.image.dtype == np.float16
+    np.testing.assert_allclose(rounded.image, exact.image, atol=2**-11)
+    wide = Preprocessing("LPS", None, Normalization("none", 40, 400))
+    assert data.store("none", wide, precision="fp16")[0].image.dtype == np.float16
+    array = data.folder / "images" / "one.nrrd"
+    volume = sitk.ReadImage(str(array)) + 2000
+    sitk.WriteImage(volume, str(array))
+    assert data.store("none", wide, precision="fp16")[0].image.dtype == np.float32
+
+
+def test_sigkill_while_the_cache_is_written_never_leaves_a_broken_entry(data: Data) -> None:
+    expected = [np.array(data.store("none")[index].image) for index in range(2)]
+    # The process kills itself between any two calls that change the disk.
+    for moment in range(20):
+        shutil.rmtree(data.cache, ignore_errors=True)
+        child = os.fork()
+        if child == 0:
+            calls = itertools.count()
+
+            def watch(event: str, _: object, calls: Any = calls, moment: int = moment) -> None:
+                if event in ("open", "os.rename", "os.mkdir") and next(calls) == moment * 2:
+                    os.kill(os.getpid(), signal.SIGKILL)
+
+            sys.addaudithook(watch)
+            data.store("disk").scan(lambda: None, Mistakes())
+            os._exit(0)
+        os.waitpid(child, 0)
+        store = data.store("disk")
+        for index in range(2):
+            np.testing.assert_array_equal(store[index].image, expected[index])
+
+
+def test_two_runs_at_once_share_a_cache(data: Data) -> None:
+    command = [sys.executable, "-c", SCRIPT, str(data.folder)]
+    for process in [subprocess.Popen(command) for _ in range(2)]:
+        assert process.wait(60) == 0
+    assert len(data.cached_files()) == 2 * len(FILES)
+    assert not list(data.cache.glob(".part-*"))

@@ -1,0 +1,204 @@
+"""Preprocessed cases by index, kept in memory, in files, or prepared anew."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from lunet_cli import __version__
+from lunet_cli.engine.data.cache_entry import open_entry, read_facts, sweep, write_entry
+from lunet_cli.engine.data.cases import Case, CaseSet
+from lunet_cli.engine.data.content import Content, content_of
+from lunet_cli.engine.data.labels import LabelScheme
+from lunet_cli.engine.data.mistakes import Mistakes
+from lunet_cli.engine.data.preprocessing import Preprocessing
+from lunet_cli.engine.data.reading import OnRemark, ignore_remark
+from lunet_cli.engine.data.store import PreparedCase, prepare_case
+from lunet_cli.errors import DataError
+
+CacheKind = Literal["memory", "disk", "none"]
+CachePrecision = Literal["fp32", "fp16"]
+_CONTENTS = "contents"
+_LAYOUT = 2  # Counted up when the files of an entry change.
+
+
+class CaseStore:
+    """Gives out prepared cases by index.
+
+    A run sees each file as it was when the run first asked for it: what is kept belongs to that
+    content, and a file that changes later is noticed by the next run.
+
+    Args:
+        case_set: The data set, for its reader.
+        cases: The cases of this store, in order.
+        preprocessing: Applied to each.
+        scheme: The labels that may occur.
+        kind: Where prepared cases are kept.
+        folder: Where files go for `disk`.
+        precision: Numbers in which intensities are kept.
+    """
+
+    def __init__(
+        self,
+        case_set: CaseSet,
+        cases: Sequence[Case],
+        preprocessing: Preprocessing,
+        scheme: LabelScheme,
+        *,
+        kind: CacheKind,
+        folder: Path,
+        precision: CachePrecision = "fp32",
+    ) -> None:
+        self.cases = tuple(cases)
+        self._case_set = case_set
+        self._preprocessing = preprocessing
+        self._scheme = scheme
+        self._kind = kind
+        self._folder = folder
+        self._precision = precision
+        self._fingerprint = _fingerprint(case_set, preprocessing, scheme, precision)
+        self._memory: dict[int, PreparedCase] = {}
+        self._contents: dict[int, Content] = {}
+
+    def __len__(self) -> int:
+        return len(self.cases)
+
+    def __getitem__(self, index: int) -> PreparedCase:
+        """The prepared case at `index`; see `get`."""
+        return self.get(index)
+
+    def get(self, index: int, on_remark: OnRemark = ignore_remark) -> PreparedCase:
+        """The prepared case at `index`; `on_remark` is told what is odd about files that are read.
+
+        Raises:
+            DataError: It cannot be read; the message names the file.
+        """
+        if index in self._memory:
+            return self._memory[index]
+        if self._kind == "disk":
+            kept = open_entry(self._entry(index))
+            return self._keep(index, on_remark) if kept is None else kept
+        prepared = self._prepare(self.cases[index], on_remark)
+        if self._kind == "memory":
+            self._memory[index] = prepared
+        return prepared
+
+    def shape(self, index: int, on_remark: OnRemark = ignore_remark) -> tuple[int, ...]:
+        """Shape (C, D, H, W) of the image at `index`, from what is kept about it if anything is.
+
+        Raises:
+            DataError: It has to be read, and cannot be.
+        """
+        facts = read_facts(self._entry(index)) if self._kind == "disk" else None
+        return self.get(index, on_remark).image.shape if facts is None else facts.shape
+
+    def scan(
+        self, on_case: Callable[[], None], mistakes: Mistakes, on_remark: OnRemark = ignore_remark
+    ) -> dict[str, tuple[int, ...]]:
+        """Read, check and keep every case that is not kept yet; call `on_case` after each.
+
+        Args:
+            on_case: Called after each case.
+            mistakes: Gathers what is wrong with single cases.
+            on_remark: Called with what is odd about a file.
+
+        Returns:
+            Shape of the image (C, D, H, W) of each case that can be used, by its name.
+        """
+        if self._kind == "disk":
+            sweep(self._folder)
+            with contextlib.suppress(OSError):  # Whatever has to be kept tells it.
+                (self._folder / _CONTENTS).mkdir(parents=True, exist_ok=True)
+        shapes = {}
+        for index, case in enumerate(self.cases):
+            with mistakes.gathering():
+                shapes[case.case_id] = self.shape(index, on_remark)
+            on_case()
+        return shapes
+
+    def kept_shape(self, index: int) -> tuple[int, ...] | None:
+        """Shape (C, D, H, W) of the image at `index` if a file tells it; nothing is prepared."""
+        if not self._folder.is_dir():
+            return None
+        facts = read_facts(self._entry(index))
+        return None if facts is None else facts.shape
+
+    def _entry(self, index: int) -> Path:
+        if index not in self._contents:
+            self._contents[index] = content_of(self.cases[index], self._folder / _CONTENTS)
+        key = f"{self._fingerprint}\n{self._contents[index].digest}"
+        return self._folder / hashlib.sha256(key.encode()).hexdigest()[:32]
+
+    def _keep(self, index: int, on_remark: OnRemark) -> PreparedCase:
+        entry = self._entry(index)
+        prepared = self._prepare(self.cases[index], on_remark)
+        if not self._contents[index].is_current():
+            raise DataError(
+                f"case {self.cases[index].case_id}: its files have changed since this run began",
+                hint="Start again once they are complete.",
+            )
+        write_entry(entry, prepared)
+        return open_entry(entry) or prepared
+
+    def _prepare(self, case: Case, on_remark: OnRemark) -> PreparedCase:
+        try:
+            prepared = prepare_case(
+                case,
+                self._case_set,
+                preprocessing=self._preprocessing,
+                scheme=self._scheme,
+                on_remark=on_remark,
+            )
+        except (RuntimeError, MemoryError) as error:
+            # SimpleITK tells by a RuntimeError whatever it cannot do. One such case must not keep
+            # the mistakes of the others from being told.
+            files = ", ".join(map(str, case.images))
+            raise DataError(f"case {case.case_id} ({files}): {error!r}") from error
+        return _halved(prepared) if self._precision == "fp16" else prepared
+
+
+def choose_cache(
+    num_cases: int,
+    kind: Literal["auto", "memory", "disk", "none"],
+    *,
+    limit_mib: int,
+    case_bytes: int,
+) -> CacheKind:
+    """Decide where volumes are kept, from the size of one of them.
+
+    Args:
+        num_cases: All cases of the run.
+        kind: What the configuration asks for.
+        limit_mib: Memory that `auto` may use.
+        case_bytes: Size of a prepared case, taken as typical.
+    """
+    if kind != "auto":
+        return kind
+    return "memory" if num_cases * case_bytes <= limit_mib * 2**20 else "disk"
+
+
+def _halved(prepared: PreparedCase) -> PreparedCase:
+    """The case in float16, unless its intensities leave the range in which that is harmless."""
+    # Far from 0, float16 is as coarse as one unit from 1024 on.
+    if np.abs(prepared.image).max(initial=0) > 1024:
+        return prepared
+    return replace(prepared, image=prepared.image.astype(np.float16))
+
+
+def _fingerprint(
+    case_set: CaseSet,
+    preprocessing: Preprocessing,
+    scheme: LabelScheme,
+    precision: CachePrecision,
+) -> str:
+    # A function's repr holds its address, which is another in every process.
+    reader = getattr(case_set.reader, "__qualname__", None) or repr(case_set.reader)
+    settings = [preprocessing.to_dict(), scheme.to_dict(), precision, _LAYOUT]
+    return "\n".join([__version__, reader, json.dumps(settings)])
