@@ -167,7 +167,7 @@ def kill_and_go_on(
 MOMENTS = [
     *(("call lunet_cli.engine.training.loop:train_step", count) for count in (1, 2, 3, 6, 8)),
     *(("call lunet_cli.engine.training.loop:dice", count) for count in (1, 4)),
-    ("call lunet_cli.engine.data.store:prepare_case", 3),
+    ("call lunet_cli.engine.data.cache:prepare_case", 3),
     ("call lunet_cli.engine.training.train:assess", 1),
     ("call lunet_cli.engine.training.assessment:score_label", 2),
     ("call lunet_cli.engine.training.recorder:TrainingSummary", 1),

@@ -47,8 +47,8 @@ def content_of(case: Case, known: Path) -> Content:
 
     Args:
         case: The case.
-        known: Folder that remembers the digest of each file, if there is one. It is believed while size, inode and
-            both times are the same: the time of the last change of an inode cannot be set.
+        known: Folder that remembers the digest of each file, if there is one. It is believed while
+            size, inode and both times are the same: that of the inode cannot be set by hand.
 
     Raises:
         DataError: A file cannot be read.

@@ -38,10 +38,10 @@ class ArrayInput:
     """A volume that lies in memory or in a memory map.
 
     Args:
-        array: Intensities (C, D, H, W), float32.
+        array: Intensities (C, D, H, W), float32 or float16.
     """
 
-    def __init__(self, array: npt.NDArray[np.float32]) -> None:
+    def __init__(self, array: npt.NDArray[np.float32] | npt.NDArray[np.float16]) -> None:
         self._array = array
 
     @property

@@ -444,7 +444,9 @@ def test_a_cache_that_is_deleted_under_a_run_is_made_anew(data: Data) -> None:
 def test_a_file_that_changes_while_it_is_read_is_not_kept(data: Data) -> None:
     path = data.folder / "images" / "one.nrrd"
 
-    def change(case: Case, on_remark: OnRemark) -> tuple[list[sitk.Image], sitk.Image]:
+    def change(
+        case: Case, on_remark: OnRemark = ignore_remark
+    ) -> tuple[list[sitk.Image], sitk.Image]:
         found = read_case_files(case, on_remark)
         path.write_bytes(path.read_bytes() + b" ")
         return found
@@ -469,6 +471,7 @@ def test_half_precision_rounds_what_is_near_zero_only(data: Data) -> None:
 def test_sigkill_while_the_cache_is_written_never_leaves_a_broken_entry(data: Data) -> None:
     expected = [np.array(data.store("none")[index].image) for index in range(2)]
     # The process kills itself between any two calls that change the disk.
+    num_killed = 0
     for moment in range(20):
         shutil.rmtree(data.cache, ignore_errors=True)
         child = os.fork()
@@ -482,10 +485,11 @@ def test_sigkill_while_the_cache_is_written_never_leaves_a_broken_entry(data: Da
             sys.addaudithook(watch)
             data.store("disk").scan(lambda: None, Mistakes())
             os._exit(0)
-        os.waitpid(child, 0)
+        num_killed += os.WIFSIGNALED(os.waitpid(child, 0)[1])
         store = data.store("disk")
         for index in range(2):
             np.testing.assert_array_equal(store[index].image, expected[index])
+    assert num_killed == 20
 
 
 def test_two_runs_at_once_share_a_cache(data: Data) -> None:
