@@ -81,7 +81,7 @@ class PatchDataset(Dataset[tuple[Tensor, Tensor] | Failure]):
         depth, height, width = self._patch_size
         window = (slice(z, z + depth), slice(y, y + height), slice(x, x + width))
         image = torch.from_numpy(np.array(prepared.image[:, *window], dtype=np.float32))
-        label = torch.from_numpy(np.ascontiguousarray(prepared.label[window]))
+        label = torch.from_numpy(np.array(prepared.label[window]))
         if label.dtype == torch.uint16:  # a type that torch hardly computes with
             label = label.int()
         image, label = pad_to(image, self._patch_size), pad_to(label, self._patch_size)
