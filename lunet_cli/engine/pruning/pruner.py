@@ -28,6 +28,7 @@ from lunet_cli.engine.pruning.choice import (
     protected_layers,
     targeted_dropouts,
 )
+from lunet_cli.engine.pruning.means import absorb_means
 from lunet_cli.engine.pruning.progress import Progress
 from lunet_cli.engine.pruning.recorder import PruningRecorder
 from lunet_cli.engine.pruning.scoring import score_channels
@@ -231,7 +232,10 @@ class Pruner:
         removed: dict[str, list[int]] = {}
         for choice in choices:
             removed.setdefault(choice.layer, []).append(choice.channel)
-        network = remove_channels(self.progress.train.validated_network, removed)
+        network = self.progress.train.validated_network
+        if self._config.keep_means:
+            network = absorb_means(network, removed)
+        network = remove_channels(network, removed)
         if self._config.targeted_dropout == 0:
             return network
         left: dict[str, Tensor] = {}
