@@ -130,8 +130,8 @@ class AugmentationConfig(Section):
     """Largest shear: how far a plane moves for each mm to the next one, in mm."""
 
     elastic_probability: Probability | None = None
-    """Probability that a patch is deformed by random shifts of control points, of which there are 5
-    along each axis."""
+    """Probability that a patch is deformed by random shifts of control points, which lie a third of
+    the patch apart."""
 
     elastic: Annotated[float, Field(ge=0, lt=0.5)] | None = None
     """Largest shift of a control point along each axis, as a share of the way to the next."""

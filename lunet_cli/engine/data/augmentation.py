@@ -14,15 +14,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lunet_cli.config.augmentation import AugmentationConfig, Changes
-from lunet_cli.config.vocabulary import Size
+from lunet_cli.engine.data.warping import affine_coordinates, smooth_field, warp
 
 Spacing = tuple[float, float, float]
 _AXES = ("z", "y", "x")
 # Beyond it, as in nnU-Net, a rotation would mix slices that lie far apart.
 _MOST_ANISOTROPY = 3.0
-# Per axis; displacements in between are linear, and the bias field quadratic would be no better.
-_CONTROL_POINTS = 5
-_BIAS_POINTS = 4
+# Of B-splines, along each axis: elastic ones lie a third of the patch apart, those of a bias field
+# a half.
+_ELASTIC_POINTS, _BIAS_POINTS = 6, 5
 
 
 def augment(
@@ -68,9 +68,9 @@ class _Draw:
         # Nothing is drawn for what is off.
         return probability > 0 and self.uniform(0, 1) < probability
 
-    def field(self, channels: int, points: int, limit: float) -> Tensor:
-        """Numbers within the limit on a coarse grid (1, channels, points, points, points)."""
-        shape = (1, channels, points, points, points)
+    def points(self, channels: int, number: int, limit: float) -> Tensor:
+        """Numbers within the limit on a coarse grid (channels, number, number, number)."""
+        shape = (channels, number, number, number)
         return limit * (2 * torch.rand(shape, generator=self.generator) - 1)
 
 
@@ -92,53 +92,39 @@ def _move(
 ) -> tuple[Tensor, Tensor]:
     """Rotate, scale, shear and deform about the centre of the patch; zeros come in."""
     size = (image.shape[1], image.shape[2], image.shape[3])
-    matrix, shifts = torch.eye(3), None
+    matrix = shifts = None
     if draw.happens(changes.affine_probability):
         matrix = _affine(changes, spacing_mm, draw)
-    is_affine = not torch.equal(matrix, torch.eye(3))
     if draw.happens(changes.elastic_probability):
-        shifts = draw.field(3, _CONTROL_POINTS, changes.elastic)
-    if not is_affine and shifts is None:
+        shifts = draw.points(3, _ELASTIC_POINTS, changes.elastic)
+    if matrix is None and shifts is None:
         return image, label
-    grid = _sampling_grid(matrix, shifts, size, spacing_mm)
-    moved = F.grid_sample(image[None], grid, mode="bilinear", align_corners=False)[0]
-    # A mixture of two label values is neither of them. float32 holds all that a uint16 can be.
-    labels = label[None, None].float()
-    moved_label = F.grid_sample(labels, grid, mode="nearest", align_corners=False)[0, 0]
-    return moved, moved_label.to(label.dtype)
+    if matrix is None:
+        matrix = torch.eye(3)
+    z, y, x = affine_coordinates(matrix, size, spacing_mm)
+    if shifts is not None:
+        # From shares of the way between control points to voxels.
+        steps = torch.tensor(size).view(3, 1, 1, 1) / (_ELASTIC_POINTS - 3)
+        moves = smooth_field(shifts * steps, size)
+        z, y, x = z + moves[0], y + moves[1], x + moves[2]
+    return warp(image, label, (z, y, x))
 
 
 def _affine(changes: Changes, spacing_mm: Spacing, draw: _Draw) -> Tensor:
-    """From places (x, y, z) in mm of the new patch to those of the old one."""
+    """From places (z, y, x) in mm of the new patch to those of the old one."""
     matrix = torch.eye(3) / (1 + draw.within(changes.scale))
-    spacing = spacing_mm[::-1]
     for i, j in ((0, 1), (0, 2), (1, 2)):
         # Drawn in any case, so that a seed means the same for all cases of a data set.
         angle = math.radians(draw.within(changes.rotation_deg))
         shears = draw.within(changes.shear), draw.within(changes.shear)
-        if max(spacing[i], spacing[j]) > _MOST_ANISOTROPY * min(spacing[i], spacing[j]):
+        pair = spacing_mm[i], spacing_mm[j]
+        if max(pair) > _MOST_ANISOTROPY * min(pair):
             continue
         step = torch.eye(3)
         step[i, i] = step[j, j] = math.cos(angle)
         step[i, j], step[j, i] = shears[0] - math.sin(angle), shears[1] + math.sin(angle)
         matrix = matrix @ step
     return matrix
-
-
-def _sampling_grid(
-    matrix: Tensor, shifts: Tensor | None, size: Size, spacing_mm: Spacing
-) -> Tensor:
-    """Where each voxel comes from (1, D, H, W, 3), as `grid_sample` counts: x first, -1 to 1."""
-    depth, height, width = size
-    # Every axis counts from -1 to 1, so that unequal edges would shear what is turned in mm.
-    edges = torch.tensor([n * mm for n, mm in zip(size, spacing_mm, strict=True)]).flip(0)
-    theta = F.pad(matrix * edges[None, :] / edges[:, None], (0, 1))[None]
-    grid = F.affine_grid(theta, [1, 1, depth, height, width], align_corners=False)
-    if shifts is None:
-        return grid
-    # As shares of the way between control points, which lie from -1 to 1.
-    shifts = shifts * (2 / (_CONTROL_POINTS - 1))
-    return grid + _resized(shifts, size)[0].movedim(0, -1)
 
 
 def _recolor(image: Tensor, changes: Changes, spacing_mm: Spacing, draw: _Draw) -> Tensor:
@@ -168,7 +154,7 @@ def _recolor(image: Tensor, changes: Changes, spacing_mm: Spacing, draw: _Draw) 
 def _bias_field(image: Tensor, strength: float, draw: _Draw) -> Tensor:
     """Multiply intensities, counted from the darkest, by a field that changes slowly."""
     size = (image.shape[1], image.shape[2], image.shape[3])
-    factors = _resized(draw.field(1, _BIAS_POINTS, strength), size)[0].exp()
+    factors = smooth_field(draw.points(1, _BIAS_POINTS, strength), size).exp()
     darkest = image.amin((1, 2, 3), keepdim=True)
     return darkest + (image - darkest) * factors
 
@@ -201,7 +187,7 @@ def _coarsen(image: Tensor, factor: float, spacing_mm: Spacing) -> Tensor:
     for edge, spacing in zip(size, spacing_mm, strict=True):
         coarse.append(max(1, min(edge, round(edge * spacing / coarse_mm))))
     fewer = F.interpolate(image[None], size=coarse, mode="nearest-exact")
-    return _resized(fewer, size, align_corners=False)[0]
+    return F.interpolate(fewer, size=size, mode="trilinear", align_corners=False)[0]
 
 
 def _gamma(image: Tensor, power: float) -> Tensor:
@@ -212,7 +198,3 @@ def _gamma(image: Tensor, power: float) -> Tensor:
     std, mean = torch.std_mean(image, axes, correction=0, keepdim=True)
     new_std, new_mean = torch.std_mean(changed, axes, correction=0, keepdim=True)
     return (changed - new_mean) * (std / new_std.clamp(min=1e-7)) + mean
-
-
-def _resized(volume: Tensor, size: Size, *, align_corners: bool = True) -> Tensor:
-    return F.interpolate(volume, size=size, mode="trilinear", align_corners=align_corners)
