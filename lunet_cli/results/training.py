@@ -110,7 +110,7 @@ class StepDone(Event):
 
 @dataclass(frozen=True)
 class EpochRecord:
-    """One line of the history."""
+    """One line of the history; what validation gives is NaN in an epoch that had none."""
 
     epoch: int
     train_loss: Undefinable
@@ -119,6 +119,11 @@ class EpochRecord:
     val_dice_per_label: dict[str, Undefinable]
     learning_rate: float
     epoch_seconds: float
+
+    @property
+    def is_validated(self) -> bool:
+        """Whether the epoch was validated; a Dice that was measured is always a number."""
+        return not math.isnan(self.val_dice)
 
 
 def best_of(records: Iterable[EpochRecord | None]) -> EpochRecord | None:
@@ -135,7 +140,7 @@ def best_of(records: Iterable[EpochRecord | None]) -> EpochRecord | None:
 
 @dataclass(frozen=True)
 class EpochDone(Event):
-    """An epoch was validated and saved."""
+    """An epoch was saved and, unless another is due for that, validated."""
 
     record: EpochRecord
     num_epochs: int
@@ -144,18 +149,26 @@ class EpochDone(Event):
 
     def __str__(self) -> str:
         r = self.record
-        dice = f"{r.val_dice:.4f}"
-        if len(r.val_dice_per_label) > 1:
-            labels = " ".join(f"{name} {value:.4f}" for name, value in r.val_dice_per_label.items())
-            dice += f" ({labels})"
         told = (
             f"epoch {r.epoch}/{self.num_epochs} train loss {r.train_loss:.4f} "
-            f"val loss {r.val_loss:.4f} val Dice {dice} lr {r.learning_rate:.2g} "
+            f"{self._validation}lr {r.learning_rate:.2g} "
             f"{r.epoch_seconds:.1f} s, {format_seconds(self.seconds_left)} left"
         )
         if self.is_best:
             told += " *best"
         return told
+
+    @property
+    def _validation(self) -> str:
+        """What validation has found, with a space behind it; empty where there was none."""
+        r = self.record
+        if not r.is_validated:
+            return ""
+        dice = f"{r.val_dice:.4f}"
+        if len(r.val_dice_per_label) > 1:
+            labels = " ".join(f"{name} {value:.4f}" for name, value in r.val_dice_per_label.items())
+            dice += f" ({labels})"
+        return f"val loss {r.val_loss:.4f} val Dice {dice} "
 
 
 @dataclass(frozen=True)

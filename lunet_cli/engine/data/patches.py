@@ -83,9 +83,12 @@ class PatchDataset(Dataset[tuple[Tensor, Tensor] | Failure]):
         if label.dtype == torch.uint16:  # a type that torch hardly computes with
             label = label.int()
         image, label = pad_to(image, self._patch_size), pad_to(label, self._patch_size)
-        if self._augmentation.enabled:
+        if self._augmentation.changes.any:
             generator = torch.Generator().manual_seed(int(rng.integers(2**63)))
-            image, label = augment(image, label, self._augmentation, generator)
+            spacing_mm = prepared.spacing_mm
+            image, label = augment(
+                image, label, self._augmentation, generator, spacing_mm=spacing_mm
+            )
         return image, label
 
     def _draw_start(self, label: np.ndarray, rng: np.random.Generator) -> list[int]:
@@ -117,17 +120,25 @@ def pad_to(tensor: Tensor, size: Size) -> Tensor:
 class EpochSampler:
     """Batches of patch keys; set `epoch` and `first_step` before iterating.
 
-    With `max_steps`, an epoch ends after so many batches; each epoch begins with other patches.
+    With `max_steps`, an epoch ends after so many steps; each epoch begins with other patches.
 
     Args:
         num_cases: Training cases.
         patches_per_case: Patches drawn from each per epoch.
         batch_size: Patches per batch; the last batch may be smaller.
         seed: Seed of the order.
+        batches_per_step: Batches between two changes of the weights; the last step of an epoch may
+            have fewer.
     """
 
     def __init__(
-        self, *, num_cases: int, patches_per_case: int, batch_size: int, seed: int
+        self,
+        *,
+        num_cases: int,
+        patches_per_case: int,
+        batch_size: int,
+        seed: int,
+        batches_per_step: int = 1,
     ) -> None:
         self.epoch = 0
         self.first_step = 0
@@ -136,17 +147,25 @@ class EpochSampler:
         self._num_patches = num_cases * patches_per_case
         self._batch_size = batch_size
         self._seed = seed
+        self._batches_per_step = batches_per_step
 
     def __len__(self) -> int:
         """Batches of an epoch."""
         num_batches = -(-self._num_patches // self._batch_size)
-        return min(num_batches, self.max_steps or num_batches)
+        if self.max_steps is None:
+            return num_batches
+        return min(num_batches, self.max_steps * self._batches_per_step)
+
+    @property
+    def num_steps(self) -> int:
+        """Steps of an epoch."""
+        return -(-len(self) // self._batches_per_step)
 
     def __iter__(self) -> Iterator[list[PatchKey]]:
         """Yield the batches of `epoch` from `first_step` on."""
         order = np.random.default_rng([self._seed, self.epoch]).permutation(self._num_patches)
-        for step in range(self.first_step, len(self)):
-            chosen = order[step * self._batch_size : (step + 1) * self._batch_size]
+        for batch in range(self.first_step * self._batches_per_step, len(self)):
+            chosen = order[batch * self._batch_size : (batch + 1) * self._batch_size]
             yield [PatchKey(self.epoch, int(i), int(i) % self._num_cases) for i in chosen]
 
 

@@ -132,7 +132,7 @@ def _go_on(setup: Setup, saved: SavedState, on_event: Callable[[Event], None]) -
     averaged_since = phase_of(len(state.steps), config.pruning).start
     if not progress.is_recovering:
         averaged_since = phase_of(len(state.steps) - 1, config.pruning).start
-    restore(progress.train, saved, num_steps=len(setup.sampler), averaged_since=averaged_since)
+    restore(progress.train, saved, num_steps=setup.sampler.num_steps, averaged_since=averaged_since)
     place = "in the warm-up"
     if state.steps:
         place = f"after step {len(state.steps) - 1}"

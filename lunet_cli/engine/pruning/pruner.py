@@ -275,18 +275,22 @@ class Pruner:
         state, context = self.progress.train, self._context()
         phase = self.progress.phase(self._config)
         context.setup.sampler.max_steps = self.progress.max_steps(self._config)
-        forward = context.plan.callable_of(state.network)
+        forward = context.plan.callable_of(state.learner)
         validation = None
         while state.epoch < phase.stop:
             start = time.perf_counter()
             try:
                 train_epoch(state, forward, context, self._guard, self._recorder.run.on_step)
                 state.require_finite()
-                validation = self._validate()
+                validation = None
+                is_last = state.epoch + 1 == phase.stop
+                if is_last or (state.epoch + 1) % context.config.validation_interval == 0:
+                    validation = self._validate()
             except InterruptRequested:
                 state.seconds += time.perf_counter() - start
                 raise
-            record = epoch_record(state, validation, time.perf_counter() - start)
+            names, seconds = context.labels.names, time.perf_counter() - start
+            record = epoch_record(state, validation, names, seconds)
             state.finish_epoch(record)
             if state.epoch < phase.stop:
                 self._recorder.save(self.progress, context)

@@ -76,7 +76,7 @@ def _measure_memory(
     rate = context.config.learning_rate
     # The network as it is: a compiled one keeps other tensors, behind the hooks.
     with torch.autograd.graph.saved_tensors_hooks(kept.note, lambda tensor: tensor):
-        loss = train_step(state, state.network, *batch, context, rate)
+        loss = train_step(state, state.learner, [batch], context, rate)
     return loss, kept.total / 2**20
 
 
@@ -84,17 +84,18 @@ def _measure_seconds(
     state: TrainState, batch: tuple[Tensor, Tensor], context: StepContext
 ) -> float:
     """Estimated seconds of an epoch, from one step and one validation."""
-    forward = context.plan.callable_of(state.network)
+    forward = context.plan.callable_of(state.learner)
     rate = context.config.learning_rate
     # The first step compiles and chooses kernels.
-    train_step(state, forward, *batch, context, rate)
+    train_step(state, forward, [batch], context, rate)
     start = time.perf_counter()
-    train_step(state, forward, *batch, context, rate)
+    train_step(state, forward, [batch], context, rate)
     step_seconds = time.perf_counter() - start
     start = time.perf_counter()
     with InterruptGuard() as guard:
         validate(state.network, context, guard)
-    return len(context.setup.sampler) * step_seconds + time.perf_counter() - start
+    validation_seconds = (time.perf_counter() - start) / context.config.validation_interval
+    return len(context.setup.sampler) * step_seconds + validation_seconds
 
 
 class _KeptBytes:

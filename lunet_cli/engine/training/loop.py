@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from lunet_cli.config.training import TrainingConfig
 from lunet_cli.engine.data.labels import LabelScheme
-from lunet_cli.engine.data.patches import batches
+from lunet_cli.engine.data.patches import Batch, batches
 from lunet_cli.engine.evaluation.overlap import dice
 from lunet_cli.engine.inference.sliding_window import ArrayInput, predict_logits
 from lunet_cli.engine.networks.blocks import SegmentationNetwork
@@ -22,8 +23,12 @@ from lunet_cli.engine.training.interrupts import InterruptGuard
 from lunet_cli.engine.training.optimization import learning_rate_at
 from lunet_cli.engine.training.setup import Setup
 from lunet_cli.engine.training.state import DIVERGED, TrainState
+from lunet_cli.engine.training.supervision import supervised_loss
 from lunet_cli.errors import TrainingError
 from lunet_cli.results.training import EpochRecord, StepDone
+
+Learner = Callable[[Tensor], list[Tensor]]
+"""From images (B, C, D, H, W) to the logits that learn from the labels, see `SupervisedNetwork`."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +104,7 @@ class Validation:
 
 def train_epoch(
     state: TrainState,
-    forward: Callable[[Tensor], Tensor],
+    forward: Learner,
     context: StepContext,
     guard: InterruptGuard,
     on_step: Callable[[StepDone], None],
@@ -108,7 +113,7 @@ def train_epoch(
 
     Args:
         state: What changes.
-        forward: The network of `state`, compiled where the plan says so.
+        forward: `state.learner`, compiled where the plan says so.
         context: What is fixed.
         guard: Tells of signals.
         on_step: Called after each step.
@@ -119,14 +124,15 @@ def train_epoch(
         DataError: A case could not be read.
     """
     sampler = context.setup.sampler
-    num_steps = len(sampler)
+    num_steps = sampler.num_steps
     sampler.epoch, sampler.first_step = state.epoch, state.step
     state.network.train()
-    for image, label in batches(context.setup.loader):
+    stream = batches(context.setup.loader)
+    while parts := list(islice(stream, context.config.accumulate_batches)):
         # The middle of the step: neither the first step of a warm-up nor the last of a decay has a
         # rate of zero.
         learning_rate = context.learning_rate(state.epoch + (state.step + 0.5) / num_steps)
-        loss = train_step(state, forward, image, label, context, learning_rate)
+        loss = train_step(state, forward, parts, context, learning_rate)
         state.step += 1
         state.loss_sum += loss
         if state.average is not None:
@@ -138,9 +144,8 @@ def train_epoch(
 
 def train_step(
     state: TrainState,
-    forward: Callable[[Tensor], Tensor],
-    image: Tensor,
-    label: Tensor,
+    forward: Learner,
+    parts: Sequence[Batch],
     context: StepContext,
     learning_rate: float,
 ) -> float:
@@ -148,9 +153,9 @@ def train_step(
 
     Args:
         state: What changes.
-        forward: The network of `state`, compiled where the plan says so.
-        image: (B, C, D, H, W), float32.
-        label: Label maps (B, D, H, W).
+        forward: `state.learner`, compiled where the plan says so.
+        parts: Images (B, C, D, H, W), float32, and label maps (B, D, H, W); the gradients of all of
+            them are added up.
         context: What is fixed.
         learning_rate: That of this step.
 
@@ -159,41 +164,46 @@ def train_step(
     """
     for group in state.optimizer.param_groups:
         group["lr"] = learning_rate
-    loss = _loss(forward, image, label, context)
-    value = float(loss.detach())
-    # Before the backward pass: what is not finite would reach every weight in one step.
-    if not math.isfinite(value):
-        raise TrainingError(
-            f"the loss became {value} in epoch {state.epoch + 1}, step {state.step + 1}; "
-            "the last good state is kept",
-            hint=DIVERGED,
-        )
     state.optimizer.zero_grad()
-    state.scaler.scale(loss).backward()
+    num_patches = sum(len(image) for image, _ in parts)
+    mean_loss = 0.0
+    for image, label in parts:
+        share = len(image) / num_patches
+        loss = share * _loss(state, forward, image, label, context)
+        value = float(loss.detach())
+        # Before the backward pass: what is not finite would reach every weight in one step.
+        if not math.isfinite(value):
+            raise TrainingError(
+                f"the loss became {value} in epoch {state.epoch + 1}, step {state.step + 1}; "
+                "the last good state is kept",
+                hint=DIVERGED,
+            )
+        state.scaler.scale(loss).backward()
+        mean_loss += value
     gradient_clip = context.config.gradient_clip
     if gradient_clip is not None:
         # The limit is that of gradients, not of those that the scaler has multiplied:
         # https://docs.pytorch.org/docs/stable/notes/amp_examples.html#gradient-clipping
         state.scaler.unscale_(state.optimizer)
-        torch.nn.utils.clip_grad_norm_(state.network.parameters(), gradient_clip)
+        torch.nn.utils.clip_grad_norm_(state.learner.parameters(), gradient_clip)
     state.scaler.step(state.optimizer)
     state.scaler.update()
-    return value
+    return mean_loss
 
 
 def _loss(
-    forward: Callable[[Tensor], Tensor], image: Tensor, label: Tensor, context: StepContext
+    state: TrainState, forward: Learner, image: Tensor, label: Tensor, context: StepContext
 ) -> Tensor:
     """The loss of a batch towards the labels, and towards the teacher where there is one."""
     plan, labels, teacher = context.plan, context.labels, context.teacher
     target = labels.encode(label.to(plan.device, non_blocking=True))
     image = plan.place_image(image)
     with plan.autocast():
-        logits = forward(image)
-    loss = context.setup.loss(logits, target)
+        outputs = forward(image)
+    loss = supervised_loss(context.setup.loss, outputs, state.learner.strides, target)
     if teacher is None:
         return loss
-    return teacher.mixed_loss(loss, logits, image, plan, labels.activation)
+    return teacher.mixed_loss(loss, outputs[0], image, plan, labels.activation)
 
 
 def validate(
@@ -218,14 +228,19 @@ def validate(
     return Validation(float(np.mean(losses)), scores)
 
 
-def epoch_record(state: TrainState, validation: Validation, seconds: float) -> EpochRecord:
+def epoch_record(
+    state: TrainState, validation: Validation | None, names: Sequence[str], seconds: float
+) -> EpochRecord:
     """The line of an epoch whose steps are done.
 
     Args:
         state: What changes; it still counts the epoch as running.
-        validation: What was found after it.
+        validation: What was found after it; None where it was not looked for.
+        names: Those of the labels.
         seconds: What the epoch has taken since it was begun, or gone on with.
     """
+    if validation is None:
+        validation = Validation(math.nan, {"": dict.fromkeys(names, math.nan)})
     return EpochRecord(
         epoch=state.epoch + 1,
         train_loss=state.loss_sum / state.step,

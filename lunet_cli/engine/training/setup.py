@@ -147,6 +147,7 @@ def set_up(
         patches_per_case=config.training.patches_per_case,
         batch_size=config.training.batch_size,
         seed=config.experiment.seed,
+        batches_per_step=config.training.accumulate_batches,
     )
     return Setup(
         config=config,
@@ -157,7 +158,7 @@ def set_up(
         val=read.val,
         loader=_loader(config, read.train, window, sampler, device),
         sampler=sampler,
-        loss=make_loss(config.training.loss, read.labels.activation),
+        loss=make_loss(config.training.loss, read.labels.activation, read.labels.names),
         cache=read.cache,
         cache_mib=sum(map(_kept_bytes, read.shapes)) / 2**20,
     )

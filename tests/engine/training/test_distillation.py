@@ -127,7 +127,7 @@ def learn(setup: Setup) -> Learn:
         context = StepContext(setup, plan, teacher)
         losses: list[float] = []
         for _ in range(num_steps):
-            losses.append(train_step(state, state.network, *batch, context, 0.01))
+            losses.append(train_step(state, state.learner, [batch], context, 0.01))
         return losses, state.network
 
     return steps
