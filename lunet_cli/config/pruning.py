@@ -40,10 +40,10 @@ class PruningConfig(Section):
     `layer-l2`: the L2 norm of the scores of its layer, which makes channels of wide layers go
     first; `none`: nothing."""
 
-    keep_means: bool = True
-    """Whether what a removed channel was on average is kept, as a bias of the operations that read
-    it; STAMP leaves it out, and the recovery has to find it again. Nothing changes in a MedNeXt,
-    whose normalisation keeps no statistics."""
+    keep_constants: bool = True
+    """Whether the constant stays that a channel without activation is behind its batch
+    normalisation: what reads it gets it as a bias. STAMP takes it away with the channel, and the
+    recovery has to find it again."""
 
     channels_per_step: _Channels | _Share = 1
     """Channels that are removed in one step; a number below 1 is their share of those that can

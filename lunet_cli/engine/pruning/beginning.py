@@ -25,7 +25,7 @@ from lunet_cli.engine.pruning.resumption import (
     state_of,
 )
 from lunet_cli.engine.pruning.scoring import require_samples
-from lunet_cli.engine.training.loop import StepContext
+from lunet_cli.engine.training.context import StepContext
 from lunet_cli.engine.training.resumption import (
     changes_since,
     kept_plan,

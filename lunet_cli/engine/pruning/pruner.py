@@ -28,20 +28,16 @@ from lunet_cli.engine.pruning.choice import (
     protected_layers,
     targeted_dropouts,
 )
-from lunet_cli.engine.pruning.means import absorb_means
+from lunet_cli.engine.pruning.constants import keep_constants
 from lunet_cli.engine.pruning.progress import Progress
 from lunet_cli.engine.pruning.recorder import PruningRecorder
 from lunet_cli.engine.pruning.scoring import score_channels
 from lunet_cli.engine.pruning.surgery import remove_channels, with_dropouts
+from lunet_cli.engine.training.context import StepContext
 from lunet_cli.engine.training.distillation import Teacher
+from lunet_cli.engine.training.gradients import Gradients
 from lunet_cli.engine.training.interrupts import InterruptGuard, InterruptRequested
-from lunet_cli.engine.training.loop import (
-    StepContext,
-    Validation,
-    epoch_record,
-    train_epoch,
-    validate,
-)
+from lunet_cli.engine.training.loop import Validation, epoch_record, train_epoch, validate
 from lunet_cli.engine.training.pace import Pace
 from lunet_cli.results.pruning import ChannelsRemoved, PruningStep, RemovedChannel
 from lunet_cli.results.training import EpochDone
@@ -233,8 +229,8 @@ class Pruner:
         for choice in choices:
             removed.setdefault(choice.layer, []).append(choice.channel)
         network = self.progress.train.validated_network
-        if self._config.keep_means:
-            network = absorb_means(network, removed)
+        if self._config.keep_constants:
+            network = keep_constants(network, removed)
         network = remove_channels(network, removed)
         if self._config.targeted_dropout == 0:
             return network
@@ -275,12 +271,12 @@ class Pruner:
         state, context = self.progress.train, self._context()
         phase = self.progress.phase(self._config)
         context.setup.sampler.max_steps = self.progress.max_steps(self._config)
-        forward = context.plan.callable_of(state.learner)
+        gradients = Gradients(state, context)
         validation = None
         while state.epoch < phase.stop:
             start = time.perf_counter()
             try:
-                train_epoch(state, forward, context, self._guard, self._recorder.run.on_step)
+                train_epoch(state, gradients, context, self._guard, self._recorder.run.on_step)
                 state.require_finite()
                 validation = None
                 is_last = state.epoch + 1 == phase.stop

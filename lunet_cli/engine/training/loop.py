@@ -11,62 +11,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lunet_cli.config.training import TrainingConfig
 from lunet_cli.engine.data.labels import LabelScheme
 from lunet_cli.engine.data.patches import Batch, batches
 from lunet_cli.engine.evaluation.overlap import dice
 from lunet_cli.engine.inference.sliding_window import ArrayInput, predict_logits
 from lunet_cli.engine.networks.blocks import SegmentationNetwork
-from lunet_cli.engine.networks.execution import ExecutionPlan, evaluating
-from lunet_cli.engine.training.distillation import Teacher
+from lunet_cli.engine.networks.execution import evaluating
+from lunet_cli.engine.training.context import StepContext
+from lunet_cli.engine.training.gradients import Gradients
 from lunet_cli.engine.training.interrupts import InterruptGuard
-from lunet_cli.engine.training.optimization import learning_rate_at
-from lunet_cli.engine.training.setup import Setup
 from lunet_cli.engine.training.state import DIVERGED, TrainState
-from lunet_cli.engine.training.supervision import supervised_loss
 from lunet_cli.errors import TrainingError
 from lunet_cli.results.training import EpochRecord, StepDone
-
-Learner = Callable[[Tensor], list[Tensor]]
-"""From images (B, C, D, H, W) to the logits that learn from the labels, see `SupervisedNetwork`."""
-
-
-@dataclass(frozen=True)
-class StepContext:
-    """Everything that is fixed before the first step.
-
-    Args:
-        setup: Cases, network and loss, as configuration and data have it.
-        plan: How to compute.
-        teacher: What the network learns from beside the labels; None where these are all.
-        phase: The epochs, counted from 0, that the schedule of the learning rate is stretched over;
-            None for the whole training.
-        rate_factor: What the learning rate of the configuration is multiplied by.
-    """
-
-    setup: Setup
-    plan: ExecutionPlan
-    teacher: Teacher | None = None
-    phase: range | None = None
-    rate_factor: float = 1.0
-
-    @property
-    def config(self) -> TrainingConfig:
-        """The section `training`."""
-        return self.setup.config.training
-
-    @property
-    def labels(self) -> LabelScheme:
-        """The meaning of the channels."""
-        return self.setup.card.labels
-
-    def learning_rate(self, epoch: float) -> float:
-        """That of a moment; fractions stand between two epochs."""
-        moment = epoch
-        if self.phase is not None:
-            progress = (epoch - self.phase.start) / len(self.phase)
-            moment = progress * self.config.epochs
-        return self.rate_factor * learning_rate_at(self.config, moment)
 
 
 @dataclass(frozen=True)
@@ -104,7 +60,7 @@ class Validation:
 
 def train_epoch(
     state: TrainState,
-    forward: Learner,
+    gradients: Gradients,
     context: StepContext,
     guard: InterruptGuard,
     on_step: Callable[[StepDone], None],
@@ -113,7 +69,7 @@ def train_epoch(
 
     Args:
         state: What changes.
-        forward: `state.learner`, compiled where the plan says so.
+        gradients: How those of `state.learner` are computed.
         context: What is fixed.
         guard: Tells of signals.
         on_step: Called after each step.
@@ -132,7 +88,7 @@ def train_epoch(
         # The middle of the step: neither the first step of a warm-up nor the last of a decay has a
         # rate of zero.
         learning_rate = context.learning_rate(state.epoch + (state.step + 0.5) / num_steps)
-        loss = train_step(state, forward, parts, context, learning_rate)
+        loss = train_step(state, gradients, parts, context, learning_rate)
         state.step += 1
         state.loss_sum += loss
         if state.average is not None:
@@ -144,7 +100,7 @@ def train_epoch(
 
 def train_step(
     state: TrainState,
-    forward: Learner,
+    gradients: Gradients,
     parts: Sequence[Batch],
     context: StepContext,
     learning_rate: float,
@@ -153,7 +109,7 @@ def train_step(
 
     Args:
         state: What changes.
-        forward: `state.learner`, compiled where the plan says so.
+        gradients: How those of `state.learner` are computed.
         parts: Images (B, C, D, H, W), float32, and label maps (B, D, H, W); the gradients of all of
             them are added up.
         context: What is fixed.
@@ -164,21 +120,17 @@ def train_step(
     """
     for group in state.optimizer.param_groups:
         group["lr"] = learning_rate
-    state.optimizer.zero_grad()
+    gradients.clear()
     num_patches = sum(len(image) for image, _ in parts)
     mean_loss = 0.0
     for image, label in parts:
-        share = len(image) / num_patches
-        loss = share * _loss(state, forward, image, label, context)
-        value = float(loss.detach())
-        # Before the backward pass: what is not finite would reach every weight in one step.
+        value = gradients.add(image, label, share=len(image) / num_patches)
         if not math.isfinite(value):
             raise TrainingError(
                 f"the loss became {value} in epoch {state.epoch + 1}, step {state.step + 1}; "
                 "the last good state is kept",
                 hint=DIVERGED,
             )
-        state.scaler.scale(loss).backward()
         mean_loss += value
     gradient_clip = context.config.gradient_clip
     if gradient_clip is not None:
@@ -189,21 +141,6 @@ def train_step(
     state.scaler.step(state.optimizer)
     state.scaler.update()
     return mean_loss
-
-
-def _loss(
-    state: TrainState, forward: Learner, image: Tensor, label: Tensor, context: StepContext
-) -> Tensor:
-    """The loss of a batch towards the labels, and towards the teacher where there is one."""
-    plan, labels, teacher = context.plan, context.labels, context.teacher
-    target = labels.encode(label.to(plan.device, non_blocking=True))
-    image = plan.place_image(image)
-    with plan.autocast():
-        outputs = forward(image)
-    loss = supervised_loss(context.setup.loss, outputs, state.learner.strides, target)
-    if teacher is None:
-        return loss
-    return teacher.mixed_loss(loss, outputs[0], image, plan, labels.activation)
 
 
 def validate(

@@ -17,7 +17,7 @@ from lunet_cli.engine.checkpoints.training_state import require_fitting_optimize
 from lunet_cli.engine.networks.blocks import SegmentationNetwork
 from lunet_cli.engine.networks.execution import ExecutionPlan, resolve_device
 from lunet_cli.engine.run_folder import PRUNED_CONFIG, RunFolder
-from lunet_cli.engine.training.loop import StepContext
+from lunet_cli.engine.training.context import StepContext
 from lunet_cli.engine.training.recorder import RunRecorder
 from lunet_cli.engine.training.setup import Setup
 from lunet_cli.engine.training.start import SavedState, Start

@@ -21,9 +21,11 @@ from lunet_cli.engine.networks.execution import resolve_device
 from lunet_cli.engine.run_folder import RunFolder
 from lunet_cli.engine.run_lock import hold_run
 from lunet_cli.engine.training.assessment import assess
+from lunet_cli.engine.training.context import StepContext
+from lunet_cli.engine.training.gradients import gradients_of
 from lunet_cli.engine.training.health import Health
 from lunet_cli.engine.training.interrupts import InterruptGuard, InterruptRequested, unwinding
-from lunet_cli.engine.training.loop import StepContext, epoch_record, train_epoch, validate
+from lunet_cli.engine.training.loop import epoch_record, train_epoch, validate
 from lunet_cli.engine.training.pace import Pace
 from lunet_cli.engine.training.recorder import RunRecorder
 from lunet_cli.engine.training.resumption import (
@@ -188,14 +190,16 @@ def _train_and_validate(
     guard: InterruptGuard,
 ) -> Outcome:
     num_epochs, num_steps = context.config.epochs, context.setup.sampler.num_steps
-    forward = context.plan.callable_of(state.learner)
+    gradients = gradients_of(
+        state, context, lambda reason: recorder.warn(f"training without CUDA graphs: {reason}")
+    )
     health, pace = Health(context.config, num_steps), Pace(num_steps)
     while state.epoch < num_epochs:
         if _is_stale(state, context.config.early_stopping_patience):
             return "stopped early"
         start, first_step = time.perf_counter(), state.step
         try:
-            train_epoch(state, forward, context, guard, recorder.on_step)
+            train_epoch(state, gradients, context, guard, recorder.on_step)
             state.require_finite()
             record = _validate(state, context, guard, start)
             warnings = _health_warnings(health, record, state, context, guard)

@@ -16,8 +16,9 @@ from lunet_cli.config.labels import Activation
 from lunet_cli.engine.data.patches import batches
 from lunet_cli.engine.networks.blocks import SegmentationNetwork
 from lunet_cli.engine.networks.execution import ExecutionPlan
+from lunet_cli.engine.training.context import StepContext
 from lunet_cli.engine.training.distillation import Teacher, distillation_loss
-from lunet_cli.engine.training.loop import StepContext, train_step
+from lunet_cli.engine.training.loop import train_step
 from lunet_cli.engine.training.setup import Setup, set_up
 from lunet_cli.engine.training.state import TrainState
 

@@ -11,15 +11,9 @@ import torch
 from lunet_cli.engine.data.patches import batches
 from lunet_cli.engine.evaluation.overlap import dice
 from lunet_cli.engine.networks.execution import ExecutionPlan
+from lunet_cli.engine.training.context import StepContext
 from lunet_cli.engine.training.interrupts import InterruptGuard
-from lunet_cli.engine.training.loop import (
-    StepContext,
-    Validation,
-    masks_of,
-    predict_cases,
-    train_step,
-    validate,
-)
+from lunet_cli.engine.training.loop import Validation, masks_of, predict_cases, train_step, validate
 from lunet_cli.engine.training.setup import set_up
 from lunet_cli.engine.training.state import TrainState
 
