@@ -12,6 +12,7 @@ from lunet_cli.engine.data.patches import batches
 from lunet_cli.engine.evaluation.overlap import dice
 from lunet_cli.engine.networks.execution import ExecutionPlan
 from lunet_cli.engine.training.context import StepContext
+from lunet_cli.engine.training.gradients import Gradients
 from lunet_cli.engine.training.interrupts import InterruptGuard
 from lunet_cli.engine.training.loop import Validation, masks_of, predict_cases, train_step, validate
 from lunet_cli.engine.training.setup import set_up
@@ -36,7 +37,7 @@ def test_summed_gradients_are_those_of_the_large_batch(runs: Any, tmp_path: Path
     for parts in ([(image, label)], [(image[:2], label[:2]), (image[2:], label[2:])]):
         state = TrainState.fresh(setup.new_network(), setup.config.training, PLAN)
         state.optimizer = torch.optim.SGD(state.learner.parameters())
-        losses.append(train_step(state, state.learner, parts, context, 1.0))
+        losses.append(train_step(state, Gradients(state, context), parts, context, 1.0))
         weights.append(state.network.state_dict())
     assert losses[0] == pytest.approx(losses[1], rel=1e-6)
     for name, tensor in weights[0].items():
