@@ -40,6 +40,10 @@ class SplitConfig(Section):
     num_folds: Annotated[int, Field(ge=2, le=9999)] = 5
     """How many folds the cases are divided into when `fold` is given without `file`."""
 
+    seed: Annotated[int, Field(ge=0, lt=2**32)] | None = None
+    """Seed of a random division; null takes `experiment.seed`. Runs of several seeds are compared
+    case by case only where they divide the cases alike."""
+
     group_pattern: (
         Annotated[str, Field(max_length=LONGEST_PATTERN), AfterValidator(checked_pattern)] | None
     ) = None

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
-import shutil
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,6 +11,7 @@ import typer
 
 from lunet_cli.cli.config_file import ConfigFile, Overrides, read_config, refuse_extras
 from lunet_cli.cli.failure import print_error
+from lunet_cli.cli.following import program, tell_how_to_go_on
 from lunet_cli.cli.viz.display import Output, require_output, save
 from lunet_cli.cli.wording import show_progress
 from lunet_cli.errors import EXIT_FAILURE, LunetError
@@ -88,7 +87,8 @@ def study(
             on_event=on_event,
         )
     if result.signal:
-        _tell_how_to_go_on(result)
+        saved = f"the states of all trials are saved in {result.folder}"
+        tell_how_to_go_on(saved, [*program(), *sys.argv[1:]])
         raise typer.Exit(128 + result.signal)
     _show(result, output)
     if result.failures:
@@ -105,17 +105,6 @@ def _dry_run(
 
     trials = list_trials(config, strategies=strategies, seeds=seeds, from_scratch=presets)
     make_console().print(trials_table(trials, os.cpu_count() or 1, jobs))
-
-
-def _tell_how_to_go_on(result: StudyResult) -> None:
-    from lunet_cli.render.console import make_status_console
-
-    program = sys.argv[0]
-    if shutil.which("lunet"):
-        program = "lunet"
-    console = make_status_console()
-    console.print(f"Stopped; the states of all trials are saved in {result.folder}. Go on with:")
-    console.print(f"  {shlex.join([program, *sys.argv[1:]])}", soft_wrap=True)
 
 
 def _show(result: StudyResult, output: Path | None) -> None:

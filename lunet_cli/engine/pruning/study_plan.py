@@ -115,6 +115,9 @@ def plan_trials(
     presets = [parse_preset(name).name for name in from_scratch]
     _require_different([*map(_name_of, strategies), *presets])
     config = config.model_copy(update={"visualization": VisualizationConfig()})
+    if config.data.train_dir is None and config.data.split.seed is None:
+        # All seeds are measured on the same cases.
+        config = with_settings(config, [f"data.split.seed={config.experiment.seed}"])
     for strategy in settings.values():
         changed = with_settings(config, strategy)
         spec = network_spec(changed, in_channels=1, out_channels=1)
