@@ -12,6 +12,7 @@ import argparse
 import json
 import multiprocessing
 import os
+import queue
 import shutil
 import statistics
 import sys
@@ -154,10 +155,13 @@ def _work(todo: Any, out: Path, settings: tuple[str, ...], deadline: float, numb
         torch.set_num_threads(1)
         torch.backends.cudnn.benchmark = True
         seconds_per_epoch = 0.0
-        while not todo.empty():
-            job = todo.get()
+        while True:
+            try:
+                job = todo.get_nowait()
+            except queue.Empty:
+                return
             left = deadline - time.time()
-            if seconds_per_epoch * job.row.epochs > left:
+            if left <= 0 or seconds_per_epoch * job.row.epochs > left:
                 print(f"no time for {job.name}: {left:.0f} s left, {seconds_per_epoch:.2f} each")
                 continue
             start = time.time()
@@ -205,6 +209,9 @@ def _train(job: Job, out: Path, settings: tuple[str, ...]) -> None:
         result = training.train(config, on_event=on_event)
     finally:
         training.validate = validate
+    if result.outcome != "finished":
+        print(f"{job.name}: {result.outcome}")
+        return
     _keep_last_model(folder)
     chosen = {"best": result.best.epoch, "last": len(result.history)}
     record = {
