@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
-from torch.optim.swa_utils import AveragedModel
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from lunet_cli.config.training import TrainingConfig
 
@@ -109,11 +109,12 @@ def make_average(network: nn.Module, limit: float) -> AveragedModel:
     """
 
     def follow(averages: _Tensors, values: _Tensors, num_updates: Tensor | int) -> None:
-        decay = average_decay(limit, int(num_updates))
-        for average, value in zip(averages, values, strict=True):
-            if value.is_floating_point():
-                average.lerp_(value, 1 - decay)
-            else:  # a counter
+        # All are of one type; on a GPU, one kernel then serves for many.
+        if averages[0].is_floating_point():
+            decay = average_decay(limit, int(num_updates))
+            get_ema_multi_avg_fn(decay)(averages, values, num_updates)
+        else:  # counters
+            for average, value in zip(averages, values, strict=True):
                 average.copy_(value)
 
     average = AveragedModel(network, multi_avg_fn=follow, use_buffers=True)
