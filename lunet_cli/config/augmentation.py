@@ -187,12 +187,21 @@ class AugmentationConfig(Section):
         level = self.level
         if self.enabled and level == "none":
             level = "light"
-        said: dict[str, float] = {}
-        for field in fields(Changes):
-            value = getattr(self, field.name)
-            if value is not None:
-                said[field.name] = value
-        return replace(LEVELS[level], **said)
+        return replace(LEVELS[level], **self._said)
+
+    @property
+    def is_in_vain(self) -> bool:
+        """Whether keys are set, and have no effect."""
+        # lunet 0.1 wrote out those of `light`, whether augmentation was on or off.
+        written_out = LEVELS["light"]
+        is_said = any(value != getattr(written_out, name) for name, value in self._said.items())
+        return is_said and not self.changes.any
+
+    @property
+    def _said(self) -> dict[str, float]:
+        """The keys that are set."""
+        values = {field.name: getattr(self, field.name) for field in fields(Changes)}
+        return {name: value for name, value in values.items() if value is not None}
 
     @model_validator(mode="after")
     def _axes_differ(self) -> AugmentationConfig:
