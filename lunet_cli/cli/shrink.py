@@ -11,7 +11,7 @@ import typer
 from lunet_cli.cli.config_file import Overrides, refuse_extras
 from lunet_cli.cli.following import Following, print_next, program, tell_how_to_go_on
 from lunet_cli.cli.options import option
-from lunet_cli.cli.wording import show_progress
+from lunet_cli.cli.wording import call_also, show_progress
 from lunet_cli.config.options import ShrinkOptions
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ def shrink(
     Dice than --margin. What is made lies in a run folder beside RUN.
     """
     refuse_extras(context, run, section="pruning")
+    call_also("experiment.name", "--name")
     options = ShrinkOptions(margin=margin, name=name)
     from lunet_cli.engine.pruning.shrink import shrink
     from lunet_cli.render.console import make_status_console

@@ -12,6 +12,7 @@ from lunet_cli.config.vocabulary import DeviceName, PrecisionChoice
 from lunet_cli.errors import ConfigError
 
 LossName = Literal["auto", "dice", "bce", "dice_bce", "ce", "dice_ce"]
+Scheduler = Literal["none", "cosine", "step", "poly", "one-cycle"]
 PatchEdge = Annotated[int, Field(ge=2, le=4096)]
 # A cross-entropy over exclusive classes needs their softmax, a binary one a sigmoid for each label;
 # Dice takes either.
@@ -132,7 +133,7 @@ class TrainingConfig(Section):
     """How strongly the weights of convolutions are pulled to 0: as a part of the loss (L2), or with
     `adamw` apart from it. Biases and normalisation are left alone."""
 
-    scheduler: Literal["none", "cosine", "step", "poly", "one-cycle"] = "none"
+    scheduler: Scheduler = "none"
     """How the learning rate changes during training."""
 
     scheduler_step_size: Count = 100

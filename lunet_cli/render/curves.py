@@ -99,7 +99,8 @@ def curve_panels(histories: Sequence[TrainingHistory], options: CurveOptions) ->
             panels.append(_dice_panel_of_labels(histories[0], options))
         else:
             panels += _dice_panels_of_runs(histories, options)
-    return panels
+    mark = ", ".join(dict.fromkeys(history.mark for history in histories))
+    return [replace(panel, mark=mark) for panel in panels]
 
 
 def thin_out(x: Floats, y: Floats, number: int) -> tuple[Floats, Floats]:
@@ -258,8 +259,9 @@ class _Drawing:
             self._x = np.cumsum(_per_epoch(history, lambda record: record.epoch_seconds))
         self._validated = np.flatnonzero([record.is_validated for record in history.records])
         self._best: int | None = None
-        if history.best.is_validated:
-            epoch = history.records.index(history.best)
+        best = history.of_best_model
+        if best is not None and best.is_validated:
+            epoch = history.records.index(best)
             self._best = int(np.searchsorted(self._validated, epoch))
 
     def line(self, name: str, color: int, raw: Floats, *, is_faint: bool = False) -> Line:

@@ -172,23 +172,61 @@ class EpochDone(Event):
 
 
 @dataclass(frozen=True)
+class ChosenStep:
+    """The step of a pruning whose network is the best model of its run.
+
+    Args:
+        step: Its number.
+        num_steps: Steps that have ended, step 0 not among them.
+        parameters: Parameters of its network.
+        val_dice: Its mean Dice over the validation cases.
+        epoch: The last one of its recovery, counted from 1; None where it had none.
+    """
+
+    step: int
+    num_steps: int
+    parameters: int
+    val_dice: float
+    epoch: int | None
+
+
+@dataclass(frozen=True)
 class TrainingHistory:
-    """How a training went.
+    """How a training went, or the trainings between the steps of a pruning.
 
     Args:
         name: The run.
         records: One per epoch.
         is_finished: Whether it has ended, and was not interrupted.
+        chosen: The step that a pruning has chosen so far; None of a training.
     """
 
     name: str
     records: tuple[EpochRecord, ...]
     is_finished: bool
+    chosen: ChosenStep | None = None
 
     @property
     def best(self) -> EpochRecord:
         """The epoch with the best validation Dice; the first epoch where none is sound."""
         return best_of(self.records) or self.records[0]
+
+    @property
+    def of_best_model(self) -> EpochRecord | None:
+        """The epoch that the best model of the run is from; None where no epoch has led to it."""
+        if self.chosen is None:
+            return best_of(self.records)
+        for record in self.records:
+            if record.epoch == self.chosen.epoch:
+                return record
+        return None
+
+    @property
+    def mark(self) -> str:
+        """What the best model is from, in words."""
+        if self.chosen is None:
+            return "best epoch"
+        return "chosen step"
 
 
 @dataclass(frozen=True)

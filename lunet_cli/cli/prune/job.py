@@ -124,7 +124,7 @@ def _read_run(run: Path, settings: list[str]) -> tuple[RunConfig, Path]:
     settings = [f"experiment.output_dir={json.dumps(str(run.parent))}", *settings]
     config = read_config(folder.config, settings)
     if not any(setting.startswith("experiment.name=") for setting in settings):
-        name = f"{config.experiment.name}_{config.pruning.strategy}"
+        name = json.dumps(f"{run.name}_{config.pruning.strategy}")
         config = read_config(folder.config, [f"experiment.name={name}", *settings])
     return config, folder.best
 

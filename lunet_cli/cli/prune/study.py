@@ -74,7 +74,7 @@ def study(
 
     chosen, presets = strategies or list(PAPER_STRATEGIES), from_scratch or []
     if dry_run:
-        _dry_run(config, chosen, seeds, presets, jobs)
+        _dry_run(config, chosen, seeds, presets, jobs, budget)
         return
     with show_progress(make_status_console()) as on_event:
         result = run_study(
@@ -97,13 +97,20 @@ def study(
 
 
 def _dry_run(
-    config: RunConfig, strategies: list[str], seeds: int, presets: list[str], jobs: int
+    config: RunConfig,
+    strategies: list[str],
+    seeds: int,
+    presets: list[str],
+    jobs: int,
+    budget: float,
 ) -> None:
     from lunet_cli.engine.pruning.study import list_trials
     from lunet_cli.render.console import make_console
     from lunet_cli.render.study_tables import trials_table
 
-    trials = list_trials(config, strategies=strategies, seeds=seeds, from_scratch=presets)
+    trials = list_trials(
+        config, strategies=strategies, seeds=seeds, from_scratch=presets, budget=budget
+    )
     make_console().print(trials_table(trials, os.cpu_count() or 1, jobs))
 
 

@@ -120,7 +120,7 @@ class Predictor:
 
     def warnings(self) -> list[str]:
         """What a user should know before trusting the result."""
-        found = []
+        found = [warning for model in self.models for warning in model.warnings()]
         if self.options.tta and not self._has_seen_mirrored_volumes():
             found.append(
                 "`tta` mirrors volumes, and the network was trained without mirrored ones: the "

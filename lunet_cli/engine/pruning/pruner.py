@@ -5,13 +5,13 @@ from __future__ import annotations
 import itertools
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from lunet_cli.config.layers import Layer, layers, widths_of
+from lunet_cli.config.layers import Layer, layers, widths_of, with_layers
 from lunet_cli.config.network import NetworkSpec
 from lunet_cli.config.network_cost import count_conv_flops, count_parameters
 from lunet_cli.config.pruning import Criterion, PruningConfig
@@ -149,10 +149,10 @@ class Pruner:
             return context
         if config.distillation > 0:
             context = replace(context, teacher=self._unpruned_teacher())
+        factor = 1.0
         if config.learning_rate is not None:
             factor = config.learning_rate / context.config.learning_rate
-            context = replace(context, rate_factor=factor)
-        return context
+        return replace(context, rate_factor=factor, scheduler=config.scheduler)
 
     def _unpruned_teacher(self) -> Teacher:
         if self._teacher is None:
@@ -190,7 +190,7 @@ class Pruner:
         self.progress.train = cut
         self.progress.current = replace(
             _begun_step(number, network.spec),
-            removed=tuple(RemovedChannel(c.layer, c.channel, c.score) for c in choices),
+            removed=tuple(self._removed(choice) for choice in choices),
             val_loss_before=validation.loss,
             val_dice_before=validation.mean_dice,
         )
@@ -218,6 +218,12 @@ class Pruner:
             check=self._guard.check,
         )
         return normalize(scores, config.normalization)
+
+    def _removed(self, choice: Choice) -> RemovedChannel:
+        score = choice.score
+        if not asks_for_scores(self._config):
+            score = math.nan
+        return RemovedChannel(choice.layer, choice.channel, score)
 
     @property
     def _seed(self) -> int:
@@ -335,6 +341,26 @@ def count_removable(spec: NetworkSpec, config: PruningConfig) -> int:
     return sum(layer.width - 1 for layer in layers(spec) if layer.name not in protected)
 
 
+def smallest(spec: NetworkSpec, config: PruningConfig) -> NetworkSpec:
+    """The network that has lost all channels that can be removed.
+
+    Raises:
+        ConfigError: A pattern of the configuration fits no layer.
+    """
+    protected = protected_of(spec, config)
+    least = {layer.name: 1 for layer in layers(spec) if layer.name not in protected}
+    return with_layers(spec, widths=least)
+
+
+def steps_of(config: PruningConfig, num_removable: int) -> Iterator[int]:
+    """Channels that each step takes, until none is left."""
+    left = num_removable
+    while left > 0:
+        taken = min(left, channels_of_step(config, left))
+        yield taken
+        left -= taken
+
+
 def channels_of_step(config: PruningConfig, num_removable: int) -> int:
     """Channels that the next step removes, where there are as many."""
     per_step = config.channels_per_step
@@ -352,9 +378,14 @@ def criterion_of(config: PruningConfig) -> Criterion:
     """What channels are scored by: `random`, which costs nothing, where no score counts."""
     if config.strategy == "largest-l1":
         return "l1"
-    if config.strategy in ("random-in-largest", "none") and config.targeted_dropout == 0:
+    if not asks_for_scores(config):
         return "random"
     return config.criterion
+
+
+def asks_for_scores(config: PruningConfig) -> bool:
+    """Whether scores decide about anything: which channels go, or where dropout prepares for it."""
+    return config.strategy not in ("random-in-largest", "none") or config.targeted_dropout > 0
 
 
 def _begun_step(number: int, spec: NetworkSpec) -> PruningStep:

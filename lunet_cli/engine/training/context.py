@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from lunet_cli.config.training import TrainingConfig
+from lunet_cli.config.training import Scheduler, TrainingConfig
 from lunet_cli.engine.data.labels import LabelScheme
 from lunet_cli.engine.networks.execution import ExecutionPlan
 from lunet_cli.engine.training.distillation import Teacher
@@ -23,6 +23,7 @@ class StepContext:
         phase: The epochs, counted from 0, that the schedule of the learning rate is stretched over;
             None for the whole training.
         rate_factor: What the learning rate of the configuration is multiplied by.
+        scheduler: How it changes; None takes that of the configuration.
     """
 
     setup: Setup
@@ -30,6 +31,7 @@ class StepContext:
     teacher: Teacher | None = None
     phase: range | None = None
     rate_factor: float = 1.0
+    scheduler: Scheduler | None = None
 
     @property
     def config(self) -> TrainingConfig:
@@ -47,4 +49,7 @@ class StepContext:
         if self.phase is not None:
             progress = (epoch - self.phase.start) / len(self.phase)
             moment = progress * self.config.epochs
-        return self.rate_factor * learning_rate_at(self.config, moment)
+        config = self.config
+        if self.scheduler is not None:
+            config = config.model_copy(update={"scheduler": self.scheduler})
+        return self.rate_factor * learning_rate_at(config, moment)
