@@ -9,6 +9,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from lunet_cli.config.base import PlainPath, Section
 from lunet_cli.config.grouping import LONGEST_PATTERN, checked_pattern
+from lunet_cli.config.labels import LabelValue
 
 PHANTOM_LABELS: dict[str, tuple[int, ...]] = {
     "anterior": (1,),
@@ -111,6 +112,10 @@ class DataConfig(Section):
 
     phantom: PhantomConfig = PhantomConfig()
     """The built-in volumes, which need no files."""
+
+    ignored_value: LabelValue | None = None
+    """Value of voxels in label maps of which nobody has said what they are. They count in no loss
+    and in no metric, whatever a network makes of them."""
 
     num_workers: Annotated[int, Field(ge=0, le=1024)] = 0
     """Processes that prepare batches. 0 prepares them in the training process, which is fastest for

@@ -56,6 +56,7 @@ class LabelRegions(Record):
 
     regions: Annotated[dict[_RegionName, _RegionValues], Field(min_length=1)]
     activation: Literal["sigmoid", "softmax"]
+    ignored: Annotated[int, Field(ge=1, le=65535)] | None = None
 
     @property
     def num_channels(self) -> int:

@@ -676,6 +676,10 @@ def test_written_configuration_is_complete_and_ordered_like_the_schema() -> None
         "dice_weight": 1.0,
         "bce_weight": 1.0,
         "ce_weight": 1.0,
+        "batch_dice": True,
+        "label_weights": None,
+        "label_smoothing": 0.0,
+        "focal_gamma": 0.0,
     }
 
 

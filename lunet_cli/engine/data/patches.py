@@ -100,7 +100,7 @@ class PatchDataset(Dataset[tuple[Tensor, Tensor] | Failure]):
         start = [int(rng.integers(free + 1)) for free in room.tolist()]
         if rng.random() >= self._foreground_fraction:
             return start
-        foreground = np.flatnonzero(label)
+        foreground = np.flatnonzero(self._store.foreground_of(label))
         if len(foreground) == 0:
             return start
         centre = np.unravel_index(int(rng.choice(foreground)), label.shape)

@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -186,6 +186,13 @@ class CaseStore:
     def __getitem__(self, index: int) -> PreparedCase:
         """The prepared case at `index`; see `get`."""
         return self.get(index)
+
+    def foreground_of(self, label: npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.bool_]:
+        """The voxels of a label map of ours that have a label."""
+        is_foreground: npt.NDArray[np.bool_] = label != 0
+        if self._scheme.ignored is not None:
+            is_foreground &= label != self._scheme.ignored
+        return is_foreground
 
     def get(self, index: int, on_remark: OnRemark = ignore_remark) -> PreparedCase:
         """The prepared case at `index`; `on_remark` is told what is odd about files that are read.

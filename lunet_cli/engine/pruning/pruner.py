@@ -202,7 +202,8 @@ class Pruner:
         config, setup, plan = self._config, self._base.setup, self._base.plan
 
         def loss(logits: Tensor, label: Tensor) -> Tensor:
-            return setup.loss(logits, setup.card.labels.encode(label))
+            labels = setup.card.labels
+            return setup.loss(logits, labels.encode(label), labels.known(label))
 
         sampler = setup.sampler
         sampler.epoch, sampler.first_step = self.progress.train.epoch, 0

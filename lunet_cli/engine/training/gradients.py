@@ -60,12 +60,13 @@ class Gradients:
     def _loss(self, image: Tensor, label: Tensor) -> Tensor:
         """The loss of a batch towards the labels, and towards the teacher where there is one."""
         plan, labels, teacher = self._context.plan, self._context.labels, self._context.teacher
-        target = labels.encode(label.to(plan.device, non_blocking=True))
+        label = label.to(plan.device, non_blocking=True)
+        target, known = labels.encode(label), labels.known(label)
         image = plan.place_image(image)
         with plan.autocast():
             outputs = self._forward(image)
         strides = self._state.learner.strides
-        loss = supervised_loss(self._context.setup.loss, outputs, strides, target)
+        loss = supervised_loss(self._context.setup.loss, outputs, strides, target, known)
         if teacher is None:
             return loss
         return teacher.mixed_loss(loss, outputs[0], image, plan, labels.activation)

@@ -156,8 +156,9 @@ def validate(
     scores: dict[str, dict[str, float]] = {}
     predicted = predict_cases(network, context)
     for case, (label, logits) in zip(context.setup.val.cases, predicted, strict=True):
-        target = labels.encode(label[None].to(logits.device))
-        losses.append(float(context.setup.loss(logits[None], target)))
+        batch = label[None].to(logits.device)
+        loss = context.setup.loss(logits[None], labels.encode(batch), labels.known(batch))
+        losses.append(float(loss))
         prediction, reference = masks_of(label, logits, labels)
         values = map(dice, prediction, reference)
         scores[case.case_id] = dict(zip(labels.names, values, strict=True))
@@ -192,13 +193,18 @@ def epoch_record(
 def masks_of(label: Tensor, logits: Tensor, labels: LabelScheme) -> tuple[np.ndarray, np.ndarray]:
     """Prediction and reference as masks (regions, D, H, W), bool, as every metric takes them.
 
+    Nothing is predicted where nobody has said what is there.
+
     Args:
         label: Label map (D, H, W).
         logits: (K, D, H, W).
         labels: The meaning of the channels.
     """
-    prediction = labels.decode(logits[None])[0].cpu().numpy()
-    return prediction, labels.masks(label[None])[0].numpy()
+    prediction = labels.decode(logits[None])[0].cpu()
+    known = labels.known(label[None])
+    if known is not None:
+        prediction &= known[0]
+    return prediction.numpy(), labels.masks(label[None])[0].numpy()
 
 
 def predict_cases(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -11,7 +12,21 @@ from lunet_cli.config.labels import Activation
 from lunet_cli.config.training import LossConfig, LossName, fitting_loss
 from lunet_cli.errors import ConfigError
 
-Loss = Callable[[Tensor, Tensor], Tensor]
+
+class Loss(Protocol):
+    """What is minimised."""
+
+    def __call__(self, logits: Tensor, target: Tensor, known: Tensor | None = None) -> Tensor:
+        """A scalar.
+
+        Args:
+            logits: (B, C, D, H, W).
+            target: Zeros and ones of the same shape, bool.
+            known: Whether voxels are labelled (B, 1, D, H, W); None if all are. The others do not
+                count.
+        """
+
+
 # Where prediction and reference are both empty, the Dice is 1; elsewhere it is lost in a float32.
 DICE_EPSILON = 1e-7
 
@@ -27,19 +42,17 @@ def make_loss(config: LossConfig, activation: Activation, labels: Sequence[str] 
         activation: How the labels are trained.
         labels: Their names, in the order of the channels; needed where they have weights.
 
-    Returns:
-        A function from logits and targets (B, C, D, H, W), zeros and ones in bool, to a scalar.
-
     Raises:
         ConfigError: A weight is of a label that does not exist, or all are 0.
     """
     compute = LOSSES[fitting_loss(config.name, activation)]
     weights = _label_weights(config.label_weights, labels)
 
-    def loss(logits: Tensor, target: Tensor) -> Tensor:
+    def loss(logits: Tensor, target: Tensor, known: Tensor | None = None) -> Tensor:
         # Reductions per channel are several times faster with the channel as an outer axis.
         logits = logits.float().contiguous()
-        return compute(_Terms(config, activation, weights), logits, target.to(logits.dtype))
+        terms = _Terms(config, activation, weights, known)
+        return compute(terms, logits, target.to(logits.dtype))
 
     return loss
 
@@ -72,6 +85,7 @@ def soft_dice_loss(
     *,
     over_batch: bool = True,
     weights: Sequence[float] | None = None,
+    known: Tensor | None = None,
 ) -> Tensor:
     """One minus the soft Dice, per channel over batch and space, averaged over channels.
 
@@ -82,6 +96,7 @@ def soft_dice_loss(
         over_batch: Whether voxels of all samples are counted together; otherwise it is the mean
             over samples, too.
         weights: Of the channels, background left out, adding up to 1; None counts all alike.
+        known: Which voxels count (B, 1, D, H, W), bool; None counts all.
 
     References:
         V-Net, arXiv:1606.04797, with plain sums in the denominator as in Lean Unet,
@@ -91,6 +106,8 @@ def soft_dice_loss(
         probabilities, target = logits.softmax(dim=1)[:, 1:], target[:, 1:]
     else:
         probabilities = logits.sigmoid()
+    if known is not None:
+        probabilities, target = probabilities * known, target * known
     axes = (0, 2, 3, 4) if over_batch else (2, 3, 4)
     overlap = (probabilities * target).sum(axes)
     total = probabilities.sum(axes) + target.sum(axes)
@@ -101,7 +118,9 @@ def soft_dice_loss(
     return 1 - (dice * dice.new_tensor(weights)).sum(dim=-1).mean()
 
 
-def cross_entropy(logits: Tensor, target: Tensor, *, gamma: float = 0.0) -> Tensor:
+def cross_entropy(
+    logits: Tensor, target: Tensor, *, gamma: float = 0.0, known: Tensor | None = None
+) -> Tensor:
     """Cross-entropy of exclusive classes, averaged over voxels.
 
     Args:
@@ -109,6 +128,7 @@ def cross_entropy(logits: Tensor, target: Tensor, *, gamma: float = 0.0) -> Tens
         target: Probabilities of the same shape and type, which add up to one per voxel; of labels,
             zeros and a single one.
         gamma: Power of the factor of the focal loss; 0 is the plain cross-entropy.
+        known: Which voxels count (B, 1, D, H, W), bool; None counts all.
     """
     # Equal to F.cross_entropy with class indices, without the argmax that would make them: it is
     # slow on a CPU.
@@ -116,32 +136,50 @@ def cross_entropy(logits: Tensor, target: Tensor, *, gamma: float = 0.0) -> Tens
     if gamma > 0:
         right = (logits.softmax(dim=1) * target).sum(dim=1)
         entropy = (1 - right) ** gamma * entropy
-    return entropy.mean()
+    return _mean_of_known(entropy[:, None], known)
 
 
-def binary_cross_entropy(logits: Tensor, target: Tensor, *, gamma: float = 0.0) -> Tensor:
+def binary_cross_entropy(
+    logits: Tensor, target: Tensor, *, gamma: float = 0.0, known: Tensor | None = None
+) -> Tensor:
     """Binary cross-entropy, averaged over channels and voxels.
 
     Args:
         logits: (B, C, D, H, W), float32.
         target: Probabilities of the same shape and type; of labels, zeros and ones.
         gamma: Power of the factor of the focal loss; 0 is the plain cross-entropy.
+        known: Which voxels count (B, 1, D, H, W), bool; None counts all.
     """
-    if gamma == 0:
+    if gamma == 0 and known is None:
         return F.binary_cross_entropy_with_logits(logits, target)
     entropy = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
-    probabilities = logits.sigmoid()
-    right = probabilities * target + (1 - probabilities) * (1 - target)
-    return ((1 - right) ** gamma * entropy).mean()
+    if gamma > 0:
+        probabilities = logits.sigmoid()
+        right = probabilities * target + (1 - probabilities) * (1 - target)
+        entropy = (1 - right) ** gamma * entropy
+    return _mean_of_known(entropy, known)
+
+
+def _mean_of_known(values: Tensor, known: Tensor | None) -> Tensor:
+    """The mean of values (B, C, D, H, W) over channels and the voxels that count; 0 without any."""
+    if known is None:
+        return values.mean()
+    number = known.sum() * values.shape[1]
+    return (values * known).sum() / number.clamp(min=1)
 
 
 class _Terms:
     """The terms of a loss, as its section configures them."""
 
     def __init__(
-        self, config: LossConfig, activation: Activation, weights: tuple[float, ...] | None
+        self,
+        config: LossConfig,
+        activation: Activation,
+        weights: tuple[float, ...] | None,
+        known: Tensor | None,
     ) -> None:
         self.config = config
+        self._known = known
         self._activation: Activation = activation
         self._weights = weights
 
@@ -152,15 +190,18 @@ class _Terms:
             self._activation,
             over_batch=self.config.batch_dice,
             weights=self._weights,
+            known=self._known,
         )
 
     def bce(self, logits: Tensor, target: Tensor) -> Tensor:
         smoothed = self._smooth(target, num_classes=2)
-        return binary_cross_entropy(logits, smoothed, gamma=self.config.focal_gamma)
+        gamma = self.config.focal_gamma
+        return binary_cross_entropy(logits, smoothed, gamma=gamma, known=self._known)
 
     def ce(self, logits: Tensor, target: Tensor) -> Tensor:
         smoothed = self._smooth(target, num_classes=target.shape[1])
-        return cross_entropy(logits, smoothed, gamma=self.config.focal_gamma)
+        gamma = self.config.focal_gamma
+        return cross_entropy(logits, smoothed, gamma=gamma, known=self._known)
 
     def _smooth(self, target: Tensor, num_classes: int) -> Tensor:
         share = self.config.label_smoothing

@@ -194,6 +194,7 @@ def _read_cases(
         case_set.labels,
         activation=config.model.activation,
         out_channels=config.model.out_channels,
+        ignored=config.data.ignored_value,
     )
     # Where cases are left out, their number says nothing about the batches of the mended set.
     if not mistakes:

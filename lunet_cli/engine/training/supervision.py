@@ -72,15 +72,20 @@ class SupervisedNetwork(nn.Module):
 
 
 def supervised_loss(
-    loss: Loss, outputs: Sequence[Tensor], strides: Sequence[int], target: Tensor
+    loss: Loss,
+    outputs: Sequence[Tensor],
+    strides: Sequence[int],
+    target: Tensor,
+    known: Tensor | None = None,
 ) -> Tensor:
     """The mean loss of all outputs; each counts half as much as the one before.
 
     Args:
-        loss: From logits and targets.
+        loss: From logits, targets and what is known.
         outputs: What a `SupervisedNetwork` returns.
         strides: Those of the outputs.
         target: (B, C, D, H, W), of full resolution.
+        known: Whether voxels are labelled (B, 1, D, H, W), likewise; None if all are.
 
     References:
         Weights as in nnU-Net (doi:10.1038/s41592-020-01008-z), which takes 0 for the lowest
@@ -89,9 +94,13 @@ def supervised_loss(
     total, sum_of_weights = outputs[0].new_zeros(()), 0.0
     for index, logits, stride in zip(count(), outputs, strides, strict=False):
         reduced = reduce_target(target, stride)
+        reduced_known = None
+        if known is not None:
+            reduced_known = reduce_target(known, stride)
         depth, height, width = reduced.shape[2:]
         weight = 0.5**index
-        total = total + weight * loss(logits[:, :, :depth, :height, :width], reduced)
+        value = loss(logits[:, :, :depth, :height, :width], reduced, reduced_known)
+        total = total + weight * value
         sum_of_weights += weight
     return total / sum_of_weights
 

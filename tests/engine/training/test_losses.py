@@ -99,6 +99,36 @@ def test_focal_cross_entropies_by_hand(gamma: float) -> None:
     assert cross_entropy(logits, target, gamma=gamma).item() == pytest.approx(expected)
 
 
+@pytest.mark.parametrize(("name", "activation"), FITTING)
+@pytest.mark.parametrize("gamma", [0, 2])
+def test_unknown_voxels_count_as_little_as_if_they_were_not_there(
+    name: LossName, activation: Activation, gamma: float
+) -> None:
+    logits, target = random_case(activation)
+    loss = make_loss(LossConfig(name=name, focal_gamma=gamma, label_smoothing=0.1), activation)
+    known = torch.ones(2, 1, 4, 5, 6, dtype=torch.bool)
+    known[:, :, 1] = False
+    kept = [0, 2, 3]
+    expected = loss(logits[:, :, kept], target[:, :, kept])
+    torch.testing.assert_close(loss(logits, target, known), expected)
+    # Whatever the network makes of them.
+    logits[:, :, 1] = 50.0
+    torch.testing.assert_close(loss(logits, target, known), expected)
+
+
+@pytest.mark.parametrize(("name", "activation"), FITTING)
+def test_a_patch_that_nobody_has_labelled_teaches_nothing(
+    name: LossName, activation: Activation
+) -> None:
+    logits, target = random_case(activation)
+    logits.requires_grad_()
+    known = torch.zeros(2, 1, 4, 5, 6, dtype=torch.bool)
+    value = make_loss(LossConfig(name=name), activation)(logits, target, known)
+    assert value.item() == pytest.approx(0)
+    (gradient,) = torch.autograd.grad(value, logits)
+    assert not gradient.any()
+
+
 def test_smoothed_labels_are_those_of_torch() -> None:
     logits, target = random_case("softmax")
     found = make_loss(LossConfig(name="ce", label_smoothing=0.2), "softmax")(logits, target)

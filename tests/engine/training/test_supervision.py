@@ -43,11 +43,14 @@ def test_each_step_of_the_decoder_learns(name: str, size: tuple[int, int, int]) 
     outputs = learner(image)
     assert torch.equal(outputs[0], network(image))
 
-    def loss(logits: Tensor, target: Tensor) -> Tensor:
+    def loss(logits: Tensor, target: Tensor, known: Tensor | None = None) -> Tensor:
         assert logits.shape == target.shape
+        assert known is not None
+        assert known.shape[2:] == target.shape[2:]
         return ((logits - target.float()) ** 2).mean()
 
-    supervised_loss(loss, outputs, learner.strides, target).backward()
+    known = torch.ones(2, 1, *size, dtype=torch.bool)
+    supervised_loss(loss, outputs, learner.strides, target, known).backward()
     for parameter in learner.parameters():
         assert parameter.grad is not None
     # All but the steps behind it reach the first step by the last head alone.
@@ -66,14 +69,14 @@ def test_without_deep_supervision_there_are_no_heads() -> None:
     assert logits.shape == (1, 2, 8, 8, 8)
     assert len(list(learner.parameters())) == len(list(network.parameters()))
     target = torch.zeros(1, 2, 8, 8, 8)
-    loss = supervised_loss(lambda a, b: (a - b).sum(), [logits], learner.strides, target)
+    loss = supervised_loss(lambda a, b, _: (a - b).sum(), [logits], learner.strides, target)
     assert torch.equal(loss, logits.sum())
 
 
 def test_weights_halve_and_add_up_to_one() -> None:
     outputs = [torch.full((1, 1, n, n, n), value) for n, value in ((8, 7.0), (4, 70.0), (2, 700.0))]
     target = torch.zeros(1, 1, 8, 8, 8)
-    value = supervised_loss(lambda logits, _: logits.mean(), outputs, [1, 2, 4], target)
+    value = supervised_loss(lambda logits, *_: logits.mean(), outputs, [1, 2, 4], target)
     assert value.item() == pytest.approx(7 * 4 / 7 + 70 * 2 / 7 + 700 / 7)
 
 
