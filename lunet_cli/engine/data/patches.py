@@ -14,17 +14,29 @@ from torch.utils.data import DataLoader, Dataset
 from lunet_cli.config.augmentation import AugmentationConfig
 from lunet_cli.config.vocabulary import Size
 from lunet_cli.engine.data.augmentation import augment
+from lunet_cli.engine.data.patch_sizes import PatchSizes
 from lunet_cli.engine.data.store import CaseStore
 from lunet_cli.errors import DataError, LunetError
+
+# Apart from the draws of patches, whose generators have no fourth number.
+_OF_SIZES = 1
 
 
 @dataclass(frozen=True)
 class PatchKey:
-    """Names one training patch of one epoch; the same key always gives the same patch."""
+    """Names one training patch of one epoch; the same key always gives the same patch.
+
+    Args:
+        epoch: The epoch, from 0.
+        position: Its place among the patches of the epoch, before they are shuffled.
+        case_index: The case it is taken from.
+        size: Voxels (D, H, W); None takes those of the data set.
+    """
 
     epoch: int
     position: int
     case_index: int
+    size: Size | None = None
 
 
 @dataclass(frozen=True)
@@ -75,14 +87,15 @@ class PatchDataset(Dataset[tuple[Tensor, Tensor] | Failure]):
     def _sample(self, key: PatchKey) -> tuple[Tensor, Tensor]:
         rng = np.random.default_rng([self._seed, key.epoch, key.position])
         prepared = self._store[key.case_index]
-        z, y, x = self._draw_start(prepared.label, rng)
-        depth, height, width = self._patch_size
+        size = key.size or self._patch_size
+        z, y, x = self._draw_start(prepared.label, size, rng)
+        depth, height, width = size
         window = (slice(z, z + depth), slice(y, y + height), slice(x, x + width))
         image = torch.from_numpy(np.array(prepared.image[:, *window], dtype=np.float32))
         label = torch.from_numpy(np.ascontiguousarray(prepared.label[window]))
         if label.dtype == torch.uint16:  # a type that torch hardly computes with
             label = label.int()
-        image, label = pad_to(image, self._patch_size), pad_to(label, self._patch_size)
+        image, label = pad_to(image, size), pad_to(label, size)
         if self._augmentation.changes.any:
             generator = torch.Generator().manual_seed(int(rng.integers(2**63)))
             spacing_mm = prepared.spacing_mm
@@ -91,9 +104,11 @@ class PatchDataset(Dataset[tuple[Tensor, Tensor] | Failure]):
             )
         return image, label
 
-    def _draw_start(self, label: np.ndarray, rng: np.random.Generator) -> list[int]:
+    def _draw_start(
+        self, label: np.ndarray, patch_size: Size, rng: np.random.Generator
+    ) -> list[int]:
         """First voxel (z, y, x) of a patch; the order of the draws is part of what a seed means."""
-        size = np.array(self._patch_size)
+        size = np.array(patch_size)
         room = np.maximum(0, np.array(label.shape) - size)
         if not room.any():
             return [0, 0, 0]
@@ -129,6 +144,7 @@ class EpochSampler:
         seed: Seed of the order.
         batches_per_step: Batches between two changes of the weights; the last step of an epoch may
             have fewer.
+        sizes: How large the patches of a batch are; None leaves it to the data set.
     """
 
     def __init__(
@@ -139,6 +155,7 @@ class EpochSampler:
         batch_size: int,
         seed: int,
         batches_per_step: int = 1,
+        sizes: PatchSizes | None = None,
     ) -> None:
         self.epoch = 0
         self.first_step = 0
@@ -148,6 +165,7 @@ class EpochSampler:
         self._batch_size = batch_size
         self._seed = seed
         self._batches_per_step = batches_per_step
+        self._sizes = sizes
 
     def __len__(self) -> int:
         """Batches of an epoch."""
@@ -166,7 +184,15 @@ class EpochSampler:
         order = np.random.default_rng([self._seed, self.epoch]).permutation(self._num_patches)
         for batch in range(self.first_step * self._batches_per_step, len(self)):
             chosen = order[batch * self._batch_size : (batch + 1) * self._batch_size]
-            yield [PatchKey(self.epoch, int(i), int(i) % self._num_cases) for i in chosen]
+            cases = (chosen % self._num_cases).tolist()
+            size = None
+            if self._sizes is not None:
+                rng = np.random.default_rng([self._seed, self.epoch, batch, _OF_SIZES])
+                size = self._sizes.of_batch(cases, self.epoch, rng)
+            yield [
+                PatchKey(self.epoch, position, case, size)
+                for position, case in zip(chosen.tolist(), cases, strict=True)
+            ]
 
 
 Batch = tuple[Tensor, Tensor]

@@ -37,6 +37,7 @@ from lunet_cli.engine.data.patches import (
     batches,
     make_loader,
 )
+from lunet_cli.engine.data.patch_sizes import PatchSizes
 from lunet_cli.engine.data.preprocessing import Preprocessing
 from lunet_cli.engine.data.splits import Split, load_cases
 from lunet_cli.engine.data.store import CacheKind, CaseStore, PreparedCase, choose_cache
@@ -148,6 +149,7 @@ def set_up(
         batch_size=config.training.batch_size,
         seed=config.experiment.seed,
         batches_per_step=config.training.accumulate_batches,
+        sizes=_patch_sizes(config, read, window, spec.total_stride),
     )
     return Setup(
         config=config,
@@ -161,6 +163,22 @@ def set_up(
         loss=make_loss(config.training.loss, read.labels.activation, read.labels.names),
         cache=read.cache,
         cache_mib=sum(map(_kept_bytes, read.shapes)) / 2**20,
+    )
+
+
+def _patch_sizes(config: RunConfig, read: _ReadCases, window: Size, stride: int) -> PatchSizes:
+    training = config.training
+    volumes: list[Size] = []
+    for shape in read.shapes[: len(read.train)]:
+        _, depth, height, width = shape
+        volumes.append((depth, height, width))
+    return PatchSizes(
+        usual=window,
+        stride=stride,
+        scale=training.patch_scale,
+        volumes=volumes,
+        large=range(training.epochs - training.final_epochs, training.epochs),
+        most=training.final_patch_size or (4096, 4096, 4096),
     )
 
 
