@@ -29,6 +29,7 @@ from lunet_cli.engine.checkpoints.checkpoint import ModelCard
 from lunet_cli.engine.data.cases import Case
 from lunet_cli.engine.data.labels import LabelScheme, resolve_labels
 from lunet_cli.engine.data.mistakes import Mistakes
+from lunet_cli.engine.data.patch_sizes import PatchSizes
 from lunet_cli.engine.data.patches import (
     Batch,
     EpochSampler,
@@ -37,7 +38,6 @@ from lunet_cli.engine.data.patches import (
     batches,
     make_loader,
 )
-from lunet_cli.engine.data.patch_sizes import PatchSizes
 from lunet_cli.engine.data.preprocessing import Preprocessing
 from lunet_cli.engine.data.splits import Split, load_cases
 from lunet_cli.engine.data.store import CacheKind, CaseStore, PreparedCase, choose_cache
