@@ -1,6 +1,6 @@
 """Time of a training step under each way to compute, and the share of the data loader.
 
-    python benchmarks/training_step.py [--arch NAME ...] [--compile]
+    python benchmarks/training_step.py [--arch NAME ...] [--device cuda] [--compile]
 
 Rounds are interleaved, so that a drift of the machine meets all candidates alike. The first row is
 plain PyTorch: fp32, contiguous, not compiled, with torch's own batch normalisation.
@@ -13,7 +13,7 @@ import os
 import statistics
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -30,10 +30,23 @@ from lunet_cli.engine.provenance import machine_name, versions
 from lunet_cli.engine.training.losses import make_loss
 from lunet_cli.engine.training.setup import set_up
 
-BATCH, SHAPE, ROUNDS = 4, (48, 64, 48), 9
+ROUNDS = 9
 
 
-def make_step(architecture: str, plan: ExecutionPlan, *, own_norm: bool) -> Callable[[], None]:
+@dataclass(frozen=True)
+class Batch:
+    """Images of one step: how many, and their voxels (D, H, W)."""
+
+    number: int
+    shape: tuple[int, int, int]
+
+    def __str__(self) -> str:
+        return f"{self.number} of 1x{'x'.join(map(str, self.shape))}"
+
+
+def make_step(
+    architecture: str, plan: ExecutionPlan, batch: Batch, *, own_norm: bool
+) -> Callable[[], None]:
     torch.manual_seed(0)
     network = build_network(replace(parse_preset(architecture).spec, dropout=0.005)).train()
     if not own_norm:
@@ -42,15 +55,17 @@ def make_step(architecture: str, plan: ExecutionPlan, *, own_norm: bool) -> Call
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-3)
     forward = plan.callable_of(network)
     loss = make_loss(LossConfig(), "sigmoid")
-    image = plan.place_image(torch.randn(BATCH, 1, *SHAPE))
-    target = torch.rand(BATCH, 1, *SHAPE) > 0.8
+    image = plan.place_image(torch.randn(batch.number, 1, *batch.shape))
+    target = (torch.rand(batch.number, 1, *batch.shape) > 0.8).to(plan.device)
 
     def step() -> None:
         with plan.autocast():
             logits = forward(image)
         optimizer.zero_grad()
-        loss(logits, target).backward()
+        value = loss(logits, target)
+        value.backward()
         optimizer.step()
+        value.item()  # waits for a GPU, as a training does that shows its loss
 
     return step
 
@@ -75,32 +90,39 @@ def measure(steps: dict[str, Callable[[], None]]) -> dict[str, float]:
     return {name: statistics.median(values) for name, values in times.items()}
 
 
-def compare_plans(architecture: str, *, compiled: bool) -> None:
+def compare_plans(architecture: str, device: str, batch: Batch, *, compiled: bool) -> None:
     cases = {
-        "plain PyTorch: fp32": (ExecutionPlan("cpu", "fp32", False, False), False),
-        "fp32 channels-last, torch's norm": (ExecutionPlan("cpu", "fp32", True, False), False),
-        "fp32 channels-last": (ExecutionPlan("cpu", "fp32", True, False), True),
-        "bf16": (ExecutionPlan("cpu", "bf16", False, False), True),
-        "bf16 channels-last, torch's norm": (ExecutionPlan("cpu", "bf16", True, False), False),
-        "bf16 channels-last": (ExecutionPlan("cpu", "bf16", True, False), True),
+        "plain PyTorch: fp32": (ExecutionPlan(device, "fp32", False, False), False),
+        "fp32 channels-last, torch's norm": (ExecutionPlan(device, "fp32", True, False), False),
+        "fp32 channels-last": (ExecutionPlan(device, "fp32", True, False), True),
+        "bf16": (ExecutionPlan(device, "bf16", False, False), True),
+        "bf16 channels-last, torch's norm": (ExecutionPlan(device, "bf16", True, False), False),
+        "bf16 channels-last": (ExecutionPlan(device, "bf16", True, False), True),
     }
+    if device == "cuda":  # Our norm is torch's there.
+        cases = {name: case for name, case in cases.items() if "torch's" not in name}
     if compiled:
-        cases["bf16 channels-last compiled"] = (ExecutionPlan("cpu", "bf16", True, True), True)
+        cases["bf16 channels-last compiled"] = (ExecutionPlan(device, "bf16", True, True), True)
     steps = {
-        name: make_step(architecture, plan, own_norm=own) for name, (plan, own) in cases.items()
+        name: make_step(architecture, plan, batch, own_norm=own)
+        for name, (plan, own) in cases.items()
     }
     medians = measure(steps)
     plain = next(iter(medians.values()))
     for name, value in medians.items():
-        print(f"{architecture:16} {name:34} {value:8.1f} ms   {plain / value:5.2f}x")
+        per_second = 1000 * batch.number / value
+        print(
+            f"{architecture:16} {name:34} {value:8.1f} ms {per_second:8.1f} images/s "
+            f"{plain / value:5.2f}x"
+        )
 
 
-def loader_share(config_file: Path, data_root: Path | None) -> None:
-    """Time of an epoch's batches alone, against that of its steps by the fastest plan."""
+def loader_share(config_file: Path, data_root: Path | None, device: str) -> None:
+    """Time of an epoch's batches alone, against that of its steps in bf16, channels-last."""
     overrides = [] if data_root is None else [f"data.root={data_root}"]
     config = load_config(config_file, overrides)
     setup = set_up(config, lambda event: None)
-    plan = ExecutionPlan("cpu", "bf16", True, False)
+    plan = ExecutionPlan(device, "bf16", True, False)
     network = plan.place(setup.new_network()).train()
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-3)
 
@@ -114,8 +136,10 @@ def loader_share(config_file: Path, data_root: Path | None) -> None:
         with plan.autocast():
             logits = network(plan.place_image(image))
         optimizer.zero_grad()
-        setup.loss(logits, setup.card.labels.encode(label)).backward()
+        value = setup.loss(logits, setup.card.labels.encode(label.to(device)))
+        value.backward()
         optimizer.step()
+        value.item()
 
     rounds = [(run_epoch(lambda image, label: None), run_epoch(train_step)) for _ in range(3)]
     alone, whole = (statistics.median(values) for values in zip(*rounds, strict=True))
@@ -128,6 +152,9 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--arch", nargs="+", default=["lunet_small_4f", "unet_small_4f"])
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    parser.add_argument("--batch", type=int, default=4)
+    parser.add_argument("--size", nargs=3, type=int, default=[48, 64, 48], metavar=("D", "H", "W"))
     parser.add_argument(
         "--compile", action="store_true", help="add a compiled row (takes about half a minute)"
     )
@@ -143,11 +170,12 @@ def main() -> None:
     arguments = parser.parse_args()
     threads = torch.get_num_threads()
     print(f"{machine_name()}, {os.cpu_count()} cores, {threads} threads; {versions()}")
-    shape = "x".join(map(str, SHAPE))
-    print(f"training step, batch {BATCH} of 1x{shape}, median of {ROUNDS} interleaved rounds")
+    depth, height, width = arguments.size
+    batch = Batch(arguments.batch, (depth, height, width))
+    print(f"training step, batch {batch}, median of {ROUNDS} interleaved rounds")
     for architecture in arguments.arch:
-        compare_plans(architecture, compiled=arguments.compile)
-    loader_share(arguments.config, arguments.data_root)
+        compare_plans(architecture, arguments.device, batch, compiled=arguments.compile)
+    loader_share(arguments.config, arguments.data_root, arguments.device)
 
 
 if __name__ == "__main__":

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
-import shutil
-import sys
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lunet_cli.cli.config_file import Overrides, refuse_extras
+from lunet_cli.cli.following import Following, print_next, program, tell_how_to_go_on
 from lunet_cli.cli.options import option
-from lunet_cli.cli.wording import show_progress
+from lunet_cli.cli.wording import call_also, show_progress
 from lunet_cli.config.options import ShrinkOptions
 
 if TYPE_CHECKING:
@@ -45,6 +43,7 @@ def shrink(
     Dice than --margin. What is made lies in a run folder beside RUN.
     """
     refuse_extras(context, run, section="pruning")
+    call_also("experiment.name", "--name")
     options = ShrinkOptions(margin=margin, name=name)
     from lunet_cli.engine.pruning.shrink import shrink
     from lunet_cli.render.console import make_status_console
@@ -60,15 +59,12 @@ def shrink(
 def _tell_how_to_go_on(
     result: ShrinkResult, run: Path, options: ShrinkOptions, overrides: list[str]
 ) -> None:
-    from lunet_cli.render.console import make_status_console
-
-    command = [_program(), "shrink", str(run), "--margin", f"{options.margin:g}"]
+    command = [*program(), "shrink", str(run), "--margin", f"{options.margin:g}"]
     if options.name is not None:
         command += ["--name", options.name]
     command += [f"--set={setting}" for setting in overrides]
-    console = make_status_console()
-    console.print(f"Stopped; the state is saved in {result.pruning.run_dir}. Go on with:")
-    console.print(f"  {shlex.join([*command, '--resume', 'auto'])}", soft_wrap=True)
+    saved = f"the state is saved in {result.pruning.run_dir}"
+    tell_how_to_go_on(saved, [*command, "--resume", "auto"])
 
 
 def _show(result: ShrinkResult, run: Path) -> None:
@@ -76,34 +72,21 @@ def _show(result: ShrinkResult, run: Path) -> None:
     from lunet_cli.render.console import make_console
     from lunet_cli.render.shrink_tables import shrink_table
 
-    console = make_console()
-    console.print(shrink_table(result))
-    console.print()
-    console.print("Next:")
-    for purpose, following in _next_commands(result, run):
-        # Whole lines, whatever the width: they are there to be copied.
-        console.print(f"  # {purpose}")
-        console.print(f"  {shlex.join(following)}", soft_wrap=True)
+    make_console().print(shrink_table(result))
+    print_next(_next_commands(result, run))
 
 
-def _next_commands(result: ShrinkResult, run: Path) -> list[tuple[str, list[str]]]:
+def _next_commands(result: ShrinkResult, run: Path) -> list[Following]:
     """Purpose and words of each."""
-    program, small = _program(), str(result.pruning.run_dir)
-    commands = [("Dice and channels over the steps", [program, "prune", "show", small])]
+    lunet, small = program(), str(result.pruning.run_dir)
+    steps: Following = ("Dice and channels over the steps", [*lunet, "prune", "show", small])
     if result.comparison is None or not result.comparison.is_smaller:
         wider = ["--name", f"{result.pruning.run_dir.name}_2", "--margin"]
-        return [*commands, ("allow more", [program, "shrink", str(run), *wider, "DICE"])]
+        return [steps, ("allow more", [*lunet, "shrink", str(run), *wider, "DICE"])]
     return [
-        *commands,
-        ("segment volumes with it", [program, "predict", small, "FOLDER", "-o", "masks"]),
-        ("measure it on other cases", [program, "eval", small, "--data", "FOLDER"]),
-        ("write it for other programs", [program, "export", small, "--format", "onnx"]),
-        ("train a network of its size from the beginning", [program, "prune", "to-lean", small]),
+        steps,
+        ("segment volumes with it", [*lunet, "predict", small, "FOLDER", "-o", "masks"]),
+        ("measure it on other cases", [*lunet, "eval", small, "--data", "FOLDER"]),
+        ("write it for other programs", [*lunet, "export", small, "--format", "onnx"]),
+        ("train a network of its size from the beginning", [*lunet, "prune", "to-lean", small]),
     ]
-
-
-def _program() -> str:
-    """What a person types for this program."""
-    if shutil.which("lunet"):
-        return "lunet"
-    return sys.argv[0]

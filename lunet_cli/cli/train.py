@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
-import shutil
-import sys
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lunet_cli.cli.config_file import ConfigFile, Overrides, read_config, refuse_extras
+from lunet_cli.cli.following import Following, print_next, program, tell_how_to_go_on
 from lunet_cli.cli.wording import show_progress
 from lunet_cli.errors import LunetError
 from lunet_cli.results.words import visible
@@ -55,7 +53,8 @@ def train(
     result = _train(config, resume, pictures)
     command = _this_command(config_file, overrides)
     if result.outcome == "interrupted":
-        _tell_how_to_go_on(result, command)
+        saved = f"the state is saved in {result.run_dir}"
+        tell_how_to_go_on(saved, [*command, "--resume", "auto"])
         raise typer.Exit(128 + result.signal)
     for path in pictures:
         typer.echo(visible(path))
@@ -89,21 +88,8 @@ def _train(config: RunConfig, resume: str | None, pictures: list[Path]) -> Train
 
 
 def _this_command(config_file: Path, overrides: list[str] | None) -> list[str]:
-    program = sys.argv[0]
-    if shutil.which("lunet"):
-        program = "lunet"
-    command = [program, "train", str(config_file)]
-    for item in overrides or ():
-        command.append(f"--set={item}")
-    return command
-
-
-def _tell_how_to_go_on(result: TrainResult, command: list[str]) -> None:
-    from lunet_cli.render.console import make_status_console
-
-    console = make_status_console()
-    console.print(f"Stopped; the state is saved in {result.run_dir}. Go on with:")
-    console.print(f"  {shlex.join([*command, '--resume', 'auto'])}", soft_wrap=True)
+    settings = [f"--set={item}" for item in overrides or ()]
+    return [*program(), "train", str(config_file), *settings]
 
 
 def _show(result: TrainResult, config: RunConfig, command: list[str]) -> None:
@@ -114,12 +100,7 @@ def _show(result: TrainResult, config: RunConfig, command: list[str]) -> None:
     console = make_console()
     _draw(result, config.visualization, console)
     console.print(train_table(result))
-    console.print()
-    console.print("Next:")
-    for purpose, following in _next_commands(config, result.run_dir, command):
-        # Whole lines, whatever the width: they are there to be copied.
-        console.print(f"  # {purpose}")
-        console.print(f"  {shlex.join(following)}", soft_wrap=True)
+    print_next(_next_commands(config, result.run_dir, command))
 
 
 def _save_pictures(result: TrainResult, config: VisualizationConfig) -> list[Path]:
@@ -174,21 +155,19 @@ def _panels(result: TrainResult) -> list[Panel]:
     return curve_panels([history], CurveOptions(quantities=("loss", "dice")))
 
 
-def _next_commands(
-    config: RunConfig, run_dir: Path, command: list[str]
-) -> list[tuple[str, list[str]]]:
+def _next_commands(config: RunConfig, run_dir: Path, command: list[str]) -> list[Following]:
     """Purpose and words of each."""
     from lunet_cli.engine.run_folder import RunFolder
 
-    program, run = command[0], str(run_dir)
+    lunet, run = program(), str(run_dir)
     used_config = str(RunFolder(run_dir).config)
     longer = [item for item in command if not item.startswith("--set=training.epochs=")]
     longer += [f"--set=training.epochs={2 * config.training.epochs}", "--resume", "auto"]
     return [
-        ("measure it, case by case", [program, "eval", run]),
-        ("leaf through its cases", [program, "viz", "slices", run, "--interactive"]),
-        ("read everything about it on one page", [program, "report", run]),
-        ("segment other volumes", [program, "predict", run, "FOLDER", "-o", "masks"]),
+        ("measure it, case by case", [*lunet, "eval", run]),
+        ("leaf through its cases", [*lunet, "viz", "slices", run, "--interactive"]),
+        ("read everything about it on one page", [*lunet, "report", run]),
+        ("segment other volumes", [*lunet, "predict", run, "FOLDER", "-o", "masks"]),
         ("train on, twice as long", longer),
-        ("the configuration that was used", [program, "config", "show", used_config]),
+        ("the configuration that was used", [*lunet, "config", "show", used_config]),
     ]

@@ -65,6 +65,11 @@ def speak_of(options: Iterable[tuple[str, str]]) -> None:
     _own_options.set(dict(options))
 
 
+def call_also(key: str, option: str) -> None:
+    """Let an option of the command that runs stand for a key of the configuration."""
+    _own_options.set({**_own_options.get({}), key: option})
+
+
 def reworded(text: str) -> str:
     """The text with every field, key and job between backticks as the command line writes it."""
     return _PHRASE.sub(_on_command_line, text)
@@ -90,8 +95,8 @@ def _on_command_line(phrase: re.Match[str]) -> str:
     option = _FLAGS.get((field, value)) or options.get(field) or options.get(f"{field}s")
     if option is not None:
         return " ".join(_written(option, value))
-    if value is not None and _is_key(field):
-        return shlex.join(["--set", f"{field}={value}"])
+    if _is_key(field):
+        return field if value is None else shlex.join(["--set", f"{field}={value}"])
     if value is None and field in _fields_of_jobs():
         return field  # The command that runs has no option for it.
     return phrase[0]

@@ -9,6 +9,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from lunet_cli.config.base import PlainPath, Section
 from lunet_cli.config.grouping import LONGEST_PATTERN, checked_pattern
+from lunet_cli.config.labels import LabelValue
 
 PHANTOM_LABELS: dict[str, tuple[int, ...]] = {
     "anterior": (1,),
@@ -39,6 +40,10 @@ class SplitConfig(Section):
 
     num_folds: Annotated[int, Field(ge=2, le=9999)] = 5
     """How many folds the cases are divided into when `fold` is given without `file`."""
+
+    seed: Annotated[int, Field(ge=0, lt=2**32)] | None = None
+    """Seed of a random division; null takes `experiment.seed`. Runs of several seeds are compared
+    case by case only where they divide the cases alike."""
 
     group_pattern: (
         Annotated[str, Field(max_length=LONGEST_PATTERN), AfterValidator(checked_pattern)] | None
@@ -107,6 +112,10 @@ class DataConfig(Section):
 
     phantom: PhantomConfig = PhantomConfig()
     """The built-in volumes, which need no files."""
+
+    ignored_value: LabelValue | None = None
+    """Value of voxels in label maps of which nobody has said what they are. They count in no loss
+    and in no metric, whatever a network makes of them."""
 
     num_workers: Annotated[int, Field(ge=0, le=1024)] = 0
     """Processes that prepare batches. 0 prepares them in the training process, which is fastest for

@@ -50,7 +50,7 @@ _ELSEWHERE = {
         "normalize normalise norm normalization_scheme intensity_normalization"
     ),
     "preprocessing.normalization.window_level": "window_center window_centre",
-    "augmentation.enabled": (
+    "augmentation.level": (
         "augment aug augmentations data_augmentation use_augmentation transforms"
     ),
     "augmentation.flip_probability": "flip mirror mirroring flip_prob mirror_axes",

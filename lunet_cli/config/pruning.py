@@ -7,6 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from lunet_cli.config.base import Count, Section
+from lunet_cli.config.training import Scheduler
 
 Strategy = Literal["stamp", "random-in-layer", "random-in-largest", "largest-l1", "none"]
 Criterion = Literal["taylor", "l1", "l2", "l1-std", "random"]
@@ -31,14 +32,21 @@ class PruningConfig(Section):
     control with the same epochs."""
 
     criterion: Criterion = "taylor"
-    """For `stamp` and `random-in-layer`: what the score of a channel is. `taylor`: by how much the
+    """What the score of a channel is, by which `stamp` and `random-in-layer` choose and
+    `targeted_dropout` prepares layers for the next step, with any strategy but `largest-l1`, which
+    takes `l1`. `taylor`: by how much the
     loss changes without it, to first order; `l1` and `l2`: the norm of its activations; `l1-std`:
     how much that norm differs between patches; `random`: a random number."""
 
     normalization: Normalization = "layer-l2"
-    """For `stamp` and `random-in-layer`: what a score is divided by before layers are compared.
-    `layer-l2`: the L2 norm of the scores of its layer, which makes channels of wide layers go
-    first; `none`: nothing."""
+    """What a score is divided by before layers are compared, by `stamp`, `random-in-layer` and
+    `targeted_dropout`. `layer-l2`: the L2 norm of the scores of its layer, which makes channels of
+    wide layers go first; `none`: nothing."""
+
+    keep_constants: bool = True
+    """Whether the constant stays that a channel without activation is behind its batch
+    normalisation: what reads it gets it as a bias. STAMP takes it away with the channel, and the
+    recovery has to find it again."""
 
     channels_per_step: _Channels | _Share = 1
     """Channels that are removed in one step; a number below 1 is their share of those that can
@@ -59,8 +67,11 @@ class PruningConfig(Section):
     epoch."""
 
     learning_rate: Annotated[float, Field(gt=0, le=1e30)] | None = None
-    """That of the recovery, at the height of its schedule, which is the one of `training` over the
-    epochs of each recovery; null takes `training.learning_rate`."""
+    """That of the recovery, at the height of its schedule; null takes `training.learning_rate`."""
+
+    scheduler: Scheduler | None = None
+    """How the learning rate changes over the epochs of each recovery; null takes
+    `training.scheduler`."""
 
     scoring_batches: Count | None = None
     """Batches of training patches that the scores are taken over; null takes all of an epoch."""
@@ -106,3 +117,11 @@ class PruningConfig(Section):
         if self.distillation > 0 and self.recovery_epochs == 0:
             raise ValueError("distillation has no effect without recovery_epochs")
         return self
+
+
+def phase_of(step: int, config: PruningConfig) -> range:
+    """The epochs, counted from 0, that a step recovers in; of step 0, the warm-up."""
+    if step == 0:
+        return range(config.warmup_epochs)
+    start = config.warmup_epochs + (step - 1) * config.recovery_epochs
+    return range(start, start + config.recovery_epochs)

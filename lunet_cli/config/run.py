@@ -69,10 +69,9 @@ class RunConfig(Section):
                 fitting_loss(self.training.loss.name, self.model.activation)
             except ConfigError as error:
                 raise ValueError(f"{error.message}. {error.hint}") from None
-        # Settings without effect are a mistake; those that a resolved file writes out are not.
-        is_default = self.augmentation == AugmentationConfig()
-        if not self.augmentation.enabled and not is_default:
+        if self.augmentation.is_in_vain:
             raise ValueError(
-                "augmentation has settings but enabled is false; set augmentation.enabled: true"
+                "augmentation has settings, and no patch is changed by them; set "
+                "augmentation.level: standard, or a probability"
             )
         return self

@@ -12,6 +12,7 @@ from lunet_cli.config.vocabulary import DeviceName, PrecisionChoice
 from lunet_cli.errors import ConfigError
 
 LossName = Literal["auto", "dice", "bce", "dice_bce", "ce", "dice_ce"]
+Scheduler = Literal["none", "cosine", "step", "poly", "one-cycle"]
 PatchEdge = Annotated[int, Field(ge=2, le=4096)]
 # A cross-entropy over exclusive classes needs their softmax, a binary one a sigmoid for each label;
 # Dice takes either.
@@ -37,6 +38,24 @@ class LossConfig(Section):
 
     ce_weight: Weight = 1.0
     """Weight of the cross-entropy in `dice_ce`."""
+
+    batch_dice: bool = True
+    """Whether Dice counts the voxels of all patches of a batch together, which suits small batches
+    and rare labels, or those of each patch alone and takes the mean."""
+
+    label_weights: dict[str, Weight] | None = None
+    """How much labels count in the Dice term, by their names; those that are left out count 1. The
+    weights are divided by their sum."""
+
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share of each label that cross-entropies spread evenly over all classes, or in a binary one
+    over yes and no; it keeps probabilities away from 0 and 1. Dice takes the labels as they
+    are."""
+
+    focal_gamma: Annotated[float, Field(ge=0, le=10)] = 0.0
+    """Cross-entropies multiply each voxel by (1 - p) to this power, where p is the probability of
+    what is right: the larger it is, the less voxels count that are learned already. 0 is the plain
+    cross-entropy, 2 the focal loss of arXiv:1708.02002."""
 
 
 def fitting_loss(name: LossName, activation: Activation) -> LossName:
@@ -87,8 +106,21 @@ class TrainingConfig(Section):
     the largest, if that has at most 128^3 voxels; otherwise on patches of at most 96 voxels along
     each axis."""
 
+    patch_scale: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] = (1.0, 1.0)
+    """Smallest and largest factor."""
+
+    final_epochs: Annotated[int, Field(ge=0)] = 0
+    """Last epochs."""
+
+    final_patch_size: tuple[PatchEdge, PatchEdge, PatchEdge] | None = None
+    """Largest."""
+
     patches_per_case: Annotated[int, Field(ge=1, le=10_000)] = 1
     """Patches that are taken from each case in one epoch."""
+
+    accumulate_batches: Annotated[int, Field(ge=1, le=1024)] = 1
+    """Batches whose gradients are added up before the weights change, where memory is too small for
+    a large batch. Batch normalisation, and Dice over the batch, see one batch at a time."""
 
     # A third, as in nnU-Net (oversample_foreground_percent).
     foreground_fraction: Annotated[float, Field(ge=0, le=1)] = 0.33
@@ -96,17 +128,21 @@ class TrainingConfig(Section):
     than the volume."""
 
     optimizer: Literal["adam", "adamw", "sgd"] = "adam"
-    """How steps follow from gradients; `sgd` has Nesterov momentum of 0.99."""
+    """How steps follow from gradients; `sgd` has Nesterov's momentum."""
+
+    # nnU-Net's; the common 0.9 converges more slowly on few, small batches.
+    momentum: Annotated[float, Field(gt=0, lt=1)] = 0.99
+    """For `sgd`: how much of the last step goes into the next."""
 
     # That of the paper for its small networks; the large ones take 1e-3 (configs/lunet_large.yaml).
     learning_rate: Annotated[float, Field(gt=0, le=1e30)] = 1e-2
     """Size of the steps, once warm-up is over."""
 
     weight_decay: Weight = 0.0
-    """How strongly weights are pulled to 0: as a part of the loss (L2), or with `adamw` apart from
-    it."""
+    """How strongly the weights of convolutions are pulled to 0: as a part of the loss (L2), or with
+    `adamw` apart from it. Biases and normalisation are left alone."""
 
-    scheduler: Literal["none", "cosine", "step", "poly", "one-cycle"] = "none"
+    scheduler: Scheduler = "none"
     """How the learning rate changes during training."""
 
     scheduler_step_size: Count = 100
@@ -128,6 +164,15 @@ class TrainingConfig(Section):
     value is its decay at each step: how much of the average stays. It rises to this value, as (1 +
     n) / (10 + n) after n steps. null keeps no average."""
 
+    deep_supervision: bool = False
+    """Whether the earlier steps of the decoder learn from the labels too, each with half the weight
+    of the one behind it, by heads that are left behind when the training ends. Of a UNet++, these
+    are the nodes of full resolution."""
+
+    validation_interval: Count = 1
+    """Epochs from one validation to the next; the last epoch always validates. Only epochs that
+    validate can become the best."""
+
     early_stopping_patience: Count | None = None
     """Stop after so many epochs without a better Dice of the validation; null never stops early."""
 
@@ -145,6 +190,10 @@ class TrainingConfig(Section):
     compile: bool | Literal["auto"] = False
     """Whether `torch.compile` is used, which takes about half a minute at the start; `auto` does so
     on CUDA only."""
+
+    cuda_graphs: bool = True
+    """Whether forward and backward pass are recorded as a CUDA graph, which is then launched at
+    once; it has no effect on other devices, nor with `compile`."""
 
     num_threads: Annotated[int, Field(ge=1, le=1024)] | None = None
     """CPU threads; null leaves the number to PyTorch."""

@@ -182,7 +182,7 @@ class RunFolder:
                 listed += ", ..."
             raise OutputError(
                 f"{self.path}: is not a run folder and holds other things ({listed})",
-                hint="Choose another experiment.name, or a folder that is empty.",
+                hint="Choose another `experiment.name`, or a folder that is empty.",
             )
 
     def _foreign_names(self) -> list[str]:
@@ -263,6 +263,19 @@ class RunFolder:
     def write_summary(self, summary: TrainingSummary) -> None:
         """Write how the training ended."""
         summary.write(self.summary)
+
+    def remove_summary(self) -> None:
+        """Take back that the run has ended: it goes on.
+
+        Raises:
+            OutputError: It cannot be removed.
+        """
+        try:
+            self.summary.unlink(missing_ok=True)
+        except OSError as error:
+            raise OutputError(
+                f"{self.summary}: cannot be removed ({error.strerror or error})"
+            ) from None
 
     def read_summary(self) -> TrainingSummary | None:
         """How the training ended; None before its end.

@@ -102,6 +102,20 @@ def hold_run(
                 place.rmdir()
 
 
+def holder_of(folder: Path) -> str | None:
+    """Who writes into a run folder at this moment, in words; None where nobody is known to."""
+    if not (folder / LOCK).exists():
+        return None
+    lock = FileLock(folder / LOCK, timeout=0, fallback_to_soft=False)
+    try:
+        with lock:
+            return None
+    except Timeout:
+        return _holder(folder)
+    except OSError:  # Neither can this be locked by us, nor is it known that others do.
+        return None
+
+
 def _acquire(
     lock: FileLock, folder: Path, on_event: Callable[[Event], None], go_on: str
 ) -> tuple[int, int] | None:
@@ -111,7 +125,7 @@ def _acquire(
     except Timeout:
         raise OutputError(
             f"{folder}: is being trained already, by {_holder(folder)}",
-            hint=f"Wait for it or stop it, then {go_on}; or choose another experiment.name.",
+            hint=f"Wait for it or stop it, then {go_on}; or choose another `experiment.name`.",
         ) from None
     except OSError as error:
         if error.errno in _HAS_NO_LOCKS:
@@ -120,7 +134,7 @@ def _acquire(
             return None
         raise OutputError(
             f"{folder}: cannot be made or locked ({error.strerror or error})",
-            hint="Choose another place: experiment.output_dir.",
+            hint="Choose another place: `experiment.output_dir`.",
         ) from None
     return _identity(folder / LOCK)
 

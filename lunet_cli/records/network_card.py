@@ -56,6 +56,7 @@ class LabelRegions(Record):
 
     regions: Annotated[dict[_RegionName, _RegionValues], Field(min_length=1)]
     activation: Literal["sigmoid", "softmax"]
+    ignored: Annotated[int, Field(ge=1, le=65535)] | None = None
 
     @property
     def num_channels(self) -> int:
@@ -131,8 +132,8 @@ class _KeptModel(Record):
 
 
 class _KeptAugmentation(Record):
-    enabled: bool = False
-    flip_probability: float = 0.0
+    enabled: bool | None = None
+    flip_probability: float | None = None
 
 
 class _Kept(Record):
@@ -161,7 +162,7 @@ class KeptConfig(RootModel[dict[str, JsonValue]]):
     def mirrors(self) -> bool:
         """Whether the training saw mirrored volumes."""
         augmentation = self._kept().augmentation
-        return augmentation.enabled and augmentation.flip_probability > 0
+        return augmentation.enabled is not False and bool(augmentation.flip_probability)
 
     def resolve(self, place: str) -> RunConfig:
         """The configuration as this lunet understands it.

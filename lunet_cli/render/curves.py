@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Literal
 
@@ -100,7 +99,8 @@ def curve_panels(histories: Sequence[TrainingHistory], options: CurveOptions) ->
             panels.append(_dice_panel_of_labels(histories[0], options))
         else:
             panels += _dice_panels_of_runs(histories, options)
-    return panels
+    mark = ", ".join(dict.fromkeys(history.mark for history in histories))
+    return [replace(panel, mark=mark) for panel in panels]
 
 
 def thin_out(x: Floats, y: Floats, number: int) -> tuple[Floats, Floats]:
@@ -141,7 +141,7 @@ def _loss_panel(histories: Sequence[TrainingHistory], options: CurveOptions) -> 
         drawing = _Drawing(history, options)
         lines += [
             drawing.line(f"{prefix}training", colors[0], of_training, is_faint=has_several),
-            drawing.line(f"{prefix}validation", colors[1], of_validation, marks_best=True),
+            drawing.validation(f"{prefix}validation", colors[1], of_validation, marks_best=True),
         ]
     return Panel(
         title=f"Loss{_smoothed(options)}",
@@ -178,10 +178,10 @@ def _dice_panel_of_labels(history: TrainingHistory, options: CurveOptions) -> Pa
     lines = []
     for index, label in enumerate(labels):
         values = _dice_of(history, label)
-        lines.append(drawing.line(label, index, values, marks_best=is_alone))
+        lines.append(drawing.validation(label, index, values, marks_best=is_alone))
     if not is_alone and labels:
         values = _dice_of(history, None)
-        lines.append(drawing.line("mean of labels", len(labels), values, marks_best=True))
+        lines.append(drawing.validation("mean of labels", len(labels), values, marks_best=True))
     return _dice_panel("", lines, options)
 
 
@@ -210,7 +210,8 @@ def _dice_lines(
         if label is None or label in history.records[0].val_dice_per_label:
             values = _dice_of(history, label)
             drawing = _Drawing(history, options)
-            lines.append(drawing.line(history.name, index, values, marks_best=label is None))
+            marks_best = label is None
+            lines.append(drawing.validation(history.name, index, values, marks_best=marks_best))
     return lines
 
 
@@ -256,32 +257,34 @@ class _Drawing:
         self._x = _per_epoch(history, lambda record: record.epoch)
         if options.x_axis == "seconds":
             self._x = np.cumsum(_per_epoch(history, lambda record: record.epoch_seconds))
+        self._validated = np.flatnonzero([record.is_validated for record in history.records])
         self._best: int | None = None
-        if not math.isnan(history.best.val_dice):
-            self._best = history.records.index(history.best)
+        best = history.of_best_model
+        if best is not None and best.is_validated:
+            epoch = history.records.index(best)
+            self._best = int(np.searchsorted(self._validated, epoch))
 
-    def line(
-        self,
-        name: str,
-        color: int,
-        raw: Floats,
-        *,
-        marks_best: bool = False,
-        is_faint: bool = False,
-    ) -> Line:
+    def line(self, name: str, color: int, raw: Floats, *, is_faint: bool = False) -> Line:
         """A line of a value per epoch (N,)."""
-        best: int | None = None
-        if marks_best:
-            best = self._best
         return Line(
             name=visible(name),
             color=color,
             x=self._x,
             y=_smooth(raw, self._smoothing),
             raw=raw,
-            best=best,
             is_faint=is_faint,
         )
+
+    def validation(self, name: str, color: int, raw: Floats, *, marks_best: bool) -> Line:
+        """A line of a value per epoch (N,), through those that were validated."""
+        line = self.line(name, color, raw)
+        if len(self._validated) == 0:
+            return line
+        best: int | None = None
+        if marks_best:
+            best = self._best
+        kept = self._validated
+        return replace(line, x=line.x[kept], y=line.y[kept], raw=line.raw[kept], best=best)
 
 
 def _smooth(values: Floats, weight: float) -> Floats:

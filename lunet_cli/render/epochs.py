@@ -66,11 +66,15 @@ class EpochTable:
         """One epoch."""
         record = event.record
         place = f"{record.epoch}/{event.num_epochs}"
-        losses = f"{record.train_loss:>{_NUMBER}.4f}{record.val_loss:>{_NUMBER}.4f}"
+        left = f"{format_seconds(event.seconds_left):>{_LEFT}}"
+        losses = f"{record.train_loss:>{_NUMBER}.4f}"
+        if not record.is_validated:
+            empty = " " * (2 * _NUMBER + 1)
+            return Text(f"{place:>{self._epoch}}{losses}{empty}{left}")
+        losses += f"{record.val_loss:>{_NUMBER}.4f}"
         dice, style = f"{record.val_dice:>{_NUMBER}.4f} ", "bold"
         if event.is_best:
             dice, style = f"{record.val_dice:>{_NUMBER}.4f}*", "bold green"
-        left = f"{format_seconds(event.seconds_left):>{_LEFT}}"
         rest = left + self._per_label(record.val_dice_per_label)
         return Text.assemble(f"{place:>{self._epoch}}{losses}", (dice, style), rest)
 

@@ -51,7 +51,7 @@ def layers_table(forecast: PruningForecast) -> RenderableType:
     layers = plural(len(forecast.layers), "layer")
     lines = (
         f"{plural(channels, 'channel')} in {layers}; {removable:,} of them can be removed, and "
-        f"{min(removable, forecast.num_wanted):,} would be.",
+        f"{forecast.num_wanted:,} would be.",
         f"{forecast.parameters:,} parameters; without all that can be removed "
         f"{forecast.least_parameters:,}.",
     )

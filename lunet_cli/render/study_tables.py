@@ -109,27 +109,26 @@ def _name(strategy: StrategyAtBudget) -> str:
 
 def _differences(result: StudyResult) -> Table:
     """From the network before pruning, then between strategies, then to those from scratch."""
-    table = _columns("Dice of", "minus that of", "mean", "95 % CI", "p", "cases\nx seeds")
+    tested = ["p"] if result.comparisons else []
+    table = _columns("Dice of", "minus that of", "mean", "95 % CI", "cases\nx seeds", *tested)
     other = table.columns[1]
     other.justify, other.no_wrap, other.overflow = "left", False, "fold"
     for strategy in result.strategies:
         if strategy.change is not None:
-            _add_difference(table, (_name(strategy), "unpruned"), strategy.change, "")
+            table.add_row(_name(strategy), "unpruned", *_difference(strategy.change))
     for row in result.comparisons:
         names = (visible(row.first), visible(row.second))
-        _add_difference(table, names, row.difference, _p_value(row.p_value))
+        table.add_row(*names, *_difference(row.difference), _p_value(row.p_value))
     return table
 
 
-def _add_difference(
-    table: Table, names: tuple[str, str], change: CaseDifference, p_value: str
-) -> None:
+def _difference(change: CaseDifference) -> tuple[str, str, str]:
+    """Mean, interval, and over how much they are."""
     low, high = change.interval
     interval = "-"
     if not math.isnan(low):
         interval = f"{low:+.4f} to {high:+.4f}"
-    count = f"{change.num_cases} x {change.num_seeds}"
-    table.add_row(*names, f"{change.mean:+.4f}", interval, p_value, count)
+    return f"{change.mean:+.4f}", interval, f"{change.num_cases} x {change.num_seeds}"
 
 
 def _notes(result: StudyResult) -> list[str]:
@@ -137,9 +136,10 @@ def _notes(result: StudyResult) -> list[str]:
         "Parameters, FLOPs and Dice are means over seeds of the first step within",
         "the budget; of seeds: the lowest and the highest. Differences are over",
         "validation cases, each with its mean over seeds. CI: percentile bootstrap",
-        "over cases; p: Wilcoxon signed-rank test, two-sided, after Holm. Both are",
-        "about these trained networks: so few seeds do not speak of others.",
+        "over cases; so few seeds do not speak of other networks than these.",
     ]
+    if result.comparisons:
+        notes.append("p, of those at the budget: Wilcoxon signed-rank test, two-sided, after Holm.")
     if not all(strategy.is_reached for strategy in result.strategies):
         notes.append("*: does not come down to the budget; this is its last step.")
     return notes

@@ -190,7 +190,7 @@ class PruningForecast:
         layers: Its layers.
         parameters: Its parameters.
         least_parameters: Parameters of the network that has lost all that can be removed.
-        num_wanted: Channels that all steps remove together.
+        num_wanted: Channels that all steps would remove together.
     """
 
     architecture: str

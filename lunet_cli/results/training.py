@@ -110,7 +110,7 @@ class StepDone(Event):
 
 @dataclass(frozen=True)
 class EpochRecord:
-    """One line of the history."""
+    """One line of the history; what validation gives is NaN in an epoch that had none."""
 
     epoch: int
     train_loss: Undefinable
@@ -119,6 +119,11 @@ class EpochRecord:
     val_dice_per_label: dict[str, Undefinable]
     learning_rate: float
     epoch_seconds: float
+
+    @property
+    def is_validated(self) -> bool:
+        """Whether the epoch was validated; a Dice that was measured is always a number."""
+        return not math.isnan(self.val_dice)
 
 
 def best_of(records: Iterable[EpochRecord | None]) -> EpochRecord | None:
@@ -135,7 +140,7 @@ def best_of(records: Iterable[EpochRecord | None]) -> EpochRecord | None:
 
 @dataclass(frozen=True)
 class EpochDone(Event):
-    """An epoch was validated and saved."""
+    """An epoch was saved and, unless another is due for that, validated."""
 
     record: EpochRecord
     num_epochs: int
@@ -144,38 +149,84 @@ class EpochDone(Event):
 
     def __str__(self) -> str:
         r = self.record
-        dice = f"{r.val_dice:.4f}"
-        if len(r.val_dice_per_label) > 1:
-            labels = " ".join(f"{name} {value:.4f}" for name, value in r.val_dice_per_label.items())
-            dice += f" ({labels})"
         told = (
             f"epoch {r.epoch}/{self.num_epochs} train loss {r.train_loss:.4f} "
-            f"val loss {r.val_loss:.4f} val Dice {dice} lr {r.learning_rate:.2g} "
+            f"{self._validation}lr {r.learning_rate:.2g} "
             f"{r.epoch_seconds:.1f} s, {format_seconds(self.seconds_left)} left"
         )
         if self.is_best:
             told += " *best"
         return told
 
+    @property
+    def _validation(self) -> str:
+        """What validation has found, with a space behind it; empty where there was none."""
+        r = self.record
+        if not r.is_validated:
+            return ""
+        dice = f"{r.val_dice:.4f}"
+        if len(r.val_dice_per_label) > 1:
+            labels = " ".join(f"{name} {value:.4f}" for name, value in r.val_dice_per_label.items())
+            dice += f" ({labels})"
+        return f"val loss {r.val_loss:.4f} val Dice {dice} "
+
+
+@dataclass(frozen=True)
+class ChosenStep:
+    """The step of a pruning whose network is the best model of its run.
+
+    Args:
+        step: Its number.
+        num_steps: Steps that have ended, step 0 not among them.
+        parameters: Parameters of its network.
+        val_dice: Its mean Dice over the validation cases.
+        epoch: The last one of its recovery, counted from 1; None where it had none.
+    """
+
+    step: int
+    num_steps: int
+    parameters: int
+    val_dice: float
+    epoch: int | None
+
 
 @dataclass(frozen=True)
 class TrainingHistory:
-    """How a training went.
+    """How a training went, or the trainings between the steps of a pruning.
 
     Args:
         name: The run.
         records: One per epoch.
         is_finished: Whether it has ended, and was not interrupted.
+        chosen: The step that a pruning has chosen so far; None of a training.
     """
 
     name: str
     records: tuple[EpochRecord, ...]
     is_finished: bool
+    chosen: ChosenStep | None = None
 
     @property
     def best(self) -> EpochRecord:
         """The epoch with the best validation Dice; the first epoch where none is sound."""
         return best_of(self.records) or self.records[0]
+
+    @property
+    def of_best_model(self) -> EpochRecord | None:
+        """The epoch that the best model of the run is from; None where no epoch has led to it."""
+        if self.chosen is None:
+            return best_of(self.records)
+        for record in self.records:
+            if record.epoch == self.chosen.epoch:
+                return record
+        return None
+
+    @property
+    def mark(self) -> str:
+        """What the best model is from, in words."""
+        if self.chosen is None:
+            return "best epoch"
+        return "chosen step"
 
 
 @dataclass(frozen=True)

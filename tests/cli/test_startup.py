@@ -173,3 +173,11 @@ def test_idle_threads_sleep_before_torch_is_loaded() -> None:
     if not counts:
         pytest.skip("this build of torch does not say how its threads wait")
     assert counts == {"'10000'"}
+
+
+def test_the_package_runs_as_a_module() -> None:
+    """Launchers such as torchrun start modules."""
+    command = [sys.executable, "-m", "lunet_cli", "--version"]
+    as_module = subprocess.run(command, capture_output=True, text=True, check=True)
+    as_program = subprocess.run([LUNET, "--version"], capture_output=True, text=True, check=True)
+    assert as_module.stdout == as_program.stdout

@@ -317,7 +317,9 @@ def test_background_is_no_label(write, value: int) -> None:
             ["training.loss.name: dice_bce", "sigmoid"],
         ),
         ("training: {epochs: 5, warmup_epochs: 5}", ["training: ", "warmup_epochs 5", "epochs 5"]),
-        ("augmentation: {rotation_deg: 30}", ["augmentation", "enabled: true"]),
+        ("augmentation: {flip_axes: [x, x], flip_probability: 1}", ["flip_axes x, x", "twice"]),
+        ("augmentation: {enabled: false, noise_probability: 1}", ["augmentation", "no patch"]),
+        ("augmentation: {rotation_deg: 30}", ["augmentation", "level: standard"]),
         ("preprocessing: {normalization: {window_width: 80}}", ["window_width", "ct_window"]),
         (
             "preprocessing: {normalization: {name: minmax, window_level: 0}}",
@@ -361,6 +363,8 @@ def test_combination_that_cannot_work_is_refused(write, text: str, parts: list[s
         "training: {epochs: 5, warmup_epochs: 4.5}",
         "augmentation: {enabled: true, rotation_deg: 30}",
         "augmentation: {enabled: false, rotation_deg: 15}",
+        "augmentation: {level: strong, rotation_deg: 10}",
+        "augmentation: {noise_probability: 0.2}",
         "preprocessing: {normalization: {name: ct_window, window_width: 80}}",
         "preprocessing: {orientation: RAS, spacing_mm: [1, 0.5, 0.5]}",
         "preprocessing: {orientation: null}",
@@ -672,6 +676,10 @@ def test_written_configuration_is_complete_and_ordered_like_the_schema() -> None
         "dice_weight": 1.0,
         "bce_weight": 1.0,
         "ce_weight": 1.0,
+        "batch_dice": True,
+        "label_weights": None,
+        "label_smoothing": 0.0,
+        "focal_gamma": 0.0,
     }
 
 

@@ -118,4 +118,4 @@ def test_recipes_of_the_paper(
         "dice",
     )
     assert (training.weight_decay, config.model.drop_prob, config.experiment.seed) == (0, 0.005, 42)
-    assert config.augmentation.enabled is False
+    assert config.augmentation.changes.any is False

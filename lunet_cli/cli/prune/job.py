@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import shlex
-import shutil
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from lunet_cli.cli.config_file import Overrides, read_config, refuse_extras
+from lunet_cli.cli.following import Following, print_next, program, tell_how_to_go_on
 from lunet_cli.cli.options import option
 from lunet_cli.cli.prune import app
 from lunet_cli.cli.wording import show_progress
@@ -126,7 +124,7 @@ def _read_run(run: Path, settings: list[str]) -> tuple[RunConfig, Path]:
     settings = [f"experiment.output_dir={json.dumps(str(run.parent))}", *settings]
     config = read_config(folder.config, settings)
     if not any(setting.startswith("experiment.name=") for setting in settings):
-        name = f"{config.experiment.name}_{config.pruning.strategy}"
+        name = json.dumps(f"{run.name}_{config.pruning.strategy}")
         config = read_config(folder.config, [f"experiment.name={name}", *settings])
     return config, folder.best
 
@@ -163,14 +161,9 @@ def _dry_run(config: RunConfig, start: Path | None) -> None:
 
 
 def _tell_how_to_go_on(result: PruneResult, source: Path, settings: list[str]) -> None:
-    from lunet_cli.render.console import make_status_console
-
-    command = [_program(), "prune", str(source)]
-    for setting in settings:
-        command.append(f"--set={setting}")
-    console = make_status_console()
-    console.print(f"Stopped; the state is saved in {result.run_dir}. Go on with:")
-    console.print(f"  {shlex.join([*command, '--resume', 'auto'])}", soft_wrap=True)
+    command = [*program(), "prune", str(source)]
+    command += [f"--set={setting}" for setting in settings]
+    tell_how_to_go_on(f"the state is saved in {result.run_dir}", [*command, "--resume", "auto"])
 
 
 def _show(result: PruneResult, config: RunConfig) -> None:
@@ -182,33 +175,20 @@ def _show(result: PruneResult, config: RunConfig) -> None:
     view = summarize_pruning(
         result.steps, config.pruning, name=result.run_dir.name, is_finished=True
     )
-    console = make_console()
-    console.print(prune_table(result, view))
-    console.print()
-    console.print("Next:")
-    for purpose, following in _next_commands(result.run_dir):
-        # Whole lines, whatever the width: they are there to be copied.
-        console.print(f"  # {purpose}")
-        console.print(f"  {shlex.join(following)}", soft_wrap=True)
+    make_console().print(prune_table(result, view))
+    print_next(_next_commands(result.run_dir))
 
 
-def _next_commands(run_dir: Path) -> list[tuple[str, list[str]]]:
+def _next_commands(run_dir: Path) -> list[Following]:
     """Purpose and words of each."""
     from lunet_cli.engine.run_folder import RunFolder
 
-    program, run = _program(), str(run_dir)
+    lunet, run = program(), str(run_dir)
     pruned = str(RunFolder(run_dir).pruned_config)
     return [
-        ("channels and Dice over the steps", [program, "prune", "show", run]),
-        ("measure the chosen network, case by case", [program, "eval", run]),
-        ("segment other volumes with it", [program, "predict", run, "FOLDER", "-o", "masks"]),
-        ("train it from the beginning", [program, "train", pruned]),
-        ("the flat network of that size", [program, "prune", "to-lean", run]),
+        ("channels and Dice over the steps", [*lunet, "prune", "show", run]),
+        ("measure the chosen network, case by case", [*lunet, "eval", run]),
+        ("segment other volumes with it", [*lunet, "predict", run, "FOLDER", "-o", "masks"]),
+        ("train it from the beginning", [*lunet, "train", pruned]),
+        ("the flat network of that size", [*lunet, "prune", "to-lean", run]),
     ]
-
-
-def _program() -> str:
-    """What a person types for this program."""
-    if shutil.which("lunet"):
-        return "lunet"
-    return sys.argv[0]

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
-import shutil
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,6 +11,7 @@ import typer
 
 from lunet_cli.cli.config_file import ConfigFile, Overrides, read_config, refuse_extras
 from lunet_cli.cli.failure import print_error
+from lunet_cli.cli.following import program, tell_how_to_go_on
 from lunet_cli.cli.viz.display import Output, require_output, save
 from lunet_cli.cli.wording import show_progress
 from lunet_cli.errors import EXIT_FAILURE, LunetError
@@ -75,7 +74,7 @@ def study(
 
     chosen, presets = strategies or list(PAPER_STRATEGIES), from_scratch or []
     if dry_run:
-        _dry_run(config, chosen, seeds, presets, jobs)
+        _dry_run(config, chosen, seeds, presets, jobs, budget)
         return
     with show_progress(make_status_console()) as on_event:
         result = run_study(
@@ -88,7 +87,8 @@ def study(
             on_event=on_event,
         )
     if result.signal:
-        _tell_how_to_go_on(result)
+        saved = f"the states of all trials are saved in {result.folder}"
+        tell_how_to_go_on(saved, [*program(), *sys.argv[1:]])
         raise typer.Exit(128 + result.signal)
     _show(result, output)
     if result.failures:
@@ -97,25 +97,21 @@ def study(
 
 
 def _dry_run(
-    config: RunConfig, strategies: list[str], seeds: int, presets: list[str], jobs: int
+    config: RunConfig,
+    strategies: list[str],
+    seeds: int,
+    presets: list[str],
+    jobs: int,
+    budget: float,
 ) -> None:
     from lunet_cli.engine.pruning.study import list_trials
     from lunet_cli.render.console import make_console
     from lunet_cli.render.study_tables import trials_table
 
-    trials = list_trials(config, strategies=strategies, seeds=seeds, from_scratch=presets)
+    trials = list_trials(
+        config, strategies=strategies, seeds=seeds, from_scratch=presets, budget=budget
+    )
     make_console().print(trials_table(trials, os.cpu_count() or 1, jobs))
-
-
-def _tell_how_to_go_on(result: StudyResult) -> None:
-    from lunet_cli.render.console import make_status_console
-
-    program = sys.argv[0]
-    if shutil.which("lunet"):
-        program = "lunet"
-    console = make_status_console()
-    console.print(f"Stopped; the states of all trials are saved in {result.folder}. Go on with:")
-    console.print(f"  {shlex.join([program, *sys.argv[1:]])}", soft_wrap=True)
 
 
 def _show(result: StudyResult, output: Path | None) -> None:

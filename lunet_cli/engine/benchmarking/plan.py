@@ -44,15 +44,17 @@ def plan_rows(options: BenchOptions) -> tuple[list[PlannedRow], list[WarningIssu
     """Make the grid.
 
     Returns:
-        The rows, and a remark about each combination that this machine or a runtime does not have
-        while others remain.
+        The rows, and remarks: about files that are not what one may think, and each combination
+        that this machine or a runtime does not have while others remain.
 
     Raises:
         LunetError: A name, file, size or channel is wrong, nothing remains, or memory cannot hold a
             row.
     """
     plans: dict[RowPlan, None] = {}
+    remarks: list[str] = []
     for target in find_targets(options):
+        remarks += target.warnings
         plans |= dict.fromkeys(_plans_of(target, options))
     possible, obstacles = [], []
     for plan in plans:
@@ -64,8 +66,8 @@ def plan_rows(options: BenchOptions) -> tuple[list[PlannedRow], list[WarningIssu
             possible.append(plan)
     if not possible:
         raise obstacles[0]
-    reasons = dict.fromkeys(obstacle.message for obstacle in obstacles)
-    return _weigh(possible), [WarningIssued(f"left out: {reason}") for reason in reasons]
+    remarks += dict.fromkeys(f"left out: {obstacle.message}" for obstacle in obstacles)
+    return _weigh(possible), [*map(WarningIssued, remarks)]
 
 
 def _plans_of(target: BenchTarget, options: BenchOptions) -> Iterator[RowPlan]:

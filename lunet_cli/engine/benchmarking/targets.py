@@ -35,6 +35,7 @@ class BenchTarget:
         runtimes: What can compute it, the usual one first.
         benchmark: What its configuration says about measuring; the defaults without one.
         needs_arch: Whether `path` does not say which network it holds.
+        warnings: What a user should know of it.
     """
 
     arch: str
@@ -44,6 +45,7 @@ class BenchTarget:
     runtimes: tuple[RuntimeName, ...] = RUNTIMES_OF_NETWORKS
     benchmark: BenchmarkConfig = field(default_factory=BenchmarkConfig)
     needs_arch: bool = False
+    warnings: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -147,6 +149,7 @@ def _from_file(path: Path, names: Sequence[str]) -> BenchTarget:
         is_graph=isinstance(model.network, ExportedGraph),
         runtimes=runtimes_of(model.network),
         needs_arch=needs_arch,
+        warnings=tuple(model.warnings()),
     )
 
 

@@ -59,7 +59,8 @@ class ModelCard:
     @classmethod
     def of(cls, record: CardRecord) -> ModelCard:
         """The card that a checkpoint, exported file or manifest holds."""
-        labels = LabelScheme(tuple(record.labels.regions.items()), record.labels.activation)
+        regions = tuple(record.labels.regions.items())
+        labels = LabelScheme(regions, record.labels.activation, record.labels.ignored)
         prepare = record.preprocessing
         normalization = Normalization(**dict(prepare.normalization))
         preprocessing = Preprocessing(prepare.orientation, prepare.spacing_mm, normalization)

@@ -25,7 +25,7 @@ from lunet_cli.engine.data.labels import LabelScheme
 from lunet_cli.engine.data.preprocessing import Normalization, Preprocessing
 from lunet_cli.engine.networks import build_network
 from lunet_cli.engine.networks.blocks import SegmentationNetwork
-from lunet_cli.engine.run_folder import RunFolder
+from lunet_cli.engine.run_folder import BEST, LAST, RunFolder
 from lunet_cli.engine.runtimes.exported_graph import ExportedGraph, format_of
 from lunet_cli.errors import CheckpointError
 from lunet_cli.records.network_card import Execution, KeptConfig
@@ -46,6 +46,7 @@ class Model:
         architecture: Name of its preset.
         execution: How it was computed when it was validated; None if that is not known.
         config: The configuration of its training; None if that is not known.
+        stands_in: Whether it is the newest state of a run folder that has no best model.
     """
 
     path: Path
@@ -55,6 +56,16 @@ class Model:
     architecture: str
     execution: Execution | None
     config: KeptConfig | None
+    stands_in: bool = False
+
+    def warnings(self) -> list[str]:
+        """What a user should know who has named a run folder."""
+        if not self.stands_in:
+            return []
+        return [
+            f"{self.path.parent}: has no {BEST}, so this is its {self.path.name}, the newest state "
+            "of its training"
+        ]
 
 
 def find_checkpoint(source: Path) -> Path:
@@ -105,7 +116,16 @@ def load_model(source: Path, *, architecture: str | None = None) -> Model:
     card, config = checkpoint.card, checkpoint.config
     network = _build(card.network, checkpoint.weights, path)
     name = config.architecture or card.network.family
-    return Model(path, card, network, card.window, name, checkpoint.execution, config)
+    return Model(
+        path=path,
+        card=card,
+        network=network,
+        window=card.window,
+        architecture=name,
+        execution=checkpoint.execution,
+        config=config,
+        stands_in=source.is_dir() and path.name == LAST,
+    )
 
 
 def _knows_its_network(path: Path) -> CheckpointError:

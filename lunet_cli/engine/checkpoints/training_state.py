@@ -54,6 +54,8 @@ def require_training_state(
         _require_generator(values["rng_cuda"], "rng_cuda", None, path)
     if values["average"] is not None:
         _require_average(plain_tensors(values["average"], "training.average", path), weights, path)
+    # Files of lunet 0.1 have none.
+    values["heads"] = plain_tensors(values.get("heads", {}), "training.heads", path)
     if not _is_optimizer(values["optimizer"]):
         raise CheckpointError(f"{path}: training.optimizer is not the state of an optimizer")
     return values

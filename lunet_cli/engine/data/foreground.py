@@ -25,18 +25,27 @@ class Foreground:
     positions: npt.NDArray[np.int64]
 
     @classmethod
-    def of(cls, label: npt.NDArray[np.unsignedinteger]) -> Foreground:
-        """Go through a label map (D, H, W) twice, plane by plane; the same map gives the same."""
+    def of(
+        cls, label: npt.NDArray[np.unsignedinteger], *, ignored: int | None = None
+    ) -> Foreground:
+        """Go through a label map (D, H, W) twice, plane by plane; the same map gives the same.
+
+        `ignored` is a value that stands for unlabelled voxels.
+        """
         totals = np.zeros(int(label.max(initial=0)) + 1, np.int64)
         for plane in label:
             totals += np.bincount(plane.ravel(), minlength=len(totals))
         totals[0] = 0
+        if ignored is not None:
+            totals[ignored : ignored + 1] = 0
         values = np.flatnonzero(totals)
         wanted = {int(value): _ranks(int(value), int(totals[value])) for value in values}
         found: dict[int, list[npt.NDArray[np.int64]]] = {value: [] for value in wanted}
         seen = dict.fromkeys(wanted, 0)
         for z, plane in enumerate(label):
             for value, places in _by_value(plane.ravel()):
+                if value not in wanted:
+                    continue
                 ranks = wanted[value]
                 first, last = np.searchsorted(ranks, (seen[value], seen[value] + len(places)))
                 found[value].append(places[ranks[first:last] - seen[value]] + z * plane.size)

@@ -25,12 +25,19 @@ class LabelScheme:
         regions: Name and label values of each region, in channel order.
         activation: `sigmoid`: a channel per region, which may overlap; `softmax`: exclusive
             classes, with a background channel in front.
+        ignored: Value of voxels that nobody has labelled; None where all are.
     """
 
     regions: tuple[tuple[str, tuple[int, ...]], ...]
     activation: Activation
+    ignored: int | None = None
 
     def __post_init__(self) -> None:
+        if self.ignored in self.values:
+            raise ConfigError(
+                f"data.ignored_value: {self.ignored} is the value of a label, too",
+                hint="Ignore another value, or none.",
+            )
         for name in self.names:
             if visible(name) != name:
                 raise ConfigError(
@@ -59,6 +66,12 @@ class LabelScheme:
         if self.activation == "softmax":
             channels.insert(0, ~torch.stack(channels).any(dim=0))
         return torch.stack(channels, dim=1)
+
+    def known(self, label: Tensor) -> Tensor | None:
+        """Whether voxels (B, D, H, W) are labelled, as a mask (B, 1, D, H, W); None if all are."""
+        if self.ignored is None:
+            return None
+        return (label != self.ignored)[:, None]
 
     @property
     def code_type(self) -> torch.dtype:
@@ -144,14 +157,17 @@ class LabelScheme:
 
     def unknown_values(self, array: npt.NDArray[np.integer[Any]]) -> list[int]:
         """Values of a label map that are neither background nor configured."""
-        return sorted(set(np.unique(array).tolist()) - self.values - {0})
+        return sorted(set(np.unique(array).tolist()) - self.values - {0, self.ignored})
 
     def to_dict(self) -> dict[str, object]:
         """Plain values for a checkpoint."""
-        return {
+        values: dict[str, object] = {
             "regions": {name: list(values) for name, values in self.regions},
             "activation": self.activation,
         }
+        if self.ignored is not None:
+            values["ignored"] = self.ignored
+        return values
 
 
 def _is_one_of(label: Tensor, values: tuple[int, ...]) -> Tensor:
@@ -167,13 +183,14 @@ def resolve_labels(
     *,
     activation: Literal["auto", "sigmoid", "softmax"],
     out_channels: int | None,
+    ignored: int | None = None,
 ) -> LabelScheme:
     """Decide on regions and activation; see `resolve_regions`.
 
     Raises:
-        ConfigError: The three do not fit together.
+        ConfigError: They do not fit together.
     """
     regions, chosen = resolve_regions(
         configured, known, activation=activation, out_channels=out_channels
     )
-    return LabelScheme(tuple(regions.items()), chosen)
+    return LabelScheme(tuple(regions.items()), chosen, ignored)

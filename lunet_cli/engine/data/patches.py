@@ -15,17 +15,29 @@ from lunet_cli.config.augmentation import AugmentationConfig
 from lunet_cli.config.vocabulary import Size
 from lunet_cli.engine.data.augmentation import augment
 from lunet_cli.engine.data.cache import CaseStore
+from lunet_cli.engine.data.patch_sizes import PatchSizes
 from lunet_cli.engine.data.store import PreparedCase
 from lunet_cli.errors import DataError, LunetError
+
+# Apart from the draws of patches, whose generators have no fourth number.
+_OF_SIZES = 1
 
 
 @dataclass(frozen=True)
 class PatchKey:
-    """Names one training patch of one epoch; the same key always gives the same patch."""
+    """Names one training patch of one epoch; the same key always gives the same patch.
+
+    Args:
+        epoch: The epoch, from 0.
+        position: Its place among the patches of the epoch, before they are shuffled.
+        case_index: The case it is taken from.
+        size: Voxels (D, H, W); None takes those of the data set.
+    """
 
     epoch: int
     position: int
     case_index: int
+    size: Size | None = None
 
 
 @dataclass(frozen=True)
@@ -77,23 +89,29 @@ class PatchDataset(Dataset[tuple[Tensor, Tensor] | Failure]):
     def _sample(self, key: PatchKey) -> tuple[Tensor, Tensor]:
         rng = np.random.default_rng([self._seed, key.epoch, key.position])
         prepared = self._store[key.case_index]
-        z, y, x = self._draw_start(prepared, rng)
-        depth, height, width = self._patch_size
+        size = key.size or self._patch_size
+        z, y, x = self._draw_start(prepared, size, rng)
+        depth, height, width = size
         window = (slice(z, z + depth), slice(y, y + height), slice(x, x + width))
         image = torch.from_numpy(np.array(prepared.image[:, *window], dtype=np.float32))
         label = torch.from_numpy(np.array(prepared.label[window]))
         if label.dtype == torch.uint16:  # a type that torch hardly computes with
             label = label.int()
-        image, label = pad_to(image, self._patch_size), pad_to(label, self._patch_size)
-        if self._augmentation.enabled:
+        image, label = pad_to(image, size), pad_to(label, size)
+        if self._augmentation.changes.any:
             generator = torch.Generator().manual_seed(int(rng.integers(2**63)))
-            image, label = augment(image, label, self._augmentation, generator)
+            spacing_mm = prepared.spacing_mm
+            image, label = augment(
+                image, label, self._augmentation, generator, spacing_mm=spacing_mm
+            )
         return image, label
 
-    def _draw_start(self, prepared: PreparedCase, rng: np.random.Generator) -> list[int]:
+    def _draw_start(
+        self, prepared: PreparedCase, patch_size: Size, rng: np.random.Generator
+    ) -> list[int]:
         """First voxel (z, y, x) of a patch; the order of the draws is part of what a seed means."""
         shape = prepared.label.shape
-        size = np.array(self._patch_size)
+        size = np.array(patch_size)
         room = np.maximum(0, np.array(shape) - size)
         if not room.any():
             return [0, 0, 0]
@@ -119,17 +137,27 @@ def pad_to(tensor: Tensor, size: Size) -> Tensor:
 class EpochSampler:
     """Batches of patch keys; set `epoch` and `first_step` before iterating.
 
-    With `max_steps`, an epoch ends after so many batches; each epoch begins with other patches.
+    With `max_steps`, an epoch ends after so many steps; each epoch begins with other patches.
 
     Args:
         num_cases: Training cases.
         patches_per_case: Patches drawn from each per epoch.
         batch_size: Patches per batch; the last batch may be smaller.
         seed: Seed of the order.
+        batches_per_step: Batches between two changes of the weights; the last step of an epoch may
+            have fewer.
+        sizes: How large the patches of a batch are; None leaves it to the data set.
     """
 
     def __init__(
-        self, *, num_cases: int, patches_per_case: int, batch_size: int, seed: int
+        self,
+        *,
+        num_cases: int,
+        patches_per_case: int,
+        batch_size: int,
+        seed: int,
+        batches_per_step: int = 1,
+        sizes: PatchSizes | None = None,
     ) -> None:
         self.epoch = 0
         self.first_step = 0
@@ -138,18 +166,35 @@ class EpochSampler:
         self._num_patches = num_cases * patches_per_case
         self._batch_size = batch_size
         self._seed = seed
+        self._batches_per_step = batches_per_step
+        self._sizes = sizes
 
     def __len__(self) -> int:
         """Batches of an epoch."""
         num_batches = -(-self._num_patches // self._batch_size)
-        return min(num_batches, self.max_steps or num_batches)
+        if self.max_steps is None:
+            return num_batches
+        return min(num_batches, self.max_steps * self._batches_per_step)
+
+    @property
+    def num_steps(self) -> int:
+        """Steps of an epoch."""
+        return -(-len(self) // self._batches_per_step)
 
     def __iter__(self) -> Iterator[list[PatchKey]]:
         """Yield the batches of `epoch` from `first_step` on."""
         order = np.random.default_rng([self._seed, self.epoch]).permutation(self._num_patches)
-        for step in range(self.first_step, len(self)):
-            chosen = order[step * self._batch_size : (step + 1) * self._batch_size]
-            yield [PatchKey(self.epoch, int(i), int(i) % self._num_cases) for i in chosen]
+        for batch in range(self.first_step * self._batches_per_step, len(self)):
+            chosen = order[batch * self._batch_size : (batch + 1) * self._batch_size]
+            cases = (chosen % self._num_cases).tolist()
+            size = None
+            if self._sizes is not None:
+                rng = np.random.default_rng([self._seed, self.epoch, batch, _OF_SIZES])
+                size = self._sizes.of_batch(cases, self.epoch, rng)
+            yield [
+                PatchKey(self.epoch, position, case, size)
+                for position, case in zip(chosen.tolist(), cases, strict=True)
+            ]
 
 
 Batch = tuple[Tensor, Tensor]

@@ -63,6 +63,8 @@ def load_cases(
         case_set = find_phantom_cases(data)
     else:
         case_set = find_cases(data.root, data.dataset, mistakes)
+    if data.split.seed is not None:
+        seed = data.split.seed
     try:
         return case_set, divide(case_set, data.split, seed=seed)
     except LunetError:

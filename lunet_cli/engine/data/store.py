@@ -67,7 +67,12 @@ def prepare_case(
     # Labels are kept for every case, and few data sets have more than 255 of them.
     if max(scheme.values) < 256:
         labels = labels.astype(np.uint8)
-    return PreparedCase(volume.array, labels, volume.geometry.spacing_mm, Foreground.of(labels))
+    return PreparedCase(
+        volume.array,
+        labels,
+        volume.geometry.spacing_mm,
+        Foreground.of(labels, ignored=scheme.ignored),
+    )
 
 
 def _require_room(case: Case, channels: Sequence[sitk.Image], preprocessing: Preprocessing) -> None:

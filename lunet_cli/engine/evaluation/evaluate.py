@@ -185,7 +185,10 @@ def _predict_masks(
 def _masks_of_case(scheme: LabelScheme, found: SegmentedCase) -> Iterator[LabelPair]:
     reference = sitk.GetArrayFromImage(found.label)
     for index, (name, values) in enumerate(scheme.regions):
-        yield name, found.segmentation.mask(index), has_value(reference, values)
+        prediction = found.segmentation.mask(index)
+        if scheme.ignored is not None:
+            prediction = prediction & (reference != scheme.ignored)
+        yield name, prediction, has_value(reference, values)
 
 
 def _title(predictor: Predictor, origin: str) -> str:

@@ -27,7 +27,7 @@ from lunet_cli.engine.provenance import machine_name, versions
 from lunet_cli.engine.runtimes.tracing import INPUT, OUTPUT
 from lunet_cli.errors import CheckpointError, ExportError, OutputError
 from lunet_cli.records.export import ExportDescription, ExportMetadata, TensorDescription
-from lunet_cli.results.events import Event, Notice
+from lunet_cli.results.events import Event, Notice, WarningIssued
 from lunet_cli.results.exporting import Agreement, ExportResult
 
 OnEvent = Callable[[Event], None]
@@ -81,6 +81,8 @@ def export(
         raise CheckpointError(
             f"{model.path}: is an exported graph already", hint="Export from the checkpoint."
         )
+    for warning in model.warnings():
+        on_event(WarningIssued(warning))
     path = _target(model, options)
     calibration = _calibration(model, options, on_event)
     volumes, origin = _volumes(model, options, on_event)

@@ -120,7 +120,7 @@ class Predictor:
 
     def warnings(self) -> list[str]:
         """What a user should know before trusting the result."""
-        found = []
+        found = [warning for model in self.models for warning in model.warnings()]
         if self.options.tta and not self._has_seen_mirrored_volumes():
             found.append(
                 "`tta` mirrors volumes, and the network was trained without mirrored ones: the "
@@ -357,10 +357,7 @@ class Predictor:
         trained = self.models[0].window
         wanted = self.options.window or trained
         if isinstance(wanted, str):
-            # In one piece, but never in less than the training has shown: it surrounds small
-            # volumes by zeros.
-            depth, height, width = map(max, size, trained or size)
-            return depth, height, width
+            return self._in_one_piece(size, trained)
         if wanted is not None:
             return wanted
         # Small volumes go through in one piece, which is what such networks were trained on.
@@ -368,6 +365,19 @@ class Predictor:
         if depth * height * width <= WHOLE_VOLUME_VOXELS:
             return size
         return WINDOW_EDGE, WINDOW_EDGE, WINDOW_EDGE
+
+    def _in_one_piece(self, size: Size, trained: Size | None) -> Size:
+        """What the networks see of a volume at once."""
+        if trained is None:
+            return size
+        # Never less than the training has shown: it surrounds small volumes by zeros. Longer axes
+        # get zeros up to the stride, since the network would copy the edge so often.
+        stride = max(model.card.network.total_stride for model in self.models)
+        seen: list[int] = []
+        for edge, usual in zip(size, trained, strict=True):
+            seen.append(usual if edge <= usual else math.ceil(edge / stride) * stride)
+        depth, height, width = seen
+        return depth, height, width
 
     def _plan_flow(
         self, one_pass: OnePass, placement: Placement, seen: Size, with_probabilities: bool

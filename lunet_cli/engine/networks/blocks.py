@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import torch
@@ -30,18 +31,53 @@ class SegmentationNetwork(nn.Module, ABC):
 
     def forward(self, image: Tensor) -> Tensor:
         """Compute logits (B, out_channels, D, H, W) of an image (B, in_channels, D, H, W)."""
+        padded = self.pad(image)
+        if padded is image:
+            return self.compute_logits(image)
+        depth, height, width = image.shape[2:]
+        return self.compute_logits(padded)[:, :, :depth, :height, :width]
+
+    def pad(self, image: Tensor) -> Tensor:
+        """The image (B, in_channels, D, H, W), in a size that the total stride divides."""
         stride = self.spec.total_stride
         depth, height, width = image.shape[2:]
         behind, below, right = -depth % stride, -height % stride, -width % stride
         if not (behind or below or right):
-            return self.compute_logits(image)
+            return image
         # Edge voxels and not zeros: a zero is an intensity of its own, and would make an edge.
-        padded = F.pad(image, (0, right, 0, below, 0, behind), mode="replicate")
-        return self.compute_logits(padded)[:, :, :depth, :height, :width]
+        return F.pad(image, (0, right, 0, below, 0, behind), mode="replicate")
 
     @abstractmethod
     def compute_logits(self, image: Tensor) -> Tensor:
         """The network proper, for sizes that the total stride divides."""
+
+
+class EncoderDecoder(SegmentationNetwork):
+    """A network whose decoder can be looked into, step by step."""
+
+    def compute_logits(self, image: Tensor) -> Tensor:
+        """See `SegmentationNetwork`."""
+        for features in self.decode(image):
+            last = features
+        return self.segment(last)
+
+    @abstractmethod
+    def decode(self, image: Tensor) -> Iterator[Tensor]:
+        """Yield what the encoder ends with, and then what each step of the decoder makes of it.
+
+        The last one (B, C, D, H, W) is what `segment` takes.
+
+        Args:
+            image: (B, in_channels, D, H, W), of a size that the total stride divides.
+        """
+
+    @abstractmethod
+    def decoded_layers(self) -> list[str]:
+        """The layers of `config.layers` whose channels `decode` yields, in the same order."""
+
+    @abstractmethod
+    def segment(self, features: Tensor) -> Tensor:
+        """Turn the last features of the decoder into logits (B, out_channels, D, H, W)."""
 
 
 def convolve(convolution: nn.Module, x: Tensor) -> Tensor:
@@ -96,6 +132,14 @@ def conv_block(graph: Graph, name: str) -> nn.Sequential:
 def upsampling(graph: Graph, name: str) -> nn.ConvTranspose3d:
     """The learned doubling of resolution that makes a layer."""
     return nn.ConvTranspose3d(graph.channels_into(name), graph.width(name), kernel_size=2, stride=2)
+
+
+def end_of(graph: Graph, name: str) -> str:
+    """The last unit of a block."""
+    index = 0
+    while f"{name}.{index + 1}" in graph.layers:
+        index += 1
+    return f"{name}.{index}"
 
 
 def encoder_blocks(spec: NetworkSpec) -> nn.ModuleList:

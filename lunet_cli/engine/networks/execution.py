@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from lunet_cli.config.network import NetworkSpec
 from lunet_cli.config.vocabulary import DeviceName, Precision
@@ -66,7 +66,7 @@ class ExecutionPlan:
         layout = torch.channels_last_3d if self.channels_last else torch.contiguous_format
         return image.to(self.device, non_blocking=True, memory_format=layout)
 
-    def callable_of(self, network: SegmentationNetwork) -> Callable[[Tensor], Tensor]:
+    def callable_of(self, network: nn.Module) -> Callable[[Tensor], Any]:
         """The network, compiled if the plan says so."""
         return torch.compile(network, dynamic=False) if self.compile else network
 

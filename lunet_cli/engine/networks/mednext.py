@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Literal
 
 import torch
@@ -9,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lunet_cli.config.layers import graph_of
-from lunet_cli.engine.networks.blocks import SegmentationNetwork, convolve
+from lunet_cli.engine.networks.blocks import EncoderDecoder, convolve
 
 if TYPE_CHECKING:
     from lunet_cli.config.network import NetworkSpec
@@ -91,7 +92,7 @@ class MedNeXtBlock(nn.Module):
         return output
 
 
-class MedNeXt(SegmentationNetwork):
+class MedNeXt(EncoderDecoder):
     """Residual stages of MedNeXt blocks; stage i of the decoder undoes stage i of the encoder.
 
     Modules `ups` and `decoders` run from shallow (0) to deep.
@@ -132,8 +133,8 @@ class MedNeXt(SegmentationNetwork):
             blocks.append(self._block(f"{name}.{len(blocks)}"))
         return blocks
 
-    def compute_logits(self, image: Tensor) -> Tensor:
-        """See `SegmentationNetwork`."""
+    def decode(self, image: Tensor) -> Iterator[Tensor]:
+        """See `EncoderDecoder`."""
         x = self.stem(image)
         skips = []
         for encoder, down in zip(self.encoders, self.downs, strict=True):
@@ -141,7 +142,16 @@ class MedNeXt(SegmentationNetwork):
             skips.append(x)
             x = down(x)
         x = self.bottleneck(x)
+        yield x
         for up, decoder, skip in reversed(list(zip(self.ups, self.decoders, skips, strict=True))):
             x = decoder(up(x) + skip)
-        logits: Tensor = self.out_conv(x)
+            yield x
+
+    def decoded_layers(self) -> list[str]:
+        """See `EncoderDecoder`."""
+        return [f"streams.{level}" for level in reversed(range(self.spec.num_levels))]
+
+    def segment(self, features: Tensor) -> Tensor:
+        """See `EncoderDecoder`."""
+        logits: Tensor = self.out_conv(features)
         return logits

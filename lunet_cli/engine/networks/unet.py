@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import torch
@@ -9,9 +10,10 @@ from torch import Tensor, nn
 
 from lunet_cli.config.layers import graph_of
 from lunet_cli.engine.networks.blocks import (
-    SegmentationNetwork,
+    EncoderDecoder,
     conv_block,
     encoder_blocks,
+    end_of,
     head,
     upsampling,
 )
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
     from lunet_cli.config.network import NetworkSpec
 
 
-class UNet(SegmentationNetwork):
+class UNet(EncoderDecoder):
     """Encoder and decoder joined by skips.
 
     Modules `upsamples` and `decoders` run from deep to shallow, as the data does.
@@ -38,8 +40,8 @@ class UNet(SegmentationNetwork):
         self.decoders = nn.ModuleList(conv_block(graph, f"decoders.{i}") for i in steps)
         self.head = head(spec)
 
-    def compute_logits(self, image: Tensor) -> Tensor:
-        """See `SegmentationNetwork`."""
+    def decode(self, image: Tensor) -> Iterator[Tensor]:
+        """See `EncoderDecoder`."""
         *encoders, bottleneck = self.encoders
         skips = []
         x = image
@@ -48,7 +50,18 @@ class UNet(SegmentationNetwork):
             skips.append(x)
             x = self.pool(x)
         x = bottleneck(x)
+        yield x
         for up, decoder, skip in zip(self.upsamples, self.decoders, reversed(skips), strict=True):
             x = decoder(torch.cat([up(x), skip], dim=1))
-        logits: Tensor = self.head(x)
+            yield x
+
+    def decoded_layers(self) -> list[str]:
+        """See `EncoderDecoder`."""
+        graph, num_steps = graph_of(self.spec), self.spec.num_levels - 1
+        blocks = [f"encoders.{num_steps}", *(f"decoders.{index}" for index in range(num_steps))]
+        return [end_of(graph, block) for block in blocks]
+
+    def segment(self, features: Tensor) -> Tensor:
+        """See `EncoderDecoder`."""
+        logits: Tensor = self.head(features)
         return logits

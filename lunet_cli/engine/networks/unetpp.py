@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import product
 from typing import TYPE_CHECKING
 
@@ -10,9 +11,10 @@ from torch import Tensor, nn
 
 from lunet_cli.config.layers import graph_of
 from lunet_cli.engine.networks.blocks import (
-    SegmentationNetwork,
+    EncoderDecoder,
     conv_block,
     encoder_blocks,
+    end_of,
     head,
     upsampling,
 )
@@ -26,7 +28,7 @@ def node_name(level: int, column: int) -> str:
     return f"{level}_{column}"
 
 
-class UNetPlusPlus(SegmentationNetwork):
+class UNetPlusPlus(EncoderDecoder):
     """A triangle of nodes: each takes all earlier ones of its level and the upsampled one below.
 
     References:
@@ -51,17 +53,29 @@ class UNetPlusPlus(SegmentationNetwork):
             self.nested[name] = conv_block(graph, f"nested.{name}")
         self.head = head(spec)
 
-    def compute_logits(self, image: Tensor) -> Tensor:
-        """See `SegmentationNetwork`."""
+    def decode(self, image: Tensor) -> Iterator[Tensor]:
+        """See `EncoderDecoder`; the steps are the nodes of full resolution."""
         first, *deeper = self.encoders
         x = first(image)
         rows: list[list[Tensor]] = [[x]]
         for encoder in deeper:
             x = encoder(self.pool(x))
             rows.append([x])
+        yield rows[0][0]
         for level, column in self.nodes:
             name = node_name(level, column)
             from_below = self.upsamples[name](rows[level + 1][column - 1])
             rows[level].append(self.nested[name](torch.cat([*rows[level], from_below], dim=1)))
-        logits: Tensor = self.head(rows[0][-1])
+            if level == 0:
+                yield rows[0][-1]
+
+    def decoded_layers(self) -> list[str]:
+        """See `EncoderDecoder`."""
+        graph, columns = graph_of(self.spec), range(1, self.spec.num_levels)
+        blocks = ["encoders.0", *(f"nested.{node_name(0, column)}" for column in columns)]
+        return [end_of(graph, block) for block in blocks]
+
+    def segment(self, features: Tensor) -> Tensor:
+        """See `EncoderDecoder`."""
+        logits: Tensor = self.head(features)
         return logits

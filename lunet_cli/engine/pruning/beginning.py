@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -10,13 +10,14 @@ import torch
 
 from lunet_cli.config.layers import layers, widths_of
 from lunet_cli.config.network import NetworkSpec
-from lunet_cli.config.pruning import PruningConfig
+from lunet_cli.config.network_cost import count_conv_flops, count_parameters
+from lunet_cli.config.pruning import PruningConfig, phase_of
 from lunet_cli.config.run import RunConfig
 from lunet_cli.engine.checkpoints.models import load_model
 from lunet_cli.engine.networks import build_network
 from lunet_cli.engine.networks.blocks import SegmentationNetwork
 from lunet_cli.engine.networks.execution import ExecutionPlan
-from lunet_cli.engine.pruning.progress import Progress, phase_of
+from lunet_cli.engine.pruning.progress import Progress
 from lunet_cli.engine.pruning.pruner import count_removable, criterion_of
 from lunet_cli.engine.pruning.resumption import (
     require_fitting_state,
@@ -25,7 +26,7 @@ from lunet_cli.engine.pruning.resumption import (
     state_of,
 )
 from lunet_cli.engine.pruning.scoring import require_samples
-from lunet_cli.engine.training.loop import StepContext
+from lunet_cli.engine.training.context import StepContext
 from lunet_cli.engine.training.resumption import (
     changes_since,
     kept_plan,
@@ -103,7 +104,7 @@ def begin(
         context=context,
         progress=Progress(train=train),
         chosen_plan=replace(chosen, name=str(context.plan)),
-        sentences=(sentence, *_told_of_compiling(plan)),
+        sentences=(sentence, *_told_of_what_is_left_out(config, plan)),
     )
 
 
@@ -132,7 +133,7 @@ def _go_on(setup: Setup, saved: SavedState, on_event: Callable[[Event], None]) -
     averaged_since = phase_of(len(state.steps), config.pruning).start
     if not progress.is_recovering:
         averaged_since = phase_of(len(state.steps) - 1, config.pruning).start
-    restore(progress.train, saved, num_steps=len(setup.sampler), averaged_since=averaged_since)
+    restore(progress.train, saved, num_steps=setup.sampler.num_steps, averaged_since=averaged_since)
     place = "in the warm-up"
     if state.steps:
         place = f"after step {len(state.steps) - 1}"
@@ -189,7 +190,7 @@ def _require_possible(setup: Setup, spec: NetworkSpec) -> None:
 
 
 def require_channels_to_spare(spec: NetworkSpec, config: PruningConfig) -> None:
-    """Raise if a network has fewer channels that can be removed than a step takes.
+    """Raise if a network has nothing that may be removed, or fewer channels than a step takes.
 
     Raises:
         ConfigError: With their number.
@@ -197,6 +198,16 @@ def require_channels_to_spare(spec: NetworkSpec, config: PruningConfig) -> None:
     spare = count_removable(spec, config)
     if config.strategy == "none":
         return
+    for name, least, count in (
+        ("min_parameters", config.min_parameters, count_parameters),
+        ("min_flops", config.min_flops, count_conv_flops),
+    ):
+        if least is not None and least >= count(spec):
+            raise ConfigError(
+                f"pruning.{name}: {least:,}, and the network has {count(spec):,} before the first "
+                "step",
+                hint="Name fewer, or leave it out.",
+            )
     if spare == 0:
         raise ConfigError(
             "this network has nothing to remove: each layer has its last channel, or is protected",
@@ -240,7 +251,14 @@ def _eager(plan: ExecutionPlan) -> ExecutionPlan:
     return replace(plan, compile=False)
 
 
-def _told_of_compiling(plan: ExecutionPlan) -> tuple[str, ...]:
-    if not plan.compile:
-        return ()
-    return ("`training.compile` is left out: each step has another network",)
+def _told_of_what_is_left_out(config: RunConfig, plan: ExecutionPlan) -> Iterator[str]:
+    """What the configuration asks of a training, and no pruning does."""
+    if plan.compile:
+        yield "`training.compile` is left out: each step has another network"
+    pictures = config.visualization
+    if pictures.plot_slices or pictures.plot_training_curves:
+        yield "pictures are left out: `lunet prune show` and `report(RUN)` have those of a pruning"
+    if config.wandb.enabled:
+        yield "`wandb.enabled` is left out: a pruning is kept in its run folder alone"
+    if config.training.early_stopping_patience is not None:
+        yield "`training.early_stopping_patience` is left out: see `pruning.patience`"

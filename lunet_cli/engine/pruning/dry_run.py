@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
-from lunet_cli.config.layers import layers, with_layers
+from lunet_cli.config.layers import layers
 from lunet_cli.config.network_cost import count_parameters
 from lunet_cli.config.pruning import PruningConfig
 from lunet_cli.config.run import RunConfig
 from lunet_cli.engine.checkpoints.models import load_model
 from lunet_cli.engine.pruning.beginning import require_channels_to_spare
 from lunet_cli.engine.pruning.leaning import network_of
-from lunet_cli.engine.pruning.pruner import channels_of_step, count_removable, protected_of
+from lunet_cli.engine.pruning.pruner import (
+    count_removable,
+    protected_of,
+    smallest,
+    steps_of,
+)
 from lunet_cli.results.pruning import PrunableLayer, PruningForecast
 
 
@@ -33,28 +39,20 @@ def dry_run(config: RunConfig, start: Path | None = None) -> PruningForecast:
     require_channels_to_spare(spec, config.pruning)
     protected = protected_of(spec, config.pruning)
     told: list[PrunableLayer] = []
-    least: dict[str, int] = {}
     for layer in layers(spec):
         is_protected = layer.name in protected
         told.append(PrunableLayer(layer.name, layer.level, layer.width, is_protected))
-        if not is_protected:
-            least[layer.name] = 1
     return PruningForecast(
         architecture=config.model.architecture,
         layers=tuple(told),
         parameters=count_parameters(spec),
-        least_parameters=count_parameters(with_layers(spec, widths=least)),
+        least_parameters=count_parameters(smallest(spec, config.pruning)),
         num_wanted=_count_wanted(config.pruning, count_removable(spec, config.pruning)),
     )
 
 
 def _count_wanted(config: PruningConfig, num_removable: int) -> int:
-    """Channels that all steps together are to remove; the network may have fewer."""
+    """Channels that all steps together remove; no more than there are."""
     if config.strategy == "none":
         return 0
-    if config.channels_per_step >= 1:
-        return config.steps * channels_of_step(config, num_removable)
-    left = num_removable
-    for _ in range(min(config.steps, num_removable)):
-        left -= min(left, channels_of_step(config, left))
-    return num_removable - left
+    return sum(itertools.islice(steps_of(config, num_removable), config.steps))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,11 +65,14 @@ def lean_config(source: Path, parameters: int | None = None) -> LeanConfig:
         in_channels=own.in_channels,
         out_channels=own.out_channels,
     )
+    name = config.experiment.name
+    if source.is_dir():  # which may be called otherwise than at the beginning
+        name = source.resolve().name
     settings += [
         f"model.architecture={preset.name}",
         "model.widths=null",
         "pruning=null",
-        f"experiment.name={config.experiment.name}_lean",
+        f"experiment.name={json.dumps(f'{name}_lean')}",
     ]
     return LeanConfig(
         config=load_config(place, settings),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from lunet_cli.config.pruning import PruningConfig
+from lunet_cli.config.pruning import PruningConfig, phase_of
 from lunet_cli.engine.training.start import PRUNING
 from lunet_cli.engine.training.state import TrainState
 from lunet_cli.records.pruning import PruningState
@@ -46,11 +46,3 @@ class Progress:
         """The state of the training with that of the pruning, for a checkpoint."""
         state = PruningState(steps=tuple(self.steps), current=self.current)
         return {**self.train.to_dict(), PRUNING: compact_json(state)}
-
-
-def phase_of(step: int, config: PruningConfig) -> range:
-    """The epochs, counted from 0, that a step recovers in; of step 0, the warm-up."""
-    if step == 0:
-        return range(config.warmup_epochs)
-    start = config.warmup_epochs + (step - 1) * config.recovery_epochs
-    return range(start, start + config.recovery_epochs)

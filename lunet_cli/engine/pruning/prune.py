@@ -9,18 +9,19 @@ from pathlib import Path
 
 from lunet_cli.config.layers import widths_of
 from lunet_cli.config.load import load_config
+from lunet_cli.config.pruning import phase_of
 from lunet_cli.config.run import RunConfig
+from lunet_cli.config.visualization import VisualizationConfig
 from lunet_cli.engine.checkpoints.checkpoint import Checkpoint, load_checkpoint
 from lunet_cli.engine.evaluation.non_inferiority import ENOUGH_CASES
 from lunet_cli.engine.networks import count_parameters, network_of_weights
 from lunet_cli.engine.networks.execution import resolve_device
 from lunet_cli.engine.pruning.beginning import Beginning, begin
-from lunet_cli.engine.pruning.progress import phase_of
 from lunet_cli.engine.pruning.pruner import Pruner, chosen_by
 from lunet_cli.engine.pruning.recorder import PruningRecorder
 from lunet_cli.engine.pruning.resumption import read_saved, require_work_left
 from lunet_cli.engine.run_folder import RunFolder
-from lunet_cli.engine.run_lock import hold_run
+from lunet_cli.engine.run_lock import hold_run, holder_of
 from lunet_cli.engine.training.assessment import assess
 from lunet_cli.engine.training.interrupts import InterruptGuard, InterruptRequested, unwinding
 from lunet_cli.engine.training.start import require_one_process
@@ -86,6 +87,8 @@ def prune(
         require_work_left(saved, folder, config)
         begun = begin(config, None if start is None else Path(start), saved, on_event)
         recorder = PruningRecorder(folder, lock, begun.context, on_event)
+        if start is not None and saved is None:
+            _warn_of_training(Path(start), recorder)
         with recorder.run.logging_errors():
             return _prune(begun, recorder)
 
@@ -94,7 +97,9 @@ def _prune(begun: Beginning, recorder: PruningRecorder) -> PruneResult:
     progress = begun.progress
     recorder.run.report(begun.chosen_plan)
     recorder.run.write_origin(progress.train)
-    if not begun.is_resumed:
+    if begun.is_resumed:
+        recorder.folder.remove_summary()
+    else:
         # So that there is a state to go on from before there is any model.
         recorder.save(progress, begun.context)
     recorder.folder.write_pruning(progress.steps)
@@ -127,6 +132,16 @@ def _prune(begun: Beginning, recorder: PruningRecorder) -> PruneResult:
         recorder.run.report(Notice(f"pruning ends: {result.reason}"))
         _write_end(result, begun, recorder)
     return result
+
+
+def _warn_of_training(start: Path, recorder: PruningRecorder) -> None:
+    """Say where what is pruned may not be what its training will end with."""
+    run = start if start.is_dir() else start.parent
+    holder = holder_of(run)
+    if holder is not None:
+        recorder.run.warn(
+            f"{run}: is still being trained, by {holder}; what is pruned is its network so far"
+        )
 
 
 def _warn_of_few_cases(num_cases: int, recorder: PruningRecorder) -> None:
@@ -162,7 +177,9 @@ def _write_end(result: PruneResult, begun: Beginning, recorder: PruningRecorder)
         best=next(reversed(own_epochs), None),
         seconds=result.seconds,
     )
-    setup = replace(context.setup, card=checkpoint.card)
+    # Pictures are for trainings.
+    config = recorder.config.model_copy(update={"visualization": VisualizationConfig()})
+    setup = replace(context.setup, card=checkpoint.card, config=config)
     assessed = assess(trained, context.plan.place(network), replace(context, setup=setup))
     recorder.run.write_end(assessed)
 
@@ -179,6 +196,6 @@ def _best_model(folder: RunFolder, chosen: PruningStep, epoch: int) -> Checkpoin
         raise CheckpointError(
             f"{folder.best}: is not the network of step {chosen.step}, which is chosen",
             hint="Something else has written there; begin another pruning under another "
-            "experiment.name.",
+            "`experiment.name`.",
         )
     return model

@@ -5,13 +5,13 @@ from __future__ import annotations
 import itertools
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from lunet_cli.config.layers import Layer, layers, widths_of
+from lunet_cli.config.layers import Layer, layers, widths_of, with_layers
 from lunet_cli.config.network import NetworkSpec
 from lunet_cli.config.network_cost import count_conv_flops, count_parameters
 from lunet_cli.config.pruning import Criterion, PruningConfig
@@ -28,19 +28,16 @@ from lunet_cli.engine.pruning.choice import (
     protected_layers,
     targeted_dropouts,
 )
+from lunet_cli.engine.pruning.constants import keep_constants
 from lunet_cli.engine.pruning.progress import Progress
 from lunet_cli.engine.pruning.recorder import PruningRecorder
 from lunet_cli.engine.pruning.scoring import score_channels
 from lunet_cli.engine.pruning.surgery import remove_channels, with_dropouts
+from lunet_cli.engine.training.context import StepContext
 from lunet_cli.engine.training.distillation import Teacher
+from lunet_cli.engine.training.gradients import Gradients
 from lunet_cli.engine.training.interrupts import InterruptGuard, InterruptRequested
-from lunet_cli.engine.training.loop import (
-    StepContext,
-    Validation,
-    epoch_record,
-    train_epoch,
-    validate,
-)
+from lunet_cli.engine.training.loop import Validation, epoch_record, train_epoch, validate
 from lunet_cli.engine.training.pace import Pace
 from lunet_cli.results.pruning import ChannelsRemoved, PruningStep, RemovedChannel
 from lunet_cli.results.training import EpochDone
@@ -152,10 +149,10 @@ class Pruner:
             return context
         if config.distillation > 0:
             context = replace(context, teacher=self._unpruned_teacher())
+        factor = 1.0
         if config.learning_rate is not None:
             factor = config.learning_rate / context.config.learning_rate
-            context = replace(context, rate_factor=factor)
-        return context
+        return replace(context, rate_factor=factor, scheduler=config.scheduler)
 
     def _unpruned_teacher(self) -> Teacher:
         if self._teacher is None:
@@ -193,7 +190,7 @@ class Pruner:
         self.progress.train = cut
         self.progress.current = replace(
             _begun_step(number, network.spec),
-            removed=tuple(RemovedChannel(c.layer, c.channel, c.score) for c in choices),
+            removed=tuple(self._removed(choice) for choice in choices),
             val_loss_before=validation.loss,
             val_dice_before=validation.mean_dice,
         )
@@ -205,7 +202,8 @@ class Pruner:
         config, setup, plan = self._config, self._base.setup, self._base.plan
 
         def loss(logits: Tensor, label: Tensor) -> Tensor:
-            return setup.loss(logits, setup.card.labels.encode(label))
+            labels = setup.card.labels
+            return setup.loss(logits, labels.encode(label), labels.known(label))
 
         sampler = setup.sampler
         sampler.epoch, sampler.first_step = self.progress.train.epoch, 0
@@ -222,6 +220,12 @@ class Pruner:
         )
         return normalize(scores, config.normalization)
 
+    def _removed(self, choice: Choice) -> RemovedChannel:
+        score = choice.score
+        if not asks_for_scores(self._config):
+            score = math.nan
+        return RemovedChannel(choice.layer, choice.channel, score)
+
     @property
     def _seed(self) -> int:
         return self._base.setup.config.experiment.seed
@@ -231,7 +235,10 @@ class Pruner:
         removed: dict[str, list[int]] = {}
         for choice in choices:
             removed.setdefault(choice.layer, []).append(choice.channel)
-        network = remove_channels(self.progress.train.validated_network, removed)
+        network = self.progress.train.validated_network
+        if self._config.keep_constants:
+            network = keep_constants(network, removed)
+        network = remove_channels(network, removed)
         if self._config.targeted_dropout == 0:
             return network
         left: dict[str, Tensor] = {}
@@ -271,18 +278,22 @@ class Pruner:
         state, context = self.progress.train, self._context()
         phase = self.progress.phase(self._config)
         context.setup.sampler.max_steps = self.progress.max_steps(self._config)
-        forward = context.plan.callable_of(state.network)
+        gradients = Gradients(state, context)
         validation = None
         while state.epoch < phase.stop:
             start = time.perf_counter()
             try:
-                train_epoch(state, forward, context, self._guard, self._recorder.run.on_step)
+                train_epoch(state, gradients, context, self._guard, self._recorder.run.on_step)
                 state.require_finite()
-                validation = self._validate()
+                validation = None
+                is_last = state.epoch + 1 == phase.stop
+                if is_last or (state.epoch + 1) % context.config.validation_interval == 0:
+                    validation = self._validate()
             except InterruptRequested:
                 state.seconds += time.perf_counter() - start
                 raise
-            record = epoch_record(state, validation, time.perf_counter() - start)
+            names, seconds = context.labels.names, time.perf_counter() - start
+            record = epoch_record(state, validation, names, seconds)
             state.finish_epoch(record)
             if state.epoch < phase.stop:
                 self._recorder.save(self.progress, context)
@@ -331,6 +342,26 @@ def count_removable(spec: NetworkSpec, config: PruningConfig) -> int:
     return sum(layer.width - 1 for layer in layers(spec) if layer.name not in protected)
 
 
+def smallest(spec: NetworkSpec, config: PruningConfig) -> NetworkSpec:
+    """The network that has lost all channels that can be removed.
+
+    Raises:
+        ConfigError: A pattern of the configuration fits no layer.
+    """
+    protected = protected_of(spec, config)
+    least = {layer.name: 1 for layer in layers(spec) if layer.name not in protected}
+    return with_layers(spec, widths=least)
+
+
+def steps_of(config: PruningConfig, num_removable: int) -> Iterator[int]:
+    """Channels that each step takes, until none is left."""
+    left = num_removable
+    while left > 0:
+        taken = min(left, channels_of_step(config, left))
+        yield taken
+        left -= taken
+
+
 def channels_of_step(config: PruningConfig, num_removable: int) -> int:
     """Channels that the next step removes, where there are as many."""
     per_step = config.channels_per_step
@@ -348,9 +379,14 @@ def criterion_of(config: PruningConfig) -> Criterion:
     """What channels are scored by: `random`, which costs nothing, where no score counts."""
     if config.strategy == "largest-l1":
         return "l1"
-    if config.strategy in ("random-in-largest", "none") and config.targeted_dropout == 0:
+    if not asks_for_scores(config):
         return "random"
     return config.criterion
+
+
+def asks_for_scores(config: PruningConfig) -> bool:
+    """Whether scores decide about anything: which channels go, or where dropout prepares for it."""
+    return config.strategy not in ("random-in-largest", "none") or config.targeted_dropout > 0
 
 
 def _begun_step(number: int, spec: NetworkSpec) -> PruningStep:

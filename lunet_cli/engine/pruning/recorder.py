@@ -13,7 +13,7 @@ from lunet_cli.engine.networks.blocks import SegmentationNetwork
 from lunet_cli.engine.pruning.progress import Progress
 from lunet_cli.engine.run_folder import RunFolder
 from lunet_cli.engine.run_lock import RunLock
-from lunet_cli.engine.training.loop import StepContext
+from lunet_cli.engine.training.context import StepContext
 from lunet_cli.engine.training.recorder import RunRecorder, checkpoint_of
 from lunet_cli.results.events import Event
 from lunet_cli.results.pruning import PruningStep, PruningStepDone

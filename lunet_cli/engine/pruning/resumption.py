@@ -6,9 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from lunet_cli.config.layers import widths_of
+from lunet_cli.config.pruning import phase_of
 from lunet_cli.config.run import RunConfig
 from lunet_cli.engine.checkpoints.checkpoint import ModelCard
-from lunet_cli.engine.pruning.progress import phase_of
 from lunet_cli.engine.run_folder import RunFolder
 from lunet_cli.engine.training.setup import Setup
 from lunet_cli.engine.training.start import PRUNING, SavedState, find_resume_source, read_start
@@ -32,6 +32,11 @@ def read_saved(resume: str | None, folder: RunFolder) -> SavedState | None:
         CheckpointError: It is of a training, or of another folder.
         OutputError: A pruning that begins would overwrite something.
     """
+    if resume is not None and folder.is_used and not folder.last.exists():
+        raise CheckpointError(
+            f"{folder.last}: there is no such state to go on from",
+            hint="Put it back, or begin another pruning under another `experiment.name`.",
+        )
     path = find_resume_source(resume, folder)
     if path is None:
         return None
@@ -97,7 +102,7 @@ def _require_same(name: str, ours: object, theirs: object, saved: SavedState) ->
         raise ConfigError(
             f"{name}: {ours}, and {saved.path} was begun with {theirs}",
             hint="Go on with the same value, or begin another pruning under another "
-            "experiment.name.",
+            "`experiment.name`.",
         )
 
 
@@ -112,7 +117,7 @@ def require_fitting_state(state: PruningState, setup: Setup, saved: SavedState) 
         raise CheckpointError(
             f"{saved.path}: pruning stands at step {len(state.steps)}, which the network or the "
             f"epoch {saved.checkpoint.epoch} does not fit",
-            hint="The file is damaged; begin another pruning under another experiment.name.",
+            hint="The file is damaged; begin another pruning under another `experiment.name`.",
         )
     if not state.steps:
         return
@@ -125,7 +130,7 @@ def require_fitting_state(state: PruningState, setup: Setup, saved: SavedState) 
     if not best.is_file():
         raise CheckpointError(
             f"{best}: the network that is chosen so far is not there any more",
-            hint="Put it back, or begin another pruning under another experiment.name.",
+            hint="Put it back, or begin another pruning under another `experiment.name`.",
         )
 
 

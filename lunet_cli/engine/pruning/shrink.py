@@ -9,7 +9,6 @@ from pathlib import Path
 
 from lunet_cli.config.foresight import require_startable
 from lunet_cli.config.load import load_config
-from lunet_cli.config.network import NetworkSpec
 from lunet_cli.config.options import BenchOptions, PredictionOptions, ShrinkOptions
 from lunet_cli.config.pruning import PruningConfig
 from lunet_cli.config.run import RunConfig
@@ -18,7 +17,7 @@ from lunet_cli.engine.checkpoints.models import load_model
 from lunet_cli.engine.data.splits import load_cases
 from lunet_cli.engine.evaluation.non_inferiority import non_inferiority
 from lunet_cli.engine.pruning.prune import ignore, prune
-from lunet_cli.engine.pruning.pruner import channels_of_step, count_removable
+from lunet_cli.engine.pruning.pruner import count_removable, steps_of
 from lunet_cli.engine.run_folder import RunFolder
 from lunet_cli.errors import ConfigError, DataError, LunetError
 from lunet_cli.results.evaluation import NonInferiority
@@ -128,10 +127,15 @@ def _config_of(folder: RunFolder, options: ShrinkOptions, overrides: tuple[str, 
     # Checked as a name here too, since folders may be called otherwise.
     name = ShrinkOptions(name=options.name or f"{folder.path.name}_small").name
     training = load_config(folder.config).training
+    scheduler = training.scheduler
+    if scheduler == "none":
+        # A network is validated at the end of each step, where large updates are only noise.
+        scheduler = "cosine"
     pruning = PruningConfig(
         strategy="largest-l1",
         channels_per_step=_SHARE_PER_STEP,
         learning_rate=_LEARNING_RATE_SHARE * training.learning_rate,
+        scheduler=scheduler,
         recovery_epochs=min(1000, math.ceil(_EPOCHS_SHARE * training.epochs)),
         targeted_dropout=0.0,
         protect=(),
@@ -140,21 +144,18 @@ def _config_of(folder: RunFolder, options: ShrinkOptions, overrides: tuple[str, 
         patience=_PATIENCE,
         distillation=_DISTILLATION,
     )
-    scheduler = training.scheduler
-    if scheduler == "none":
-        # A network is validated at the end of each step, where large updates are only noise.
-        scheduler = "cosine"
     settings = (
         # JSON is YAML, whatever characters a path has, and where a name is a number.
         f"experiment.output_dir={json.dumps(str(folder.path.parent))}",
         f"experiment.name={json.dumps(name)}",
-        f"training.scheduler={scheduler}",
         f"pruning={pruning.model_dump_json()}",
     )
     config = load_config(folder.config, (*settings, *overrides))
     if "pruning.steps" in given:
         return config
-    steps = _count_steps(load_model(folder.best).card.network, config.pruning)
+    removable = count_removable(load_model(folder.best).card.network, config.pruning)
+    # The search usually ends long before; without channels to spare, the pruning says so in words.
+    steps = max(1, sum(1 for _ in steps_of(config.pruning, removable)))
     return config.model_copy(update={"pruning": config.pruning.model_copy(update={"steps": steps})})
 
 
@@ -163,17 +164,9 @@ def _require_given_once(options: ShrinkOptions, given: Collection[str]) -> None:
     if "pruning.margin" in given:
         raise ConfigError("pruning.margin: is the option `margin` here, and not set as a key")
     if options.name is not None and "experiment.name" in given:
-        raise ConfigError("`name` and experiment.name: are the same", hint="Give one of them.")
-
-
-def _count_steps(spec: NetworkSpec, config: PruningConfig) -> int:
-    """Steps until nothing can be removed any more; the search usually ends long before."""
-    steps, left = 0, count_removable(spec, config)
-    while left > 0:
-        left -= min(left, channels_of_step(config, left))
-        steps += 1
-    # A network without channels to spare is refused by the pruning, in words.
-    return max(1, steps)
+        raise ConfigError(
+            "`name` and the key experiment.name: are the same", hint="Give one of them."
+        )
 
 
 def _require_comparable(config: RunConfig, folder: RunFolder) -> None:

@@ -10,7 +10,13 @@ from pathlib import Path
 from lunet_cli.config.load import load_config
 from lunet_cli.config.run import RunConfig
 from lunet_cli.engine.pruning.study_findings import find
-from lunet_cli.engine.pruning.study_plan import Trial, plan_trials, require_as_asked
+from lunet_cli.engine.pruning.study_plan import (
+    Trial,
+    plan_trials,
+    require_as_asked,
+    require_startable_trials,
+    require_within_reach,
+)
 from lunet_cli.engine.pruning.trial import needs_work
 from lunet_cli.engine.pruning.trial_processes import TrialProcess, wait_for
 from lunet_cli.engine.run_folder import RunFolder
@@ -82,6 +88,8 @@ def study(
     folder.require_writable()
     with hold_run(folder.path, on_event, go_on="start this again"), InterruptGuard() as guard:
         require_as_asked(trials)
+        require_within_reach(trials, budget)
+        require_startable_trials(trials)
         runner = _Runner(trials, jobs, guard, on_event)
         runner.run()
         found = find(trials, folder, budget=budget, failures=runner.failures)
@@ -94,6 +102,7 @@ def list_trials(
     strategies: Sequence[str] = PAPER_STRATEGIES,
     seeds: int = 2,
     from_scratch: Sequence[str] = (),
+    budget: float = 0.15,
 ) -> tuple[TrialListed, ...]:
     """The trials of a study and how far they are; changes nothing.
 
@@ -102,13 +111,17 @@ def list_trials(
         strategies: What prunings differ in.
         seeds: Seeds, from 1 on.
         from_scratch: Presets that are trained beside the prunings.
+        budget: Share of the parameters that may be left where strategies are compared.
 
     Raises:
-        LunetError: Of the kind that fits.
+        LunetError: Of the kind that the study would raise before any trial begins.
     """
-    _require_possible(seeds=seeds, jobs=1, budget=1.0)
+    _require_possible(seeds=seeds, jobs=1, budget=budget)
     trials = plan_trials(config, strategies=strategies, seeds=seeds, from_scratch=from_scratch)
     require_as_asked(trials)
+    require_within_reach(trials, budget)
+    require_startable_trials(trials)
+    RunFolder.of(config).require_writable()
     return tuple(trial.listed() for trial in trials)
 
 

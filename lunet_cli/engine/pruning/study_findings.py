@@ -322,7 +322,6 @@ def _paired(ours: _Cases, theirs: _Cases) -> tuple[npt.NDArray[np.float64], int]
     by_case: dict[str, list[float]] = {}
     seeds = sorted(ours.keys() & theirs.keys())
     for seed in seeds:
-        # A split that is drawn by the seed gives each its own cases.
         for case in ours[seed].keys() & theirs[seed].keys():
             by_case.setdefault(case, []).append(ours[seed][case] - theirs[seed][case])
     means = [sum(by_case[case]) / len(by_case[case]) for case in sorted(by_case)]

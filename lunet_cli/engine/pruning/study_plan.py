@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lunet_cli.config.fit import network_spec
+from lunet_cli.config.foresight import require_startable
 from lunet_cli.config.load import load_config, with_settings
+from lunet_cli.config.network_cost import count_parameters
 from lunet_cli.config.presets import parse_preset
 from lunet_cli.config.run import RunConfig
 from lunet_cli.config.visualization import VisualizationConfig
 from lunet_cli.engine.pruning.beginning import require_channels_to_spare
+from lunet_cli.engine.pruning.leaning import network_of
+from lunet_cli.engine.pruning.pruner import smallest
 from lunet_cli.engine.run_folder import RunFolder
-from lunet_cli.errors import ConfigError, LunetError
+from lunet_cli.errors import ConfigError, DataError, LunetError
 from lunet_cli.results.studies import TrialKind, TrialListed, TrialState
 from lunet_cli.results.words import plural
 
@@ -31,6 +35,8 @@ _DOES_NOT_COUNT = (
     "visualization.",
     "wandb.",
 )
+# What a pruning may have otherwise when it goes on.
+_GOES_FARTHER = ("pruning.steps",)
 # How settings of a strategy are called in the names of trials, where that is not `key-value`.
 _SHORT_NAMES = {"normalization=none": "unnormalized"}
 # The first few tell what is wrong.
@@ -115,10 +121,12 @@ def plan_trials(
     presets = [parse_preset(name).name for name in from_scratch]
     _require_different([*map(_name_of, strategies), *presets])
     config = config.model_copy(update={"visualization": VisualizationConfig()})
+    if config.data.train_dir is None and config.data.split.seed is None:
+        # All seeds are measured on the same cases.
+        config = with_settings(config, [f"data.split.seed={config.experiment.seed}"])
     for strategy in settings.values():
         changed = with_settings(config, strategy)
-        spec = network_spec(changed, in_channels=1, out_channels=1)
-        require_channels_to_spare(spec, changed.pruning)
+        require_channels_to_spare(network_of(changed, None), changed.pruning)
     trials: list[Trial] = []
     for seed in range(1, seeds + 1):
         trials += _trials_of_seed(config, seed, settings, presets)
@@ -194,16 +202,54 @@ def require_as_asked(trials: Iterable[Trial]) -> None:
     if mistakes:
         raise ConfigError(
             mistakes,
-            hint="Ask for the same, or choose another experiment.name for this study.",
+            hint="Ask for the same, or choose another `experiment.name` for this study.",
+        )
+
+
+def require_startable_trials(trials: Iterable[Trial]) -> None:
+    """Raise if a trial that has not ended could not begin on this machine.
+
+    Raises:
+        LunetError: Of the kind that the trial would raise.
+    """
+    for trial in trials:
+        with contextlib.suppress(DataError):  # One that is damaged fails alone.
+            if trial.state == "finished":
+                continue
+        require_startable(trial.config)
+
+
+def require_within_reach(trials: Iterable[Trial], budget: float) -> None:
+    """Raise if no pruning can come down to a budget.
+
+    Args:
+        trials: All trials.
+        budget: Share of the parameters that may be left.
+
+    Raises:
+        ConfigError: With what can be left.
+    """
+    least = 1.0
+    for trial in trials:
+        pruning = trial.config.pruning
+        if trial.kind == "pruning" and pruning.strategy != "none":
+            spec = network_of(trial.config, None)
+            left = count_parameters(smallest(spec, pruning)) / count_parameters(spec)
+            least = min(least, left)
+    if budget < least < 1:
+        raise ConfigError(
+            f"`budget`: {budget:g} is less than the {least:.2g} of the parameters that are left "
+            "when each layer has its last channel, or is protected",
+            hint="Compare at a larger share, or protect less: `pruning.protect=[]`",
         )
 
 
 def _differences(recorded: RunConfig, trial: Trial) -> list[str]:
     """What was recorded otherwise than a trial is asked for, a phrase for each key."""
     before, now = _flat(recorded.model_dump()), _flat(trial.config.model_dump())
-    ignored: tuple[str, ...] = _DOES_NOT_COUNT
-    if trial.kind != "pruning":
-        ignored = (*ignored, "pruning.")
+    ignored = (*_DOES_NOT_COUNT, *_GOES_FARTHER)
+    if trial.kind != "pruning":  # A training does not look at that section.
+        ignored = (*_DOES_NOT_COUNT, "pruning.")
     found: list[str] = []
     for key in sorted(before.keys() | now.keys()):
         if not key.startswith(ignored) and before.get(key) != now.get(key):

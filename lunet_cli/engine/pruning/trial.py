@@ -12,8 +12,9 @@ from lunet_cli.engine.networks.execution import ExecutionPlan, resolve_device
 from lunet_cli.engine.pruning.prune import prune
 from lunet_cli.engine.pruning.study_plan import Trial
 from lunet_cli.engine.run_lock import hold_run
+from lunet_cli.engine.training.context import StepContext
 from lunet_cli.engine.training.interrupts import InterruptGuard, InterruptRequested, unwinding
-from lunet_cli.engine.training.loop import StepContext, validate
+from lunet_cli.engine.training.loop import validate
 from lunet_cli.engine.training.setup import set_up
 from lunet_cli.engine.training.train import train
 from lunet_cli.results.events import Event

@@ -150,7 +150,10 @@ def _told(trial: str, event: Event) -> Event:
     """An event of a trial as the study tells it."""
     if isinstance(event, EpochDone):
         record = event.record
-        return TrialMoved(trial, record.epoch, event.num_epochs, f"val Dice {record.val_dice:.4f}")
+        detail = f"train loss {record.train_loss:.4f}"
+        if record.is_validated:
+            detail = f"val Dice {record.val_dice:.4f}"
+        return TrialMoved(trial, record.epoch, event.num_epochs, detail)
     if isinstance(event, PruningStepDone):
         step = event.record
         detail = f"{step.parameters:,} parameters, val Dice {step.val_dice:.4f}"

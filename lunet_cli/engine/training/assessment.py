@@ -21,7 +21,8 @@ from lunet_cli.engine.evaluation.summary import summarize
 from lunet_cli.engine.networks.blocks import SegmentationNetwork
 from lunet_cli.engine.networks.execution import evaluating
 from lunet_cli.engine.runtimes.timing import time_passes_ms
-from lunet_cli.engine.training.loop import StepContext, masks_of, predict_cases
+from lunet_cli.engine.training.context import StepContext
+from lunet_cli.engine.training.loop import masks_of, predict_cases
 from lunet_cli.results.evaluation import CaseScore
 from lunet_cli.results.training import TrainResult
 from lunet_cli.results.views import LabeledVolume, Slice, paint_masks

@@ -13,8 +13,10 @@ from lunet_cli.engine.data.patches import batches
 from lunet_cli.engine.networks import count_parameters
 from lunet_cli.engine.networks.execution import resolve_device
 from lunet_cli.engine.run_folder import RunFolder
+from lunet_cli.engine.training.context import StepContext
+from lunet_cli.engine.training.gradients import Gradients
 from lunet_cli.engine.training.interrupts import InterruptGuard
-from lunet_cli.engine.training.loop import StepContext, train_step, validate
+from lunet_cli.engine.training.loop import train_step, validate
 from lunet_cli.engine.training.setup import set_up
 from lunet_cli.engine.training.start import require_one_process
 from lunet_cli.engine.training.state import TrainState
@@ -76,7 +78,8 @@ def _measure_memory(
     rate = context.config.learning_rate
     # The network as it is: a compiled one keeps other tensors, behind the hooks.
     with torch.autograd.graph.saved_tensors_hooks(kept.note, lambda tensor: tensor):
-        loss = train_step(state, state.network, *batch, context, rate)
+        gradients = Gradients(state, context, compiled=False)
+        loss = train_step(state, gradients, [batch], context, rate)
     return loss, kept.total / 2**20
 
 
@@ -84,17 +87,18 @@ def _measure_seconds(
     state: TrainState, batch: tuple[Tensor, Tensor], context: StepContext
 ) -> float:
     """Estimated seconds of an epoch, from one step and one validation."""
-    forward = context.plan.callable_of(state.network)
+    gradients = Gradients(state, context)
     rate = context.config.learning_rate
     # The first step compiles and chooses kernels.
-    train_step(state, forward, *batch, context, rate)
+    train_step(state, gradients, [batch], context, rate)
     start = time.perf_counter()
-    train_step(state, forward, *batch, context, rate)
+    train_step(state, gradients, [batch], context, rate)
     step_seconds = time.perf_counter() - start
     start = time.perf_counter()
     with InterruptGuard() as guard:
         validate(state.network, context, guard)
-    return len(context.setup.sampler) * step_seconds + time.perf_counter() - start
+    validation_seconds = (time.perf_counter() - start) / context.config.validation_interval
+    return len(context.setup.sampler) * step_seconds + validation_seconds
 
 
 class _KeptBytes:

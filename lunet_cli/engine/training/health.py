@@ -43,9 +43,9 @@ class Health:
         """What is wrong as of the newest epoch, each thing once.
 
         Args:
-            history: All epochs so far, at least one.
+            history: All validated epochs so far, at least one.
             validate_plain: Validates the weights themselves, where it was their average that was
-                validated. It costs a validation and is called in few epochs: 4, 8, 16 ..., the
+                validated. It costs a validation and is called after few of them: 4, 8, 16 ..., the
                 last, and when nothing is found.
         """
         record = history[-1]
@@ -56,7 +56,7 @@ class Health:
         if "average" in self._told:
             return
         finds_nothing = self._finds_nothing(history)
-        if validate_plain is not None and (finds_nothing or self._is_time_to_compare(record.epoch)):
+        if validate_plain is not None and (finds_nothing or self._is_time_to_compare(history)):
             plain = validate_plain()
             if self._is_left_behind(record, plain):
                 yield from self._once("average", self._behind(record, plain))
@@ -73,7 +73,7 @@ class Health:
         if "nothing" in self._told or any(record.val_dice >= _NOTHING for record in history):
             return False
         patience = min(max(_FEWEST_EPOCHS, self._config.epochs // 10), _MOST_EPOCHS)
-        return len(history) >= min(patience, self._config.epochs)
+        return history[-1].epoch >= min(patience, self._config.epochs)
 
     def _is_left_behind(self, record: EpochRecord, plain: Validation) -> bool:
         """Whether the average stays far behind; after a leap of the weights it may for once."""
@@ -84,9 +84,11 @@ class Health:
         self._was_behind = is_behind
         return is_behind and stays
 
-    def _is_time_to_compare(self, epoch: int) -> bool:
-        is_power_of_two = epoch & (epoch - 1) == 0
-        return epoch == self._config.epochs or (epoch >= _FIRST_COMPARISON and is_power_of_two)
+    def _is_time_to_compare(self, history: Sequence[EpochRecord]) -> bool:
+        number = len(history)
+        is_power_of_two = number & (number - 1) == 0
+        is_last = history[-1].epoch == self._config.epochs
+        return is_last or (number >= _FIRST_COMPARISON and is_power_of_two)
 
     def _behind(self, record: EpochRecord, plain: Validation) -> str:
         return (
@@ -98,8 +100,8 @@ class Health:
 
     def _nothing(self, history: Sequence[EpochRecord]) -> str:
         first, last = history[0].train_loss, history[-1].train_loss
-        num_steps = len(history) * self._num_steps
-        epochs, steps = plural(len(history), "epoch"), plural(num_steps, "step")
+        num_epochs = history[-1].epoch
+        epochs, steps = plural(num_epochs, "epoch"), plural(num_epochs * self._num_steps, "step")
         found = f"validation Dice has not left 0 in {epochs} ({steps})"
         # One epoch does not say where the loss goes.
         if len(history) == 1:

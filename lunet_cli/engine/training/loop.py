@@ -3,65 +3,26 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from lunet_cli.config.training import TrainingConfig
 from lunet_cli.engine.data.labels import LabelScheme
-from lunet_cli.engine.data.patches import batches
+from lunet_cli.engine.data.patches import Batch, batches
 from lunet_cli.engine.evaluation.overlap import dice
 from lunet_cli.engine.inference.sliding_window import ArrayInput, predict_logits
 from lunet_cli.engine.networks.blocks import SegmentationNetwork
-from lunet_cli.engine.networks.execution import ExecutionPlan, evaluating
-from lunet_cli.engine.training.distillation import Teacher
+from lunet_cli.engine.networks.execution import evaluating
+from lunet_cli.engine.training.context import StepContext
+from lunet_cli.engine.training.gradients import Gradients
 from lunet_cli.engine.training.interrupts import InterruptGuard
-from lunet_cli.engine.training.optimization import learning_rate_at
-from lunet_cli.engine.training.setup import Setup
 from lunet_cli.engine.training.state import DIVERGED, TrainState
 from lunet_cli.errors import TrainingError
 from lunet_cli.results.training import EpochRecord, StepDone
-
-
-@dataclass(frozen=True)
-class StepContext:
-    """Everything that is fixed before the first step.
-
-    Args:
-        setup: Cases, network and loss, as configuration and data have it.
-        plan: How to compute.
-        teacher: What the network learns from beside the labels; None where these are all.
-        phase: The epochs, counted from 0, that the schedule of the learning rate is stretched over;
-            None for the whole training.
-        rate_factor: What the learning rate of the configuration is multiplied by.
-    """
-
-    setup: Setup
-    plan: ExecutionPlan
-    teacher: Teacher | None = None
-    phase: range | None = None
-    rate_factor: float = 1.0
-
-    @property
-    def config(self) -> TrainingConfig:
-        """The section `training`."""
-        return self.setup.config.training
-
-    @property
-    def labels(self) -> LabelScheme:
-        """The meaning of the channels."""
-        return self.setup.card.labels
-
-    def learning_rate(self, epoch: float) -> float:
-        """That of a moment; fractions stand between two epochs."""
-        moment = epoch
-        if self.phase is not None:
-            progress = (epoch - self.phase.start) / len(self.phase)
-            moment = progress * self.config.epochs
-        return self.rate_factor * learning_rate_at(self.config, moment)
 
 
 @dataclass(frozen=True)
@@ -99,7 +60,7 @@ class Validation:
 
 def train_epoch(
     state: TrainState,
-    forward: Callable[[Tensor], Tensor],
+    gradients: Gradients,
     context: StepContext,
     guard: InterruptGuard,
     on_step: Callable[[StepDone], None],
@@ -108,7 +69,7 @@ def train_epoch(
 
     Args:
         state: What changes.
-        forward: The network of `state`, compiled where the plan says so.
+        gradients: How those of `state.learner` are computed.
         context: What is fixed.
         guard: Tells of signals.
         on_step: Called after each step.
@@ -119,14 +80,15 @@ def train_epoch(
         DataError: A case could not be read.
     """
     sampler = context.setup.sampler
-    num_steps = len(sampler)
+    num_steps = sampler.num_steps
     sampler.epoch, sampler.first_step = state.epoch, state.step
     state.network.train()
-    for image, label in batches(context.setup.loader):
+    stream = batches(context.setup.loader)
+    while parts := list(islice(stream, context.config.accumulate_batches)):
         # The middle of the step: neither the first step of a warm-up nor the last of a decay has a
         # rate of zero.
         learning_rate = context.learning_rate(state.epoch + (state.step + 0.5) / num_steps)
-        loss = train_step(state, forward, image, label, context, learning_rate)
+        loss = train_step(state, gradients, parts, context, learning_rate)
         state.step += 1
         state.loss_sum += loss
         if state.average is not None:
@@ -138,9 +100,8 @@ def train_epoch(
 
 def train_step(
     state: TrainState,
-    forward: Callable[[Tensor], Tensor],
-    image: Tensor,
-    label: Tensor,
+    gradients: Gradients,
+    parts: Sequence[Batch],
     context: StepContext,
     learning_rate: float,
 ) -> float:
@@ -148,9 +109,9 @@ def train_step(
 
     Args:
         state: What changes.
-        forward: The network of `state`, compiled where the plan says so.
-        image: (B, C, D, H, W), float32.
-        label: Label maps (B, D, H, W).
+        gradients: How those of `state.learner` are computed.
+        parts: Images (B, C, D, H, W), float32, and label maps (B, D, H, W); the gradients of all of
+            them are added up.
         context: What is fixed.
         learning_rate: That of this step.
 
@@ -159,41 +120,27 @@ def train_step(
     """
     for group in state.optimizer.param_groups:
         group["lr"] = learning_rate
-    loss = _loss(forward, image, label, context)
-    value = float(loss.detach())
-    # Before the backward pass: what is not finite would reach every weight in one step.
-    if not math.isfinite(value):
-        raise TrainingError(
-            f"the loss became {value} in epoch {state.epoch + 1}, step {state.step + 1}; "
-            "the last good state is kept",
-            hint=DIVERGED,
-        )
-    state.optimizer.zero_grad()
-    state.scaler.scale(loss).backward()
+    gradients.clear()
+    num_patches = sum(len(image) for image, _ in parts)
+    mean_loss = 0.0
+    for image, label in parts:
+        value = gradients.add(image, label, share=len(image) / num_patches)
+        if not math.isfinite(value):
+            raise TrainingError(
+                f"the loss became {value} in epoch {state.epoch + 1}, step {state.step + 1}; "
+                "the last good state is kept",
+                hint=DIVERGED,
+            )
+        mean_loss += value
     gradient_clip = context.config.gradient_clip
     if gradient_clip is not None:
         # The limit is that of gradients, not of those that the scaler has multiplied:
         # https://docs.pytorch.org/docs/stable/notes/amp_examples.html#gradient-clipping
         state.scaler.unscale_(state.optimizer)
-        torch.nn.utils.clip_grad_norm_(state.network.parameters(), gradient_clip)
+        torch.nn.utils.clip_grad_norm_(state.learner.parameters(), gradient_clip)
     state.scaler.step(state.optimizer)
     state.scaler.update()
-    return value
-
-
-def _loss(
-    forward: Callable[[Tensor], Tensor], image: Tensor, label: Tensor, context: StepContext
-) -> Tensor:
-    """The loss of a batch towards the labels, and towards the teacher where there is one."""
-    plan, labels, teacher = context.plan, context.labels, context.teacher
-    target = labels.encode(label.to(plan.device, non_blocking=True))
-    image = plan.place_image(image)
-    with plan.autocast():
-        logits = forward(image)
-    loss = context.setup.loss(logits, target)
-    if teacher is None:
-        return loss
-    return teacher.mixed_loss(loss, logits, image, plan, labels.activation)
+    return mean_loss
 
 
 def validate(
@@ -209,8 +156,9 @@ def validate(
     scores: dict[str, dict[str, float]] = {}
     predicted = predict_cases(network, context)
     for case, (label, logits) in zip(context.setup.val.cases, predicted, strict=True):
-        target = labels.encode(label[None].to(logits.device))
-        losses.append(float(context.setup.loss(logits[None], target)))
+        batch = label[None].to(logits.device)
+        loss = context.setup.loss(logits[None], labels.encode(batch), labels.known(batch))
+        losses.append(float(loss))
         prediction, reference = masks_of(label, logits, labels)
         values = map(dice, prediction, reference)
         scores[case.case_id] = dict(zip(labels.names, values, strict=True))
@@ -218,14 +166,19 @@ def validate(
     return Validation(float(np.mean(losses)), scores)
 
 
-def epoch_record(state: TrainState, validation: Validation, seconds: float) -> EpochRecord:
+def epoch_record(
+    state: TrainState, validation: Validation | None, names: Sequence[str], seconds: float
+) -> EpochRecord:
     """The line of an epoch whose steps are done.
 
     Args:
         state: What changes; it still counts the epoch as running.
-        validation: What was found after it.
+        validation: What was found after it; None where it was not looked for.
+        names: Those of the labels.
         seconds: What the epoch has taken since it was begun, or gone on with.
     """
+    if validation is None:
+        validation = Validation(math.nan, {"": dict.fromkeys(names, math.nan)})
     return EpochRecord(
         epoch=state.epoch + 1,
         train_loss=state.loss_sum / state.step,
@@ -240,13 +193,18 @@ def epoch_record(state: TrainState, validation: Validation, seconds: float) -> E
 def masks_of(label: Tensor, logits: Tensor, labels: LabelScheme) -> tuple[np.ndarray, np.ndarray]:
     """Prediction and reference as masks (regions, D, H, W), bool, as every metric takes them.
 
+    Nothing is predicted where nobody has said what is there.
+
     Args:
         label: Label map (D, H, W).
         logits: (K, D, H, W).
         labels: The meaning of the channels.
     """
-    prediction = labels.decode(logits[None])[0].cpu().numpy()
-    return prediction, labels.masks(label[None])[0].numpy()
+    prediction = labels.decode(logits[None])[0].cpu()
+    known = labels.known(label[None])
+    if known is not None:
+        prediction &= known[0]
+    return prediction.numpy(), labels.masks(label[None])[0].numpy()
 
 
 def predict_cases(

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from typing import Any
 
 from torch import Tensor, nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
-from torch.optim.swa_utils import AveragedModel
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from lunet_cli.config.training import TrainingConfig
 
@@ -20,24 +21,30 @@ _ONE_CYCLE_START = 1 / 25
 _ONE_CYCLE_END = _ONE_CYCLE_START * 1e-4
 # That of DeepLab (arXiv:1606.00915) and nnU-Net.
 _POLY_POWER = 0.9
-# nnU-Net's, with Nesterov's look ahead; the common 0.9 converges more slowly on few, small batches.
-_SGD_MOMENTUM = 0.99
 
 
 def make_optimizer(config: TrainingConfig, parameters: Iterable[nn.Parameter]) -> Optimizer:
     """The optimiser that `config` names."""
-    learning_rate, decay = config.learning_rate, config.weight_decay
+    groups, rate = _groups(parameters, config.weight_decay), config.learning_rate
     if config.optimizer == "sgd":
-        return SGD(
-            parameters,
-            lr=learning_rate,
-            momentum=_SGD_MOMENTUM,
-            nesterov=True,
-            weight_decay=decay,
-        )
+        return SGD(groups, lr=rate, momentum=config.momentum, nesterov=True)
     if config.optimizer == "adamw":
-        return AdamW(parameters, lr=learning_rate, weight_decay=decay)
-    return Adam(parameters, lr=learning_rate, weight_decay=decay)
+        return AdamW(groups, lr=rate)
+    return Adam(groups, lr=rate)
+
+
+def _groups(parameters: Iterable[nn.Parameter], decay: float) -> list[dict[str, Any]]:
+    """The parameters, those that decay apart from those that do not."""
+    if decay == 0:
+        return [{"params": list(parameters), "weight_decay": 0.0}]
+    kernels: list[nn.Parameter] = []
+    others: list[nn.Parameter] = []
+    for parameter in parameters:
+        # Biases and the scales of a normalisation have one axis: pulling them to 0 shrinks what the
+        # network says, not how much it relies on single weights.
+        group = kernels if parameter.ndim > 1 else others
+        group.append(parameter)
+    return [{"params": kernels, "weight_decay": decay}, {"params": others, "weight_decay": 0.0}]
 
 
 def learning_rate_at(config: TrainingConfig, epoch: float) -> float:
@@ -102,11 +109,12 @@ def make_average(network: nn.Module, limit: float) -> AveragedModel:
     """
 
     def follow(averages: _Tensors, values: _Tensors, num_updates: Tensor | int) -> None:
-        decay = average_decay(limit, int(num_updates))
-        for average, value in zip(averages, values, strict=True):
-            if value.is_floating_point():
-                average.lerp_(value, 1 - decay)
-            else:  # a counter
+        # All are of one type; on a GPU, one kernel then serves for many.
+        if averages[0].is_floating_point():
+            decay = average_decay(limit, int(num_updates))
+            get_ema_multi_avg_fn(decay)(averages, values, num_updates)
+        else:  # counters
+            for average, value in zip(averages, values, strict=True):
                 average.copy_(value)
 
     average = AveragedModel(network, multi_avg_fn=follow, use_buffers=True)

@@ -17,7 +17,7 @@ from lunet_cli.engine.checkpoints.checkpoint import Checkpoint, save_checkpoint
 from lunet_cli.engine.provenance import git_commit, machine_name, versions
 from lunet_cli.engine.run_folder import RunFolder
 from lunet_cli.engine.run_lock import RunLock
-from lunet_cli.engine.training.loop import StepContext
+from lunet_cli.engine.training.context import StepContext
 from lunet_cli.engine.training.state import TrainState
 from lunet_cli.errors import LunetError, OutputError
 from lunet_cli.records.manifest import DataOrigin, Machine, Manifest, RecordedSplit

@@ -17,7 +17,7 @@ from lunet_cli.engine.checkpoints.training_state import require_fitting_optimize
 from lunet_cli.engine.networks.blocks import SegmentationNetwork
 from lunet_cli.engine.networks.execution import ExecutionPlan, resolve_device
 from lunet_cli.engine.run_folder import PRUNED_CONFIG, RunFolder
-from lunet_cli.engine.training.loop import StepContext
+from lunet_cli.engine.training.context import StepContext
 from lunet_cli.engine.training.recorder import RunRecorder
 from lunet_cli.engine.training.setup import Setup
 from lunet_cli.engine.training.start import SavedState, Start
@@ -69,7 +69,7 @@ def first_state(network: SegmentationNetwork, context: StepContext, start: Start
     state = TrainState.fresh(network, context.config, context.plan)
     torch.manual_seed(context.setup.config.experiment.seed)
     if isinstance(start, SavedState):
-        restore(state, start, num_steps=len(context.setup.sampler))
+        restore(state, start, num_steps=context.setup.sampler.num_steps)
     return state
 
 
@@ -89,6 +89,7 @@ def restore(
     """
     checkpoint = start.checkpoint
     require_fitting(checkpoint.weights, state.network, start.path)
+    _require_same_heads(state, start)
     require_fitting_optimizer(start.training["optimizer"], state.optimizer, start.path)
     try:
         state.restore(
@@ -183,6 +184,22 @@ def _require_same_card(setup: Setup, start: SavedState) -> None:
                 f"{start.path}: its {part} differs from the configuration's: {difference}",
                 hint=f"Resume with the configuration of that run: {_SETTINGS}.",
             )
+
+
+def _require_same_heads(state: TrainState, start: SavedState) -> None:
+    """A resumed training must supervise the same steps of the decoder."""
+    expected, found = state.learner.heads.state_dict(), start.training["heads"]
+    shapes = [{name: tensor.shape for name, tensor in heads.items()} for heads in (expected, found)]
+    if shapes[0] == shapes[1]:
+        return
+    has, lacks = "with", "without"
+    if not found:
+        has, lacks = lacks, has
+    raise CheckpointError(
+        f"{start.path}: was trained {has} deep supervision, or with other heads than this network "
+        f"has, and cannot go on {lacks}",
+        hint=f"Set training.deep_supervision={str(bool(found)).lower()}, as that run had it.",
+    )
 
 
 def require_same_sides(setup: Setup, checkpoint: Path) -> None:

@@ -30,6 +30,7 @@ from lunet_cli.engine.data.cache import CacheKind, CaseStore, choose_cache
 from lunet_cli.engine.data.cases import Case
 from lunet_cli.engine.data.labels import LabelScheme, resolve_labels
 from lunet_cli.engine.data.mistakes import Mistakes
+from lunet_cli.engine.data.patch_sizes import PatchSizes
 from lunet_cli.engine.data.patches import (
     Batch,
     EpochSampler,
@@ -147,6 +148,8 @@ def set_up(
         patches_per_case=config.training.patches_per_case,
         batch_size=config.training.batch_size,
         seed=config.experiment.seed,
+        batches_per_step=config.training.accumulate_batches,
+        sizes=_patch_sizes(config, read, window, spec.total_stride),
     )
     return Setup(
         config=config,
@@ -157,9 +160,25 @@ def set_up(
         val=read.val,
         loader=_loader(config, read.train, window, sampler, device),
         sampler=sampler,
-        loss=make_loss(config.training.loss, read.labels.activation),
+        loss=make_loss(config.training.loss, read.labels.activation, read.labels.names),
         cache=read.cache,
         cache_mib=sum(_kept_bytes(shape, config) for shape in read.shapes) / 2**20,
+    )
+
+
+def _patch_sizes(config: RunConfig, read: _ReadCases, window: Size, stride: int) -> PatchSizes:
+    training = config.training
+    volumes: list[Size] = []
+    for shape in read.shapes[: len(read.train)]:
+        _, depth, height, width = shape
+        volumes.append((depth, height, width))
+    return PatchSizes(
+        usual=window,
+        stride=stride,
+        scale=training.patch_scale,
+        volumes=volumes,
+        large=range(training.epochs - training.final_epochs, training.epochs),
+        most=training.final_patch_size or (4096, 4096, 4096),
     )
 
 
@@ -193,6 +212,7 @@ def _read_cases(
         case_set.labels,
         activation=config.model.activation,
         out_channels=config.model.out_channels,
+        ignored=config.data.ignored_value,
     )
     # Where cases are left out, their number says nothing about the batches of the mended set.
     if not mistakes:

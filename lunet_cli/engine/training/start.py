@@ -104,7 +104,7 @@ def _newest_state(folder: RunFolder) -> Path | None:
         raise CheckpointError(
             f"{folder.last}: there is no such state to go on from",
             hint="Resume from a checkpoint_epochNNN.pt beside it, if there is one, into another "
-            "experiment.name.",
+            "`experiment.name`.",
         )
     return None
 

@@ -19,6 +19,7 @@ from lunet_cli.engine.training.optimization import (
     make_optimizer,
     set_num_updates,
 )
+from lunet_cli.engine.training.supervision import SupervisedNetwork
 from lunet_cli.errors import TrainingError
 from lunet_cli.results.training import EpochRecord, best_of
 
@@ -39,7 +40,7 @@ class TrainState:
     """Everything that changes while a network trains.
 
     Args:
-        network: The network, placed on its device.
+        learner: The network, placed on its device, with the heads that only the training has.
         optimizer: Its optimiser.
         scaler: Scales the loss in fp16; passes it on otherwise.
         average: A network of averaged weights; None where no average is kept.
@@ -51,7 +52,7 @@ class TrainState:
         best: The earliest record with the best validation Dice whose model is kept.
     """
 
-    network: SegmentationNetwork
+    learner: SupervisedNetwork
     optimizer: Optimizer
     scaler: torch.amp.GradScaler
     average: AveragedModel | None
@@ -68,12 +69,13 @@ class TrainState:
     ) -> TrainState:
         """The state before the first step."""
         placed = plan.place(network)
+        learner = SupervisedNetwork(placed, is_deep=config.deep_supervision)
         average = None
         if config.ema_decay is not None:
             average = make_average(placed, config.ema_decay)
         return cls(
-            network=placed,
-            optimizer=make_optimizer(config, placed.parameters()),
+            learner=learner,
+            optimizer=make_optimizer(config, learner.parameters()),
             # bf16 has the exponents of fp32, so that no gradient of it becomes zero unscaled.
             scaler=torch.amp.GradScaler(plan.device, enabled=plan.precision == "fp16"),
             average=average,
@@ -88,6 +90,11 @@ class TrainState:
         return state
 
     @property
+    def network(self) -> SegmentationNetwork:
+        """The network, without the heads that only the training has."""
+        return self.learner.network
+
+    @property
     def validated_network(self) -> SegmentationNetwork:
         """The network that validates, and whose weights become the best model."""
         if self.average is None:
@@ -100,7 +107,7 @@ class TrainState:
         Raises:
             TrainingError: It is so.
         """
-        values = [*self.network.state_dict().values()]
+        values = [*self.learner.state_dict().values()]
         values += self.validated_network.state_dict().values()
         if not all(bool(value.isfinite().all()) for value in values):
             raise TrainingError(
@@ -128,6 +135,7 @@ class TrainState:
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
             "average": average,
+            "heads": self.learner.heads.state_dict(),
             "step": self.step,
             "loss_sum": self.loss_sum,
             "seconds": self.seconds,
@@ -158,6 +166,7 @@ class TrainState:
             RuntimeError: PyTorch does not take the state of a random generator.
         """
         self.network.load_state_dict(weights)
+        self.learner.heads.load_state_dict(values["heads"])
         self.optimizer.load_state_dict(values["optimizer"])
         if values["scaler"]:
             self.scaler.load_state_dict(values["scaler"])

@@ -41,13 +41,11 @@ class WandbMirror:
         """Mirror an event, if it is the end of an epoch."""
         if self._run is not None and isinstance(event, EpochDone):
             record = event.record
-            values = {
-                "train_loss": record.train_loss,
-                "val_loss": record.val_loss,
-                "val_dice": record.val_dice,
-                "learning_rate": record.learning_rate,
-                **{f"val_dice/{name}": value for name, value in record.val_dice_per_label.items()},
-            }
+            values = {"train_loss": record.train_loss, "learning_rate": record.learning_rate}
+            if record.is_validated:
+                values |= {"val_loss": record.val_loss, "val_dice": record.val_dice}
+                for name, value in record.val_dice_per_label.items():
+                    values[f"val_dice/{name}"] = value
             self._guard(lambda: self._run.log(values, step=record.epoch))
 
     def close(self) -> None:

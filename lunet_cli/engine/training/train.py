@@ -21,9 +21,11 @@ from lunet_cli.engine.networks.execution import resolve_device
 from lunet_cli.engine.run_folder import RunFolder
 from lunet_cli.engine.run_lock import hold_run
 from lunet_cli.engine.training.assessment import assess
+from lunet_cli.engine.training.context import StepContext
+from lunet_cli.engine.training.gradients import gradients_of
 from lunet_cli.engine.training.health import Health
 from lunet_cli.engine.training.interrupts import InterruptGuard, InterruptRequested, unwinding
-from lunet_cli.engine.training.loop import StepContext, epoch_record, train_epoch, validate
+from lunet_cli.engine.training.loop import epoch_record, train_epoch, validate
 from lunet_cli.engine.training.pace import Pace
 from lunet_cli.engine.training.recorder import RunRecorder
 from lunet_cli.engine.training.resumption import (
@@ -187,15 +189,17 @@ def _train_and_validate(
     mirror: WandbMirror,
     guard: InterruptGuard,
 ) -> Outcome:
-    num_epochs, num_steps = context.config.epochs, len(context.setup.sampler)
-    forward = context.plan.callable_of(state.network)
+    num_epochs, num_steps = context.config.epochs, context.setup.sampler.num_steps
+    gradients = gradients_of(
+        state, context, lambda reason: recorder.warn(f"training without CUDA graphs: {reason}")
+    )
     health, pace = Health(context.config, num_steps), Pace(num_steps)
     while state.epoch < num_epochs:
         if _is_stale(state, context.config.early_stopping_patience):
             return "stopped early"
         start, first_step = time.perf_counter(), state.step
         try:
-            train_epoch(state, forward, context, guard, recorder.on_step)
+            train_epoch(state, gradients, context, guard, recorder.on_step)
             state.require_finite()
             record = _validate(state, context, guard, start)
             warnings = _health_warnings(health, record, state, context, guard)
@@ -216,7 +220,7 @@ def _train_and_validate(
 
 def _is_stale(state: TrainState, patience: int | None) -> bool:
     """Whether validation has not improved for as long as the configuration waits."""
-    if patience is None or state.best is None:
+    if patience is None or state.best is None or not state.history[-1].is_validated:
         return False
     return state.epoch - state.best.epoch >= patience
 
@@ -224,9 +228,13 @@ def _is_stale(state: TrainState, patience: int | None) -> bool:
 def _validate(
     state: TrainState, context: StepContext, guard: InterruptGuard, start: float
 ) -> EpochRecord:
-    """Validate; return the line of an epoch that began at `start` or was gone on with then."""
-    validation = validate(state.validated_network, context, guard)
-    return epoch_record(state, validation, time.perf_counter() - start)
+    """Validate if it is due; return the line of an epoch that began, or was gone on with, then."""
+    validation = None
+    epoch, config = state.epoch + 1, context.config
+    if epoch % config.validation_interval == 0 or epoch == config.epochs:
+        validation = validate(state.validated_network, context, guard)
+    seconds = time.perf_counter() - start
+    return epoch_record(state, validation, context.labels.names, seconds)
 
 
 def _health_warnings(
@@ -237,15 +245,18 @@ def _health_warnings(
     guard: InterruptGuard,
 ) -> list[str]:
     """What is wrong with the training; where weights are averaged, compared with the plain ones."""
+    if not record.is_validated:
+        return []
     validate_plain = None
     if state.average is not None:
         validate_plain = partial(validate, state.network, context, guard)
-    return list(health.warnings([*state.history, record], validate_plain))
+    validated = [epoch for epoch in (*state.history, record) if epoch.is_validated]
+    return list(health.warnings(validated, validate_plain))
 
 
 def _require_sound_end(state: TrainState, folder: RunFolder) -> None:
     """Raise if the training has ended without a number, whatever it has kept before."""
-    history, best = state.history, state.best
+    history, best = [epoch for epoch in state.history if epoch.is_validated], state.best
     first = len(history)
     while first > 0 and not math.isfinite(history[first - 1].val_loss):
         first -= 1
@@ -256,7 +267,7 @@ def _require_sound_end(state: TrainState, folder: RunFolder) -> None:
         kept = f"the best model is of epoch {best.epoch}"
     loss = history[-1].val_loss
     raise TrainingError(
-        f"{folder.path}: the validation loss is {loss} since epoch {first + 1}; {kept}",
+        f"{folder.path}: the validation loss is {loss} since epoch {history[first].epoch}; {kept}",
         hint=DIVERGED,
     )
 
@@ -275,7 +286,7 @@ def _best_network(
 def _started(state: TrainState, context: StepContext, folder: RunFolder) -> TrainingStarted:
     setup = context.setup
     conditions = []
-    if setup.config.augmentation.enabled:
+    if setup.config.augmentation.changes.any:
         conditions.append("augmentation")
     if setup.card.network.dropout > 0:
         conditions.append("dropout")
@@ -288,7 +299,7 @@ def _started(state: TrainState, context: StepContext, folder: RunFolder) -> Trai
         labels=setup.card.labels.names,
         first_epoch=state.epoch + 1,
         num_epochs=context.config.epochs,
-        num_steps=len(setup.sampler),
+        num_steps=setup.sampler.num_steps,
         patch_size=setup.card.window,
         conditions=tuple(conditions),
         is_averaged=state.average is not None,

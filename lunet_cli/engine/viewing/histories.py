@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from lunet_cli.engine.run_folder import RunFolder, names_of
+from lunet_cli.engine.viewing.prunings import chosen_of
 from lunet_cli.errors import DataError
 from lunet_cli.results.training import TrainingHistory
 from lunet_cli.results.views import ChannelHistory
@@ -23,7 +24,10 @@ def read_history(run: Path) -> TrainingHistory:
     folder = RunFolder(run)
     records = folder.read_history()
     return TrainingHistory(
-        visible(run.resolve().name), tuple(records), folder.has_ended(len(records))
+        visible(run.resolve().name),
+        tuple(records),
+        folder.has_ended(len(records)),
+        chosen_of(run),
     )
 
 

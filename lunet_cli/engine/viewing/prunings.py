@@ -7,12 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from lunet_cli.config.load import load_config
-from lunet_cli.config.pruning import PruningConfig
+from lunet_cli.config.pruning import PruningConfig, phase_of
 from lunet_cli.engine.evaluation.non_inferiority import non_inferiority
 from lunet_cli.engine.evaluation.pruned_steps import best_step, chosen_step
 from lunet_cli.engine.run_folder import RunFolder
 from lunet_cli.errors import DataError, LunetError
 from lunet_cli.results.pruning import PruningStep
+from lunet_cli.results.training import ChosenStep
 from lunet_cli.results.views import PrunedNetwork, PruningView
 from lunet_cli.results.words import visible
 
@@ -42,6 +43,25 @@ def view_pruning(run: Path, margin: float | None = None) -> PruningView:
     if asked is None:
         return replace(view, strategy="")
     return view
+
+
+def chosen_of(run: Path) -> ChosenStep | None:
+    """The step that a pruning has chosen so far; None of a training, or before step 0 has ended."""
+    if not RunFolder(run).pruning.exists():
+        return None
+    try:
+        view = view_pruning(run)
+    except DataError:
+        return None
+    step, rules = view.chosen.step, _asked(RunFolder(run)) or PruningConfig()
+    epochs = phase_of(step.step, rules)
+    return ChosenStep(
+        step=step.step,
+        num_steps=view.last.step.step,
+        parameters=step.parameters,
+        val_dice=step.val_dice,
+        epoch=epochs.stop if epochs else None,
+    )
 
 
 def summarize_pruning(

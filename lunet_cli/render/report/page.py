@@ -14,6 +14,7 @@ from lunet_cli.render.prunings import compared_networks, rule_lines
 from lunet_cli.render.report.data import page_data
 from lunet_cli.results.evaluation import EvalResult
 from lunet_cli.results.report import RunReport
+from lunet_cli.results.training import TrainingHistory
 from lunet_cli.results.views import PruningView
 from lunet_cli.results.words import format_seconds, visible
 
@@ -85,7 +86,7 @@ def _in_words(value: Any) -> Any:
 
 def _facts(report: RunReport) -> list[tuple[str, str]]:
     """What matters most, in words."""
-    origin, history, best = report.origin, report.history, report.history.best
+    origin, history = report.origin, report.history
     rows = []
     if origin is not None:
         rows += [
@@ -98,13 +99,24 @@ def _facts(report: RunReport) -> list[tuple[str, str]]:
         rows.append(("outcome", "not finished"))
     elif report.outcome:
         rows.append(("outcome", report.outcome))
-    rows.append(("best epoch", f"{best.epoch} of {len(history.records)}"))
-    rows.append(("validation Dice", _text(best.val_dice, 4)))
-    if len(best.val_dice_per_label) > 1:
-        for name, value in best.val_dice_per_label.items():
-            rows.append((f"· {name}", _text(value, 4)))
+    rows += _best_model(history)
     seconds = sum(record.epoch_seconds for record in history.records)
     rows.append(("training time", format_seconds(seconds)))
+    return rows
+
+
+def _best_model(history: TrainingHistory) -> list[tuple[str, str]]:
+    """What the best model is from, and how good it is."""
+    chosen, best = history.chosen, history.of_best_model or history.best
+    if chosen is None:
+        number, total, dice = best.epoch, len(history.records), best.val_dice
+    else:
+        number, total, dice = chosen.step, chosen.num_steps, chosen.val_dice
+    rows = [(history.mark, f"{number} of {total}"), ("validation Dice", _text(dice, 4))]
+    is_known = chosen is None or history.of_best_model is not None
+    if is_known and len(best.val_dice_per_label) > 1:
+        for name, value in best.val_dice_per_label.items():
+            rows.append((f"· {name}", _text(value, 4)))
     return rows
 
 

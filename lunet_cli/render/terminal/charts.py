@@ -111,12 +111,18 @@ def draw_followed(
 
 
 def best_lines(histories: Sequence[TrainingHistory]) -> Text:
-    """The best epoch of each training in words."""
+    """What the best model of each run is from, in words."""
     return Text("\n".join(f"{history.name}: {_best_words(history)}" for history in histories))
 
 
 def _best_words(history: TrainingHistory) -> str:
-    best, number = history.best, len(history.records)
+    chosen, number = history.chosen, len(history.records)
+    if chosen is not None:
+        return (
+            f"chosen step {chosen.step} of {chosen.num_steps}, "
+            f"{plural(chosen.parameters, 'parameter')}, validation Dice {chosen.val_dice:.4f}"
+        )
+    best = history.best
     if math.isnan(best.val_dice):
         return f"no validation Dice in {plural(number, 'epoch')}"
     words = f"best epoch {best.epoch} of {number}, validation Dice {best.val_dice:.4f}"

@@ -90,11 +90,27 @@ def test_unknown_values_are_sorted_and_without_background() -> None:
     assert LabelScheme((("all", (1, 2, 7, 9)),), "sigmoid").unknown_values(array) == []
 
 
+def test_voxels_that_nobody_has_labelled_are_known_as_such() -> None:
+    label = torch.tensor([[0, 1, 255, 2]]).view(1, 1, 2, 2)
+    scheme = LabelScheme(PARTS, "sigmoid", ignored=255)
+    assert scheme.unknown_values(np.array([0, 1, 255, 9])) == [9]
+    known = scheme.known(label)
+    assert known is not None
+    assert known.shape == (1, 1, 1, 2, 2)
+    assert known.flatten().tolist() == [True, True, False, True]
+    assert LabelScheme(PARTS, "sigmoid").known(label) is None
+    with pytest.raises(ConfigError, match=r"data\.ignored_value: 1"):
+        LabelScheme(PARTS, "sigmoid", ignored=1)
+
+
 def test_scheme_survives_plain_values() -> None:
     scheme = LabelScheme(REGIONS, "sigmoid")
     assert scheme.to_dict() == {"regions": {"whole": [1, 2], "core": [2]}, "activation": "sigmoid"}
     stored = LabelRegions.model_validate_json(json.dumps(scheme.to_dict()))
     assert LabelScheme(tuple(stored.regions.items()), stored.activation) == scheme
+    with_unknown = LabelScheme(REGIONS, "sigmoid", ignored=9)
+    stored = LabelRegions.model_validate_json(json.dumps(with_unknown.to_dict()))
+    assert stored.ignored == 9
 
 
 TWO = {"anterior": (1,), "posterior": (2,)}

@@ -16,8 +16,10 @@ from lunet_cli.config.labels import Activation
 from lunet_cli.engine.data.patches import batches
 from lunet_cli.engine.networks.blocks import SegmentationNetwork
 from lunet_cli.engine.networks.execution import ExecutionPlan
+from lunet_cli.engine.training.context import StepContext
 from lunet_cli.engine.training.distillation import Teacher, distillation_loss
-from lunet_cli.engine.training.loop import StepContext, train_step
+from lunet_cli.engine.training.gradients import Gradients
+from lunet_cli.engine.training.loop import train_step
 from lunet_cli.engine.training.setup import Setup, set_up
 from lunet_cli.engine.training.state import TrainState
 
@@ -127,7 +129,7 @@ def learn(setup: Setup) -> Learn:
         context = StepContext(setup, plan, teacher)
         losses: list[float] = []
         for _ in range(num_steps):
-            losses.append(train_step(state, state.network, *batch, context, 0.01))
+            losses.append(train_step(state, Gradients(state, context), [batch], context, 0.01))
         return losses, state.network
 
     return steps

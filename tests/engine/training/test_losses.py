@@ -10,7 +10,14 @@ from torch import Tensor
 
 from lunet_cli.config.labels import Activation
 from lunet_cli.config.training import FITTING_LOSSES, LossConfig, LossName
-from lunet_cli.engine.training.losses import LOSSES, cross_entropy, make_loss, soft_dice_loss
+from lunet_cli.engine.training.losses import (
+    LOSSES,
+    binary_cross_entropy,
+    cross_entropy,
+    make_loss,
+    soft_dice_loss,
+)
+from lunet_cli.errors import ConfigError
 
 FITTING: list[tuple[LossName, Activation]] = [
     (name, activation) for activation, names in FITTING_LOSSES.items() for name in names
@@ -52,6 +59,85 @@ def test_dice_is_averaged_over_channels() -> None:
     assert soft_dice_loss(logits, target, "sigmoid").item() == pytest.approx(
         1 - (1 / 2.25 + 2 / 3) / 2
     )
+
+
+def test_dice_of_each_sample_by_hand() -> None:
+    logits = torch.tensor([0.0, math.log(3)]).view(2, 1, 1, 1, 1)
+    target = torch.tensor([1.0, 0.0]).view(2, 1, 1, 1, 1)
+    # Twice 1/2 over 1/2 + 1, and nothing over 3/4.
+    config = LossConfig(name="dice", batch_dice=False)
+    value = make_loss(config, "sigmoid")(logits, target.bool()).item()
+    assert value == pytest.approx(1 - (2 / 3 + 0) / 2)
+
+
+@pytest.mark.parametrize("batch_dice", [True, False])
+def test_labels_count_by_their_weights(batch_dice: bool) -> None:
+    logits = line([0.0, math.log(3)], [0.0, 0.0])
+    target = line([1.0, 0.0], [1.0, 1.0]).bool()
+    config = LossConfig(name="dice", label_weights={"rare": 3}, batch_dice=batch_dice)
+    value = make_loss(config, "sigmoid", ["rare", "large"])(logits, target).item()
+    assert value == pytest.approx(1 - (0.75 / 2.25 + 0.25 * 2 / 3))
+
+
+def test_weights_need_their_labels() -> None:
+    config = LossConfig(label_weights={"liver": 1})
+    with pytest.raises(ConfigError, match="there is no label liver") as caught:
+        make_loss(config, "sigmoid", ["anterior", "posterior"])
+    assert "anterior, posterior" in caught.value.hint
+    config = LossConfig(label_weights={"anterior": 0})
+    with pytest.raises(ConfigError, match="all are 0"):
+        make_loss(config, "sigmoid", ["anterior"])
+
+
+@pytest.mark.parametrize("gamma", [0.0, 2.0])
+def test_focal_cross_entropies_by_hand(gamma: float) -> None:
+    logits, target = line([0.0, math.log(3)]), line([1.0, 0.0])
+    # What is right has the probabilities 1/2 and 1/4.
+    expected = (0.5**gamma * math.log(2) + 0.75**gamma * math.log(4)) / 2
+    assert binary_cross_entropy(logits, target, gamma=gamma).item() == pytest.approx(expected)
+    logits, target = line([0.0, 0.0], [0.0, math.log(3)]), line([1.0, 1.0], [0.0, 0.0])
+    assert cross_entropy(logits, target, gamma=gamma).item() == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(("name", "activation"), FITTING)
+@pytest.mark.parametrize("gamma", [0, 2])
+def test_unknown_voxels_count_as_little_as_if_they_were_not_there(
+    name: LossName, activation: Activation, gamma: float
+) -> None:
+    logits, target = random_case(activation)
+    loss = make_loss(LossConfig(name=name, focal_gamma=gamma, label_smoothing=0.1), activation)
+    known = torch.ones(2, 1, 4, 5, 6, dtype=torch.bool)
+    known[:, :, 1] = False
+    kept = [0, 2, 3]
+    expected = loss(logits[:, :, kept], target[:, :, kept])
+    torch.testing.assert_close(loss(logits, target, known), expected)
+    # Whatever the network makes of them.
+    logits[:, :, 1] = 50.0
+    torch.testing.assert_close(loss(logits, target, known), expected)
+
+
+@pytest.mark.parametrize(("name", "activation"), FITTING)
+def test_a_patch_that_nobody_has_labelled_teaches_nothing(
+    name: LossName, activation: Activation
+) -> None:
+    logits, target = random_case(activation)
+    logits.requires_grad_()
+    known = torch.zeros(2, 1, 4, 5, 6, dtype=torch.bool)
+    value = make_loss(LossConfig(name=name), activation)(logits, target, known)
+    assert value.item() == pytest.approx(0)
+    (gradient,) = torch.autograd.grad(value, logits)
+    assert not gradient.any()
+
+
+def test_smoothed_labels_are_those_of_torch() -> None:
+    logits, target = random_case("softmax")
+    found = make_loss(LossConfig(name="ce", label_smoothing=0.2), "softmax")(logits, target)
+    classes = target.float().argmax(dim=1)
+    torch.testing.assert_close(found, F.cross_entropy(logits, classes, label_smoothing=0.2))
+    logits, target = random_case("sigmoid")
+    found = make_loss(LossConfig(name="bce", label_smoothing=0.2), "sigmoid")(logits, target)
+    expected = F.binary_cross_entropy_with_logits(logits, 0.8 * target + 0.1)
+    torch.testing.assert_close(found, expected)
 
 
 def test_dice_is_pooled_over_the_batch() -> None:

@@ -15,7 +15,9 @@ from torch.optim.lr_scheduler import (
     StepLR,
 )
 
+from lunet_cli.config.presets import parse_preset
 from lunet_cli.config.training import TrainingConfig
+from lunet_cli.engine.networks import build_network
 from lunet_cli.engine.training.optimization import (
     average_decay,
     learning_rate_at,
@@ -134,14 +136,14 @@ def test_no_rate_is_negative_or_above_the_base(scheduler: str) -> None:
 @pytest.mark.parametrize(
     ("name", "kind", "settings"),
     [
-        ("adam", Adam, {"weight_decay": 0.1, "betas": (0.9, 0.999), "amsgrad": False}),
-        ("adamw", AdamW, {"weight_decay": 0.1, "betas": (0.9, 0.999), "amsgrad": False}),
-        ("sgd", SGD, {"weight_decay": 0.1, "momentum": 0.99, "nesterov": True}),
+        ("adam", Adam, {"betas": (0.9, 0.999), "amsgrad": False}),
+        ("adamw", AdamW, {"betas": (0.9, 0.999), "amsgrad": False}),
+        ("sgd", SGD, {"momentum": 0.8, "nesterov": True}),
     ],
 )
 def test_optimizers_get_their_settings(name: str, kind: type, settings: dict[str, Any]) -> None:
     config = TrainingConfig.model_validate(
-        {"optimizer": name, "learning_rate": BASE, "weight_decay": 0.1}
+        {"optimizer": name, "learning_rate": BASE, "momentum": 0.8}
     )
     given = parameters()
     optimizer = make_optimizer(config, given)
@@ -149,14 +151,28 @@ def test_optimizers_get_their_settings(name: str, kind: type, settings: dict[str
     (group,) = optimizer.param_groups
     assert group["params"] == given
     assert group["lr"] == BASE
+    assert group["weight_decay"] == 0
     assert {key: group[key] for key in settings} == settings
+
+
+def test_kernels_decay_and_biases_and_norms_do_not() -> None:
+    network = build_network(parse_preset("lunet_small_1f").spec)
+    config = TrainingConfig.model_validate({"weight_decay": 0.1})
+    decaying, others = make_optimizer(config, network.parameters()).param_groups
+    assert (decaying["weight_decay"], others["weight_decay"]) == (0.1, 0)
+    expected: dict[bool, set[int]] = {True: set(), False: set()}
+    for name, parameter in network.named_parameters():
+        is_kernel = name.endswith("weight") and "norm" not in name
+        expected[is_kernel].add(id(parameter))
+    assert set(map(id, decaying["params"])) == expected[True]
+    assert set(map(id, others["params"])) == expected[False]
 
 
 def test_only_adamw_decouples_its_decay() -> None:
     moved = {}
     for name in ("adam", "adamw"):
-        parameter = nn.Parameter(torch.tensor([2.0]))
-        parameter.grad = torch.zeros(1)
+        parameter = nn.Parameter(torch.tensor([[2.0]]))
+        parameter.grad = torch.zeros(1, 1)
         config = TrainingConfig.model_validate(
             {"optimizer": name, "learning_rate": 0.1, "weight_decay": 0.5}
         )

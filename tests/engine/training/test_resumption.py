@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from lunet_cli.engine.checkpoints.checkpoint import load_checkpoint
+from lunet_cli.engine.networks import build_network
 from lunet_cli.engine.training.train import train
 from lunet_cli.errors import CheckpointError, ConfigError, OutputError
 from lunet_cli.results.events import Event, WarningIssued
@@ -59,6 +60,46 @@ def test_resume_with_average_schedule_and_sgd_is_bit_identical(runs: Any, tmp_pa
     )
     train(config, resume=str(tmp_path / "broken"))
     runs.assert_same_result(tmp_path / "broken", straight.run_dir)
+
+
+SUPERVISED = (
+    "training.epochs=4",
+    "training.deep_supervision=true",
+    "training.accumulate_batches=2",
+    "training.validation_interval=3",
+    "training.weight_decay=0.01",
+)
+
+
+def test_resume_with_heads_and_summed_gradients_is_bit_identical(runs: Any, tmp_path: Path) -> None:
+    straight = train(runs.tiny(tmp_path, "straight", *SUPERVISED))
+    config = runs.tiny(tmp_path, "broken", *SUPERVISED)
+    assert runs.train_in_subprocess(config, kill_at=(3, 1), number=signal.SIGINT) == 0
+    train(config, resume="auto")
+    runs.assert_same_result(tmp_path / "broken", straight.run_dir)
+    # Two steps of two batches and of one.
+    checkpoint = load_checkpoint(straight.run_dir / "last.pt")
+    steps = {float(state["step"]) for state in checkpoint.training["optimizer"]["state"].values()}
+    assert steps == {8.0}
+    assert [record.is_validated for record in straight.history] == [False, False, True, True]
+    assert straight.best in straight.history[2:]
+    # The heads stay behind.
+    best = load_checkpoint(straight.run_dir / "best_model.pt")
+    assert best.training is None
+    assert best.weights.keys() == build_network(best.card.network).state_dict().keys()
+    assert checkpoint.training["heads"]
+
+
+@pytest.mark.parametrize(("before", "after"), [("true", "false"), ("false", "true")])
+def test_deep_supervision_cannot_change_on_the_way(
+    runs: Any, tmp_path: Path, before: str, after: str
+) -> None:
+    setting = "training.deep_supervision"
+    train(runs.tiny(tmp_path, "run", "training.epochs=1", f"{setting}={before}"))
+    config = runs.tiny(tmp_path, "run", "training.epochs=2", f"{setting}={after}")
+    with pytest.raises(CheckpointError, match="deep supervision") as caught:
+        train(config, resume="auto")
+    assert f"{setting}={before}" in caught.value.hint
 
 
 def test_resume_takes_more_epochs(runs: Any, tmp_path: Path) -> None:

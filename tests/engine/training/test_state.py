@@ -52,6 +52,18 @@ def test_a_weight_that_is_not_finite_is_refused(where: str, value: float) -> Non
     assert "training.learning_rate" in caught.value.hint
 
 
+def test_heads_begin_at_zero_and_change_nothing_that_is_drawn() -> None:
+    torch.manual_seed(0)
+    plain = fresh()
+    after = torch.rand(3)
+    torch.manual_seed(0)
+    supervised = fresh(deep_supervision=True)
+    assert torch.equal(torch.rand(3), after)
+    assert not any(tensor.any() for tensor in supervised.learner.heads.state_dict().values())
+    ours, theirs = plain.network.state_dict(), supervised.network.state_dict()
+    assert all(torch.equal(tensor, theirs[name]) for name, tensor in ours.items())
+
+
 def test_counters_are_finite() -> None:
     state = fresh()
     for name, tensor in state.network.state_dict().items():
