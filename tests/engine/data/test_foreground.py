@@ -47,3 +47,8 @@ def test_nothing_is_drawn_from_an_empty_map() -> None:
     empty = Foreground.of(np.zeros((2, 3, 4), np.uint16))
     assert empty.draw(np.random.default_rng(0)) is None
     assert empty.positions.shape == (0,)
+
+
+def test_the_ignored_value_is_no_foreground(label: np.ndarray) -> None:
+    assert Foreground.of(label, ignored=7).values == (3, 200)
+    assert Foreground.of(label, ignored=250).values == (3, 7, 200)
