@@ -191,10 +191,6 @@ class TrainingConfig(Section):
     """Whether `torch.compile` is used, which takes about half a minute at the start; `auto` does so
     on CUDA only."""
 
-    cuda_graphs: bool = True
-    """Whether forward and backward pass are recorded as a CUDA graph, which is then launched at
-    once; it has no effect on other devices, nor with `compile`."""
-
     num_threads: Annotated[int, Field(ge=1, le=1024)] | None = None
     """CPU threads; null leaves the number to PyTorch."""
 

@@ -22,7 +22,7 @@ from lunet_cli.engine.run_folder import RunFolder
 from lunet_cli.engine.run_lock import hold_run
 from lunet_cli.engine.training.assessment import assess
 from lunet_cli.engine.training.context import StepContext
-from lunet_cli.engine.training.gradients import gradients_of
+from lunet_cli.engine.training.gradients import Gradients
 from lunet_cli.engine.training.health import Health
 from lunet_cli.engine.training.interrupts import InterruptGuard, InterruptRequested, unwinding
 from lunet_cli.engine.training.loop import epoch_record, train_epoch, validate
@@ -190,9 +190,7 @@ def _train_and_validate(
     guard: InterruptGuard,
 ) -> Outcome:
     num_epochs, num_steps = context.config.epochs, context.setup.sampler.num_steps
-    gradients = gradients_of(
-        state, context, lambda reason: recorder.warn(f"training without CUDA graphs: {reason}")
-    )
+    gradients = Gradients(state, context)
     health, pace = Health(context.config, num_steps), Pace(num_steps)
     while state.epoch < num_epochs:
         if _is_stale(state, context.config.early_stopping_patience):
