@@ -333,3 +333,24 @@ class BenchOptions(Options):
     @classmethod
     def _named_once(cls, names: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(dict.fromkeys(names))
+
+
+class PlanOptions(Section):
+    """What a plan may use."""
+
+    architecture: str | None = None
+    """Name of a preset; chosen by the number of labels and the depth of the volumes if not
+    given."""
+
+    memory_mib: Annotated[
+        Annotated[float, Field(ge=64, le=2**30)] | None, BeforeValidator(_read_memory)
+    ] = None
+    """Memory that a step of the training may take, such as 8G; half of that of the device if not
+    given."""
+
+    minutes: Annotated[float, Field(gt=0, le=1e6)] = 30.0
+    """Time of the whole training in minutes, with its validations and its end."""
+
+    nnunet_plans: Path | None = None
+    """An `nnUNetPlans.json`, whose spacing, patch size, batch size and normalisation are taken; one
+    that lies in the data folder is found."""

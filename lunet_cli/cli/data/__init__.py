@@ -1,0 +1,11 @@
+"""`lunet data`: look at a data set before a training, and plan one."""
+
+from lunet_cli.cli.helping import Command, new_app
+
+_COMMANDS = {
+    "fingerprint": Command(
+        "lunet_cli.cli.data.fingerprint:fingerprint", "Shapes, spacings, intensities, volumes."
+    ),
+    "plan": Command("lunet_cli.cli.data.plan:plan", "Write a configuration that fits a data set."),
+}
+app = new_app("Look at data sets, and plan their training.", _COMMANDS)
