@@ -14,6 +14,9 @@ from lunet_cli.config.options import (
     OutputOptions as OutputOptions,
 )
 from lunet_cli.config.options import (
+    PhantomOptions as PhantomOptions,
+)
+from lunet_cli.config.options import (
     PlanOptions as PlanOptions,
 )
 from lunet_cli.config.options import (
@@ -25,6 +28,7 @@ from lunet_cli.config.options import (
 from lunet_cli.config.run import RunConfig as RunConfig
 from lunet_cli.engine.benchmarking.benchmark import benchmark as benchmark
 from lunet_cli.engine.data.fingerprint import fingerprint as fingerprint
+from lunet_cli.engine.data.phantom_files import write_phantom as write_phantom
 from lunet_cli.engine.evaluation.compare import compare as compare
 from lunet_cli.engine.evaluation.evaluate import evaluate as evaluate
 from lunet_cli.engine.evaluation.score import score as score

@@ -7,5 +7,6 @@ _COMMANDS = {
         "lunet_cli.cli.data.fingerprint:fingerprint", "Shapes, spacings, intensities, volumes."
     ),
     "plan": Command("lunet_cli.cli.data.plan:plan", "Write a configuration that fits a data set."),
+    "phantom": Command("lunet_cli.cli.data.phantom:phantom", "Write built-in volumes as files."),
 }
 app = new_app("Look at data sets, and plan their training.", _COMMANDS)

@@ -45,4 +45,5 @@ def step_mib(spec: NetworkSpec, window: Size, batch_size: int, config: TrainingC
     # The loss keeps the logits, their probabilities and the targets, and gradients come on top.
     per_sample = kept.total / 2 + 4 * 4 * logits[0].numel()
     weights = count_parameters(network) * BYTES_PER_WEIGHT[config.optimizer]
-    return (batch_size * per_sample + weights) / MIB
+    needed: float = (batch_size * per_sample + weights) / MIB
+    return needed

@@ -54,7 +54,7 @@ _SHARE_OF_DEVICE = 0.5
 _BATCH_SIZE = 4
 _PROBED_SECONDS, _FEWEST_PROBED, _MOST_PROBED = 5.0, 3, 20
 # Of the time that is left, for a machine that is busier later on.
-_RESERVE = 0.1
+_RESERVE = 0.05
 _USEFUL_EPOCHS = 10
 _VALIDATION_SHARE = 0.2
 
@@ -123,6 +123,9 @@ def plan(
     measured = list(settings)
     if division is not None:  # Its file is not there yet, and any division takes as long.
         measured = [setting for setting in settings if setting.key != "data.split.file"]
+    # Enough for a full batch, however few cases there are.
+    batch = settings[-1].value
+    measured.append(Setting("training.patches_per_case", batch))
     settings += _time_settings(planned_config(measured), options, start, on_event)
     heading = (
         f"Planned by lunet for {root}: {plural(len(found.cases), 'case')}, {options.minutes:g} "
@@ -305,14 +308,14 @@ def _time_settings(
     spent = time.perf_counter() - start
     # The training reads and checks once more what was read here, and measures its end.
     left = 60 * options.minutes - spent - pace.beginning - 2 * pace.validation
-    batch = min(config.training.batch_size, pace.num_train)
-    patches = 1
-    steps = math.ceil(pace.num_train / batch)
+    batch = config.training.batch_size
+    fewest = math.ceil(batch / pace.num_train)
+    patches, steps = fewest, math.ceil(pace.num_train / batch)
     if pace.validation > _VALIDATION_SHARE * steps * pace.step:
         wanted = pace.validation / (_VALIDATION_SHARE * steps * pace.step)
         possible = left / (_USEFUL_EPOCHS * steps * pace.step)
-        patches = max(1, math.floor(min(wanted, possible)))
-    steps = math.ceil(pace.num_train * patches / config.training.batch_size)
+        patches = max(fewest, math.floor(min(wanted, possible)))
+    steps = math.ceil(pace.num_train * patches / batch)
     epoch = steps * pace.step + pace.validation
     epochs = math.floor(left * (1 - _RESERVE) / epoch)
     if epochs < 1:
@@ -324,12 +327,10 @@ def _time_settings(
         )
     if epochs < _USEFUL_EPOCHS:
         on_event(Notice(f"time for {plural(epochs, 'epoch')} only; more minutes will give more"))
-    if patches * pace.num_train < config.training.batch_size:
-        yield Setting("training.batch_size", batch, "As many as there are patches in an epoch.")
     why = f"So that validation takes about a fifth of the time: {plural(steps, 'step')} an epoch."
     yield Setting("training.patches_per_case", patches, why)
     why = f"{options.minutes:g} minutes: a step takes {pace.step:.2f} s, a validation"
-    why += f" {pace.validation:.1f} s (measured); a tenth is kept for a busier machine."
+    why += f" {pace.validation:.1f} s (measured); a twentieth is kept for a busier machine."
     yield Setting("training.epochs", epochs, why)
     most = round(max(left, epoch) / 60, 2)
     yield Setting("training.max_minutes", most, "Where the machine is slower still, it stops then.")
@@ -353,12 +354,12 @@ def _measure(config: RunConfig, on_event: OnEvent) -> _Pace:
             now = time.perf_counter()
             seconds.append(now - last)
             last = now
-            if sum(seconds) >= _PROBED_SECONDS and len(seconds) > _FEWEST_PROBED:
+            if sum(seconds) >= _PROBED_SECONDS and len(seconds) > 2 * _FEWEST_PROBED:
                 break
     last = time.perf_counter()
     with InterruptGuard() as guard:
         validate(state.network, context, guard)
     validation = time.perf_counter() - last
-    # The first step chooses kernels.
-    step = statistics.fmean(seconds[1:] or seconds)
+    # The first steps choose kernels and fill caches.
+    step = statistics.fmean(seconds[_FEWEST_PROBED:] or seconds[-1:])
     return _Pace(step, validation, beginning, len(setup.train))
