@@ -241,6 +241,8 @@ def _next_commands(
     program, run = command[0], str(run_dir)
     used_config = str(RunFolder(run_dir).config)
     longer = [item for item in command if not item.startswith("--set=training.epochs=")]
+    if config.training.max_minutes is not None:
+        longer.append("--set=training.max_minutes=null")
     longer += [f"--set=training.epochs={2 * config.training.epochs}", "--resume", "auto"]
     return [
         ("measure it, case by case", [program, "eval", run]),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -37,7 +37,7 @@ def phantom(
     seed: Annotated[int, option(PhantomOptions, "seed", metavar="N")] = USUAL_PHANTOM.seed,
 ) -> None:
     """Write built-in volumes as a data set, to try things on."""
-    given: dict[str, Any] = {
+    given: dict[str, object] = {
         "layout": layout,
         "num_cases": num_cases,
         "size": size,

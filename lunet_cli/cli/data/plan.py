@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -63,7 +63,7 @@ def plan_options(
     nnunet_plans: Path | None = None,
 ) -> PlanOptions:
     """The options of a plan, from the command line."""
-    given: dict[str, Any] = {
+    given: dict[str, object] = {
         "minutes": minutes,
         "architecture": architecture,
         "memory_mib": memory_mib,

@@ -58,6 +58,24 @@ _RESERVE = 0.05
 _USEFUL_EPOCHS = 10
 _VALIDATION_SHARE = 0.2
 
+_RECIPE = (
+    Setting(
+        "training.learning_rate",
+        1e-2,
+        "Rate, schedule and average of the recipe that "
+        "the shipped hippocampus.yaml has been measured with.",
+    ),
+    Setting("training.scheduler", "one-cycle"),
+    Setting("training.gradient_clip", 1.0),
+    Setting("training.ema_decay", 0.99),
+    Setting(
+        "training.foreground_fraction",
+        0.33,
+        "A third of the patches around a labelled voxel, as nnU-Net.",
+    ),
+    Setting("training.loss.name", "auto", "Dice and cross-entropy."),
+)
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -157,7 +175,7 @@ def _data_settings(found: Fingerprint, root: Path, name: str) -> Iterator[Settin
     yield Setting("experiment.name", name)
     yield Setting("data.root", str(root))
     yield Setting("data.dataset", found.layout, "Found by what lies in the folder.")
-    labels: dict[str, Any] = {label: list(values) for label, values in regions.items()}
+    labels: dict[str, object] = {label: list(values) for label, values in regions.items()}
     yield Setting("labels", labels, why)
 
 
@@ -210,21 +228,7 @@ def _network_settings(
     yield Setting("model.architecture", name, why)
     yield Setting("model.drop_prob", 0.0, "Narrow networks have no channel to spare.")
     yield Setting("augmentation.enabled", True, "Rotation, scaling, noise and contrast; no mirror.")
-    yield Setting(
-        "training.learning_rate",
-        1e-2,
-        "Rate, schedule and average of the recipe that "
-        "the shipped hippocampus.yaml has been measured with.",
-    )
-    yield Setting("training.scheduler", "one-cycle")
-    yield Setting("training.gradient_clip", 1.0)
-    yield Setting("training.ema_decay", 0.99)
-    yield Setting(
-        "training.foreground_fraction",
-        0.33,
-        "A third of the patches around a labelled voxel, as nnU-Net.",
-    )
-    yield Setting("training.loss.name", "auto", "Dice and cross-entropy.")
+    yield from _RECIPE
     config = planned_config([Setting("model.architecture", name)])
     stride = network_spec(config, in_channels=1, out_channels=1).total_stride
     window, why = window_rule(_grids(found, spacing), stride, nnunet)
@@ -345,21 +349,26 @@ def _measure(config: RunConfig, on_event: OnEvent) -> _Pace:
     context = StepContext(setup, chosen)
     state = TrainState.fresh(network, config.training, chosen)
     beginning = time.perf_counter() - start
-    forward, seconds = chosen.callable_of(state.network), list[float]()
+    step = _step_seconds(state, context)
+    last = time.perf_counter()
+    with InterruptGuard() as guard:
+        validate(state.network, context, guard)
+    validation = time.perf_counter() - last
+    return _Pace(step, validation, beginning, len(setup.train))
+
+
+def _step_seconds(state: TrainState, context: StepContext) -> float:
+    """Mean seconds of a step with the loading of its batch."""
+    forward, seconds = context.plan.callable_of(state.network), list[float]()
     while sum(seconds) < _PROBED_SECONDS and len(seconds) < _MOST_PROBED:
-        setup.sampler.epoch, setup.sampler.first_step = len(seconds), 0
+        context.setup.sampler.epoch, context.setup.sampler.first_step = len(seconds), 0
         last = time.perf_counter()
-        for image, label in batches(setup.loader):
+        for image, label in batches(context.setup.loader):
             train_step(state, forward, image, label, context, 1e-4)
             now = time.perf_counter()
             seconds.append(now - last)
             last = now
             if sum(seconds) >= _PROBED_SECONDS and len(seconds) > 2 * _FEWEST_PROBED:
                 break
-    last = time.perf_counter()
-    with InterruptGuard() as guard:
-        validate(state.network, context, guard)
-    validation = time.perf_counter() - last
     # The first steps choose kernels and fill caches.
-    step = statistics.fmean(seconds[_FEWEST_PROBED:] or seconds[-1:])
-    return _Pace(step, validation, beginning, len(setup.train))
+    return statistics.fmean(seconds[_FEWEST_PROBED:] or seconds[-1:])

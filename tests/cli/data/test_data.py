@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
-from conftest import RunLunet
+RunLunet = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 def test_from_a_folder_to_a_model(run_lunet: RunLunet, tmp_path: Path) -> None:
