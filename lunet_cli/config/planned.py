@@ -47,11 +47,11 @@ def planned_yaml(settings: Iterable[Setting], heading: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _nested(settings: Iterable[Setting]) -> dict[str, Any]:
-    values: dict[str, Any] = {}
+def _nested(settings: Iterable[Setting]) -> dict[str, object]:
+    values: dict[str, object] = {}
     for setting in settings:
         *sections, name = setting.key.split(".")
-        target = values
+        target: Any = values
         for section in sections:
             target = target.setdefault(section, {})
         target[name] = setting.value
@@ -59,7 +59,7 @@ def _nested(settings: Iterable[Setting]) -> dict[str, Any]:
 
 
 def _write(
-    lines: list[str], values: dict[str, Any], known: dict[str, Setting], above: tuple[str, ...]
+    lines: list[str], values: dict[str, object], known: dict[str, Setting], above: tuple[str, ...]
 ) -> None:
     indent = _INDENT * len(above)
     for name, value in values.items():
@@ -67,7 +67,8 @@ def _write(
         setting = known.get(".".join(place))
         if setting is None:
             lines.append(f"{indent}{name}:")
-            _write(lines, value, known, place)
+            if isinstance(value, dict):
+                _write(lines, value, known, place)
             continue
         if setting.why:
             lines += _comment(setting.why, indent)
