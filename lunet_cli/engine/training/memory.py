@@ -1,4 +1,4 @@
-"""How much memory a step takes: measured on a batch of random numbers."""
+"""How much memory a step takes: counted on the real network."""
 
 from __future__ import annotations
 
@@ -24,8 +24,9 @@ class KeptBytes:
     def note(self, tensor: Tensor) -> Tensor:
         """Count a saved tensor."""
         storage = tensor.untyped_storage()
-        if storage.data_ptr() not in self._seen:
-            self._seen.add(storage.data_ptr())
+        # Not its address in memory, which storages without values do not have.
+        if storage._cdata not in self._seen:
+            self._seen.add(storage._cdata)
             self.total += storage.nbytes()
         return tensor
 
@@ -39,9 +40,12 @@ def step_mib(spec: NetworkSpec, window: Size, batch_size: int, config: TrainingC
         batch_size: Patches of a step.
         config: Says the optimiser.
     """
-    network, kept = build_network(spec), KeptBytes()
+    kept = KeptBytes()
+    # Shapes without values: the same tensors are kept, and nothing is computed.
+    with torch.device("meta"):
+        network, image = build_network(spec), torch.zeros(2, spec.in_channels, *window)
     with torch.autograd.graph.saved_tensors_hooks(kept.note, lambda tensor: tensor):
-        logits = network(torch.zeros(2, spec.in_channels, *window))
+        logits = network(image)
     # The loss keeps the logits, their probabilities and the targets, and gradients come on top.
     per_sample = kept.total / 2 + 4 * 4 * logits[0].numel()
     weights = count_parameters(network) * BYTES_PER_WEIGHT[config.optimizer]

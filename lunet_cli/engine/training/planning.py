@@ -277,8 +277,8 @@ def _fitted(
                 f"the smallest patch, and {limit:,.0f} MiB are there",
                 hint="Take a smaller network: `architecture=lunet_small_4f`",
             )
-    on_event(Notice(f"memory: a step takes {needed:,.0f} of {limit:,.0f} MiB (measured)"))
-    why = f"A step takes {needed:,.0f} MiB (measured), {limit:,.0f} MiB are allowed."
+    on_event(Notice(f"memory: a step takes {needed:,.0f} of {limit:,.0f} MiB (counted)"))
+    why = f"A step takes {needed:,.0f} MiB (counted), {limit:,.0f} MiB are allowed."
     patch = next(setting for setting in settings if setting.key == "training.patch_size")
     if list(window) != patch.value:
         patch = Setting(patch.key, list(window), f"{patch.why} Shortened to fit the memory.")
