@@ -57,23 +57,26 @@ def write_phantom(
     folder, options = Path(folder), options or PhantomOptions()
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise OutputError(f"{folder}: is not empty", hint="Name a new folder.")
-    depth, height, width = options.size
-    geometry = Geometry(options.size, options.spacing_mm, (0.0, 0.0, 0.0), _IDENTITY)
     for index in range(options.num_cases):
-        rng = np.random.default_rng([options.seed, index])
-        small, label = make_phantom(_drawn_edge(options), noise=0.0, rng=rng)
-        images, label_path = _paths(folder, options, index)
-        grown = _grow(label, (width, height, depth), sitk.sitkNearestNeighbor).astype(np.uint8)
-        write_volume(grown, geometry, label_path)
-        del grown
-        for channel, path in enumerate(images):
-            contrast = small if channel % 2 == 0 else small.max() - small
-            array = _grow(contrast.astype(np.float32), (width, height, depth), sitk.sitkLinear)
-            write_volume(_with_noise(array, options, rng), geometry, path)
+        _write_case(folder, options, index)
         on_event(CaseRead(index + 1, options.num_cases))
     for place in {path.parent for path in folder.rglob("*") if path.is_dir()} | {folder}:
         remove_partial_folder(place)
     _describe(folder, options)
+
+
+def _write_case(folder: Path, options: PhantomOptions, index: int) -> None:
+    depth, height, width = options.size
+    geometry = Geometry(options.size, options.spacing_mm, (0.0, 0.0, 0.0), _IDENTITY)
+    rng = np.random.default_rng([options.seed, index])
+    small, label = make_phantom(_drawn_edge(options), noise=0.0, rng=rng)
+    images, label_path = _paths(folder, options, index)
+    grown = _grow(label, (width, height, depth), sitk.sitkNearestNeighbor)
+    write_volume(grown.astype(np.uint8), geometry, label_path)
+    for channel, path in enumerate(images):
+        contrast = small if channel % 2 == 0 else small.max() - small
+        array = _grow(contrast.astype(np.float32), (width, height, depth), sitk.sitkLinear)
+        write_volume(_with_noise(array, options, rng), geometry, path)
 
 
 def _drawn_edge(options: PhantomOptions) -> int:
