@@ -14,6 +14,12 @@ from lunet_cli.config.options import (
     OutputOptions as OutputOptions,
 )
 from lunet_cli.config.options import (
+    PhantomOptions as PhantomOptions,
+)
+from lunet_cli.config.options import (
+    PlanOptions as PlanOptions,
+)
+from lunet_cli.config.options import (
     PredictionOptions as PredictionOptions,
 )
 from lunet_cli.config.options import (
@@ -21,6 +27,8 @@ from lunet_cli.config.options import (
 )
 from lunet_cli.config.run import RunConfig as RunConfig
 from lunet_cli.engine.benchmarking.benchmark import benchmark as benchmark
+from lunet_cli.engine.data.fingerprint import fingerprint as fingerprint
+from lunet_cli.engine.data.phantom_files import write_phantom as write_phantom
 from lunet_cli.engine.evaluation.compare import compare as compare
 from lunet_cli.engine.evaluation.evaluate import evaluate as evaluate
 from lunet_cli.engine.evaluation.score import score as score
@@ -36,6 +44,8 @@ from lunet_cli.engine.inference.predict import predict as predict
 from lunet_cli.engine.inference.predictor import Predictor as Predictor
 from lunet_cli.engine.pruning.prune import prune as prune
 from lunet_cli.engine.pruning.shrink import shrink as shrink
+from lunet_cli.engine.training.planning import Plan as Plan
+from lunet_cli.engine.training.planning import plan as plan
 from lunet_cli.engine.training.train import train as train
 from lunet_cli.errors import (
     CheckpointError as CheckpointError,
@@ -64,6 +74,7 @@ from lunet_cli.errors import (
 from lunet_cli.errors import (
     TrainingError as TrainingError,
 )
+from lunet_cli.records.fingerprint import Fingerprint as Fingerprint
 from lunet_cli.results.benchmarking import BenchResult as BenchResult
 from lunet_cli.results.evaluation import CompareResult as CompareResult
 from lunet_cli.results.evaluation import EvalResult as EvalResult

@@ -38,6 +38,7 @@ _COMMANDS = {
     "bench": Command(
         "lunet_cli.cli.bench:bench", "Measure what networks cost and how fast they run."
     ),
+    "data": Command("lunet_cli.cli.data:app", "Look at data sets, and plan their training."),
     "report": Command("lunet_cli.cli.report:report", "Write one page about a run."),
     "viz": Command("lunet_cli.cli.viz:app", "Look at trainings, cases, volumes and networks."),
     "presets": Command("lunet_cli.cli.presets:app", "List the named networks, or show one."),

@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lunet_cli.cli.config_file import ConfigFile, Overrides, read_config, refuse_extras
+from lunet_cli.cli.config_file import Overrides, read_config, refuse_extras
+from lunet_cli.cli.data.plan import USUAL_PLAN, Arch, plan_options
 from lunet_cli.cli.following import Following, print_next, program, tell_how_to_go_on
+from lunet_cli.cli.options import option
 from lunet_cli.cli.wording import show_progress
-from lunet_cli.errors import LunetError
-from lunet_cli.results.words import visible
+from lunet_cli.config.options import PlanOptions
+from lunet_cli.errors import ConfigError, LunetError
+from lunet_cli.results.words import plural, visible
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -26,7 +29,14 @@ if TYPE_CHECKING:
 
 def train(
     context: typer.Context,
-    config_file: ConfigFile,
+    config_file: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="CONFIG",
+            help="YAML configuration, or the name of a shipped one, such as quickstart; not with "
+            "--data.",
+        ),
+    ] = None,
     overrides: Overrides = None,
     resume: Annotated[
         str | None,
@@ -42,9 +52,29 @@ def train(
             "--dry-run", help="Check everything, run one step, estimate the cost, write nothing."
         ),
     ] = False,
+    data: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="A labelled data set: plan its training, then train."),
+    ] = None,
+    minutes: Annotated[
+        float | None, option(PlanOptions, "minutes", metavar="M", show_default="30")
+    ] = None,
+    architecture: Arch = None,
 ) -> None:
-    """Train a network as CONFIG says."""
+    """Train a network as CONFIG says, or as a plan for the data set DIR does."""
     refuse_extras(context, config_file)
+    if data is not None:
+        if config_file is not None:
+            raise ConfigError("CONFIG and --data are two ways to say what is trained; keep one")
+        options = plan_options(minutes or USUAL_PLAN.minutes, architecture, None)
+        config_file = _planned(data, options, overrides, is_resumed=resume is not None)
+    elif config_file is None:
+        raise ConfigError(
+            "nothing says what is trained",
+            hint="Name a configuration, or a folder of labelled volumes: --data DIR",
+        )
+    elif minutes is not None or architecture is not None:
+        raise ConfigError("--minutes and --arch are for --data; set keys of CONFIG with --set")
     config = read_config(config_file, overrides)
     if dry_run:
         _dry_run(config)
@@ -59,6 +89,34 @@ def train(
     for path in pictures:
         typer.echo(visible(path))
     _show(result, config, command)
+
+
+def _planned(
+    data: Path, options: PlanOptions, overrides: list[str] | None, *, is_resumed: bool
+) -> Path:
+    """The plan for a data set in its run folder; a training that goes on has one there."""
+    from lunet_cli.config.load import load_config
+    from lunet_cli.engine.run_folder import RunFolder
+    from lunet_cli.engine.training.planning import plan, planned_name
+    from lunet_cli.render.console import make_status_console
+
+    named = load_config(None, [f"experiment.name={planned_name(data)}", *(overrides or ())])
+    folder = RunFolder.of(named)
+    if is_resumed and folder.plan.exists():
+        return folder.plan
+    folder.require_free()
+    folder.require_writable()
+    with show_progress(make_status_console()) as on_event:
+        planned = plan(data, options=options, split_file=folder.planned_split, on_event=on_event)
+    folder.path.mkdir(parents=True, exist_ok=True)
+    planned.write(folder.plan)
+    training = planned.config.training
+    typer.echo(
+        f"planned: {planned.config.model.architecture}, {plural(training.epochs, 'epoch')} in "
+        f"{options.minutes:g} minutes; why, is in {visible(folder.plan)}",
+        err=True,
+    )
+    return folder.plan
 
 
 def _dry_run(config: RunConfig) -> None:
@@ -162,6 +220,8 @@ def _next_commands(config: RunConfig, run_dir: Path, command: list[str]) -> list
     lunet, run = program(), str(run_dir)
     used_config = str(RunFolder(run_dir).config)
     longer = [item for item in command if not item.startswith("--set=training.epochs=")]
+    if config.training.max_minutes is not None:
+        longer.append("--set=training.max_minutes=null")
     longer += [f"--set=training.epochs={2 * config.training.epochs}", "--resume", "auto"]
     return [
         ("measure it, case by case", [*lunet, "eval", run]),

@@ -24,6 +24,7 @@ from lunet_cli.config.experiment import RunName
 from lunet_cli.config.metrics import METRICS, MetricName
 from lunet_cli.config.mistakes import Mistake, find_mistakes
 from lunet_cli.config.names import KeyPath, closest
+from lunet_cli.config.preprocessing import PositiveSpacing
 from lunet_cli.config.vocabulary import (
     DeviceName,
     ExportFormat,
@@ -333,3 +334,68 @@ class BenchOptions(Options):
     @classmethod
     def _named_once(cls, names: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(dict.fromkeys(names))
+
+
+class PlanOptions(Section):
+    """What a plan may use."""
+
+    architecture: str | None = None
+    """Name of a preset; chosen by the number of labels and the depth of the volumes if not
+    given."""
+
+    memory_mib: Annotated[
+        Annotated[float, Field(ge=64, le=2**30)] | None, BeforeValidator(_read_memory)
+    ] = None
+    """Memory that a step of the training may take, such as 8G; half of that of the device if not
+    given."""
+
+    minutes: Annotated[float, Field(gt=0, le=1e6)] = 30.0
+    """Time of the whole training in minutes, with its validations and its end."""
+
+    nnunet_plans: Path | None = None
+    """An `nnUNetPlans.json`, whose spacing, patch size, batch size and normalisation are taken; one
+    that lies in the data folder is found."""
+
+
+class PhantomOptions(Section):
+    """How built-in volumes are written as files."""
+
+    layout: Literal["harp", "paired", "msd", "nnunet"] = "nnunet"
+    """How the files are arranged."""
+
+    num_cases: Annotated[int, Field(ge=1, le=9999)] = 10
+    """Number of volumes."""
+
+    size: Annotated[
+        tuple[
+            Annotated[int, Field(ge=1, le=_LARGEST_EDGE)],
+            Annotated[int, Field(ge=1, le=_LARGEST_EDGE)],
+            Annotated[int, Field(ge=1, le=_LARGEST_EDGE)],
+        ],
+        BeforeValidator(_read_size),
+    ] = (48, 48, 48)
+    """Voxels of a volume, such as 48 or 600x512x512 (z, y, x)."""
+
+    spacing_mm: tuple[PositiveSpacing, PositiveSpacing, PositiveSpacing] = (1.0, 1.0, 1.0)
+    """Size of a voxel in mm (z, y, x)."""
+
+    num_channels: Annotated[int, Field(ge=1, le=99)] = 1
+    """Image channels; every second one has its grey values reversed."""
+
+    modality: Literal["mri", "ct"] = "mri"
+    """`ct`: HU in 16-bit whole numbers; `mri`: grey values in 32-bit floats."""
+
+    suffix: Annotated[VolumeSuffix, BeforeValidator(_read_suffix)] = ".nii.gz"
+    """End of the names of the files, which says their format."""
+
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    """Seed of the shapes and of the noise."""
+
+    @model_validator(mode="after")
+    def _channels_fit(self) -> Self:
+        if self.num_channels > 1 and self.layout in ("harp", "msd"):
+            raise ValueError(
+                f"layout {self.layout} has one file for a case; several channels need nnunet or "
+                "paired"
+            )
+        return self

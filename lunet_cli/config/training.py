@@ -176,6 +176,10 @@ class TrainingConfig(Section):
     early_stopping_patience: Count | None = None
     """Stop after so many epochs without a better Dice of the validation; null never stops early."""
 
+    max_minutes: Annotated[float, Field(gt=0, le=1e6)] | None = None
+    """Stop before the epoch that would end later than so many minutes of training and validation,
+    counted over all sessions of a run; null takes the time that the epochs take."""
+
     log_interval: Count = 10
     """Steps between two lines about the loss in `train.log`."""
 

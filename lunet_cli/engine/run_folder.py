@@ -27,6 +27,7 @@ from lunet_cli.results.words import visible
 
 LAST, BEST, LOG = "last.pt", "best_model.pt", "train.log"
 _MANIFEST, _HISTORY, _TRAINING = "manifest.json", "history.csv", "training.json"
+_PLAN, _PLANNED_SPLIT = "plan.yaml", "planned_split.json"
 _PRUNING, _PRUNING_CASES, _CHANNELS = "pruning.csv", "pruning_cases.csv", "channels.csv"
 PRUNED_CONFIG = "pruned.yaml"
 _STUDY, _VALIDATION_CASES = "study.csv", "validation_cases.csv"
@@ -36,6 +37,8 @@ _WRITTEN_WHOLE = (
     "*.pt",
     "*.png",
     CONFIG_FILE,
+    _PLAN,
+    _PLANNED_SPLIT,
     _MANIFEST,
     _HISTORY,
     _TRAINING,
@@ -81,6 +84,16 @@ class RunFolder:
     def config(self) -> Path:
         """The resolved configuration."""
         return self.path / CONFIG_FILE
+
+    @property
+    def plan(self) -> Path:
+        """The commented configuration that a training planned for itself."""
+        return self.path / _PLAN
+
+    @property
+    def planned_split(self) -> Path:
+        """The division of the cases, where a plan has to make one of its own."""
+        return self.path / _PLANNED_SPLIT
 
     @property
     def manifest(self) -> Path:
@@ -193,6 +206,7 @@ class RunFolder:
         if not self.path.is_dir():
             return []
         names = {path.name for path in self.path.iterdir() if not path.name.startswith(".")}
+        names.difference_update((_PLAN, _PLANNED_SPLIT))
         if LOG in names:
             names.difference_update(_AT_START)
         return sorted(names)

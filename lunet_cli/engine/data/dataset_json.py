@@ -66,6 +66,14 @@ class DatasetJson:
         return len(channels)
 
     @property
+    def channel_names(self) -> tuple[str, ...]:
+        """Names of the channels, such as `CT` or `T1`, in their order; empty where it has none."""
+        channels = self.values.get("channel_names", self.values.get("modality", {}))
+        if not isinstance(channels, dict):
+            return ()
+        return tuple(str(name) for name in channels.values())
+
+    @property
     def labels(self) -> Regions | None:
         """Values of each label, without background; None where it names none.
 

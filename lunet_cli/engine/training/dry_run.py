@@ -17,15 +17,13 @@ from lunet_cli.engine.training.context import StepContext
 from lunet_cli.engine.training.gradients import Gradients
 from lunet_cli.engine.training.interrupts import InterruptGuard
 from lunet_cli.engine.training.loop import train_step, validate
+from lunet_cli.engine.training.memory import BYTES_PER_WEIGHT, KeptBytes
 from lunet_cli.engine.training.setup import set_up
 from lunet_cli.engine.training.start import require_one_process
 from lunet_cli.engine.training.state import TrainState
 from lunet_cli.engine.training.verification import choose_plan
 from lunet_cli.results.events import Event
 from lunet_cli.results.training import DryRunResult
-
-# Weight, gradient and one or two moments, each in fp32.
-_BYTES_PER_WEIGHT = {"adam": 16, "adamw": 16, "sgd": 12}
 
 
 def dry_run(config: RunConfig, *, on_event: Callable[[Event], None]) -> DryRunResult:
@@ -52,7 +50,7 @@ def dry_run(config: RunConfig, *, on_event: Callable[[Event], None]) -> DryRunRe
     batch = next(batches(setup.loader))
     loss, activation_mib = _measure_memory(state, batch, context)
     num_parameters = count_parameters(state.network)
-    weights_mib = num_parameters * _BYTES_PER_WEIGHT[config.training.optimizer] / 2**20
+    weights_mib = num_parameters * BYTES_PER_WEIGHT[config.training.optimizer] / 2**20
     return DryRunResult(
         architecture=config.model.architecture,
         num_parameters=num_parameters,
@@ -74,7 +72,7 @@ def _measure_memory(
     state: TrainState, batch: tuple[Tensor, Tensor], context: StepContext
 ) -> tuple[float, float]:
     """Loss of a step, and MiB that its forward pass keeps for the backward pass."""
-    kept = _KeptBytes()
+    kept = KeptBytes()
     rate = context.config.learning_rate
     # The network as it is: a compiled one keeps other tensors, behind the hooks.
     with torch.autograd.graph.saved_tensors_hooks(kept.note, lambda tensor: tensor):
@@ -99,19 +97,3 @@ def _measure_seconds(
         validate(state.network, context, guard)
     validation_seconds = (time.perf_counter() - start) / context.config.validation_interval
     return len(context.setup.sampler) * step_seconds + validation_seconds
-
-
-class _KeptBytes:
-    """Counts the storages that a forward pass keeps for its backward pass, each once."""
-
-    def __init__(self) -> None:
-        self.total = 0
-        self._seen: set[int] = set()
-
-    def note(self, tensor: Tensor) -> Tensor:
-        """Count a saved tensor."""
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in self._seen:
-            self._seen.add(storage.data_ptr())
-            self.total += storage.nbytes()
-        return tensor

@@ -195,6 +195,8 @@ def _train_and_validate(
     while state.epoch < num_epochs:
         if _is_stale(state, context.config.early_stopping_patience):
             return "stopped early"
+        if _is_out_of_time(state, context.config.max_minutes):
+            return "stopped early"
         start, first_step = time.perf_counter(), state.step
         try:
             train_epoch(state, gradients, context, guard, recorder.on_step)
@@ -221,6 +223,14 @@ def _is_stale(state: TrainState, patience: int | None) -> bool:
     if patience is None or state.best is None or not state.history[-1].is_validated:
         return False
     return state.epoch - state.best.epoch >= patience
+
+
+def _is_out_of_time(state: TrainState, max_minutes: float | None) -> bool:
+    """Whether an epoch as long as the last one would end beyond the time that there is."""
+    if max_minutes is None or not state.history:
+        return False
+    spent = math.fsum(record.epoch_seconds for record in state.history)
+    return spent + state.history[-1].epoch_seconds > 60 * max_minutes
 
 
 def _validate(

@@ -1,0 +1,12 @@
+"""`lunet data`: look at a data set before a training, and plan one."""
+
+from lunet_cli.cli.helping import Command, new_app
+
+_COMMANDS = {
+    "fingerprint": Command(
+        "lunet_cli.cli.data.fingerprint:fingerprint", "Shapes, spacings, intensities, volumes."
+    ),
+    "plan": Command("lunet_cli.cli.data.plan:plan", "Write a configuration that fits a data set."),
+    "phantom": Command("lunet_cli.cli.data.phantom:phantom", "Write built-in volumes as files."),
+}
+app = new_app("Look at data sets, and plan their training.", _COMMANDS)

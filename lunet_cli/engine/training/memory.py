@@ -1,0 +1,53 @@
+"""How much memory a step takes: counted on the real network."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from lunet_cli.config.network import NetworkSpec
+from lunet_cli.config.training import TrainingConfig
+from lunet_cli.config.vocabulary import MIB, Size
+from lunet_cli.engine.networks import build_network, count_parameters
+
+# Weight, gradient and one or two moments, each in fp32.
+BYTES_PER_WEIGHT = {"adam": 16, "adamw": 16, "sgd": 12}
+
+
+class KeptBytes:
+    """Counts the storages that a forward pass keeps for its backward pass, each once."""
+
+    def __init__(self) -> None:
+        self.total = 0
+        self._seen: set[int] = set()
+
+    def note(self, tensor: Tensor) -> Tensor:
+        """Count a saved tensor."""
+        storage = tensor.untyped_storage()
+        # Not its address in memory, which storages without values do not have.
+        if storage._cdata not in self._seen:
+            self._seen.add(storage._cdata)
+            self.total += storage.nbytes()
+        return tensor
+
+
+def step_mib(spec: NetworkSpec, window: Size, batch_size: int, config: TrainingConfig) -> float:
+    """MiB of a training step in fp32: one sample is measured, and counts for each of a batch.
+
+    Args:
+        spec: The network.
+        window: Voxels of a patch.
+        batch_size: Patches of a step.
+        config: Says the optimiser.
+    """
+    kept = KeptBytes()
+    # Shapes without values: the same tensors are kept, and nothing is computed.
+    with torch.device("meta"):
+        network, image = build_network(spec), torch.zeros(2, spec.in_channels, *window)
+    with torch.autograd.graph.saved_tensors_hooks(kept.note, lambda tensor: tensor):
+        logits = network(image)
+    # The loss keeps the logits, their probabilities and the targets, and gradients come on top.
+    per_sample = kept.total / 2 + 4 * 4 * logits[0].numel()
+    weights = count_parameters(network) * BYTES_PER_WEIGHT[config.optimizer]
+    needed: float = (batch_size * per_sample + weights) / MIB
+    return needed

@@ -1,0 +1,41 @@
+"""`lunet data`, and `lunet train --data`, from the command line."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+RunLunet = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+def test_from_a_folder_to_a_model(run_lunet: RunLunet, tmp_path: Path) -> None:
+    made = run_lunet("data", "phantom", "few", "--cases", "3", "--size", "16", cwd=tmp_path)
+    assert made.returncode == 0, made.stderr
+    shown = run_lunet("data", "fingerprint", "few", "--json", cwd=tmp_path)
+    assert len(json.loads(shown.stdout)["cases"]) == 3
+    trained = run_lunet(
+        "train", "--data", "few", "--minutes", "0.5", "--set", "training.epochs=1", cwd=tmp_path
+    )
+    assert trained.returncode == 0, trained.stderr
+    run = tmp_path / "runs" / "few"
+    assert (run / "best_model.pt").exists()
+    assert "# " in (run / "plan.yaml").read_text(encoding="utf-8")
+    again = run_lunet("train", "--data", "few", cwd=tmp_path)
+    assert "is not overwritten" in again.stderr
+
+
+def test_a_plan_is_not_written_over_another_file(run_lunet: RunLunet, tmp_path: Path) -> None:
+    (tmp_path / "my.yaml").write_text("mine", encoding="utf-8")
+    done = run_lunet("data", "plan", ".", "-o", "my.yaml", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "--force" in done.stderr
+    assert (tmp_path / "my.yaml").read_text(encoding="utf-8") == "mine"
+
+
+def test_two_ways_to_say_what_is_trained(run_lunet: RunLunet, tmp_path: Path) -> None:
+    both = run_lunet("train", "quickstart", "--data", ".", cwd=tmp_path)
+    assert "keep one" in both.stderr
+    neither = run_lunet("train", cwd=tmp_path)
+    assert "--data DIR" in neither.stderr

@@ -1,0 +1,104 @@
+"""Plans: what the data decides, by hand; what is measured, within its limits."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from lunet_cli.config.load import load_config
+from lunet_cli.config.options import PhantomOptions, PlanOptions
+from lunet_cli.config.planned import Setting, planned_yaml
+from lunet_cli.engine.data.phantom_files import write_phantom
+from lunet_cli.engine.training.data_rules import groups_of, intensity_rule, spacing_rule
+from lunet_cli.engine.training.planning import plan
+from lunet_cli.errors import ConfigError
+from lunet_cli.records.fingerprint import Fingerprint
+from lunet_cli.results.fingerprint import CaseFacts, ChannelFacts, ValueFacts
+
+
+def _case(
+    name: str, spacing: tuple[float, float, float], size: tuple[int, int, int], low: float = 0.0
+) -> CaseFacts:
+    channel = ChannelFacts(low=low, high=900, percentiles=(-100, 50, 300), mean=50, std=9)
+    value = ValueFacts(value=1, num_voxels=9, volume_ml=1, num_components=1)
+    return CaseFacts(
+        case_id=name,
+        size=size,
+        spacing_mm=spacing,
+        orientation="LPS",
+        dtype="int16",
+        channels=(channel,),
+        values=(value,),
+    )
+
+
+def _found(*cases: CaseFacts, copies: tuple[tuple[str, str], ...] = ()) -> Fingerprint:
+    return Fingerprint(layout="paired", labels=None, channel_names=(), cases=cases, copies=copies)
+
+
+def test_the_thick_axis_takes_its_tenth_percentile() -> None:
+    cases = [_case(str(z), (float(z), 1.0, 1.0), (20, 300, 300)) for z in range(2, 13)]
+    spacing, is_resampled, _ = spacing_rule(_found(*cases), None)
+    assert spacing == (3.0, 1.0, 1.0)  # 2, 3, ..., 12: the median is 7.
+    assert is_resampled
+
+
+def test_equal_spacings_are_kept() -> None:
+    cases = [_case(name, (3.0, 1.0, 1.0), (20, 30, 30)) for name in "ab"]
+    assert spacing_rule(_found(*cases), None)[:2] == ((3.0, 1.0, 1.0), False)
+
+
+def test_ct_is_told_by_its_air() -> None:
+    names = [
+        setting.value
+        for setting in intensity_rule(_found(_case("a", (1, 1, 1), (9, 9, 9), -1024)), None)
+    ]
+    assert names == ["ct_window", 100, 400]
+    (setting,) = intensity_rule(_found(_case("a", (1, 1, 1), (9, 9, 9))), None)
+    assert setting.value == "zscore"
+
+
+def test_copies_of_copies_stand_together() -> None:
+    cases = [_case(name, (1, 1, 1), (9, 9, 9)) for name in "abcd"]
+    groups = groups_of(_found(*cases, copies=(("a", "b"), ("c", "b"))))
+    assert sorted(map(sorted, groups)) == [["a", "b", "c"], ["d"]]
+
+
+def test_yaml_says_why() -> None:
+    settings = [Setting("training.epochs", 3), Setting("training.epochs", 5, "There is time.")]
+    text = planned_yaml([*settings, Setting("labels", {"a: b": [1]})], "Heading.")
+    assert "  # There is time.\n  epochs: 5\n" in text
+    assert yaml.safe_load(text) == {"training": {"epochs": 5}, "labels": {"a: b": [1]}}
+
+
+@pytest.fixture(scope="module")
+def flat(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("data") / "flat"
+    write_phantom(folder, PhantomOptions(num_cases=3, size=(6, 32, 32), modality="ct"))
+    return folder
+
+
+def test_a_plan_is_a_configuration(flat: Path, tmp_path: Path) -> None:
+    planned = plan(flat, options=PlanOptions(minutes=1))
+    planned.write(tmp_path / "plan.yaml")
+    config = load_config(tmp_path / "plan.yaml")
+    assert config == planned.config
+    assert config.model.architecture == "lunet_large_4f"
+    assert config.training.patch_size == (8, 32, 32)
+    assert config.preprocessing.normalization.name == "ct_window"
+    assert config.training.epochs > 10
+    assert config.training.max_minutes is not None
+    assert config.training.max_minutes < 1
+
+
+def test_no_time_is_told_with_what_is_needed(flat: Path) -> None:
+    with pytest.raises(ConfigError, match="too few for one epoch"):
+        plan(flat, options=PlanOptions(minutes=0.001))
+
+
+def test_a_network_that_does_not_fit_is_told(flat: Path) -> None:
+    options = PlanOptions(architecture="unet_large_256f", memory_mib=64)
+    with pytest.raises(ConfigError, match="MiB"):
+        plan(flat, options=options)
