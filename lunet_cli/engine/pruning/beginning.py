@@ -198,16 +198,7 @@ def require_channels_to_spare(spec: NetworkSpec, config: PruningConfig) -> None:
     spare = count_removable(spec, config)
     if config.strategy == "none":
         return
-    for name, least, count in (
-        ("min_parameters", config.min_parameters, count_parameters),
-        ("min_flops", config.min_flops, count_conv_flops),
-    ):
-        if least is not None and least >= count(spec):
-            raise ConfigError(
-                f"pruning.{name}: {least:,}, and the network has {count(spec):,} before the first "
-                "step",
-                hint="Name fewer, or leave it out.",
-            )
+    _require_more_than_least(spec, config)
     if spare == 0:
         raise ConfigError(
             "this network has nothing to remove: each layer has its last channel, or is protected",
@@ -219,6 +210,19 @@ def require_channels_to_spare(spec: NetworkSpec, config: PruningConfig) -> None:
             f"{plural(spare, 'channel')} that can be removed",
             hint="Each layer keeps one; layers of pruning.protect keep all.",
         )
+
+
+def _require_more_than_least(spec: NetworkSpec, config: PruningConfig) -> None:
+    for name, least, count in (
+        ("min_parameters", config.min_parameters, count_parameters),
+        ("min_flops", config.min_flops, count_conv_flops),
+    ):
+        if least is not None and least >= count(spec):
+            raise ConfigError(
+                f"pruning.{name}: {least:,}, and the network has {count(spec):,} before the first "
+                "step",
+                hint="Name fewer, or leave it out.",
+            )
 
 
 def _require_samples(setup: Setup) -> None:

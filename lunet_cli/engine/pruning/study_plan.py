@@ -120,10 +120,7 @@ def plan_trials(
     settings = {_name_of(strategy): _settings_of(strategy) for strategy in strategies}
     presets = [parse_preset(name).name for name in from_scratch]
     _require_different([*map(_name_of, strategies), *presets])
-    config = config.model_copy(update={"visualization": VisualizationConfig()})
-    if config.data.train_dir is None and config.data.split.seed is None:
-        # All seeds are measured on the same cases.
-        config = with_settings(config, [f"data.split.seed={config.experiment.seed}"])
+    config = _with_one_division(config.model_copy(update={"visualization": VisualizationConfig()}))
     for strategy in settings.values():
         changed = with_settings(config, strategy)
         require_channels_to_spare(network_of(changed, None), changed.pruning)
@@ -133,6 +130,13 @@ def plan_trials(
     # Those that others wait for come first; otherwise, seed by seed, so that a study that is
     # stopped has whole seeds.
     return tuple(sorted(trials, key=lambda trial: trial.kind != "start"))
+
+
+def _with_one_division(config: RunConfig) -> RunConfig:
+    """The configuration, all seeds of which are measured on the same cases."""
+    if config.data.train_dir is not None or config.data.split.seed is not None:
+        return config
+    return with_settings(config, [f"data.split.seed={config.experiment.seed}"])
 
 
 def _trials_of_seed(

@@ -324,12 +324,7 @@ def _time_settings(
     # The training reads and checks once more what was read here, and measures its end.
     left = 60 * options.minutes - spent - pace.beginning - 2 * pace.validation
     batch = config.training.batch_size
-    fewest = math.ceil(batch / pace.num_train)
-    patches, steps = fewest, math.ceil(pace.num_train / batch)
-    if pace.validation > _VALIDATION_SHARE * steps * pace.step:
-        wanted = pace.validation / (_VALIDATION_SHARE * steps * pace.step)
-        possible = left / (_USEFUL_EPOCHS * steps * pace.step)
-        patches = max(fewest, math.floor(min(wanted, possible)))
+    patches = _patches_per_case(pace, batch, left)
     steps = math.ceil(pace.num_train * patches / batch)
     epoch = steps * pace.step + pace.validation
     epochs = math.floor(left * (1 - _RESERVE) / epoch)
@@ -349,6 +344,17 @@ def _time_settings(
     yield Setting("training.epochs", epochs, why)
     most = round(max(left, epoch) / 60, 2)
     yield Setting("training.max_minutes", most, "Where the machine is slower still, it stops then.")
+
+
+def _patches_per_case(pace: _Pace, batch: int, left: float) -> int:
+    """So many that validation takes about a fifth of the time, and enough epochs are left."""
+    fewest = math.ceil(batch / pace.num_train)
+    step_seconds = math.ceil(pace.num_train / batch) * pace.step
+    if pace.validation <= _VALIDATION_SHARE * step_seconds:
+        return fewest
+    wanted = pace.validation / (_VALIDATION_SHARE * step_seconds)
+    possible = left / (_USEFUL_EPOCHS * step_seconds)
+    return max(fewest, math.floor(min(wanted, possible)))
 
 
 def _measure(config: RunConfig, on_event: OnEvent) -> _Pace:
