@@ -1,10 +1,12 @@
 """CPU time of `standard` augmentation per patch, beside the same changes by other libraries.
 
     python benchmarks/augmentation.py [--size D H W] [--rounds N]
+    python benchmarks/augmentation.py --picture docs/images/augmentation.png [--set KEY=VALUE ...]
 
 One thread; rounds are interleaved, so that a drift of the machine meets all candidates alike.
 MONAI and batchgeneratorsv2 are left out where they are not installed. The last line is the CPU time
-of a training step of `lunet_small_4f`, per patch: what augmentation is a share of.
+of a training step of `lunet_small_4f`, per patch: what augmentation is a share of. A picture has a
+row of patches for each level, all of the first training case of the quickstart with other settings.
 """
 
 from __future__ import annotations
@@ -17,12 +19,14 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from lunet_cli.config.augmentation import LEVELS, AugmentationConfig, Level
+from lunet_cli.config.load import load_config
 from lunet_cli.config.presets import parse_preset
 from lunet_cli.config.training import LossConfig
 from lunet_cli.engine.data.augmentation import augment
@@ -30,8 +34,9 @@ from lunet_cli.engine.networks import build_network
 from lunet_cli.engine.networks.execution import ExecutionPlan, usual_precision
 from lunet_cli.engine.provenance import machine_name, versions
 from lunet_cli.engine.training.losses import make_loss
+from lunet_cli.engine.training.setup import set_up
 
-BATCH, BATCHES = 4, 6
+BATCH, BATCHES, COLUMNS = 4, 6, 7
 STANDARD = LEVELS["standard"]
 ANGLE = math.radians(STANDARD.rotation_deg)
 Candidate = Callable[[Tensor, Tensor], object]
@@ -201,14 +206,48 @@ def training_step(size: tuple[int, int, int]) -> Candidate:
     return run
 
 
+def draw(path: Path, settings: list[str]) -> None:
+    """Write a picture with a row of changed patches for each level."""
+    from matplotlib.figure import Figure
+
+    setup = set_up(load_config("quickstart", settings), lambda _: None)
+    prepared = setup.train[0]
+    image = torch.from_numpy(prepared.image.astype("float32"))
+    label = torch.from_numpy(prepared.label)
+    low, high = image.quantile(0.01).item(), image.quantile(0.995).item()
+    areas = (label > 0).sum((1, 2))
+    position = int(areas.argmax())
+    levels: tuple[Level, ...] = ("none", "light", "standard", "strong")
+    figure = Figure(figsize=(7, 7 * len(levels) / COLUMNS), dpi=150)
+    axes = figure.subplots(len(levels), COLUMNS)
+    for row, level in zip(axes, levels, strict=True):
+        generator = torch.Generator().manual_seed(1)
+        config = AugmentationConfig(level=level)
+        for column, place in enumerate(row):
+            changed, map_ = augment(image, label, config, generator, spacing_mm=prepared.spacing_mm)
+            place.imshow(changed[0, position], cmap="gray", vmin=low, vmax=high)
+            place.contour(map_[position] > 0, [0.5], colors=["#ff9f1c"], linewidths=0.8)
+            place.set_xticks([])
+            place.set_yticks([])
+            if column == 0:
+                place.set_ylabel(level)
+    figure.subplots_adjust(left=0.05, right=1, bottom=0, top=1, wspace=0.03, hspace=0.03)
+    figure.savefig(path)
+
+
 def main() -> None:
-    """Print a line for each candidate."""
+    """Print a line for each candidate, or draw what the levels do."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--size", nargs=3, type=int, default=[48, 64, 48], metavar=("D", "H", "W"))
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--picture", type=Path)
+    parser.add_argument("--set", action="append", default=[])
     arguments = parser.parse_args()
+    if arguments.picture is not None:
+        draw(arguments.picture, arguments.set)
+        return
     size = tuple(arguments.size)
     torch.set_num_threads(1)
     torch.manual_seed(0)

@@ -32,7 +32,8 @@ from torch import Tensor
 from lunet_cli.config.data import DataConfig, PhantomConfig
 from lunet_cli.engine.checkpoints.models import Model, load_model
 from lunet_cli.engine.data.layouts import find_phantom_cases
-from lunet_cli.engine.data.store import CaseStore, PreparedCase
+from lunet_cli.engine.data.cache import CaseStore
+from lunet_cli.engine.data.store import PreparedCase
 from lunet_cli.engine.evaluation.overlap import dice
 from lunet_cli.engine.inference.labelled_cases import select_cases
 from lunet_cli.engine.inference.sliding_window import ArrayInput, predict_logits

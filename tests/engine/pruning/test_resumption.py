@@ -22,11 +22,12 @@ from lunet_cli.errors import CheckpointError, ConfigError, OutputError
 from lunet_cli.results.events import Event, Notice
 from lunet_cli.results.pruning import PruneResult
 
-# With everything that has a state of its own: dropout, an average, a teacher, random patches.
+# With everything that has a state of its own: dropout, an average, heads, a teacher, patches.
 SETTINGS = (
     "model.architecture=unet_small_1f",
     "model.drop_prob=0.1",
     "training.ema_decay=0.9",
+    "training.deep_supervision=true",
     "training.scheduler=cosine",
     "augmentation.enabled=true",
     "pruning.steps=3",
