@@ -31,8 +31,8 @@ from torch import Tensor
 
 from lunet_cli.config.data import DataConfig, PhantomConfig
 from lunet_cli.engine.checkpoints.models import Model, load_model
-from lunet_cli.engine.data.layouts import find_phantom_cases
 from lunet_cli.engine.data.cache import CaseStore
+from lunet_cli.engine.data.layouts import find_phantom_cases
 from lunet_cli.engine.data.store import PreparedCase
 from lunet_cli.engine.evaluation.overlap import dice
 from lunet_cli.engine.inference.labelled_cases import select_cases
@@ -51,18 +51,7 @@ SMALL = [
     "training.batch_size=8",
     "training.patches_per_case=2",
 ]
-SCALED, ENLARGED = "training.patch_scale=[0.5,2.0]", "training.patch_scale=[1.0,2.0]"
-LARGE = "training.final_epochs=10"
-HIPPOCAMPUS = {
-    "patches": SMALL,
-    "patches, large last": [*SMALL, LARGE],
-    "patches, enlarged": [*SMALL, ENLARGED],
-    "patches, enlarged, large last": [*SMALL, ENLARGED, LARGE],
-    "patches, scaled": [*SMALL, SCALED],
-    "whole": [EPOCHS],
-    "whole, scaled": [EPOCHS, "training.patch_scale=[0.67,1.5]"],
-    "whole, bare last": [EPOCHS, LARGE],
-}
+HIPPOCAMPUS = {"patches": SMALL, "whole": [EPOCHS]}
 EDGE = 160
 CUT = [
     "labels.ventricle=3",
@@ -70,14 +59,7 @@ CUT = [
     "training.patch_size=[64,64,64]",
     "training.patches_per_case=6",
 ]
-FEW = "training.final_epochs=2"
-PHANTOM = {
-    "patches": CUT,
-    "patches, whole last": [*CUT, FEW],
-    "patches, 96 last": [*CUT, FEW, "training.final_patch_size=[96,96,96]"],
-    "patches, enlarged": [*CUT, ENLARGED],
-    "patches, scaled": [*CUT, SCALED],
-}
+PHANTOM = {"patches": CUT}
 # Zeros around the volume in one piece, beside those up to a multiple of the stride; None leaves its
 # network to copy the edges up to there.
 MARGINS = {

@@ -106,15 +106,6 @@ class TrainingConfig(Section):
     the largest, if that has at most 128^3 voxels; otherwise on patches of at most 96 voxels along
     each axis."""
 
-    patch_scale: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] = (1.0, 1.0)
-    """Smallest and largest factor."""
-
-    final_epochs: Annotated[int, Field(ge=0)] = 0
-    """Last epochs."""
-
-    final_patch_size: tuple[PatchEdge, PatchEdge, PatchEdge] | None = None
-    """Largest."""
-
     patches_per_case: Annotated[int, Field(ge=1, le=10_000)] = 1
     """Patches that are taken from each case in one epoch."""
 

@@ -15,12 +15,8 @@ from lunet_cli.config.augmentation import AugmentationConfig
 from lunet_cli.config.vocabulary import Size
 from lunet_cli.engine.data.augmentation import augment
 from lunet_cli.engine.data.cache import CaseStore
-from lunet_cli.engine.data.patch_sizes import PatchSizes
 from lunet_cli.engine.data.store import PreparedCase
 from lunet_cli.errors import DataError, LunetError
-
-# Apart from the draws of patches, whose generators have no fourth number.
-_OF_SIZES = 1
 
 
 @dataclass(frozen=True)
@@ -31,13 +27,11 @@ class PatchKey:
         epoch: The epoch, from 0.
         position: Its place among the patches of the epoch, before they are shuffled.
         case_index: The case it is taken from.
-        size: Voxels (D, H, W); None takes those of the data set.
     """
 
     epoch: int
     position: int
     case_index: int
-    size: Size | None = None
 
 
 @dataclass(frozen=True)
@@ -89,15 +83,14 @@ class PatchDataset(Dataset[tuple[Tensor, Tensor] | Failure]):
     def _sample(self, key: PatchKey) -> tuple[Tensor, Tensor]:
         rng = np.random.default_rng([self._seed, key.epoch, key.position])
         prepared = self._store[key.case_index]
-        size = key.size or self._patch_size
-        z, y, x = self._draw_start(prepared, size, rng)
-        depth, height, width = size
+        z, y, x = self._draw_start(prepared, rng)
+        depth, height, width = self._patch_size
         window = (slice(z, z + depth), slice(y, y + height), slice(x, x + width))
         image = torch.from_numpy(np.array(prepared.image[:, *window], dtype=np.float32))
         label = torch.from_numpy(np.array(prepared.label[window]))
         if label.dtype == torch.uint16:  # a type that torch hardly computes with
             label = label.int()
-        image, label = pad_to(image, size), pad_to(label, size)
+        image, label = pad_to(image, self._patch_size), pad_to(label, self._patch_size)
         if self._augmentation.changes.any:
             generator = torch.Generator().manual_seed(int(rng.integers(2**63)))
             spacing_mm = prepared.spacing_mm
@@ -106,12 +99,10 @@ class PatchDataset(Dataset[tuple[Tensor, Tensor] | Failure]):
             )
         return image, label
 
-    def _draw_start(
-        self, prepared: PreparedCase, patch_size: Size, rng: np.random.Generator
-    ) -> list[int]:
+    def _draw_start(self, prepared: PreparedCase, rng: np.random.Generator) -> list[int]:
         """First voxel (z, y, x) of a patch; the order of the draws is part of what a seed means."""
         shape = prepared.label.shape
-        size = np.array(patch_size)
+        size = np.array(self._patch_size)
         room = np.maximum(0, np.array(shape) - size)
         if not room.any():
             return [0, 0, 0]
@@ -146,7 +137,6 @@ class EpochSampler:
         seed: Seed of the order.
         batches_per_step: Batches between two changes of the weights; the last step of an epoch may
             have fewer.
-        sizes: How large the patches of a batch are; None leaves it to the data set.
     """
 
     def __init__(
@@ -157,7 +147,6 @@ class EpochSampler:
         batch_size: int,
         seed: int,
         batches_per_step: int = 1,
-        sizes: PatchSizes | None = None,
     ) -> None:
         self.epoch = 0
         self.first_step = 0
@@ -167,7 +156,6 @@ class EpochSampler:
         self._batch_size = batch_size
         self._seed = seed
         self._batches_per_step = batches_per_step
-        self._sizes = sizes
 
     def __len__(self) -> int:
         """Batches of an epoch."""
@@ -187,12 +175,8 @@ class EpochSampler:
         for batch in range(self.first_step * self._batches_per_step, len(self)):
             chosen = order[batch * self._batch_size : (batch + 1) * self._batch_size]
             cases = (chosen % self._num_cases).tolist()
-            size = None
-            if self._sizes is not None:
-                rng = np.random.default_rng([self._seed, self.epoch, batch, _OF_SIZES])
-                size = self._sizes.of_batch(cases, self.epoch, rng)
             yield [
-                PatchKey(self.epoch, position, case, size)
+                PatchKey(self.epoch, position, case)
                 for position, case in zip(chosen.tolist(), cases, strict=True)
             ]
 

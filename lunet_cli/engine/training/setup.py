@@ -30,7 +30,6 @@ from lunet_cli.engine.data.cache import CacheKind, CaseStore, choose_cache
 from lunet_cli.engine.data.cases import Case
 from lunet_cli.engine.data.labels import LabelScheme, resolve_labels
 from lunet_cli.engine.data.mistakes import Mistakes
-from lunet_cli.engine.data.patch_sizes import PatchSizes
 from lunet_cli.engine.data.patches import (
     Batch,
     EpochSampler,
@@ -149,7 +148,6 @@ def set_up(
         batch_size=config.training.batch_size,
         seed=config.experiment.seed,
         batches_per_step=config.training.accumulate_batches,
-        sizes=_patch_sizes(config, read, window, spec.total_stride),
     )
     return Setup(
         config=config,
@@ -163,22 +161,6 @@ def set_up(
         loss=make_loss(config.training.loss, read.labels.activation, read.labels.names),
         cache=read.cache,
         cache_mib=sum(_kept_bytes(shape, config) for shape in read.shapes) / 2**20,
-    )
-
-
-def _patch_sizes(config: RunConfig, read: _ReadCases, window: Size, stride: int) -> PatchSizes:
-    training = config.training
-    volumes: list[Size] = []
-    for shape in read.shapes[: len(read.train)]:
-        _, depth, height, width = shape
-        volumes.append((depth, height, width))
-    return PatchSizes(
-        usual=window,
-        stride=stride,
-        scale=training.patch_scale,
-        volumes=volumes,
-        large=range(training.epochs - training.final_epochs, training.epochs),
-        most=training.final_patch_size or (4096, 4096, 4096),
     )
 
 
