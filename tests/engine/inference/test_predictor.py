@@ -84,6 +84,21 @@ def test_whole_volume_gives_what_the_network_gives(activation: str) -> None:
     np.testing.assert_allclose(found, expected.numpy(), atol=1e-5)
 
 
+@pytest.mark.parametrize("window", ["whole", "stream"])
+def test_zeros_and_not_edges_lie_around_a_volume_in_one_piece(window: str) -> None:
+    """Networks have seen zeros around volumes; by itself one copies the edge up to its stride."""
+    model, image = make_model(0), make_image((21, 13, 26))
+    found = probabilities_of([model], image, usual(window=window))
+    array = sitk.GetArrayFromImage(image).astype(np.float64)
+    normalized = torch.from_numpy(((array - array.mean()) / array.std()).astype(np.float32))
+    padded = torch.nn.functional.pad(normalized, (1, 1, 1, 2, 1, 2))
+    assert padded.shape == (24, 16, 28)
+    with torch.inference_mode():
+        logits = model.network(padded[None, None])[..., 1:22, 1:14, 1:27]
+    expected = torch.softmax(logits, 1)[0, 1:].numpy()
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
 @pytest.mark.parametrize("activation", ["softmax", "sigmoid"])
 def test_ensemble_averages_probabilities(activation: str) -> None:
     models, image = (
