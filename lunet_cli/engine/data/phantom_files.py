@@ -38,9 +38,7 @@ def write_phantom(
     *,
     on_event: Callable[[Event], None] = _ignore,
 ) -> None:
-    """Write built-in volumes as a data set.
-
-    One volume is in memory at a time.
+    """Write built-in volumes as a data set, one after the other.
 
     Args:
         folder: The new data set; nothing may be there.
@@ -55,14 +53,18 @@ def write_phantom(
         >>> lunet.write_phantom("phantoms", options)
     """
     folder, options = Path(folder), options or PhantomOptions()
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise OutputError(f"{folder}: is not empty", hint="Name a new folder.")
+    _require_empty(folder)
     for index in range(options.num_cases):
         _write_case(folder, options, index)
         on_event(CaseRead(index + 1, options.num_cases))
     for place in {path.parent for path in folder.rglob("*") if path.is_dir()} | {folder}:
         remove_partial_folder(place)
     _describe(folder, options)
+
+
+def _require_empty(folder: Path) -> None:
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise OutputError(f"{folder}: is not empty", hint="Name a new folder.")
 
 
 def _write_case(folder: Path, options: PhantomOptions, index: int) -> None:

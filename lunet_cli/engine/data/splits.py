@@ -63,8 +63,6 @@ def load_cases(
         case_set = find_phantom_cases(data)
     else:
         case_set = find_cases(data.root, data.dataset, mistakes)
-    if data.split.seed is not None:
-        seed = data.split.seed
     try:
         return case_set, divide(case_set, data.split, seed=seed)
     except LunetError:
@@ -112,6 +110,8 @@ def divide(case_set: CaseSet, split: SplitConfig, *, seed: int) -> Split:
             _require_groups_apart(found, split.group_pattern)
         return found
     groups = _groups(case_set.cases, split.group_pattern)
+    if split.seed is not None:
+        seed = split.seed
     order = np.random.default_rng(seed).permutation(len(groups))
     num_val = count_validation(split, len(groups))
     if split.fold is not None:

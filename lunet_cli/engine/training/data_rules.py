@@ -25,7 +25,7 @@ _AIR_HU = -500.0
 # The long side of a patch; what a receptive field of these networks sees is less.
 _LONGEST_EDGE = 128
 # Labels and the channels of a lean network that they get: a rule of thumb, not a measurement.
-_CHANNELS = ((3, 4), (15, 16), (255, 32))
+_CHANNELS = ((3, 4), (15, 8), (255, 16))
 
 
 def spacing_rule(found: Fingerprint, nnunet: NnunetPlan | None) -> tuple[Spacing, bool, str]:
@@ -120,7 +120,7 @@ def groups_of(found: Fingerprint) -> list[list[str]]:
 
 def network_rule(num_labels: int, depth: float) -> tuple[str, str]:
     """A preset for so many labels and the median number of planes on the network's grid."""
-    channels = next((width for most, width in _CHANNELS if num_labels <= most), 64)
+    channels = next((width for most, width in _CHANNELS if num_labels <= most), 32)
     size, why = (
         "small",
         f"{plural(channels, 'channel')} per level for {plural(num_labels, 'label')}",

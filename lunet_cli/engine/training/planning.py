@@ -18,6 +18,7 @@ from lunet_cli.config.fit import network_spec
 from lunet_cli.config.labels import resolve_regions
 from lunet_cli.config.machine import kept_values, memory_bytes
 from lunet_cli.config.network import NetworkSpec
+from lunet_cli.config.network_cost import count_conv_flops
 from lunet_cli.config.options import PlanOptions
 from lunet_cli.config.planned import Setting, planned_config, planned_yaml
 from lunet_cli.config.run import RunConfig
@@ -59,6 +60,8 @@ _PROBED_SECONDS, _FEWEST_PROBED, _MOST_PROBED = 5.0, 3, 20
 # schedule has lost more than one that is a little shorter.
 _RESERVE = 0.15
 _USEFUL_EPOCHS = 10
+# Below, a training hardly begins; what a core reaches with few channels is in docs/speed.md.
+_FEWEST_STEPS, _CPU_FLOPS = 100, 2e10
 _VALIDATION_SHARE = 0.2
 
 _RECIPE = (
@@ -261,7 +264,7 @@ def _fitted(
     _, activation = resolve_regions(regions, None, activation="auto", out_channels=None)
     num_logits = len(regions) + (activation == "softmax")
     spec = network_spec(config, in_channels=len(found.cases[0].channels), out_channels=num_logits)
-    window, batch, needed = _size_of_step(config, spec, limit)
+    window, batch, needed = _size_of_step(config, spec, limit, 60 * options.minutes / _FEWEST_STEPS)
     on_event(Notice(f"memory: a step takes {needed:,.0f} of {limit:,.0f} MiB (counted)"))
     why = f"A step takes {needed:,.0f} MiB (counted), {limit:,.0f} MiB are allowed."
     patch = next(setting for setting in settings if setting.key == "training.patch_size")
@@ -273,11 +276,20 @@ def _fitted(
     ]
 
 
-def _size_of_step(config: RunConfig, spec: NetworkSpec, limit: float) -> tuple[Size, int, float]:
+def _size_of_step(
+    config: RunConfig, spec: NetworkSpec, limit: float, seconds: float
+) -> tuple[Size, int, float]:
     """Patch, batch and MiB of a step: smaller batches first, then smaller patches.
 
+    Args:
+        config: Names the network and its optimiser.
+        spec: The network.
+        limit: MiB that a step may take.
+        seconds: How long a step may take, by a rough count: it is not measured before it is known
+            to end.
+
     Raises:
-        ConfigError: Not even the smallest has room.
+        ConfigError: Not even the smallest has room, or is fast enough.
     """
     stride, batch = spec.total_stride, config.training.batch_size
     window: Size | None = config.training.patch_size or (stride, stride, stride)
@@ -287,17 +299,38 @@ def _size_of_step(config: RunConfig, spec: NetworkSpec, limit: float) -> tuple[S
         needed = 4 * batch * kept_values(spec, window) / MIB
         if needed <= limit:
             needed = step_mib(spec, window, batch, config.training)
-        if needed <= limit:
+        if needed <= limit and _rough_seconds(config, spec, window, batch) <= seconds:
             return window, batch, needed
         if batch > 2:
             batch //= 2
         else:
             window = smaller(window, stride)
-    raise ConfigError(
-        f"`memory_mib`: a step of {config.model.architecture} takes {needed:,.0f} MiB with the "
-        f"smallest patch, and {limit:,.0f} MiB are there",
-        hint="Take a smaller network: `architecture=lunet_small_4f`",
+    raise _too_much(config, needed, limit)
+
+
+def _too_much(config: RunConfig, needed: float, limit: float) -> ConfigError:
+    """What to say where a step of the smallest patch takes too many MiB, or too long."""
+    hint = "smaller network: `architecture=lunet_small_4f`"
+    network = config.model.architecture
+    if needed <= limit:
+        return ConfigError(
+            f"`minutes`: {network} is too slow for that here, even with the smallest patch",
+            hint=f"Give it more time, or take a {hint}",
+        )
+    return ConfigError(
+        f"`memory_mib`: a step of {network} takes {needed:,.0f} MiB with the smallest patch, and "
+        f"{limit:,.0f} MiB are there",
+        hint=f"Take a {hint}",
     )
+
+
+def _rough_seconds(config: RunConfig, spec: NetworkSpec, window: Size, batch: int) -> float:
+    """About how long a step takes on a CPU; other devices are fast enough for any plan."""
+    if resolve_device(config.training.device) != "cpu":
+        return 0.0
+    # The way back takes twice as long as the way there.
+    flops = 3 * batch * count_conv_flops(spec, window)
+    return flops / (_CPU_FLOPS * torch.get_num_threads())
 
 
 def _device_mib(config: RunConfig) -> float:

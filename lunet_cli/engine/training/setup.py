@@ -292,6 +292,13 @@ def _scan(
 
     for store in stores:
         shapes |= store.scan(report, mistakes, warnings_to(on_event))
+    _require_equal_channels(shapes, mistakes)
+    mistakes.require_none()
+    return list(shapes.values())
+
+
+def _require_equal_channels(shapes: dict[str, tuple[int, ...]], mistakes: Mistakes) -> None:
+    """Note each case whose image has another number of channels than most."""
     num_channels = {name: shape[0] for name, shape in shapes.items()}
     usual = statistics.mode(num_channels.values()) if num_channels else 0
     for name, number in num_channels.items():
@@ -302,5 +309,3 @@ def _scan(
                     hint="All cases need the same number of channels.",
                 )
             )
-    mistakes.require_none()
-    return list(shapes.values())
