@@ -95,7 +95,7 @@ def _on_command_line(phrase: re.Match[str]) -> str:
     option = _FLAGS.get((field, value)) or options.get(field) or options.get(f"{field}s")
     if option is not None:
         return " ".join(_written(option, value))
-    if _is_key(field):
+    if field is not None and _is_key(field):
         return field if value is None else shlex.join(["--set", f"{field}={value}"])
     if value is None and field in _fields_of_jobs():
         return field  # The command that runs has no option for it.

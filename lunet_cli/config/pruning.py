@@ -32,14 +32,13 @@ class PruningConfig(Section):
     control with the same epochs."""
 
     criterion: Criterion = "taylor"
-    """What the score of a channel is, by which `stamp` and `random-in-layer` choose and
-    `targeted_dropout` prepares layers for the next step, with any strategy but `largest-l1`, which
-    takes `l1`. `taylor`: by how much the
-    loss changes without it, to first order; `l1` and `l2`: the norm of its activations; `l1-std`:
-    how much that norm differs between patches; `random`: a random number."""
+    """What the score of a channel is, for the choice of `stamp` and `random-in-layer`, and for
+    `targeted_dropout` with any strategy but `largest-l1`, whose scores are `l1`. `taylor`: by how
+    much the loss changes without it, to first order; `l1` and `l2`: the norm of its activations;
+    `l1-std`: how much that norm differs between patches; `random`: a random number."""
 
     normalization: Normalization = "layer-l2"
-    """What a score is divided by before layers are compared, by `stamp`, `random-in-layer` and
+    """What a score is divided by before layers are compared, for `stamp`, `random-in-layer` and
     `targeted_dropout`. `layer-l2`: the L2 norm of the scores of its layer, which makes channels of
     wide layers go first; `none`: nothing."""
 

@@ -194,6 +194,10 @@ def test_what_is_made_lies_beside_the_run(
         config, start = _read(Path() if is_inside else run, [])
         assert start.samefile(run / "best_model.pt")
     assert RunFolder.of(config).path == run.with_name("short_stamp")
+    # It is called as its folder is, wherever that was made.
+    renamed, _ = _read(run.rename(run.with_name("1_0")), [])
+    assert renamed.experiment.name == "1_0_stamp"
+    run = run.with_name("1_0").rename(run)
     elsewhere, _ = _read(run, ["experiment.output_dir=b"])
     assert RunFolder.of(elsewhere).path == Path("b/short_stamp")
 

@@ -67,7 +67,7 @@ def test_what_has_finished_becomes_tables_and_curves(finished: Path, call_lunet:
     (pair,) = [line.split() for line in lines if line.startswith("stamp-unnormalized  stamp")]
     # 0.05, 0.1 and 0.15 more: all three above zero is one of the 2^3 ways, and so is none.
     assert pair[2] == "+0.1000"
-    assert pair[-4:] == ["0.2500", "3", "x", "1"]
+    assert pair[-4:] == ["3", "x", "1", "0.2500"]
     assert lines[-1] == "runs/mine/study.csv"
     assert "o stamp  x stamp-unnormalized  + unet_small_1f, unpruned" in done.stdout
 

@@ -84,3 +84,10 @@ def test_nothing_to_remove_is_no_failure(run: Path, call_lunet: CallLunet) -> No
     assert "lunet shrink mine --name tiny_2 --margin DICE" in done.stdout
     assert "warning: 2 validation cases: with fewer than 20" in done.stderr
     assert max(map(len, done.stdout.splitlines())) <= 80
+
+
+def test_another_name_is_an_option_here(run: Path, call_lunet: CallLunet) -> None:
+    shutil.copytree(run, run.with_name("mine_small"))
+    done = call_lunet("shrink", "mine", cwd=run.parent)
+    assert done.returncode == 1
+    assert "Or start another: --name mine_small_2" in done.stderr

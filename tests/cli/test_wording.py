@@ -9,7 +9,7 @@ import typer
 from lunet_cli.cli import wording
 from lunet_cli.cli.app import app
 from lunet_cli.cli.failure import print_error
-from lunet_cli.cli.wording import reworded, speak_of
+from lunet_cli.cli.wording import call_also, reworded, speak_of
 from lunet_cli.errors import ConfigError
 from lunet_cli.results.words import visible
 
@@ -52,6 +52,7 @@ def _predict_runs() -> Iterator[None]:
             "`data.split.val_fraction=0.5` helps",
             "--set data.split.val_fraction=0.5 helps",
         ),
+        ("Choose another `experiment.name`.", "Choose another experiment.name."),
         # jobs
         ("`train(CONFIG)` makes it", "lunet train CONFIG makes it"),
         ("`evaluate(RUN, data=FOLDER)`", "lunet eval RUN --data FOLDER"),
@@ -144,3 +145,9 @@ def test_every_job_has_its_command() -> None:
         while rest:
             _, found, rest = found.resolve_command(context, rest)
         assert found.callback is not None or found.commands, command
+
+
+def test_an_option_may_stand_for_a_key() -> None:
+    call_also("experiment.name", "--name")
+    said = "`experiment.name=a_2`, another `experiment.name`"
+    assert reworded(said) == "--name a_2, another --name"

@@ -99,5 +99,3 @@ def test_layers_are_listed_with_what_can_be_removed() -> None:
     ]
     assert channels == "16 channels in 3 layers; 10 of them can be removed, and 5 would be."
     assert parameters == "1,000 parameters; without all that can be removed 400."
-    greedy = lines_of(layers_table(replace(forecast, num_wanted=99)))
-    assert greedy[-2].endswith("10 of them can be removed, and 10 would be.")

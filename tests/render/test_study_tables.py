@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from lunet_cli.render.console import PlainConsole
 from lunet_cli.render.study_tables import study_table
 from lunet_cli.results.studies import StudyResult
@@ -24,7 +26,7 @@ def test_networks_at_the_budget_and_paired_differences(study: StudyResult) -> No
         ["stamp", "unpruned", "-0.0100", "-0.0150", "to", "-0.0050", "60", "x", "2"],
         [
             *("random-in-largest", "stamp", "+0.0010", "-0.0020", "to", "+0.0030"),
-            *("<", "0.0001", "60", "x", "2"),
+            *("60", "x", "2", "<", "0.0001"),
         ],
     ):
         assert row in rows
@@ -37,3 +39,9 @@ def test_numbers_stay_whole_in_a_narrow_terminal(study: StudyResult) -> None:
     text = "\n".join(lines)
     for number in ("353,949", "0.8700-0.8800", "-0.0150 to -0.0050", "< 0.0001", "60 x 2"):
         assert number in text
+
+
+def test_without_tests_there_is_no_column_of_p(study: StudyResult) -> None:
+    lines = lines_of(replace(study, comparisons=()), 120)
+    assert not any(line.split()[-1:] == ["p"] for line in lines)
+    assert not any("Wilcoxon" in line for line in lines)

@@ -12,6 +12,7 @@ from lunet_cli.config.load import load_config
 from lunet_cli.config.options import BenchOptions, PredictionOptions, ShrinkOptions
 from lunet_cli.config.pruning import PruningConfig
 from lunet_cli.config.run import RunConfig
+from lunet_cli.config.training import Scheduler
 from lunet_cli.engine.benchmarking.benchmark import benchmark
 from lunet_cli.engine.checkpoints.models import load_model
 from lunet_cli.engine.data.splits import load_cases
@@ -126,9 +127,10 @@ def _config_of(folder: RunFolder, options: ShrinkOptions, overrides: tuple[str, 
     _require_given_once(options, given)
     # Checked as a name here too, since folders may be called otherwise.
     name = ShrinkOptions(name=options.name or f"{folder.path.name}_small").name
-    training = load_config(folder.config).training
-    scheduler = training.scheduler
-    if scheduler == "none":
+    of_training = [override for override in overrides if override.startswith("training.")]
+    training = load_config(folder.config, of_training).training
+    scheduler: Scheduler | None = None
+    if training.scheduler == "none":
         # A network is validated at the end of each step, where large updates are only noise.
         scheduler = "cosine"
     pruning = PruningConfig(
@@ -164,9 +166,7 @@ def _require_given_once(options: ShrinkOptions, given: Collection[str]) -> None:
     if "pruning.margin" in given:
         raise ConfigError("pruning.margin: is the option `margin` here, and not set as a key")
     if options.name is not None and "experiment.name" in given:
-        raise ConfigError(
-            "`name` and the key experiment.name: are the same", hint="Give one of them."
-        )
+        raise ConfigError("`name` and experiment.name: are the same", hint="Give one of them.")
 
 
 def _require_comparable(config: RunConfig, folder: RunFolder) -> None:

@@ -6,12 +6,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 
 from lunet_cli.render.figures.curves import draw_lines
-from lunet_cli.render.figures.pareto import add_names
 from lunet_cli.render.figures.style import FULL_WIDTH, log_axis, new_figure, styled, unit
 from lunet_cli.render.palette import label_colors
 from lunet_cli.render.studies import bands, lowest_shown, study_panel
 from lunet_cli.results.studies import StudyResult
-from lunet_cli.results.views import ParetoPoint
 
 _BAND = 0.18  # opacity
 _AIR = 0.01  # of Dice, above the best
@@ -19,19 +17,15 @@ _AIR = 0.01  # of Dice, above the best
 
 @styled
 def study_figure(result: StudyResult) -> Figure:
-    """A line with a band per strategy, and a point per network that was trained, named."""
+    """A line with a band per strategy, and a point per network that was trained."""
     panel = study_panel(result)
     figure = new_figure(FULL_WIDTH * 0.8, 3.6)
     axes = figure.add_subplot(1, 1, 1)
     legend = draw_lines(axes, panel)
-    points = []
     for line, band in zip(panel.lines, bands(result), strict=True):
         color = label_colors(line.color + 1)[line.color]
         if line.is_point:
             axes.vlines(band.x, band.low, band.high, color=unit(color), linewidth=1.0)
-            points.append(ParetoPoint(line.name, float(line.y[0]), float(line.x[0]), False))
-            # Their names stand beside them.
-            del legend[line.name]
         else:
             axes.fill_between(band.x, band.low, band.high, color=unit(color, _BAND), linewidth=0)
     for network in result.trained:
@@ -47,6 +41,4 @@ def study_figure(result: StudyResult) -> Figure:
     label = f"{panel.y_label} (band: lowest to highest seed)"
     axes.set(title=panel.title, xlabel=panel.x_label, ylabel=label)
     figure.legend(legend.values(), legend.keys(), fontsize=7, loc="outside lower center", ncols=3)
-    figure.draw_without_rendering()  # which finds the place of everything
-    add_names(axes, points)
     return figure

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from lunet_cli.config.options import PredictionOptions
+from lunet_cli.config.options import BenchOptions, ExportOptions, PredictionOptions
+from lunet_cli.engine.benchmarking.plan import plan_rows
+from lunet_cli.engine.exporting.export import export
 from lunet_cli.engine.inference import predictor
 from lunet_cli.engine.inference.load_model import as_predictor, load_model
 from lunet_cli.errors import CheckpointError
@@ -38,3 +41,24 @@ def test_several_are_averaged(tmp_path: Path, make_threshold_model) -> None:
 def test_what_is_missing_is_told(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="there is no such checkpoint"):
         as_predictor(tmp_path / "missing.pt")
+
+
+def test_a_run_without_its_best_model_says_what_stands_in(
+    trained_run: Path, tmp_path: Path
+) -> None:
+    run = Path(shutil.copytree(trained_run, tmp_path / "run"))
+    assert load_model(run).warnings() == []
+    (run / "best_model.pt").unlink()
+    said = f"{run}: has no best_model.pt, so this is its last.pt, the newest state of its training"
+    assert said in load_model(run).warnings()
+    # Whoever names the file knows.
+    assert load_model(run / "last.pt").warnings() == []
+    told: list[str] = []
+    export(
+        run,
+        ExportOptions(format="torch-export", output=tmp_path / "net.pt2"),
+        on_event=lambda event: told.append(str(event)),
+    )
+    assert any(said in text for text in told)
+    _, remarks = plan_rows(BenchOptions(targets=(run,)))
+    assert [said in str(remark) for remark in remarks] == [True]

@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 
 from lunet_cli.engine.pruning.prune import prune
+from lunet_cli.engine.run_lock import hold_run
 from lunet_cli.errors import LunetError
+from lunet_cli.results.events import Event, WarningIssued
 
 NOTHING_TO_SPARE = ("model.architecture=lunet_small_1f", "pruning.channels_per_step=1")
 ONE_CASE = ("data.phantom.num_cases=3", "training.patches_per_case=1", "training.batch_size=2")
@@ -19,6 +21,14 @@ MISTAKES = {
     "more channels than there are": (
         ("pruning.channels_per_step=500",),
         r"pruning\.channels_per_step: 500 is more than the \d+ channels that can be removed",
+    ),
+    "more parameters than there are": (
+        ("pruning.min_parameters=88816",),
+        r"pruning\.min_parameters: 88,816, and the network has 88,816 before the first step",
+    ),
+    "more FLOPs than there are": (
+        ("pruning.min_flops=1000000000000",),
+        r"pruning\.min_flops: 1,000,000,000,000, and the network has ",
     ),
     "nothing left": (NOTHING_TO_SPARE, "this network has nothing to remove: each layer has its"),
     "all protected": (("pruning.protect=['*']",), "this network has nothing to remove"),
@@ -125,3 +135,43 @@ def test_a_single_case_is_told_of(runs: Any, tmp_path: Path) -> None:
     assert sum("1 validation case: without" in text for text in told) == 1
     best = max(result.steps, key=lambda step: (step.val_dice, step.step))
     assert result.chosen == best
+
+
+def test_what_does_not_apply_is_said_and_not_done(
+    runs: Any, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def drawn(*_: object) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr("lunet_cli.engine.training.assessment._SegmentedCase.picture", drawn)
+    settings = ("visualization.plot_slices=true", "wandb.enabled=true", "training.compile=true",
+                "training.early_stopping_patience=1", "pruning.steps=1",
+                "pruning.recovery_epochs=0")  # fmt: skip
+    told: list[str] = []
+    prune(
+        runs.tiny(tmp_path, "run", *settings),
+        start=trained,
+        on_event=lambda event: told.append(str(event)),
+    )
+    left_out = [text.partition(" left out")[0] for text in told if " left out" in text]
+    assert left_out == [
+        "`training.compile` is",
+        "pictures are",
+        "`wandb.enabled` is",
+        "`training.early_stopping_patience` is",
+    ]
+
+
+def test_a_run_that_is_still_trained_is_told_of(runs: Any, trained: Path, tmp_path: Path) -> None:
+    settings = ("pruning.steps=1", "pruning.recovery_epochs=0")
+    warnings: list[str] = []
+
+    def note(event: Event) -> None:
+        if isinstance(event, WarningIssued):
+            warnings.append(str(event))
+
+    with hold_run(trained, lambda _: None):
+        prune(runs.tiny(tmp_path, "during", *settings), start=trained, on_event=note)
+    assert sum("is still being trained, by process" in text for text in warnings) == 1
+    prune(runs.tiny(tmp_path, "after", *settings), start=trained / "last.pt", on_event=note)
+    assert sum("is still being trained" in text for text in warnings) == 1

@@ -30,6 +30,10 @@ def test_a_share_is_taken_of_what_is_left() -> None:
     # 107 channels in 22 layers: 42 of the 85 that can go, then 22 of 43.
     assert dry_run(load_config(None, [*UNET, *halves])).num_wanted == 64
     assert dry_run(load_config(None, [*UNET, *halves[:2]])).num_wanted == 85
+    # More than there are: 85 in steps of 9 are ten.
+    nines = ["pruning.protect=[]", "pruning.channels_per_step=9"]
+    assert dry_run(load_config(None, [*UNET, *nines, "pruning.steps=9"])).num_wanted == 81
+    assert dry_run(load_config(None, [*UNET, *nines, "pruning.steps=99"])).num_wanted == 85
 
 
 def test_a_control_removes_nothing() -> None:
@@ -45,3 +49,8 @@ def test_a_run_has_the_channels_of_its_data(trained_run: Path) -> None:
 def test_a_pattern_of_no_layer_is_told() -> None:
     with pytest.raises(ConfigError, match=r"^pruning\.protect: 'encoder\.\*' fits no layer"):
         dry_run(load_config(None, [*UNET, 'pruning.protect=["encoder.*"]']))
+
+
+def test_it_refuses_what_the_pruning_would() -> None:
+    with pytest.raises(ConfigError, match=r"^pruning\.min_parameters: 22,362, and the network has"):
+        dry_run(load_config(None, [*UNET, "pruning.min_parameters=22362"]))

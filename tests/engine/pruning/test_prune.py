@@ -364,3 +364,25 @@ def test_a_loss_that_is_not_finite_ends_it_and_keeps_what_there_is(
     assert (last.epoch, widths_of(last.card.network)) == (1, steps[1].widths)
     assert all(bool(value.isfinite().all()) for value in last.weights.values())
     assert "error: the loss became nan" in (tmp_path / "run/train.log").read_text()
+
+
+@pytest.mark.parametrize(("dropout", "is_scored"), [(0, False), (0.1, True)])
+def test_scores_are_there_where_they_were_asked_for(
+    runs: Any, trained: Path, tmp_path: Path, dropout: float, is_scored: bool
+) -> None:
+    settings = ("pruning.strategy=random-in-largest", f"pruning.targeted_dropout={dropout}",
+                "pruning.recovery_epochs=0", "pruning.steps=1")  # fmt: skip
+    prune(runs.tiny(tmp_path, "run", *settings), start=trained)
+    step = RunFolder(tmp_path / "run").read_pruning()[1]
+    assert [math.isnan(channel.score) for channel in step.removed] == [not is_scored] * 3
+
+
+def test_recovery_has_a_schedule_of_its_own(runs: Any, trained: Path, tmp_path: Path) -> None:
+    settings = ("pruning.scheduler=cosine", "pruning.recovery_epochs=2", "pruning.steps=1")
+    result = prune(runs.tiny(tmp_path, "run", *settings), start=trained)
+    rates = [float(row["learning_rate"]) for row in runs.rows(tmp_path / "run/history.csv")]
+    # Two batches an epoch: the last of four has seen three quarters of the cosine.
+    assert rates[0] > rates[1] > 0
+    fresh = load_config(result.run_dir / "pruned.yaml")
+    assert fresh.training.scheduler == "none"
+    assert fresh.pruning.scheduler is None

@@ -18,9 +18,11 @@ from lunet_cli.config.load import dump_yaml
 from lunet_cli.engine.checkpoints.checkpoint import load_checkpoint
 from lunet_cli.engine.pruning.prune import prune
 from lunet_cli.engine.training.train import train
+from lunet_cli.engine.viewing.prunings import view_pruning
 from lunet_cli.errors import CheckpointError, ConfigError, OutputError
 from lunet_cli.results.events import Event, Notice
-from lunet_cli.results.pruning import PruneResult
+from lunet_cli.results.pruning import ChannelsRemoved, PruneResult
+from lunet_cli.results.training import StepDone
 
 # With everything that has a state of its own: dropout, an average, heads, a teacher, patches.
 SETTINGS = (
@@ -180,6 +182,27 @@ def test_steps_are_added_to_a_pruning_that_is_done(runs: Any, copy: Path, tmp_pa
     assert resumed.endswith("pruning.steps 4 (was 3)")
     straight = prune(runs.tiny(tmp_path / "straight", "run", *SETTINGS, "pruning.steps=4"))
     runs.assert_same_run(copy, straight.run_dir)
+
+
+def test_a_pruning_that_goes_on_has_not_ended(runs: Any, copy: Path) -> None:
+    assert view_pruning(copy).is_finished
+    seen: list[bool] = []
+
+    def look(event: Event) -> None:
+        if isinstance(event, StepDone | ChannelsRemoved):
+            seen.append(view_pruning(copy).is_finished)
+
+    go_on(runs, copy, "pruning.steps=4", on_event=look)
+    assert seen
+    assert not any(seen)
+    assert view_pruning(copy).is_finished
+
+
+def test_without_its_state_a_pruning_cannot_go_on(runs: Any, copy: Path) -> None:
+    (copy / "last.pt").unlink()
+    with pytest.raises(CheckpointError, match=r"last\.pt: there is no such state") as caught:
+        go_on(runs, copy)
+    assert "epoch" not in caught.value.hint
 
 
 def test_nothing_is_left_to_do(runs: Any, copy: Path) -> None:

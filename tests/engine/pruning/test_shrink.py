@@ -109,6 +109,17 @@ def test_its_settings_are_those_of_the_training_but_for_the_pruning(
     assert after.model_dump(exclude=changed) == before.model_dump(exclude=changed)
 
 
+def test_a_training_without_schedule_gets_one_for_the_recovery_alone(
+    run: Path, timed: list[BenchOptions]
+) -> None:
+    settings = (*QUICK, "training.scheduler=none", "training.learning_rate=0.01")
+    small = shrink(run, ShrinkOptions(margin=1), overrides=settings).pruning.run_dir
+    pruning = load_config(small / "config.yaml").pruning
+    assert (pruning.scheduler, pruning.learning_rate) == ("cosine", 0.003)
+    fresh = load_config(small / "pruned.yaml")
+    assert (fresh.training.scheduler, fresh.pruning.scheduler) == ("none", None)
+
+
 def test_it_goes_on_with_the_margin_that_it_was_begun_with(
     run: Path, timed: list[BenchOptions]
 ) -> None:

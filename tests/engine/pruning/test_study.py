@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -15,7 +16,7 @@ from lunet_cli.config.run import RunConfig
 from lunet_cli.engine.pruning.study import list_trials, study
 from lunet_cli.engine.run_folder import RunFolder
 from lunet_cli.engine.run_lock import hold_run
-from lunet_cli.errors import ConfigError, OutputError
+from lunet_cli.errors import ConfigError, LunetError, OutputError
 from lunet_cli.results.events import Event
 from lunet_cli.results.studies import TrialDone, TrialFailed, TrialMoved
 
@@ -182,6 +183,45 @@ def test_what_starts_from_a_failure_does_not_begin(tmp_path: Path) -> None:
         "cannot begin, since start_seed1 failed",
     )
     assert result.rows == ()
+
+
+@pytest.mark.parametrize(
+    ("settings", "mistake"),
+    [
+        (["data.root=nowhere"], r"^data\.root|nowhere: there is no such folder"),
+        (["pruning.min_parameters=30000"], r"^pruning\.min_parameters: 30,000, and the network"),
+        (["pruning.channels_per_step=99"], r"^pruning\.channels_per_step: 99 is more than"),
+    ],
+)
+def test_listing_trials_refuses_what_the_study_would(
+    tmp_path: Path, settings: list[str], mistake: str
+) -> None:
+    config = config_of(tmp_path / "runs", *settings)
+    for job in (list_trials, study):
+        with pytest.raises(LunetError, match=mistake):
+            job(config, strategies=["stamp"], seeds=1)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_trials_that_have_finished_need_no_data(whole: Path) -> None:
+    moved = config_of(whole.parent, "data.phantom.num_cases=6")
+    for listed in list_trials(moved, strategies=STRATEGIES, seeds=1, from_scratch=BESIDE):
+        assert listed.state == "finished"
+
+
+def test_more_steps_go_on_with_a_study(whole: Path, tmp_path: Path) -> None:
+    shutil.copytree(whole, tmp_path / "study")
+    settings = ("pruning.steps=3",)
+    listed = list_trials(
+        config_of(tmp_path, *settings), strategies=STRATEGIES, seeds=1, from_scratch=BESIDE
+    )
+    assert [trial.state for trial in listed] == ["finished", "begun", "begun", "finished"]
+    result = study(
+        config_of(tmp_path, *settings), strategies=STRATEGIES, seeds=1, from_scratch=BESIDE
+    )
+    assert result.failures == ()
+    for name in STRATEGIES:
+        assert len(RunFolder(tmp_path / "study" / f"{name}_seed1").read_pruning()) == 4
 
 
 def test_a_study_that_runs_is_not_run_twice(tmp_path: Path) -> None:

@@ -9,7 +9,13 @@ import pytest
 
 from lunet_cli.config.load import load_config, with_settings
 from lunet_cli.config.run import RunConfig
-from lunet_cli.engine.pruning.study_plan import Trial, plan_trials, require_as_asked
+from lunet_cli.engine.data.splits import load_cases
+from lunet_cli.engine.pruning.study_plan import (
+    Trial,
+    plan_trials,
+    require_as_asked,
+    require_within_reach,
+)
 from lunet_cli.errors import ConfigError
 
 
@@ -111,14 +117,14 @@ def test_another_configuration_is_a_line_for_each_trial(config: RunConfig) -> No
     trials = trials_of(config, seeds=2)
     begun_with(trials["start_seed1"], "training.epochs=3")
     begun_with(trials["start_seed2"])
-    begun_with(trials["stamp_seed2"], "pruning.steps=7", "data.phantom.noise=0.5")
+    begun_with(trials["stamp_seed2"], "pruning.margin=0.5", "data.phantom.noise=0.5")
     with pytest.raises(ConfigError) as found:
         require_as_asked(trials.values())
     first, second = found.value.lines
     assert first.endswith("start_seed1: was begun with training.epochs 3 and not 40")
     assert second.endswith(
-        "stamp_seed2: was begun with data.phantom.noise 0.5 and not 0.12, pruning.steps 7 and not "
-        "100"
+        "stamp_seed2: was begun with data.phantom.noise 0.5 and not 0.12, pruning.margin 0.5 and "
+        "not 0.01"
     )
 
 
@@ -129,3 +135,27 @@ def test_paths_are_the_same_from_anywhere(
     start = trials_of(with_settings(config, ["data.root=volumes"]))["start_seed1"]
     begun_with(start, f"data.root={tmp_path / 'volumes'}")
     require_as_asked([start])
+
+
+def test_all_seeds_divide_the_cases_alike(config: RunConfig) -> None:
+    trials = trials_of(config, seeds=3, from_scratch=["lunet_small_4f"])
+    sides = set()
+    for trial in trials.values():
+        _, split = load_cases(trial.config.data, seed=trial.seed)
+        sides.add(tuple(case.case_id for case in split.val))
+    # Those of the configuration itself.
+    _, split = load_cases(config.data, seed=config.experiment.seed)
+    assert sides == {tuple(case.case_id for case in split.val)}
+
+
+def test_a_pruning_may_go_farther_than_it_was_begun_for(config: RunConfig) -> None:
+    begun_with(trials_of(config)["stamp_seed1"], "pruning.steps=7")
+    require_as_asked(trials_of(config).values())
+
+
+def test_a_budget_that_no_pruning_comes_down_to_is_told(config: RunConfig) -> None:
+    trials = trials_of(config, ["none", "stamp"]).values()
+    require_within_reach(trials, 0.15)
+    with pytest.raises(ConfigError, match=r"`budget`: 0\.001 is less than the 0\.\d+ of the"):
+        require_within_reach(trials, 0.001)
+    require_within_reach(trials_of(config, ["none"]).values(), 0.001)

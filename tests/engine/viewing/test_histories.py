@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from lunet_cli.config.load import load_config
 from lunet_cli.engine.run_folder import RunFolder
 from lunet_cli.engine.viewing.histories import (
     read_channels,
@@ -152,3 +153,22 @@ def test_a_run_that_was_not_pruned(tmp_path: Path) -> None:
         read_channels(tmp_path)
     with pytest.raises(DataError, match="there is no such folder"):
         read_channels(tmp_path / "absent")
+
+
+@pytest.mark.parametrize(("recovery_epochs", "epoch"), [(2, 4), (0, None)])
+def test_a_pruning_has_a_chosen_step(
+    tmp_path: Path, pruning_steps, recovery_epochs: int, epoch: int | None
+) -> None:
+    folder = RunFolder(tmp_path)
+    epochs = [EpochRecord(i, 1, 1, 0.1 * i, {"a": 0.1 * i}, 0.1, 1) for i in range(1, 7)]
+    folder.write_history(epochs)
+    folder.write_pruning(pruning_steps(0.01, 0.005, -0.05))
+    folder.write_config(load_config(None, [f"pruning.recovery_epochs={recovery_epochs}"]))
+    history = read_history(tmp_path)
+    assert history.chosen is not None
+    assert (history.chosen.step, history.chosen.num_steps) == (2, 3)
+    assert (history.chosen.epoch, history.mark) == (epoch, "chosen step")
+    assert (history.of_best_model is None) == (epoch is None)
+    # The epoch with the highest Dice is the last one, which has led to another network.
+    if history.of_best_model is not None:
+        assert history.of_best_model.epoch == epoch
