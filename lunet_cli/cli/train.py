@@ -9,11 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lunet_cli.cli.config_file import Overrides, read_config, refuse_extras
-from lunet_cli.cli.data.plan import USUAL_PLAN, Arch, plan_options
 from lunet_cli.cli.following import Following, print_next, program, tell_how_to_go_on
-from lunet_cli.cli.options import option
 from lunet_cli.cli.wording import show_progress
-from lunet_cli.config.options import PlanOptions
 from lunet_cli.errors import ConfigError, LunetError
 from lunet_cli.results.words import plural, visible
 
@@ -21,6 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from rich.console import Console
 
+    from lunet_cli.config.options import PlanOptions
     from lunet_cli.config.run import RunConfig
     from lunet_cli.config.visualization import VisualizationConfig
     from lunet_cli.render.curves import Panel
@@ -57,16 +55,28 @@ def train(
         typer.Option(metavar="DIR", help="A labelled data set: plan its training, then train."),
     ] = None,
     minutes: Annotated[
-        float | None, option(PlanOptions, "minutes", metavar="M", show_default="30")
+        float | None,
+        typer.Option(
+            metavar="M", help="With --data: minutes of the whole training; 30 if not given."
+        ),
     ] = None,
-    architecture: Arch = None,
+    architecture: Annotated[
+        str | None,
+        typer.Option(
+            "--arch", metavar="NAME", help="With --data: preset; the plan chooses if not given."
+        ),
+    ] = None,
 ) -> None:
     """Train a network as CONFIG says, or as a plan for the data set DIR does."""
     refuse_extras(context, config_file)
     if data is not None:
         if config_file is not None:
             raise ConfigError("CONFIG and --data are two ways to say what is trained; keep one")
-        options = plan_options(minutes or USUAL_PLAN.minutes, architecture, None)
+        from lunet_cli.cli.data.plan import USUAL_PLAN, plan_options
+
+        if minutes is None:
+            minutes = USUAL_PLAN.minutes
+        options = plan_options(minutes, architecture, None)
         config_file = _planned(data, options, overrides, is_resumed=resume is not None)
     elif config_file is None:
         raise ConfigError(

@@ -77,7 +77,7 @@ def test_views_load_only_what_they_draw_with(trained_run: Path) -> None:
         ("--help", "lunet_cli.cli.", set()),
         ("viz --help", "lunet_cli.cli.viz.", set()),
         ("viz pareto --help", "lunet_cli.cli.viz.", {"pareto", "display"}),
-        ("train --help", "lunet_cli.cli.", {"train", "config_file"}),
+        ("train --help", "lunet_cli.cli.", {"train", "config_file", "following"}),
         ("prune show --help", "lunet_cli.cli.viz.", {"display"}),
         ("prune to-lean --help", "lunet_cli.cli.prune.", {"job", "to_lean"}),
     ],
