@@ -407,4 +407,5 @@ def test_real_volumes_are_learned_in_a_few_epochs(
     assert max(dice) > 0.75, dice
     manifest = json.loads((tmp_path / "runs/default/manifest.json").read_text())
     assert manifest["split"]["train"] == fold["train"][:48]
-    assert manifest["labels"] == {"regions": {"foreground": [1, 2]}, "activation": "sigmoid"}
+    regions = {"foreground": [1, 2]}
+    assert manifest["labels"] == {"regions": regions, "activation": "sigmoid", "ignored": None}

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk  # noqa: N813
 import torch
+from torch import nn
 
 from lunet_cli.config.network import NetworkSpec
 from lunet_cli.config.options import PredictionOptions
@@ -33,17 +34,20 @@ def make_model(
     spacing_mm: tuple[float, float, float] | None = None,
     spec: NetworkSpec | None = None,
 ) -> Model:
-    """A network with random weights and statistics that finds every label somewhere."""
+    """A network with random weights, and statistics of noise, that finds every label somewhere."""
     torch.manual_seed(seed)
     scheme = LabelScheme((("a", (1,)), ("b", (2,))), activation)
     spec = replace(spec or NetworkSpec("lunet", (2, 2, 2)), out_channels=scheme.num_channels)
-    network = build_network(spec).eval()
-    for name, tensor in network.state_dict().items():
-        if tensor.is_floating_point() and "conv" not in name:
-            tensor.add_(torch.rand_like(tensor))
+    network, noise = build_network(spec), torch.randn(1, 1, 32, 32, 32)
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm3d):
+            module.momentum = 1.0
+            nn.init.uniform_(module.weight, 1, 2)
+            nn.init.uniform_(module.bias)
     *_, bias = network.parameters()
     with torch.no_grad():
-        bias -= network(torch.randn(1, 1, 32, 32, 32)).mean(dim=(0, 2, 3, 4))
+        network(noise)
+        bias -= network.eval()(noise).mean(dim=(0, 2, 3, 4))
     preprocessing = Preprocessing("LPS", spacing_mm, Normalization("zscore", 40, 400))
     card = ModelCard(spec, scheme, preprocessing, WINDOW)
     return Model(Path(f"{seed}.pt"), card, network, WINDOW, spec.family, None, None)
@@ -136,7 +140,7 @@ def test_memory_that_does_not_suffice_for_planes_is_one_line() -> None:
 
 
 def test_steps_are_told_beforehand(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stream, "_STEP_VOXELS", 4 * 20 * 33)
+    monkeypatch.setattr(stream, "_STEP_VOXELS", 4 * 20 * 36)
     predictor, image, done = predictor_of([make_model()], "stream"), make_image((37, 20, 33)), []
     predictor.segment([image], on_window=lambda: done.append(1))
     assert len(done) == predictor.plan_windows(Geometry.of(image)).num_windows == 10

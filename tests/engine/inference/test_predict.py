@@ -317,7 +317,7 @@ def test_dry_run_of_one_pass_tells_its_planes(model: Path, tmp_path: Path, write
     predictor = Predictor.load([model], options=FP32.model_copy(update={"window": "stream"}))
     result = predict(predictor, [source], OutputOptions(output=tmp_path / "out"), dry_run=True)
     (plan,) = result.planned
-    assert (plan.flows, plan.window, plan.num_windows) == (True, (40, 16, 18), 1)
+    assert (plan.flows, plan.window, plan.num_windows) == (True, (48, 16, 32), 1)
     assert plan.seconds is not None
     assert plan.seconds > 0
     assert plan.memory_mib > 300
@@ -710,7 +710,7 @@ def test_signals_leave_whole_files_only(
 
 def test_whole_volumes_are_seen_in_the_window_of_the_training(model: Path) -> None:
     predictor = Predictor.load([model], options=usual(window="whole"))
-    sizes = {(5, 30, 16): (16, 30, 16), (3, 2, 1): (16, 16, 16)}
+    sizes = {(5, 30, 16): (16, 32, 16), (3, 2, 1): (16, 16, 16)}
     for size, window in sizes.items():
         assert (
             predictor.plan_windows(Geometry(size, (1.0, 1.0, 1.0), (0.0, 0.0, 0.0), LPS)).window

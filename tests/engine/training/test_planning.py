@@ -11,6 +11,7 @@ from lunet_cli.config.load import load_config
 from lunet_cli.config.options import PhantomOptions, PlanOptions
 from lunet_cli.config.planned import Setting, planned_yaml
 from lunet_cli.engine.data.phantom_files import write_phantom
+from lunet_cli.engine.training import planning
 from lunet_cli.engine.training.data_rules import groups_of, intensity_rule, spacing_rule
 from lunet_cli.engine.training.planning import plan
 from lunet_cli.errors import ConfigError
@@ -93,9 +94,16 @@ def test_a_plan_is_a_configuration(flat: Path, tmp_path: Path) -> None:
     assert config.training.max_minutes < 1
 
 
-def test_no_time_is_told_with_what_is_needed(flat: Path) -> None:
-    with pytest.raises(ConfigError, match="too few for one epoch"):
-        plan(flat, options=PlanOptions(minutes=0.001))
+def test_no_time_is_told_with_what_is_needed(flat: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    options = PlanOptions(minutes=0.001)
+    with pytest.raises(ConfigError, match="too slow for that here") as found:
+        plan(flat, options=options)
+    assert "more time" in str(found.value.hint)
+    # Where a step is fast enough, an epoch may still be too long.
+    monkeypatch.setattr(planning, "_rough_seconds", lambda *_: 0.0)
+    with pytest.raises(ConfigError, match="too few for one epoch: reading the data takes") as found:
+        plan(flat, options=options)
+    assert "Set `minutes=1` or more" in str(found.value.hint)
 
 
 def test_a_network_that_does_not_fit_is_told(flat: Path) -> None:
