@@ -15,6 +15,8 @@ import pytest
 import SimpleITK as sitk  # noqa: N813
 
 import lunet_cli as lunet
+from lunet_cli.engine.pruning import shrink
+from lunet_cli.errors import LunetError
 
 WITH_EXAMPLE = (
     "load_config",
@@ -84,8 +86,16 @@ def test_type_checkers_see_the_same_names() -> None:
             assert getattr(sys.modules[home], name) is getattr(lunet, name)
 
 
+def _no_times(*_: object, **__: object) -> None:
+    raise LunetError("no times here")
+
+
 @pytest.mark.parametrize("name", [*WITH_EXAMPLE, "Predictor"])
-def test_examples_of_docstrings_run(name: str, workplace: Path) -> None:
+def test_examples_of_docstrings_run(
+    name: str, workplace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Every runtime is built for it, and `tests/cli/test_shrink.py` has it measured once.
+    monkeypatch.setattr(shrink, "benchmark", _no_times)
     found = getattr(lunet, name)
     names = {public: getattr(lunet, public) for public in lunet.__all__} | {"lunet": lunet}
     finder = doctest.DocTestFinder(recurse=inspect.isclass(found))

@@ -371,12 +371,12 @@ def test_few_real_volumes_are_learned_with_the_shipped_recipe(
     ids = json.loads((hippocampus / "splits.json").read_text())[0]["train"][:40]
     (tmp_path / "forty.json").write_text(json.dumps([{"train": ids[:32], "val": ids[32:]}]))
     data = sets(f"data.root={hippocampus}", f"data.split.file={tmp_path / 'forty.json'}")
-    more = sets("training.epochs=20", "training.precision=fp32", "evaluation.metrics=[dice]")
+    more = sets("training.epochs=12", "training.precision=fp32", "evaluation.metrics=[dice]")
     done = run_lunet("train", CONFIGS / "hippocampus.yaml", *data, *more, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     rows = (tmp_path / "runs/hippocampus/history.csv").read_text().splitlines()
     dice = [float(row.split(",")[3]) for row in rows[1:]]
-    assert max(dice) >= 0.8, dice
+    assert max(dice) >= 0.7, dice
     assert min(dice[3:]) > 0, dice
     assert "warning" not in done.stderr
 
