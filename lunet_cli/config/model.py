@@ -21,13 +21,14 @@ def _known_architecture(name: str) -> str:
         raise ValueError(error.message) from None
 
 
+Architecture = Annotated[str, AfterValidator(_known_architecture)]
 Width = Annotated[int, Field(ge=1, le=65536)]
 
 
 class ModelConfig(Section):
     """The network."""
 
-    architecture: Annotated[str, AfterValidator(_known_architecture)] = "lunet_small_4f"
+    architecture: Architecture = "lunet_small_4f"
     """Name of a preset, such as `lunet_small_4f` or `unet_large_24f`; `lunet presets list` shows
     all."""
 

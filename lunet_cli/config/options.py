@@ -15,6 +15,7 @@ from pydantic import (
     Field,
     ModelWrapValidatorHandler,
     ValidationError,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
@@ -23,6 +24,7 @@ from lunet_cli.config.base import Section
 from lunet_cli.config.experiment import RunName
 from lunet_cli.config.metrics import METRICS, MetricName
 from lunet_cli.config.mistakes import Mistake, find_mistakes
+from lunet_cli.config.model import Architecture
 from lunet_cli.config.names import KeyPath, closest
 from lunet_cli.config.preprocessing import PositiveSpacing
 from lunet_cli.config.vocabulary import (
@@ -336,10 +338,10 @@ class BenchOptions(Options):
         return tuple(dict.fromkeys(names))
 
 
-class PlanOptions(Section):
+class PlanOptions(Options):
     """What a plan may use."""
 
-    architecture: str | None = None
+    architecture: Architecture | None = None
     """Name of a preset; chosen by the number of labels and the depth of the volumes if not
     given."""
 
@@ -357,7 +359,7 @@ class PlanOptions(Section):
     that lies in the data folder is found."""
 
 
-class PhantomOptions(Section):
+class PhantomOptions(Options):
     """How built-in volumes are written as files."""
 
     layout: Literal["harp", "paired", "msd", "nnunet"] = "nnunet"
@@ -366,14 +368,7 @@ class PhantomOptions(Section):
     num_cases: Annotated[int, Field(ge=1, le=9999)] = 10
     """Number of volumes."""
 
-    size: Annotated[
-        tuple[
-            Annotated[int, Field(ge=1, le=_LARGEST_EDGE)],
-            Annotated[int, Field(ge=1, le=_LARGEST_EDGE)],
-            Annotated[int, Field(ge=1, le=_LARGEST_EDGE)],
-        ],
-        BeforeValidator(_read_size),
-    ] = (48, 48, 48)
+    size: Voxels = (48, 48, 48)
     """Voxels of a volume, such as 48 or 600x512x512 (z, y, x)."""
 
     spacing_mm: tuple[PositiveSpacing, PositiveSpacing, PositiveSpacing] = (1.0, 1.0, 1.0)
@@ -391,11 +386,12 @@ class PhantomOptions(Section):
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     """Seed of the shapes and of the noise."""
 
-    @model_validator(mode="after")
-    def _channels_fit(self) -> Self:
-        if self.num_channels > 1 and self.layout in ("harp", "msd"):
+    @field_validator("num_channels")
+    @classmethod
+    def _have_files(cls, number: int, info: ValidationInfo) -> int:
+        layout = info.data.get("layout")
+        if number > 1 and layout in ("harp", "msd"):
             raise ValueError(
-                f"layout {self.layout} has one file for a case; several channels need nnunet or "
-                "paired"
+                f"layout {layout} has one file for a case; several channels need nnunet or paired"
             )
-        return self
+        return number

@@ -6,14 +6,23 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from lunet_cli.config import options
 from lunet_cli.config.options import (
     BenchOptions,
     EvaluationOptions,
     ExportOptions,
     Options,
+    PhantomOptions,
+    PlanOptions,
     PredictionOptions,
 )
 from lunet_cli.errors import ConfigError
+
+
+def test_the_options_of_every_job_tell_what_is_wrong() -> None:
+    found = [value for name, value in vars(options).items() if name.endswith("Options")]
+    assert len(found) > 8
+    assert all(issubclass(each, Options) for each in found)
 
 
 def test_every_wrong_value_is_told_by_its_field_at_once() -> None:
@@ -33,6 +42,12 @@ def test_every_wrong_value_is_told_by_its_field_at_once() -> None:
     [
         (lambda: PredictionOptions(window="9x9"), "`window`: '9x9' is not a window; write 96, "),
         (lambda: PredictionOptions(window=[1, 2]), "`window`[2]: is missing"),
+        (lambda: PlanOptions(minutes=0), "`minutes`: expected more than 0.0, found 0"),
+        (lambda: PlanOptions(architecture="unett"), "`architecture`: 'unett' is not a preset."),
+        (
+            lambda: PhantomOptions(layout="msd", num_channels=2),
+            "`num_channels`: layout msd has one",
+        ),
         (lambda: PredictionOptions(window=[1, 2, 0]), "`window`: expected at least 1, found 0"),
         (lambda: PredictionOptions(max_memory_mib="4 apples"), "`max_memory_mib`: '4 apples' is "),
         (lambda: BenchOptions(sizes=["64", "0x1x1"]), "`sizes`: '0x1x1' is not a size"),

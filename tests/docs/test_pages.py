@@ -39,6 +39,19 @@ def test_every_script_that_is_named_exists() -> None:
     assert sorted(name for name in named if not (ROOT / name).exists()) == []
 
 
+def test_every_decision_that_is_named_exists() -> None:
+    sources = [
+        path
+        for name in ("lunet_cli", "benchmarks", "tests")
+        for path in (ROOT / name).rglob("*.py")
+    ]
+    text = "\n".join(path.read_text(encoding="utf-8") for path in [*sources, *PAGES])
+    named = {int(number) for number in re.findall(r"(?:ADR |docs/adr/)0*(\d+)", text)}
+    written = {int(path.name[:4]) for path in (DOCS / "adr").glob("*.md")}
+    assert named
+    assert sorted(named - written) == []
+
+
 def _pages_of(entries: list[Any]) -> Iterator[str]:
     """The pages of a navigation: `"a.md"`, `{title: "a.md"}` or `{title: entries}`."""
     for entry in entries:

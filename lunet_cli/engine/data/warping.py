@@ -1,6 +1,6 @@
 """Moving the voxels of a patch: one map of coordinates, one interpolation.
 
-`torch.nn.functional.grid_sample` does the same in three times the time on a CPU (docs/adr/0030).
+`torch.nn.functional.grid_sample` does the same, and takes longer on a CPU (docs/adr/0030).
 """
 
 from __future__ import annotations

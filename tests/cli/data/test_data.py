@@ -7,6 +7,8 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 RunLunet = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
@@ -24,6 +26,31 @@ def test_from_a_folder_to_a_model(run_lunet: RunLunet, tmp_path: Path) -> None:
     assert "# " in (run / "plan.yaml").read_text(encoding="utf-8")
     again = run_lunet("train", "--data", "few", cwd=tmp_path)
     assert "is not overwritten" in again.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        ("train --data few --minutes 0", "error: --minutes: expected more than 0.0, found 0.0\n"),
+        ("train --data few --arch nope", "error: --arch: 'nope' is not a preset. lunet presets"),
+        (
+            "data plan few -o a.yaml --memory 1",
+            "error: --memory: expected at least 64.0, found 1.0",
+        ),
+        ("data phantom few --size 8,8", "error: --size: '8,8' is not a size; write 96, or"),
+        (
+            "data phantom few --layout msd --channels 2",
+            "error: --channels: layout msd has one file",
+        ),
+    ],
+)
+def test_a_wrong_option_is_one_line(
+    words: str, line: str, run_lunet: RunLunet, tmp_path: Path
+) -> None:
+    done = run_lunet(*words.split(), cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.startswith(line)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_plan_is_not_written_over_another_file(run_lunet: RunLunet, tmp_path: Path) -> None:
