@@ -54,8 +54,7 @@ from lunet_cli.results.words import format_seconds, plural
 
 OnEvent = Callable[[Event], None]
 _SHARE_OF_DEVICE = 0.5
-# Measured on the hippocampus data with five minutes (docs/adr/0028): twice the steps of a batch of 4
-# in about the same time, and a better network.
+# Twice the steps of a batch of 4 in about the same time, and a better network (docs/adr/0028).
 _BATCH_SIZE = 2
 _PROBED_SECONDS, _FEWEST_PROBED, _MOST_PROBED = 5.0, 3, 20
 # Of the time that is left, for a machine that is busier later on. A training that ends before its
