@@ -17,8 +17,9 @@ from lunet_cli.engine.data.cases import Case, CaseSet
 from lunet_cli.engine.data.dataset_json import has_dataset_json, read_dataset_json
 from lunet_cli.engine.data.layouts import find_cases
 from lunet_cli.engine.data.mistakes import Mistakes
+from lunet_cli.engine.data.survey import survey
 from lunet_cli.engine.data.volume import Geometry, along_patient
-from lunet_cli.errors import DataError
+from lunet_cli.errors import DataError, LunetError
 from lunet_cli.records.fingerprint import Fingerprint
 from lunet_cli.results.events import CaseRead, Event, warnings_to
 from lunet_cli.results.fingerprint import CaseFacts, ChannelFacts, ValueFacts
@@ -40,7 +41,7 @@ def fingerprint(
 ) -> Fingerprint:
     """Read all labelled cases of a folder and describe them.
 
-    One case is in memory at a time.
+    As many cases are in memory at a time as there are cores and room.
 
     Args:
         root: The data set.
@@ -59,10 +60,16 @@ def fingerprint(
     case_set = find_cases(root, layout, mistakes)
     facts: list[CaseFacts] = []
     planes: dict[str, set[bytes]] = {}
-    for number, case in enumerate(case_set.cases, start=1):
-        with mistakes.gathering():
-            found, planes[case.case_id] = _describe(case_set, case, on_event)
-            facts.append(found)
+
+    def look(case: Case) -> tuple[CaseFacts, set[bytes]]:
+        return _describe(case_set, case, on_event)
+
+    for number, found in enumerate(survey(case_set.cases, look), start=1):
+        if isinstance(found, LunetError):
+            mistakes.add(found)
+        else:
+            facts.append(found[0])
+            planes[found[0].case_id] = found[1]
         on_event(CaseRead(number, len(case_set.cases)))
     mistakes.require_none()
     return Fingerprint(
