@@ -27,7 +27,9 @@ from lunet_cli.config.options import (
 )
 from lunet_cli.config.run import RunConfig as RunConfig
 from lunet_cli.engine.benchmarking.benchmark import benchmark as benchmark
+from lunet_cli.engine.data.check import check_data as check_data
 from lunet_cli.engine.data.fingerprint import fingerprint as fingerprint
+from lunet_cli.engine.data.mending import mend_data as mend_data
 from lunet_cli.engine.data.phantom_files import write_phantom as write_phantom
 from lunet_cli.engine.evaluation.compare import compare as compare
 from lunet_cli.engine.evaluation.evaluate import evaluate as evaluate
@@ -73,6 +75,12 @@ from lunet_cli.errors import (
 )
 from lunet_cli.errors import (
     TrainingError as TrainingError,
+)
+from lunet_cli.records.check import (
+    DataCheck as DataCheck,
+)
+from lunet_cli.records.check import (
+    DataMending as DataMending,
 )
 from lunet_cli.records.fingerprint import Fingerprint as Fingerprint
 from lunet_cli.results.benchmarking import BenchResult as BenchResult

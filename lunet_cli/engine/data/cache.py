@@ -13,20 +13,26 @@ from typing import Literal
 import numpy as np
 
 from lunet_cli import __version__
-from lunet_cli.engine.data.cache_entry import open_entry, read_facts, sweep, write_entry
+from lunet_cli.engine.data.cache_entry import (
+    open_entry,
+    read_facts,
+    read_findings,
+    sweep,
+    write_entry,
+)
 from lunet_cli.engine.data.cases import Case, CaseSet
 from lunet_cli.engine.data.content import Content, content_of
 from lunet_cli.engine.data.labels import LabelScheme
 from lunet_cli.engine.data.mistakes import Mistakes
 from lunet_cli.engine.data.preprocessing import Preprocessing
-from lunet_cli.engine.data.reading import OnRemark, ignore_remark
 from lunet_cli.engine.data.store import PreparedCase, prepare_case
 from lunet_cli.errors import DataError
+from lunet_cli.results.check import CaseFindings
 
 CacheKind = Literal["memory", "disk", "none"]
 CachePrecision = Literal["fp32", "fp16"]
 _CONTENTS = "contents"
-_LAYOUT = 2  # Counted up when the files of an entry change.
+_LAYOUT = 3  # Counted up when the files of an entry change.
 
 
 class CaseStore:
@@ -66,16 +72,13 @@ class CaseStore:
         self._fingerprint = _fingerprint(case_set, preprocessing, scheme, precision)
         self._memory: dict[int, PreparedCase] = {}
         self._contents: dict[int, Content] = {}
+        self._findings: dict[int, CaseFindings] = {}
 
     def __len__(self) -> int:
         return len(self.cases)
 
     def __getitem__(self, index: int) -> PreparedCase:
-        """The prepared case at `index`; see `get`."""
-        return self.get(index)
-
-    def get(self, index: int, on_remark: OnRemark = ignore_remark) -> PreparedCase:
-        """The prepared case at `index`; `on_remark` is told what is odd about files that are read.
+        """The prepared case at `index`.
 
         Raises:
             DataError: It cannot be read; the message names the file.
@@ -84,30 +87,41 @@ class CaseStore:
             return self._memory[index]
         if self._kind == "disk":
             kept = open_entry(self._entry(index))
-            return self._keep(index, on_remark) if kept is None else kept
-        prepared = self._prepare(self.cases[index], on_remark)
+            return self._keep(index) if kept is None else kept
+        prepared = self._prepare(index)
         if self._kind == "memory":
             self._memory[index] = prepared
         return prepared
 
-    def shape(self, index: int, on_remark: OnRemark = ignore_remark) -> tuple[int, ...]:
+    def shape(self, index: int) -> tuple[int, ...]:
         """Shape (C, D, H, W) of the image at `index`, from what is kept about it if anything is.
 
         Raises:
             DataError: It has to be read, and cannot be.
         """
         facts = read_facts(self._entry(index)) if self._kind == "disk" else None
-        return self.get(index, on_remark).image.shape if facts is None else facts.shape
+        return self[index].image.shape if facts is None else facts.shape
 
-    def scan(
-        self, on_case: Callable[[], None], mistakes: Mistakes, on_remark: OnRemark = ignore_remark
-    ) -> dict[str, tuple[int, ...]]:
+    def findings(self, index: int) -> CaseFindings:
+        """What was found in the files of the case at `index`.
+
+        Raises:
+            DataError: It has to be read, and cannot be.
+        """
+        if index not in self._findings:
+            kept = read_findings(self._entry(index)) if self._kind == "disk" else None
+            if kept is None:
+                self._prepare(index)
+            else:
+                self._findings[index] = kept
+        return self._findings[index]
+
+    def scan(self, on_case: Callable[[], None], mistakes: Mistakes) -> dict[str, tuple[int, ...]]:
         """Read, check and keep every case that is not kept yet; call `on_case` after each.
 
         Args:
             on_case: Called after each case.
             mistakes: Gathers what is wrong with single cases.
-            on_remark: Called with what is odd about a file.
 
         Returns:
             Shape of the image (C, D, H, W) of each case that can be used, by its name.
@@ -119,7 +133,7 @@ class CaseStore:
         shapes = {}
         for index, case in enumerate(self.cases):
             with mistakes.gathering():
-                shapes[case.case_id] = self.shape(index, on_remark)
+                shapes[case.case_id] = self.shape(index)
             on_case()
         return shapes
 
@@ -136,25 +150,22 @@ class CaseStore:
         key = f"{self._fingerprint}\n{self._contents[index].digest}"
         return self._folder / hashlib.sha256(key.encode()).hexdigest()[:32]
 
-    def _keep(self, index: int, on_remark: OnRemark) -> PreparedCase:
+    def _keep(self, index: int) -> PreparedCase:
         entry = self._entry(index)
-        prepared = self._prepare(self.cases[index], on_remark)
+        prepared = self._prepare(index)
         if not self._contents[index].is_current():
             raise DataError(
                 f"case {self.cases[index].case_id}: its files have changed since this run began",
                 hint="Start again once they are complete.",
             )
-        write_entry(entry, prepared)
+        write_entry(entry, prepared, self._findings[index])
         return open_entry(entry) or prepared
 
-    def _prepare(self, case: Case, on_remark: OnRemark) -> PreparedCase:
+    def _prepare(self, index: int) -> PreparedCase:
+        case = self.cases[index]
         try:
-            prepared = prepare_case(
-                case,
-                self._case_set,
-                preprocessing=self._preprocessing,
-                scheme=self._scheme,
-                on_remark=on_remark,
+            prepared, self._findings[index] = prepare_case(
+                case, self._case_set, preprocessing=self._preprocessing, scheme=self._scheme
             )
         except (RuntimeError, MemoryError) as error:
             # SimpleITK tells by a RuntimeError whatever it cannot do. One such case must not keep

@@ -13,13 +13,17 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import TypeAdapter
 
 from lunet_cli.engine.data.foreground import Foreground
 from lunet_cli.engine.data.store import PreparedCase
 from lunet_cli.errors import DataError
+from lunet_cli.records.record import json_text
+from lunet_cli.results.check import CaseFindings
 
 _ARRAYS = ("image.npy", "label.npy", "foreground.npy")
 _FACTS = "facts.json"
+_FINDINGS = "findings.json"
 _PART = ".part-"
 _ABANDONED_S = 3600.0  # No array takes as long to be written.
 
@@ -74,7 +78,15 @@ def open_entry(entry: Path) -> PreparedCase | None:
     return PreparedCase(image, label, facts.spacing_mm, foreground)
 
 
-def write_entry(entry: Path, prepared: PreparedCase) -> None:
+def read_findings(entry: Path) -> CaseFindings | None:
+    """What was found in the files of an entry's case; None where there is no entry."""
+    try:
+        return TypeAdapter(CaseFindings).validate_json((entry / _FINDINGS).read_bytes())
+    except (OSError, ValueError):
+        return None
+
+
+def write_entry(entry: Path, prepared: PreparedCase, findings: CaseFindings) -> None:
     """Keep a case. Of several that write the same entry at once, the first one stays.
 
     Raises:
@@ -88,6 +100,7 @@ def write_entry(entry: Path, prepared: PreparedCase) -> None:
         arrays = (prepared.image, prepared.label, prepared.foreground.positions)
         for name, array in zip(_ARRAYS, arrays, strict=True):
             _save(part / name, array)
+        (part / _FINDINGS).write_text(json_text(findings), encoding="utf-8")
         facts = {
             "shape": prepared.image.shape,
             "spacing_mm": prepared.spacing_mm,

@@ -8,6 +8,7 @@ from typing import Protocol
 
 import SimpleITK as sitk  # noqa: N813
 
+from lunet_cli.engine.data.mistakes import Mistakes
 from lunet_cli.engine.data.reading import OnRemark, ignore_remark, read_image, read_label
 from lunet_cli.errors import DataError
 
@@ -64,4 +65,10 @@ def read_case_files(
     """Read a case from its files; see `CaseReader`."""
     if case.label is None:
         raise DataError(f"case {case.case_id} has no label map")
-    return read_image(case.images, on_remark=on_remark), read_label(case.label, on_remark=on_remark)
+    mistakes = Mistakes()  # Whoever mends one file wants to know of the other.
+    with mistakes.gathering():
+        channels = read_image(case.images, on_remark=on_remark)
+    with mistakes.gathering():
+        label = read_label(case.label, on_remark=on_remark)
+    mistakes.require_none()
+    return channels, label

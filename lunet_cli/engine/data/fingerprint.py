@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import itertools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +12,7 @@ import SimpleITK as sitk  # noqa: N813
 from scipy import ndimage
 
 from lunet_cli.engine.data.cases import Case, CaseSet
+from lunet_cli.engine.data.copies import find_copies, plane_sums
 from lunet_cli.engine.data.dataset_json import has_dataset_json, read_dataset_json
 from lunet_cli.engine.data.layouts import find_cases
 from lunet_cli.engine.data.mistakes import Mistakes
@@ -26,9 +25,6 @@ from lunet_cli.results.fingerprint import CaseFacts, ChannelFacts, ValueFacts
 
 Array = npt.NDArray[Any]
 _PERCENTILES = (0.5, 50.0, 99.5)  # As nnU-Net clips CT.
-# Half of the planes of a case in another one is no accident: not even of empty ones, which do not
-# count.
-_SHARED_PLANES = 0.5
 _TOUCHING = np.ones((3, 3, 3), dtype=bool)
 
 
@@ -59,9 +55,9 @@ def fingerprint(
     root, mistakes = Path(root), Mistakes()
     case_set = find_cases(root, layout, mistakes)
     facts: list[CaseFacts] = []
-    planes: dict[str, set[bytes]] = {}
+    planes: dict[str, list[str]] = {}
 
-    def look(case: Case) -> tuple[CaseFacts, set[bytes]]:
+    def look(case: Case) -> tuple[CaseFacts, list[str]]:
         return _describe(case_set, case, on_event)
 
     for number, found in enumerate(survey(case_set.cases, look), start=1):
@@ -77,7 +73,7 @@ def fingerprint(
         labels=case_set.labels,
         channel_names=_channel_names(root),
         cases=tuple(facts),
-        copies=tuple(_copies(planes)),
+        copies=tuple(find_copies(planes)),
     )
 
 
@@ -89,8 +85,8 @@ def _channel_names(root: Path) -> tuple[str, ...]:
 
 def _describe(
     case_set: CaseSet, case: Case, on_event: Callable[[Event], None]
-) -> tuple[CaseFacts, set[bytes]]:
-    """The facts of a case, and a sum of each plane of its first channel."""
+) -> tuple[CaseFacts, list[str]]:
+    """The facts of a case, and the sums of its planes."""
     images, label_image = case_set.reader(case, warnings_to(on_event))
     stored = Geometry.of(images[0])
     if label_image.GetSize() != images[0].GetSize():
@@ -113,7 +109,7 @@ def _describe(
         channels=tuple(_channel_facts(channel, mask) for channel in channels),
         values=tuple(_value_facts(label, placement.oriented_spacing_mm)),
     )
-    return facts, _plane_sums(channels[0])
+    return facts, plane_sums(channels)
 
 
 def _channel_facts(channel: Array, mask: Array) -> ChannelFacts:
@@ -148,23 +144,4 @@ def _value_facts(label: Array, spacing_mm: tuple[float, float, float]) -> list[V
                 num_components=num_components,
             )
         )
-    return found
-
-
-def _plane_sums(channel: Array) -> set[bytes]:
-    """A check sum of each plane (y, x) that is not of one value."""
-    sums = set()
-    for plane in channel:
-        if plane.min() != plane.max():
-            values = np.ascontiguousarray(plane, dtype=np.float32)
-            sums.add(hashlib.blake2b(values.tobytes(), digest_size=16).digest())
-    return sums
-
-
-def _copies(planes: dict[str, set[bytes]]) -> list[tuple[str, str]]:
-    found = []
-    for (one, mine), (other, theirs) in itertools.combinations(planes.items(), 2):
-        smaller = min(len(mine), len(theirs))
-        if smaller and len(mine & theirs) >= _SHARED_PLANES * smaller:
-            found.append((one, other))
     return found

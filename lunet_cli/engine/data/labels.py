@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -155,9 +153,9 @@ class LabelScheme:
         """Turn label values (B, D, H, W) into region masks (B, regions, D, H, W), bool."""
         return self.encode(label)[:, self.num_channels - len(self.regions) :]
 
-    def unknown_values(self, array: npt.NDArray[np.integer[Any]]) -> list[int]:
-        """Values of a label map that are neither background nor configured."""
-        return sorted(set(np.unique(array).tolist()) - self.values - {0, self.ignored})
+    def unknown_values(self, values: Iterable[int]) -> list[int]:
+        """Those of the values of a label map that are neither background nor configured."""
+        return sorted(set(values) - self.values - {0, self.ignored})
 
     def to_dict(self) -> dict[str, object]:
         """Plain values for a checkpoint."""

@@ -22,6 +22,11 @@ class Mistakes:
         """Whether there are any."""
         return bool(self._found)
 
+    @property
+    def found(self) -> tuple[LunetError, ...]:
+        """All of them."""
+        return tuple(self._found)
+
     def add(self, error: LunetError) -> None:
         """Note one."""
         self._found.append(error)

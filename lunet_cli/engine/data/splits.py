@@ -45,9 +45,9 @@ def load_cases(
     Args:
         data: The section `data`.
         seed: Seed of a random division.
-        mistakes: Gathers what is wrong with single cases, which are then left out; None raises all
-            of it. Where the others cannot be divided, all of them come back as training cases, to
-            be looked at.
+        mistakes: Gathers what is wrong with single cases, which are then left out, and with the
+            file that divides them; None raises all of it. Where they cannot be divided, all of them
+            come back as training cases, to be looked at.
 
     Raises:
         DataError: Folders or files are missing or inconsistent.
@@ -65,10 +65,13 @@ def load_cases(
         case_set = find_cases(data.root, data.dataset, mistakes)
     try:
         return case_set, divide(case_set, data.split, seed=seed)
-    except LunetError:
+    except LunetError as error:
+        # Where cases are left out, a split that names them is no mistake of its own.
         if not mistakes:
-            raise
-        return case_set, Split(case_set.cases, (), "not divided, since cases are missing")
+            if mistakes is None or not isinstance(error, DataError):
+                raise
+            mistakes.add(error)
+        return case_set, Split(case_set.cases, (), "not divided")
 
 
 def find_test_cases(data: DataConfig) -> CaseSet:
@@ -144,7 +147,10 @@ def _from_file(cases: Sequence[Case], entry: _Entry) -> Split:
     train, val = entry.named("train", cases), entry.named("val", cases)
     both = set(_ids(train)) & set(_ids(val))
     if both:
-        raise DataError(f"{entry.path}: '{min(both)}' is in train and in val of entry {entry.fold}")
+        raise DataError(
+            f"{entry.path}: '{min(both)}' is in train and in val of entry {entry.fold}",
+            hint="Keep each case on one side.",
+        )
     return Split(train, val, f"{entry.path}, entry {entry.fold}")
 
 

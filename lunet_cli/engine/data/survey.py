@@ -1,7 +1,8 @@
 """Many cases looked at side by side: one thread per core, as many at once as memory has room for.
 
-Threads, not processes: unpacking, check sums and array operations leave the interpreter's lock, files
-are read without code that could end the process (docs/adr/0017), and no script is imported again.
+Threads, not processes: unpacking, check sums and array operations leave the interpreter's lock,
+files are read without code that could end the process (docs/adr/0017), and no script is imported
+again.
 """
 
 from __future__ import annotations

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +24,9 @@ _LARGEST_OFFSET_MM = 1e7
 _LARGEST_EDGE = 2**20
 # Headers store cosines as float32 or as rounded decimals; beyond this, the axes are skewed.
 _SKEW = 1e-3
+# Three degrees: what a tilted gantry or a rounded matrix leaves. More is another grid.
+_SLIGHT_SKEW = 0.05
+_most_skew = ContextVar("_most_skew", default=_SKEW)
 _COPY_HINT = "Open it in a viewer, or copy it again from its source."
 
 
@@ -104,7 +109,12 @@ def checked_geometry(
     if not (np.abs(direction) <= 1 + _SKEW).all() or np.linalg.matrix_rank(direction) < 3:
         cosines = in_words(direction.ravel())
         raise damaged(source, f"its axes are not three of length 1 (direction ({cosines}))")
-    if not np.allclose(direction.T @ direction, np.eye(3), rtol=0, atol=_SKEW):
+    skew = float(np.abs(direction.T @ direction - np.eye(3)).max())
+    if _SKEW < skew <= _most_skew.get():
+        # The nearest rotation: that of the polar decomposition.
+        left, _, right = np.linalg.svd(direction)
+        direction = left @ right
+    elif skew > _SKEW:
         cosines = in_words(direction.ravel())
         raise DataError(
             f"{source}: cannot be read: its axes are not at right angles (direction ({cosines}))",
@@ -116,6 +126,16 @@ def checked_geometry(
     return Geometry(
         (depth, height, width), (z, y, x), (x0, y0, z0), tuple(direction.ravel().tolist())
     )
+
+
+@contextlib.contextmanager
+def taking_slight_skew() -> Iterator[None]:
+    """Within the block, axes that are slightly out of square are squared, not refused."""
+    token = _most_skew.set(_SLIGHT_SKEW)
+    try:
+        yield
+    finally:
+        _most_skew.reset(token)
 
 
 def axes_of(

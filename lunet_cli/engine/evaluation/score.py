@@ -13,10 +13,10 @@ import SimpleITK as sitk  # noqa: N813
 
 from lunet_cli.config.options import EvaluationOptions
 from lunet_cli.engine.data.disk import is_file, is_folder, require_present
+from lunet_cli.engine.data.findings import present_values, require_known_values
 from lunet_cli.engine.data.labels import LabelScheme
 from lunet_cli.engine.data.layouts import find_labels, volumes_in
 from lunet_cli.engine.data.reading import read_label
-from lunet_cli.engine.data.store import require_known_values
 from lunet_cli.engine.data.volume import Geometry, stem
 from lunet_cli.engine.evaluation.measurement import (
     CasePair,
@@ -210,8 +210,8 @@ def _read_masks(
             f"{prediction}: does not lie on the grid of {reference}: {'; '.join(differences)}",
             hint="Resample the prediction onto the reference (nearest neighbour).",
         )
-    require_known_values(str(prediction), predicted, scheme)
-    require_known_values(str(reference), expected, scheme)
+    require_known_values(str(prediction), present_values(predicted), scheme)
+    require_known_values(str(reference), present_values(expected), scheme)
     return _masks_of_labels(scheme, predicted, expected), geometry
 
 

@@ -13,10 +13,10 @@ from lunet_cli.config.run import RunConfig
 from lunet_cli.config.vocabulary import SplitName
 from lunet_cli.engine.checkpoints.models import Model
 from lunet_cli.engine.data.cases import Case, CaseSet
+from lunet_cli.engine.data.findings import present_values, require_known_values, require_same_grid
 from lunet_cli.engine.data.labels import LabelScheme
 from lunet_cli.engine.data.layouts import find_cases, find_phantom_cases
 from lunet_cli.engine.data.splits import find_test_cases, load_cases
-from lunet_cli.engine.data.store import require_known_values, require_same_grid
 from lunet_cli.engine.data.volume import Geometry
 from lunet_cli.engine.inference.predictor import Predictor
 from lunet_cli.engine.inference.segmentation import Segmentation
@@ -84,7 +84,7 @@ def segment_case(
     """
     channels, label = case_set.reader(case, warnings_to(on_event))
     require_same_grid(case, channels[0], label)
-    require_known_values(str(case.label), label, scheme)
+    require_known_values(str(case.label), present_values(label), scheme)
     source: Path | str = case.case_id
     if case.images:
         source = case.images[0]

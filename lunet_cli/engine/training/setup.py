@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import math
-import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -28,6 +28,7 @@ from lunet_cli.config.vocabulary import Size
 from lunet_cli.engine.checkpoints.checkpoint import ModelCard
 from lunet_cli.engine.data.cache import CacheKind, CaseStore, choose_cache
 from lunet_cli.engine.data.cases import Case
+from lunet_cli.engine.data.comparing import Expectations, compare_cases, warn
 from lunet_cli.engine.data.labels import LabelScheme, resolve_labels
 from lunet_cli.engine.data.mistakes import Mistakes
 from lunet_cli.engine.data.patches import (
@@ -45,7 +46,8 @@ from lunet_cli.engine.networks.blocks import SegmentationNetwork
 from lunet_cli.engine.networks.execution import resolve_device
 from lunet_cli.engine.training.losses import Loss, make_loss
 from lunet_cli.errors import ConfigError, DataError, LunetError
-from lunet_cli.results.events import CaseRead, Event, Notice, warnings_to
+from lunet_cli.results.check import CaseFindings
+from lunet_cli.results.events import CaseRead, Event, Notice
 from lunet_cli.results.words import plural
 
 
@@ -218,6 +220,7 @@ def _read_cases(
     if cache == "disk" and not may_write:
         cache = "none"
     train, val = store_of(split.train, cache), store_of(split.val, cache)
+    expected = Expectations(config.preprocessing, labels, split)
     return _ReadCases(
         split=split,
         layout=case_set.layout,
@@ -226,7 +229,7 @@ def _read_cases(
         train=train,
         val=val,
         cache=cache,
-        shapes=_scan((train, val), on_event, mistakes),
+        shapes=_scan((train, val), expected, on_event, mistakes),
     )
 
 
@@ -275,7 +278,10 @@ def _first_shape(store: CaseStore) -> tuple[int, ...] | None:
 
 
 def _scan(
-    stores: Sequence[CaseStore], on_event: Callable[[Event], None], mistakes: Mistakes
+    stores: Sequence[CaseStore],
+    expected: Expectations,
+    on_event: Callable[[Event], None],
+    mistakes: Mistakes,
 ) -> list[tuple[int, ...]]:
     """Read and check every case, and return the shapes of their images.
 
@@ -291,21 +297,18 @@ def _scan(
         on_event(CaseRead(done, total))
 
     for store in stores:
-        shapes |= store.scan(report, mistakes, warnings_to(on_event))
-    _require_equal_channels(shapes, mistakes)
+        shapes |= store.scan(report, mistakes)
+    found: list[CaseFindings] = []
+    for store in stores:
+        for index, case in enumerate(store.cases):
+            if case.case_id in shapes:
+                found.append(store.findings(index))
+    problems = list(itertools.chain(*(case.problems for case in found)))
+    for problem in compare_cases(found, expected):
+        if problem.is_error:
+            mistakes.add(DataError(problem.text, hint=problem.hint))
+        else:
+            problems.append(problem)
+    warn(problems, on_event)
     mistakes.require_none()
     return list(shapes.values())
-
-
-def _require_equal_channels(shapes: dict[str, tuple[int, ...]], mistakes: Mistakes) -> None:
-    """Note each case whose image has another number of channels than most."""
-    num_channels = {name: shape[0] for name, shape in shapes.items()}
-    usual = statistics.mode(num_channels.values()) if num_channels else 0
-    for name, number in num_channels.items():
-        if number != usual:
-            mistakes.add(
-                DataError(
-                    f"case {name}: number of image channels {number}, of other cases {usual}",
-                    hint="All cases need the same number of channels.",
-                )
-            )

@@ -30,7 +30,7 @@ def test_hippocampus_cases_are_prepared(hippocampus: Path) -> None:
     assert scheme.activation == "softmax"
     preprocessing = Preprocessing("LPS", None, Normalization("zscore", 40, 400))
     for case in case_set.cases[::20]:
-        prepared = prepare_case(case, case_set, preprocessing=preprocessing, scheme=scheme)
+        prepared, _ = prepare_case(case, case_set, preprocessing=preprocessing, scheme=scheme)
         depth, height, width = prepared.image.shape[1:]
         assert 24 <= depth <= 47
         assert 40 <= height <= 59

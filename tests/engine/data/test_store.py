@@ -17,18 +17,19 @@ import SimpleITK as sitk  # noqa: N813
 
 from lunet_cli.engine.data.cache import CaseStore, choose_cache
 from lunet_cli.engine.data.cases import Case, CaseSet, read_case_files
+from lunet_cli.engine.data.findings import require_known_values
 from lunet_cli.engine.data.labels import LabelScheme
 from lunet_cli.engine.data.layouts import find_cases
 from lunet_cli.engine.data.mistakes import Mistakes
 from lunet_cli.engine.data.preprocessing import Normalization, Preprocessing
 from lunet_cli.engine.data.reading import OnRemark, ignore_remark
-from lunet_cli.engine.data.store import PreparedCase, prepare_case, require_known_values
+from lunet_cli.engine.data.store import PreparedCase, prepare_case
 from lunet_cli.errors import DataError
 
 SCHEME = LabelScheme((("a", (1,)), ("b", (2,))), "softmax")
 PREPROCESSING = Preprocessing("LPS", None, Normalization("minmax", 40, 400))
 IMAGE = np.arange(60, dtype=np.int16).reshape(3, 4, 5)
-FILES = ["facts.json", "foreground.npy", "image.npy", "label.npy"]
+FILES = ["facts.json", "findings.json", "foreground.npy", "image.npy", "label.npy"]
 LABEL = (IMAGE % 3).astype(np.uint8)
 
 
@@ -100,7 +101,7 @@ def data(tmp_path: Path, write_volume: Any) -> Data:
 def _prepare(folder: Path, scheme: LabelScheme = SCHEME) -> PreparedCase:
     case_set = CaseSet(cases=(), reader=read_case_files, labels=None, layout="paired", root=folder)
     case = Case("c", (folder / "c.nrrd",), folder / "c_label.nrrd")
-    return prepare_case(case, case_set, preprocessing=PREPROCESSING, scheme=scheme)
+    return prepare_case(case, case_set, preprocessing=PREPROCESSING, scheme=scheme)[0]
 
 
 def _refusal(call: Callable[[], object]) -> str:
@@ -111,7 +112,7 @@ def _refusal(call: Callable[[], object]) -> str:
 
 
 def test_case_is_prepared(data: Data) -> None:
-    prepared = prepare_case(
+    prepared, _ = prepare_case(
         data.case_set.cases[1], data.case_set, preprocessing=PREPROCESSING, scheme=SCHEME
     )
     np.testing.assert_allclose(prepared.image[0], IMAGE / 59, atol=1e-6)
@@ -332,11 +333,9 @@ def test_scan_tells_of_every_case_that_cannot_be_used(data: Data, write_volume: 
 def test_the_hint_names_the_unknown_value_beside_the_known_ones(
     regions: dict[str, tuple[int, ...]], value: int, hint: str
 ) -> None:
-    label = sitk.GetImageFromArray(np.full((2, 2, 2), value, np.uint16))
+    scheme = LabelScheme(tuple(regions.items()), "sigmoid")
     with pytest.raises(DataError) as caught:
-        require_known_values(
-            "l.nrrd", label, LabelScheme(tuple(regions.items()), "sigmoid"), may_name=True
-        )
+        require_known_values("l.nrrd", [value], scheme, may_name=True)
     assert hint in caught.value.hint
 
 
@@ -391,9 +390,11 @@ def test_auto_cache_takes_memory_up_to_the_limit(kind: Any, limit_mib: int, expe
 def test_scanning_tells_what_is_odd_about_a_file(data: Data) -> None:
     path = data.folder / "images" / "one.nrrd"
     path.write_bytes(path.read_bytes().replace(b"space origin", b"another name"))
-    remarks: list[str] = []
-    data.store("memory").scan(lambda: None, Mistakes(), remarks.append)
-    assert remarks == [f"{path}: does not say its origin; taken as 0"]
+    for store in (data.store("memory"), data.store("disk"), data.store("disk")):
+        store.scan(lambda: None, Mistakes())
+        (problem,) = store.findings(0).problems
+        assert problem.text == f"{path}: does not say its origin; taken as 0"
+        assert not problem.is_error
 
 
 def test_a_changed_file_of_the_same_size_and_time_is_not_served_stale(data: Data) -> None:
