@@ -76,6 +76,11 @@ def _require_fitting(
     """Raise if options are given that mean nothing beside the others."""
     if overrides and (label is not None or source.is_dir()):
         raise ConfigError("--set is for a configuration; name one instead of a folder or image")
+    if label is None and source.is_file() and source.suffix not in (".yaml", ".yml"):
+        raise ConfigError(
+            f"{source}: is neither a folder nor a configuration",
+            hint="An image is checked together with its label map: IMAGE LABEL",
+        )
     if resample and fix is None:
         raise ConfigError("--resample is for --fix OUT, which copies the data set")
     if fix is not None and (label is not None or not source.is_dir()):

@@ -98,9 +98,7 @@ def _spacings(
     spacings = np.array([case.spacing_mm for case in found])
     median = np.median(spacings, axis=0)
     differs = ~np.isclose(spacings, median, rtol=_SAME_SPACING, atol=0).all(axis=1)
-    hint = (
-        f"Set `preprocessing.spacing_mm=[{_listed(median)}]` or other, so that all are resampled."
-    )
+    hint = f"Resample all: `preprocessing.spacing_mm=[{_listed(median)}]`"
     others = int(np.count_nonzero(~differs))
     if 2 * others < len(found):  # There is no usual spacing that single cases leave.
         low, high = (_listed(edge(spacings, axis=0)) for edge in (np.min, np.max))
@@ -156,24 +154,28 @@ def _values(found: Sequence[CaseFindings], scheme: LabelScheme | None) -> Iterat
         text += ", ".join(absent[:5]) + ("" if len(absent) <= 5 else ", ...")
         hint = "Leave them out of the section labels; nothing can be learned about them."
         yield Problem(case="", kind="labels", is_error=False, text=text, hint=hint)
-    if len(labelled) < _ENOUGH_CASES:
-        return
-    for name, values in regions:
-        lacking = [case for case in labelled if not set(values) & set(case.values)]
-        num_having = len(labelled) - len(lacking)
-        if lacking and num_having >= _ALMOST_ALL * len(labelled):
-            for case in lacking:
-                text = f"label {name} is missing, and {num_having} other cases have it"
-                hint = "Intended where the anatomy is not there; else correct the label map."
-                yield Problem(case=case.case, kind="labels", is_error=False, text=text, hint=hint)
-        elif scheme is None and num_having <= (1 - _ALMOST_ALL) * len(labelled):
-            for case in labelled:
-                if set(values) & set(case.values):
-                    text = f"label value {name} is in {plural(num_having, 'case')} only"
-                    hint = "Correct the label map, if it is a slip."
-                    yield Problem(
-                        case=case.case, kind="labels", is_error=False, text=text, hint=hint
-                    )
+    if len(labelled) >= _ENOUGH_CASES:
+        for name, values in regions:
+            yield from _exceptions(labelled, name, set(values), is_named=scheme is not None)
+
+
+def _exceptions(
+    labelled: Sequence[CaseFindings], name: str, values: set[int], *, is_named: bool
+) -> Iterator[Problem]:
+    """The cases that lack what almost all others have, or have what almost all others lack."""
+    having = [case for case in labelled if values & set(case.values)]
+    share = len(having) / len(labelled)
+    exceptions: list[CaseFindings] = []
+    if _ALMOST_ALL <= share < 1:
+        exceptions = [case for case in labelled if case not in having]
+        text = f"label {name} is missing, and {plural(len(having), 'other case')} have it"
+        hint = "Intended where the anatomy is not there; else correct the label map."
+    elif not is_named and 0 < share <= 1 - _ALMOST_ALL:
+        exceptions = having
+        text = f"label value {name} is in {plural(len(having), 'case')} only"
+        hint = "Correct the label map, if it is a slip."
+    for case in exceptions:
+        yield Problem(case=case.case, kind="labels", is_error=False, text=text, hint=hint)
 
 
 def _copies(found: Sequence[CaseFindings], split: Split | None) -> Iterator[Problem]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,19 +54,31 @@ def examine(case: Case, case_set: CaseSet, scheme: LabelScheme | None) -> Examin
     except LunetError as error:
         return problems_of(error, "file", case.case_id)
     values = present_values(label)
-    errors: list[Problem] = []
+    mistakes = _mistakes(case, channels[0], label, values, scheme)
+    if mistakes:
+        return mistakes
+    return Examined(channels, label, _findings(case, channels, label, values, remarks))
+
+
+def _mistakes(
+    case: Case,
+    image: sitk.Image,
+    label: sitk.Image,
+    values: Sequence[int],
+    scheme: LabelScheme | None,
+) -> list[Problem]:
+    """What keeps files that can be read from being used."""
+    problems: list[Problem] = []
     try:
-        require_same_grid(case, channels[0], label)
+        require_same_grid(case, image, label)
     except DataError as error:
-        errors += problems_of(error, "grid", case.case_id)
+        problems += problems_of(error, "grid", case.case_id)
     try:
         if scheme is not None:
             require_known_values(str(case.label), values, scheme, may_name=True)
     except DataError as error:
-        errors += problems_of(error, "labels", case.case_id)
-    if errors:
-        return errors
-    return Examined(channels, label, _findings(case, channels, label, values, remarks))
+        problems += problems_of(error, "labels", case.case_id)
+    return problems
 
 
 def present_values(label: sitk.Image) -> list[int]:
@@ -144,20 +156,12 @@ def _findings(
     values: Sequence[int],
     remarks: Sequence[str],
 ) -> CaseFindings:
-    problems = [_odd(case, "header", remark) for remark in remarks]
     placement = along_patient(Geometry.of(channels[0]))
     arrays = [placement.orient(sitk.GetArrayViewFromImage(image)) for image in channels]
     looks = [_Look(array) for array in arrays]
-    for index, look in enumerate(looks):
-        if look.low == look.high:
-            text = f"channel {index} of the image has the value {look.low:g} everywhere"
-            problems.append(_odd(case, "intensities", text, "Replace it, or leave the case out."))
-    if not values:
-        hint = "Intended for a healthy case; else label it, or leave it out."
-        problems.append(_odd(case, "labels", f"{case.label}: nothing is labelled", hint))
     return CaseFindings(
         case=case.case_id,
-        problems=tuple(problems),
+        problems=tuple(_oddities(case, looks, values, remarks)),
         num_channels=len(channels),
         spacing_mm=placement.oriented_spacing_mm,
         lows=tuple(look.low for look in looks),
@@ -166,6 +170,20 @@ def _findings(
         planes=tuple(plane_sums(arrays)),
         label_sum=sum_of(list(sitk.GetArrayViewFromImage(label))) if values else "",
     )
+
+
+def _oddities(
+    case: Case, looks: Sequence[_Look], values: Sequence[int], remarks: Sequence[str]
+) -> Iterator[Problem]:
+    for remark in remarks:
+        yield _odd(case, "header", remark, "If that is not so, write the header anew.")
+    for index, look in enumerate(looks):
+        if look.low == look.high:
+            text = f"channel {index} of the image has the value {look.low:g} everywhere"
+            yield _odd(case, "intensities", text, "Replace it, or leave the case out.")
+    if not values:
+        hint = "Intended for a healthy case; else label it, or leave it out."
+        yield _odd(case, "labels", f"{case.label}: nothing is labelled", hint)
 
 
 def _odd(case: Case, kind: ProblemKind, text: str, hint: str = "") -> Problem:

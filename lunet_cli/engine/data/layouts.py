@@ -20,6 +20,7 @@ from lunet_cli.results.words import plural
 
 _Found = tuple[list[Case], Regions | None]
 _HARP_IMAGE = re.compile(r"ct_(?P<id>.+)")
+_HARP_LABEL = re.compile(r"label_.+")
 _SAME_NAME = "A label map has the name of its image."
 _MOST_LOOKED_AT = 100  # Sub-folders; more of them are cases rather than data sets.
 _CHANNEL = re.compile(r"(?P<id>.+)_(?P<channel>\d{4})")
@@ -103,7 +104,9 @@ def detect_layout(folder: Path) -> str:
         return "msd" if _names_existing_images(folder) else "nnunet"
     if (folder / "images").is_dir():
         return "paired"
-    if any(map(_HARP_IMAGE.fullmatch, _entries(folder, Mistakes()))):
+    names = list(_entries(folder, Mistakes()))
+    # An image alone may as well be a folder that is called so.
+    if any(map(_HARP_IMAGE.fullmatch, names)) and any(map(_HARP_LABEL.fullmatch, names)):
         return "harp"
     if (folder / "imagesTr").is_dir():
         raise DataError(

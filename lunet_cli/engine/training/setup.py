@@ -303,6 +303,18 @@ def _scan(
         for index, case in enumerate(store.cases):
             if case.case_id in shapes:
                 found.append(store.findings(index))
+    _compare(found, expected, on_event, mistakes)
+    mistakes.require_none()
+    return list(shapes.values())
+
+
+def _compare(
+    found: Sequence[CaseFindings],
+    expected: Expectations,
+    on_event: Callable[[Event], None],
+    mistakes: Mistakes,
+) -> None:
+    """Warn of what is odd about single cases and all together; note what cannot be trained with."""
     problems = list(itertools.chain(*(case.problems for case in found)))
     for problem in compare_cases(found, expected):
         if problem.is_error:
@@ -310,5 +322,3 @@ def _scan(
         else:
             problems.append(problem)
     warn(problems, on_event)
-    mistakes.require_none()
-    return list(shapes.values())

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import SimpleITK as sitk  # noqa: N813
 
 RunLunet = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -66,3 +67,44 @@ def test_two_ways_to_say_what_is_trained(run_lunet: RunLunet, tmp_path: Path) ->
     assert "keep one" in both.stderr
     neither = run_lunet("train", cwd=tmp_path)
     assert "--data DIR" in neither.stderr
+
+
+def test_a_check_lists_what_is_wrong_and_a_copy_is_mended(
+    run_lunet: RunLunet, tmp_path: Path
+) -> None:
+    made = run_lunet("data", "phantom", "few", "--cases", "3", "--size", "16", cwd=tmp_path)
+    assert made.returncode == 0, made.stderr
+    clean = run_lunet("data", "check", "few", cwd=tmp_path)
+    assert clean.returncode == 0
+    assert clean.stdout == "3 cases in the layout nnunet: no problem found\n"
+    label = next((tmp_path / "few" / "labelsTr").iterdir())
+    image = sitk.ReadImage(str(label))
+    image.SetOrigin((0.2, 0.0, 0.0))
+    sitk.WriteImage(image, str(label))
+    found = run_lunet("data", "check", "few", "--json", cwd=tmp_path)
+    assert found.returncode == 1
+    (problem,) = json.loads(found.stdout)["problems"]
+    assert problem["kind"] == "grid"
+    mended = run_lunet("data", "check", "few", "--fix", "mended", cwd=tmp_path)
+    assert mended.returncode == 0, mended.stdout
+    assert mended.stdout.endswith("1 file mended (mended.json has all); nothing is left\n")
+    assert run_lunet("data", "check", "mended", cwd=tmp_path).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        ("nowhere", "error: nowhere: there is no such file"),
+        ("quickstart --fix out", "error: --fix copies a data set"),
+        (". --resample", "error: --resample is for --fix OUT"),
+        (". --set training.epochs=3", "error: --set is for a configuration"),
+        ("scan.nii.gz", "error: scan.nii.gz: is neither a folder nor a configuration"),
+    ],
+)
+def test_what_cannot_be_checked_is_one_line(
+    run_lunet: RunLunet, tmp_path: Path, words: str, line: str
+) -> None:
+    (tmp_path / "scan.nii.gz").touch()
+    told = run_lunet("data", "check", *words.split(), cwd=tmp_path)
+    assert told.returncode == 2 or words == "nowhere"
+    assert told.stderr.startswith(line)
