@@ -44,6 +44,7 @@ _HOMES = {
     "lunet_cli.engine.inference.predictor": ("Predictor",),
     "lunet_cli.engine.pruning.prune": ("prune",),
     "lunet_cli.engine.pruning.shrink": ("shrink",),
+    "lunet_cli.engine.training.folds": ("train_folds",),
     "lunet_cli.engine.training.planning": ("Plan", "plan"),
     "lunet_cli.engine.training.train": ("train",),
     "lunet_cli.errors": (
@@ -63,6 +64,7 @@ _HOMES = {
     "lunet_cli.results.evaluation": ("CompareResult", "EvalResult"),
     "lunet_cli.results.events": ("Event",),
     "lunet_cli.results.exporting": ("ExportResult",),
+    "lunet_cli.results.folds": ("FoldsResult",),
     "lunet_cli.results.prediction": ("PredictResult",),
     "lunet_cli.results.pruning": ("PruneResult",),
     "lunet_cli.results.shrinking": ("ShrinkResult",),

@@ -46,6 +46,7 @@ from lunet_cli.engine.inference.predict import predict as predict
 from lunet_cli.engine.inference.predictor import Predictor as Predictor
 from lunet_cli.engine.pruning.prune import prune as prune
 from lunet_cli.engine.pruning.shrink import shrink as shrink
+from lunet_cli.engine.training.folds import train_folds as train_folds
 from lunet_cli.engine.training.planning import Plan as Plan
 from lunet_cli.engine.training.planning import plan as plan
 from lunet_cli.engine.training.train import train as train
@@ -88,6 +89,7 @@ from lunet_cli.results.evaluation import CompareResult as CompareResult
 from lunet_cli.results.evaluation import EvalResult as EvalResult
 from lunet_cli.results.events import Event as Event
 from lunet_cli.results.exporting import ExportResult as ExportResult
+from lunet_cli.results.folds import FoldsResult as FoldsResult
 from lunet_cli.results.prediction import PredictResult as PredictResult
 from lunet_cli.results.pruning import PruneResult as PruneResult
 from lunet_cli.results.shrinking import ShrinkResult as ShrinkResult

@@ -15,6 +15,8 @@ from lunet_cli.errors import ConfigError, LunetError
 from lunet_cli.results.words import plural, visible
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from matplotlib.figure import Figure
     from rich.console import Console
 
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from lunet_cli.config.run import RunConfig
     from lunet_cli.config.visualization import VisualizationConfig
     from lunet_cli.render.curves import Panel
+    from lunet_cli.results.events import Event
     from lunet_cli.results.training import TrainResult
 
 
@@ -50,6 +53,14 @@ def train(
             "--dry-run", help="Check everything, run one step, estimate the cost, write nothing."
         ),
     ] = False,
+    fold: Annotated[
+        str | None,
+        typer.Option(
+            metavar="N|all",
+            help="Cross-validate: train this fold, or one after the other, each in a folder below "
+            "the run folder, and measure every case.",
+        ),
+    ] = None,
     data: Annotated[
         Path | None,
         typer.Option(metavar="DIR", help="A labelled data set: plan its training, then train."),
@@ -86,12 +97,15 @@ def train(
     elif minutes is not None or architecture is not None:
         raise ConfigError("--minutes and --arch are for --data; set keys of CONFIG with --set")
     config = read_config(config_file, overrides)
+    command = _this_command(config_file, overrides)
+    if fold is not None:
+        _cross_validate(config, fold, resume, [*command, "--fold", fold], dry_run=dry_run)
+        return
     if dry_run:
         _dry_run(config)
         return
     pictures: list[Path] = []
     result = _train(config, resume, pictures)
-    command = _this_command(config_file, overrides)
     if result.outcome == "interrupted":
         saved = f"the state is saved in {result.run_dir}"
         tell_how_to_go_on(saved, [*command, "--resume", "auto"])
@@ -139,19 +153,62 @@ def _dry_run(config: RunConfig) -> None:
     make_console().print(dry_run_table(estimate))
 
 
+def _cross_validate(
+    config: RunConfig, fold: str, resume: str | None, command: list[str], *, dry_run: bool
+) -> None:
+    """Train folds, and show all cases once all folds are done."""
+    if not (fold == "all" or fold.isdigit()):
+        raise ConfigError(f"--fold {fold}: write a number, or all")
+    if resume not in (None, "auto"):
+        raise ConfigError("--fold goes on with its own folds: --resume auto")
+    from lunet_cli.cli.measuring import print_result
+    from lunet_cli.engine.training.folds import fold_configs, train_folds
+    from lunet_cli.render.console import make_console, make_status_console
+    from lunet_cli.render.folds import folds_table
+
+    if dry_run:
+        _dry_run(fold_configs(config)[0])
+        return
+    with show_progress(make_status_console()) as on_event:
+        found = train_folds(
+            config,
+            only=None if fold == "all" else int(fold),
+            resume=resume is not None,
+            on_event=on_event,
+            on_closing=partial(_keep_pictures, config.visualization, on_event, []),
+        )
+    make_console().print(folds_table(found))
+    if found.outcome == "interrupted":
+        tell_how_to_go_on("the state is saved", [*command, "--resume", "auto"])
+        raise typer.Exit(128 + found.signal)
+    if found.pooled is not None:
+        print_result(found.pooled, as_json=False)
+        words = [*program(), "predict", str(found.run_dir), "FOLDER", "-o", "masks"]
+        print_next([("segment other volumes with all folds together", words)])
+
+
+def _keep_pictures(
+    config: VisualizationConfig,
+    on_event: Callable[[Event], None],
+    pictures: list[Path],
+    result: TrainResult,
+) -> None:
+    """Save pictures of a training, and note their paths; a picture must not hide the result."""
+    from lunet_cli.results.events import WarningIssued
+
+    try:
+        pictures.extend(_save_pictures(result, config))
+    except LunetError as error:
+        on_event(WarningIssued(error.message))
+
+
 def _train(config: RunConfig, resume: str | None, pictures: list[Path]) -> TrainResult:
     """Train; the paths of pictures that were saved are added to `pictures`."""
     from lunet_cli.engine.training.train import train
     from lunet_cli.render.console import make_status_console
-    from lunet_cli.results.events import WarningIssued
-
-    def save_pictures(result: TrainResult) -> None:
-        try:
-            pictures.extend(_save_pictures(result, config.visualization))
-        except LunetError as error:  # A picture must not hide the result.
-            on_event(WarningIssued(error.message))
 
     with show_progress(make_status_console()) as on_event:
+        save_pictures = partial(_keep_pictures, config.visualization, on_event, pictures)
         return train(config, resume=resume, on_event=on_event, on_closing=save_pictures)
 
 

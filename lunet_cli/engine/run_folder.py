@@ -160,6 +160,12 @@ class RunFolder:
         return self.path / "report.html"
 
     @property
+    def folds(self) -> list[Path]:
+        """Run folders of the folds of a cross-validation, if this folder holds them."""
+        found = [path for path in self.path.glob("fold_*") if RunFolder(path).best.is_file()]
+        return sorted(found, key=lambda path: (len(path.name), path.name))
+
+    @property
     def is_used(self) -> bool:
         """Whether a run has left a state here; one that was killed before its first has none."""
         return any(self.path.glob("*.pt"))

@@ -409,3 +409,28 @@ def test_real_volumes_are_learned_in_a_few_epochs(
     assert manifest["split"]["train"] == fold["train"][:48]
     regions = {"foreground": [1, 2]}
     assert manifest["labels"] == {"regions": regions, "activation": "sigmoid", "ignored": None}
+
+
+def test_folds_are_trained_measured_and_predicted_with(
+    run_lunet: RunLunet, data: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "c.yaml").write_text(f"data: {{root: {data}, split: {{num_folds: 2}}}}\n")
+    words = ["train", "c.yaml", *sets(*TINY, "experiment.name=cv"), "--fold"]
+    done = run_lunet(*words, "all", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "2 of 2 folds in runs/cv" in done.stdout
+    assert "lunet predict runs/cv FOLDER -o masks" in done.stdout
+    assert (tmp_path / "runs" / "cv" / "metrics.csv").exists()
+    predicted = run_lunet("predict", "runs/cv", data / "images", "-o", "masks", cwd=tmp_path)
+    assert predicted.returncode == 0, predicted.stderr
+    assert len(list((tmp_path / "masks").glob("*.nii.gz"))) == 4
+    for wrong, line in (
+        ("2", "error: --fold: 2 is out of range"),
+        ("x", "error: --fold x: write a number, or all"),
+        ("all", "error: runs/cv/fold_0: a run is here already"),
+    ):
+        told = run_lunet(*words, wrong, cwd=tmp_path)
+        assert told.returncode != 0
+        assert told.stderr.startswith(line)
+    named = run_lunet("viz", "network", "runs/cv", cwd=tmp_path)
+    assert "name one of them: runs/cv/fold_0" in named.stderr

@@ -80,9 +80,18 @@ def find_checkpoint(source: Path) -> Path:
     for path in (folder.best, folder.last):
         if path.is_file():
             return path
-    raise CheckpointError(
-        f"{source}: holds no checkpoint", hint="A run folder has best_model.pt after an epoch."
-    )
+    hint = "A run folder has best_model.pt after an epoch."
+    if folder.folds:
+        hint = f"It holds the folds of a cross-validation; name one of them: {folder.folds[0]}"
+    raise CheckpointError(f"{source}: holds no checkpoint", hint=hint)
+
+
+def members_of(source: Path) -> list[Path]:
+    """The run folders of an ensemble that one path means: the folds of a cross-validation."""
+    folder = RunFolder(source)
+    if folder.best.is_file() or folder.last.is_file():
+        return [source]
+    return folder.folds or [source]
 
 
 def load_model(source: Path, *, architecture: str | None = None) -> Model:

@@ -104,6 +104,33 @@ def _listed_test_cases(root: Path, data: DataConfig) -> CaseSet | None:
     return replace(case_set, cases=entry.named("test", case_set.cases))
 
 
+def find_folds_file(data: DataConfig) -> Path | None:
+    """The file that says which case is in which fold; None where they are drawn.
+
+    It is the configured one, or one of several folds that lies with the data, as nnU-Net writes it.
+
+    Raises:
+        DataError: It is not such a file.
+    """
+    if data.split.file is not None:
+        return data.split.path_below(data.root)
+    if data.root is not None:
+        for name in SPLIT_FILES:
+            path = data.root / name
+            if path.is_file() and count_folds(path) > 1:
+                return path
+    return None
+
+
+def count_folds(path: Path) -> int:
+    """How many divisions a splits file has.
+
+    Raises:
+        DataError: It is not such a file.
+    """
+    return len(_read_entries(path))
+
+
 def divide(case_set: CaseSet, split: SplitConfig, *, seed: int) -> Split:
     """Divide the cases of one folder as `split` asks; `SplitConfig` has the order of its ways."""
     path = _splits_file(split, case_set.root)
@@ -204,12 +231,11 @@ class _Entry:
         return tuple(by_id[name] for name in names)
 
 
-def _read_entry(path: Path, fold: int) -> _Entry:
-    """Read one entry of a splits file; an object stands for a list of one.
+def _read_entries(path: Path) -> list[dict[str, object]]:
+    """Read a splits file; an object stands for a list of one.
 
     Raises:
         DataError: The file is something else.
-        ConfigError: It has no such entry.
     """
     entries = read_description(path)
     if isinstance(entries, dict):
@@ -218,6 +244,17 @@ def _read_entry(path: Path, fold: int) -> _Entry:
     is_list = isinstance(entries, list) and len(entries) > 0
     if not is_list or not all(isinstance(entry, dict) for entry in entries):
         raise DataError(f"{path}: expected a list of objects with 'train' and 'val'")
+    return list(entries)
+
+
+def _read_entry(path: Path, fold: int) -> _Entry:
+    """Read one entry of a splits file.
+
+    Raises:
+        DataError: The file is something else.
+        ConfigError: It has no such entry.
+    """
+    entries = _read_entries(path)
     if fold >= len(entries):
         raise ConfigError(
             f"data.split.fold: {fold} is out of range: {path} has {len(entries)} "

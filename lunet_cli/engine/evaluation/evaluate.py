@@ -84,7 +84,8 @@ def evaluate(
         place = Path(data)
     chosen = split or usual_split(place)
     scheme = scheme_of(predictor.models[0], labels)
-    selected = select_cases(predictor.models[0], place, chosen)
+    first, *others = predictor.models
+    selected = select_cases(first, place, chosen, beside=others)
     folder = Path(output or evaluation_folder(predictor, place, chosen))
     measurement = Measurement(options or EvaluationOptions(), folder, on_event)
     if write:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -107,13 +107,16 @@ def segment_case(
     return SegmentedCase(channels, label, segmentation)
 
 
-def select_cases(model: Model, data: Path | None, split: SplitName) -> SelectedCases:
+def select_cases(
+    model: Model, data: Path | None, split: SplitName, *, beside: Sequence[Model] = ()
+) -> SelectedCases:
     """The labelled cases of a split.
 
     Args:
         model: A trained network.
         data: A labelled data set; None takes that of the training.
         split: `train` or `val` of the training, `test` as the data set says, or `all`.
+        beside: The other networks of an ensemble, which have trained on cases too.
 
     Raises:
         CheckpointError: The checkpoint stands alone, and no data set is named.
@@ -122,6 +125,8 @@ def select_cases(model: Model, data: Path | None, split: SplitName) -> SelectedC
     recorded = recorded_split(model)
     case_set, cases, origin = _find(model, data, split, recorded)
     trained_on = set(recorded.get("train", ()))
+    for other in beside:
+        trained_on.update(recorded_split(other).get("train", ()))
     seen = [case.case_id for case in cases if case.case_id in trained_on]
     return SelectedCases(case_set=case_set, cases=cases, origin=origin, trained_on=tuple(seen))
 

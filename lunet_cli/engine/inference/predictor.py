@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 from collections.abc import Callable, Sequence
@@ -19,7 +20,7 @@ from lunet_cli.config.network_cost import count_conv_flops
 from lunet_cli.config.options import PredictionOptions
 from lunet_cli.config.vocabulary import WHOLE_VOLUME_VOXELS, WINDOW_EDGE, Size
 from lunet_cli.engine.checkpoints.checkpoint import ModelCard
-from lunet_cli.engine.checkpoints.models import Model, load_model
+from lunet_cli.engine.checkpoints.models import Model, load_model, members_of
 from lunet_cli.engine.data.preprocessing import NetworkInput
 from lunet_cli.engine.data.volume import Geometry, Placement
 from lunet_cli.engine.inference.ensemble import Ensemble
@@ -106,8 +107,9 @@ class Predictor:
         architecture: str | None = None,
         options: PredictionOptions | None = None,
     ) -> Predictor:
-        """Load checkpoints or run folders; see `checkpoints.models.load_model`."""
-        return cls([load_model(source, architecture=architecture) for source in sources], options)
+        """Load checkpoints, run folders or folders of folds; see `checkpoints.models`."""
+        members = itertools.chain(*map(members_of, sources))
+        return cls([load_model(member, architecture=architecture) for member in members], options)
 
     def __repr__(self) -> str:
         names = ", ".join(model.architecture for model in self.models)

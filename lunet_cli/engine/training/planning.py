@@ -49,7 +49,7 @@ from lunet_cli.engine.training.verification import choose_plan
 from lunet_cli.errors import ConfigError, DataError
 from lunet_cli.records.files import write_atomically
 from lunet_cli.records.fingerprint import Fingerprint
-from lunet_cli.results.events import Event, Notice
+from lunet_cli.results.events import CaseRead, Event, Notice
 from lunet_cli.results.words import format_seconds, plural
 
 OnEvent = Callable[[Event], None]
@@ -396,7 +396,12 @@ def _patches_per_case(pace: _Pace, batch: int, left: float) -> int:
 def _measure(config: RunConfig, on_event: OnEvent) -> _Pace:
     """Run some steps and one validation of a training that is thrown away."""
     start = time.perf_counter()
-    setup = set_up(config, on_event)
+
+    def on_reading(event: Event) -> None:
+        if isinstance(event, CaseRead):  # The training tells all else once more.
+            on_event(event)
+
+    setup = set_up(config, on_reading)
     network = setup.new_network()
     chosen, _ = choose_plan(config.training, network, setup.first_batch, setup.loss, on_event)
     context = StepContext(setup, chosen)
