@@ -27,6 +27,12 @@ from lunet_cli.config.options import (
 )
 from lunet_cli.config.run import RunConfig as RunConfig
 from lunet_cli.engine.benchmarking.benchmark import benchmark as benchmark
+from lunet_cli.engine.data.cache_folder import (
+    cache_info as cache_info,
+)
+from lunet_cli.engine.data.cache_folder import (
+    clear_cache as clear_cache,
+)
 from lunet_cli.engine.data.check import check_data as check_data
 from lunet_cli.engine.data.fingerprint import fingerprint as fingerprint
 from lunet_cli.engine.data.mending import mend_data as mend_data
@@ -85,6 +91,7 @@ from lunet_cli.records.check import (
 )
 from lunet_cli.records.fingerprint import Fingerprint as Fingerprint
 from lunet_cli.results.benchmarking import BenchResult as BenchResult
+from lunet_cli.results.cache import CacheInfo as CacheInfo
 from lunet_cli.results.evaluation import CompareResult as CompareResult
 from lunet_cli.results.evaluation import EvalResult as EvalResult
 from lunet_cli.results.events import Event as Event

@@ -131,7 +131,8 @@ def watch_fsync(name: str, comes: Callable[[], bool], strike: Callable[[], None]
 
     def fsync(descriptor: int) -> None:
         path = Path(os.readlink(f"/proc/self/fd/{descriptor}"))
-        if path.name.startswith(f".{name}.") and comes():
+        is_it = path.name == name or path.name.startswith(f".{name}.")
+        if is_it and comes():
             os.ftruncate(descriptor, os.fstat(descriptor).st_size // 2)
             strike()
         real(descriptor)

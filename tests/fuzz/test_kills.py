@@ -19,6 +19,7 @@ import SimpleITK as sitk  # noqa: N813
 import torch
 
 from lunet_cli.engine.checkpoints.checkpoint import load_checkpoint
+from lunet_cli.engine.data.cache_folder import cache_info
 
 NumAttacks = Callable[[int, int], int]
 Plan = dict[str, Any]
@@ -222,18 +223,31 @@ def test_a_training_killed_again_and_again_at_random_ends_as_if_it_had_not_been(
     require_nothing_left(tmp_path)
 
 
+# Within a file of an entry, between two of them, and before the entry gets its name.
+CACHE_MOMENTS = [
+    (moment, count)
+    for count in (1, 3, 5, 2, 4)
+    for moment in (
+        "torn image.npy",
+        "call lunet_cli.engine.data.cache_entry:_rename",
+        "torn label.npy",
+        "torn foreground.npy",
+    )
+]
+
+
 def test_a_cache_that_was_killed_half_written_is_no_harm(
     stage: Stage, undisturbed: tuple[Path, float], tmp_path: Path, num_attacks: NumAttacks
 ) -> None:
-    for number, count in enumerate(range(1, num_attacks(1, 4) + 1)):
-        plan = {
-            "signal": KILL,
-            "moment": f"{'before' if count % 2 else 'after'} image.npy",
-            "count": count,
-        }
-        kill_and_go_on(
-            stage, tmp_path / str(number), [plan], undisturbed[0], **{"data.cache": "disk"}
-        )
+    on_disk = {"data.cache": "disk"}
+    for number, (moment, count) in enumerate(CACHE_MOMENTS[: num_attacks(2, 20)]):
+        folder = tmp_path / str(number)
+        plan = {"signal": KILL, "moment": moment, "count": count}
+        status, _, said = stage.run(*train_arguments(folder, **on_disk), kill=plan)
+        assert status == -KILL, (plan, said)
+        kill_and_go_on(stage, folder, [], undisturbed[0], **on_disk)
+        info = cache_info(folder)
+        assert [(group.num_cases, group.num_stale) for group in info.groups] == [(5, 0)]
 
 
 @pytest.fixture(scope="module")

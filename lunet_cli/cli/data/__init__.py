@@ -8,6 +8,7 @@ _COMMANDS = {
         "lunet_cli.cli.data.fingerprint:fingerprint", "Shapes, spacings, intensities, volumes."
     ),
     "plan": Command("lunet_cli.cli.data.plan:plan", "Write a configuration that fits a data set."),
+    "cache": Command("lunet_cli.cli.data.cache:app", "Preprocessed volumes that are kept."),
     "phantom": Command("lunet_cli.cli.data.phantom:phantom", "Write built-in volumes as files."),
 }
 app = new_app("Check and describe data sets, and plan their training.", _COMMANDS)

@@ -20,18 +20,20 @@ from lunet_cli.engine.data.cache_entry import (
     sweep,
     write_entry,
 )
-from lunet_cli.engine.data.cases import Case, CaseSet
-from lunet_cli.engine.data.content import Content, content_of
+from lunet_cli.engine.data.cases import Case, CaseSet, naming
+from lunet_cli.engine.data.content import CONTENTS, Content, content_of
 from lunet_cli.engine.data.labels import LabelScheme
 from lunet_cli.engine.data.mistakes import Mistakes
 from lunet_cli.engine.data.preprocessing import Preprocessing
 from lunet_cli.engine.data.store import PreparedCase, prepare_case
-from lunet_cli.errors import DataError
+from lunet_cli.engine.data.survey import survey
+from lunet_cli.errors import DataError, LunetError
+from lunet_cli.results.cache import Origin
 from lunet_cli.results.check import CaseFindings
+from lunet_cli.results.words import plural
 
 CacheKind = Literal["memory", "disk", "none"]
 CachePrecision = Literal["fp32", "fp16"]
-_CONTENTS = "contents"
 _LAYOUT = 3  # Counted up when the files of an entry change.
 
 
@@ -117,7 +119,7 @@ class CaseStore:
         return self._findings[index]
 
     def scan(self, on_case: Callable[[], None], mistakes: Mistakes) -> dict[str, tuple[int, ...]]:
-        """Read, check and keep every case that is not kept yet; call `on_case` after each.
+        """Read, check and keep every case that is not kept yet, several at once.
 
         Args:
             on_case: Called after each case.
@@ -129,11 +131,15 @@ class CaseStore:
         if self._kind == "disk":
             sweep(self._folder)
             with contextlib.suppress(OSError):  # Whatever has to be kept tells it.
-                (self._folder / _CONTENTS).mkdir(parents=True, exist_ok=True)
+                (self._folder / CONTENTS).mkdir(parents=True, exist_ok=True)
         shapes = {}
-        for index, case in enumerate(self.cases):
-            with mistakes.gathering():
-                shapes[case.case_id] = self.shape(index)
+        places = {case.case_id: index for index, case in enumerate(self.cases)}
+        found = survey(self.cases, lambda case: self.shape(places[case.case_id]))
+        for case, shape in zip(self.cases, found, strict=True):
+            if isinstance(shape, LunetError):
+                mistakes.add(shape)
+            else:
+                shapes[case.case_id] = shape
             on_case()
         return shapes
 
@@ -146,7 +152,7 @@ class CaseStore:
 
     def _entry(self, index: int) -> Path:
         if index not in self._contents:
-            self._contents[index] = content_of(self.cases[index], self._folder / _CONTENTS)
+            self._contents[index] = content_of(self.cases[index], self._folder / CONTENTS)
         key = f"{self._fingerprint}\n{self._contents[index].digest}"
         return self._folder / hashlib.sha256(key.encode()).hexdigest()[:32]
 
@@ -158,20 +164,34 @@ class CaseStore:
                 f"case {self.cases[index].case_id}: its files have changed since this run began",
                 hint="Start again once they are complete.",
             )
-        write_entry(entry, prepared, self._findings[index])
+        write_entry(entry, prepared, self._findings[index], self._origin(index))
         return open_entry(entry) or prepared
+
+    def _origin(self, index: int) -> Origin:
+        case = self.cases[index]
+        files = [] if case.label is None else [*case.images, case.label]
+        spacing = "their own spacing"
+        if self._preprocessing.spacing_mm is not None:
+            spacing = f"{' x '.join(f'{mm:g}' for mm in self._preprocessing.spacing_mm)} mm"
+        scaling = self._preprocessing.normalization
+        name: str = scaling.name
+        if name == "ct_window":
+            name += f" {scaling.window_level:g} +- {scaling.window_width / 2:g}"
+        settings = [spacing, name, self._precision, plural(len(self._scheme.regions), "label")]
+        return Origin(
+            case=case.case_id,
+            files=tuple(str(file.absolute()) for file in files),
+            digest=self._contents[index].digest,
+            settings=", ".join(settings),
+            version=__version__,
+        )
 
     def _prepare(self, index: int) -> PreparedCase:
         case = self.cases[index]
-        try:
+        with naming(case):
             prepared, self._findings[index] = prepare_case(
                 case, self._case_set, preprocessing=self._preprocessing, scheme=self._scheme
             )
-        except (RuntimeError, MemoryError) as error:
-            # SimpleITK tells by a RuntimeError whatever it cannot do. One such case must not keep
-            # the mistakes of the others from being told.
-            files = ", ".join(map(str, case.images))
-            raise DataError(f"case {case.case_id} ({files}): {error!r}") from error
         return _halved(prepared) if self._precision == "fp16" else prepared
 
 

@@ -19,12 +19,13 @@ from lunet_cli.engine.data.foreground import Foreground
 from lunet_cli.engine.data.store import PreparedCase
 from lunet_cli.errors import DataError
 from lunet_cli.records.record import json_text
+from lunet_cli.results.cache import Origin
 from lunet_cli.results.check import CaseFindings
 
 _ARRAYS = ("image.npy", "label.npy", "foreground.npy")
 _FACTS = "facts.json"
-_FINDINGS = "findings.json"
-_PART = ".part-"
+_FINDINGS, _ORIGIN = "findings.json", "origin.json"
+PART = ".part-"
 _ABANDONED_S = 3600.0  # No array takes as long to be written.
 
 
@@ -86,7 +87,17 @@ def read_findings(entry: Path) -> CaseFindings | None:
         return None
 
 
-def write_entry(entry: Path, prepared: PreparedCase, findings: CaseFindings) -> None:
+def read_origin(entry: Path) -> Origin | None:
+    """What an entry was made of; None where there is no entry."""
+    try:
+        return TypeAdapter(Origin).validate_json((entry / _ORIGIN).read_bytes())
+    except (OSError, ValueError):
+        return None
+
+
+def write_entry(
+    entry: Path, prepared: PreparedCase, findings: CaseFindings, origin: Origin
+) -> None:
     """Keep a case. Of several that write the same entry at once, the first one stays.
 
     Raises:
@@ -95,12 +106,13 @@ def write_entry(entry: Path, prepared: PreparedCase, findings: CaseFindings) -> 
     part: Path | None = None
     try:
         entry.parent.mkdir(parents=True, exist_ok=True)
-        part = Path(tempfile.mkdtemp(prefix=_PART, dir=entry.parent))
+        part = Path(tempfile.mkdtemp(prefix=PART, dir=entry.parent))
         part.chmod(0o755)
         arrays = (prepared.image, prepared.label, prepared.foreground.positions)
         for name, array in zip(_ARRAYS, arrays, strict=True):
             _save(part / name, array)
         (part / _FINDINGS).write_text(json_text(findings), encoding="utf-8")
+        (part / _ORIGIN).write_text(json_text(origin), encoding="utf-8")
         facts = {
             "shape": prepared.image.shape,
             "spacing_mm": prepared.spacing_mm,
@@ -126,14 +138,14 @@ def write_entry(entry: Path, prepared: PreparedCase, findings: CaseFindings) -> 
 def remove_folder(folder: Path) -> None:
     """Remove a folder that others may be reading: it vanishes at once, then its files go."""
     with contextlib.suppress(FileNotFoundError):
-        grave = Path(tempfile.mkdtemp(prefix=_PART, dir=folder.parent))
+        grave = Path(tempfile.mkdtemp(prefix=PART, dir=folder.parent))
         os.replace(folder, grave)
         shutil.rmtree(grave, ignore_errors=True)
 
 
 def sweep(folder: Path) -> None:
     """Remove what killed processes have left half written."""
-    for part in folder.glob(f"{_PART}*"):
+    for part in folder.glob(f"{PART}*"):
         with contextlib.suppress(OSError):
             if time.time() - part.stat().st_mtime > _ABANDONED_S:
                 shutil.rmtree(part, ignore_errors=True)

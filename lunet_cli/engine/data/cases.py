@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -57,6 +59,22 @@ class CaseSet:
     labels: dict[str, tuple[int, ...]] | None
     layout: str
     root: Path | None
+
+
+@contextlib.contextmanager
+def naming(case: Case) -> Iterator[None]:
+    """Let what SimpleITK or memory cannot do within the block be an error of the case.
+
+    One such case must not keep what is wrong with the others from being told.
+
+    Raises:
+        DataError: With the case, its files and the reason.
+    """
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:  # SimpleITK raises a RuntimeError for anything.
+        files = ", ".join(map(str, case.images))
+        raise DataError(f"case {case.case_id} ({files}): {error!r}") from error
 
 
 def read_case_files(

@@ -15,6 +15,8 @@ from lunet_cli.engine.data.disk import reason_of
 from lunet_cli.errors import DataError, OutputError
 from lunet_cli.records.files import write_atomically
 
+CONTENTS = "contents"
+"""Folder of a cache for the digests of files."""
 Stamp = tuple[str, int, int, int, int]  # path, size, mtime_ns, ctime_ns, inode
 _WITH_OTHERS = (".mhd", ".nhdr", ".hdr", ".img")  # Their voxels may lie in other files.
 _LONGEST_HEADER = 1 << 16

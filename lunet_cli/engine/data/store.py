@@ -70,7 +70,7 @@ def prepare_case(
     label_map = preprocessing.apply_to_label(label)
     labels: npt.NDArray[np.uint8] | npt.NDArray[np.uint16] = label_map.array
     # Labels are kept for every case, and few data sets have more than 255 of them.
-    if max(scheme.values) < 256:
+    if max(*scheme.values, scheme.ignored or 0) < 256:
         labels = labels.astype(np.uint8)
     prepared = PreparedCase(
         volume.array,

@@ -16,9 +16,9 @@ from threading import Condition
 from typing import TypeVar
 
 from lunet_cli.config.machine import memory_bytes
-from lunet_cli.engine.data.cases import Case
+from lunet_cli.engine.data.cases import Case, naming
 from lunet_cli.engine.data.reading import read_header
-from lunet_cli.errors import DataError, LunetError
+from lunet_cli.errors import LunetError
 
 Found = TypeVar("Found")
 _SHARE_OF_MEMORY = 0.5
@@ -49,15 +49,10 @@ def survey(
 
     def guarded(case: Case) -> Found | LunetError:
         try:
-            with room.for_bytes(bytes_of(case)):
+            with room.for_bytes(bytes_of(case)), naming(case):
                 return look(case)
         except LunetError as error:
             return error
-        except (RuntimeError, MemoryError) as error:
-            # SimpleITK tells by a RuntimeError whatever it cannot do. One such case must not keep
-            # what is wrong with the others from being told.
-            files = ", ".join(map(str, case.images))
-            return DataError(f"case {case.case_id} ({files}): {error!r}")
 
     pool = ThreadPoolExecutor(num_threads or os.cpu_count() or 1, thread_name_prefix="lunet-survey")
     try:

@@ -108,3 +108,20 @@ def test_what_cannot_be_checked_is_one_line(
     told = run_lunet("data", "check", *words.split(), cwd=tmp_path)
     assert told.returncode == 2 or words == "nowhere"
     assert told.stderr.startswith(line)
+
+
+def test_what_is_kept_is_shown_and_cleared(run_lunet: RunLunet, tmp_path: Path) -> None:
+    settings = ("data.cache=disk", "data.phantom.num_cases=3", "data.phantom.size=16")
+    settings += ("training.epochs=1", "training.batch_size=2", "training.precision=fp32")
+    settings += ("model.architecture=lunet_large_1f", "training.patch_size=[16, 16, 16]")
+    trained = run_lunet(
+        "train", "default", *(f"--set={setting}" for setting in settings), cwd=tmp_path
+    )
+    assert trained.returncode == 0, trained.stderr
+    shown = run_lunet("data", "cache", "info", cwd=tmp_path)
+    assert "built-in volumes" in shown.stdout
+    assert "3 cases" in shown.stdout
+    cleared = run_lunet("data", "cache", "clear", "runs", cwd=tmp_path)
+    assert cleared.stdout.startswith("runs/.cache: 3 cases removed, ")
+    again = run_lunet("data", "cache", "info", "nowhere", cwd=tmp_path)
+    assert again.stderr.startswith("error: nowhere: there is no such folder")

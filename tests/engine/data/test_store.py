@@ -29,7 +29,14 @@ from lunet_cli.errors import DataError
 SCHEME = LabelScheme((("a", (1,)), ("b", (2,))), "softmax")
 PREPROCESSING = Preprocessing("LPS", None, Normalization("minmax", 40, 400))
 IMAGE = np.arange(60, dtype=np.int16).reshape(3, 4, 5)
-FILES = ["facts.json", "findings.json", "foreground.npy", "image.npy", "label.npy"]
+FILES = [
+    "facts.json",
+    "findings.json",
+    "foreground.npy",
+    "image.npy",
+    "label.npy",
+    "origin.json",
+]
 LABEL = (IMAGE % 3).astype(np.uint8)
 
 
@@ -127,6 +134,20 @@ def test_large_label_values_survive(tmp_path: Path, write_volume: Any) -> None:
     write_volume(tmp_path / "c_label.nrrd", LABEL.astype(np.uint16) * 300)
     prepared = _prepare(tmp_path, LabelScheme((("a", (300, 600)),), "sigmoid"))
     assert set(np.unique(prepared.label).tolist()) == {0, 300, 600}
+
+
+@pytest.mark.parametrize("ignored", [255, 256, 300, 65535])
+def test_a_value_that_is_ignored_is_kept_as_it_is(
+    tmp_path: Path, write_volume: Any, ignored: int
+) -> None:
+    label = LABEL.astype(np.uint16) % 2
+    label[0, 0, :3] = ignored
+    scheme = LabelScheme((("one", (1,)),), "sigmoid", ignored=ignored)
+    write_volume(tmp_path / "c.nrrd", IMAGE)
+    write_volume(tmp_path / "c_label.nrrd", label)
+    prepared = _prepare(tmp_path, scheme)
+    np.testing.assert_array_equal(prepared.label, label)
+    assert prepared.foreground.values == (1,)
 
 
 @pytest.mark.parametrize(
