@@ -17,7 +17,7 @@ PHANTOM_LABELS: dict[str, tuple[int, ...]] = {
     "ventricle": (3,),
 }
 PHANTOM_NAME = "phantom_{:04d}"
-DatasetName = Literal["auto", "phantom", "harp", "paired", "msd", "nnunet"]
+DatasetName = Literal["auto", "phantom", "harp", "paired", "msd", "nnunet", "bids"]
 
 
 class SplitConfig(Section):
@@ -49,7 +49,8 @@ class SplitConfig(Section):
         Annotated[str, Field(max_length=LONGEST_PATTERN), AfterValidator(checked_pattern)] | None
     ) = None
     """Regular expression whose first group finds the patient in the case id, for instance
-    `^(sub-\\d+)`. All cases of a patient then stand on the same side of the split."""
+    `^(sub-\\d+)`. All cases of a patient then stand on the same side of the split. In the layout
+    `bids`, the subject is taken if none is given."""
 
     def path_below(self, root: Path | None) -> Path | None:
         """Where `file` lies, for a data set in the folder `root`; None if there is none."""
@@ -91,8 +92,9 @@ class DataConfig(Section):
 
     dataset: DatasetName = "auto"
     """How the files are arranged. `harp`: `ct_<id>` beside `label_<id>`; `paired`: `images/` and
-    `labels/` with equal names; `msd`, `nnunet`: with `dataset.json`; `phantom`: built in. `auto`
-    looks at what is there, and takes the phantom where no folder is given."""
+    `labels/` with equal names; `msd`, `nnunet`: with `dataset.json`; `bids`: subjects, with label
+    maps in `derivatives`; `phantom`: built in. `auto` looks at what is there, and takes the phantom
+    where no folder is given."""
 
     root: PlainPath | None = None
     """Folder of the data set; `split` divides its cases."""

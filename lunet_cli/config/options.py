@@ -362,7 +362,7 @@ class PlanOptions(Options):
 class PhantomOptions(Options):
     """How built-in volumes are written as files."""
 
-    layout: Literal["harp", "paired", "msd", "nnunet"] = "nnunet"
+    layout: Literal["harp", "paired", "msd", "nnunet", "bids"] = "nnunet"
     """How the files are arranged."""
 
     num_cases: Annotated[int, Field(ge=1, le=9999)] = 10

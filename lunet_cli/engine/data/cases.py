@@ -52,6 +52,7 @@ class CaseSet:
         labels: Names and values of the labels; None if the data set does not say.
         layout: Name of the layout.
         root: Folder that relative names start at; None for the phantom.
+        remarks: What a person should know about what was found.
     """
 
     cases: tuple[Case, ...]
@@ -59,6 +60,7 @@ class CaseSet:
     labels: dict[str, tuple[int, ...]] | None
     layout: str
     root: Path | None
+    remarks: tuple[str, ...] = ()
 
 
 @contextlib.contextmanager

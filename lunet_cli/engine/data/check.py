@@ -133,6 +133,8 @@ def _subject(
     problems: list[Problem] = []
     for error in mistakes.found:
         problems += problems_of(error, "layout")
+    for remark in case_set.remarks:
+        problems.append(Problem(case="", kind="layout", is_error=False, text=remark))
     return _Subject(place, case_set, Expectations(preprocessing, None, split), problems)
 
 
@@ -157,7 +159,8 @@ def _strays(subject: _Subject) -> Iterator[Problem]:
         used.update(case.images)
         if case.label is not None:
             used.add(case.label)
-    if subject.case_set.root is None:
+    # A folder of BIDS holds all contrasts of a subject, used or not.
+    if subject.case_set.root is None or subject.case_set.layout == "bids":
         return
     told = " ".join(problem.text for problem in subject.problems)  # As of a label without image.
     for folder in sorted({path.parent for path in used}):

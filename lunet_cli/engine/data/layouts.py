@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from lunet_cli.config.data import DataConfig
 from lunet_cli.config.description import require_folder
 from lunet_cli.config.labels import Regions
+from lunet_cli.engine.data.bids import EXPECTED as EXPECTED_OF_BIDS
+from lunet_cli.engine.data.bids import find_bids_cases, is_bids, is_derivative
 from lunet_cli.engine.data.cases import Case, CaseSet, read_case_files
 from lunet_cli.engine.data.dataset_json import has_dataset_json, read_dataset_json
 from lunet_cli.engine.data.disk import is_folder, list_folder
@@ -18,7 +20,8 @@ from lunet_cli.engine.data.volume import has_volume_suffix, stem
 from lunet_cli.errors import DataError
 from lunet_cli.results.words import plural
 
-_Found = tuple[list[Case], Regions | None]
+_Found = tuple[list[Case], Regions | None, list[str]]
+"""Cases, the labels that the data set names, and what a person should know of it."""
 _HARP_IMAGE = re.compile(r"ct_(?P<id>.+)")
 _HARP_LABEL = re.compile(r"label_.+")
 _SAME_NAME = "A label map has the name of its image."
@@ -31,7 +34,8 @@ def find_cases(folder: Path, layout: str, mistakes: Mistakes | None = None) -> C
 
     Args:
         folder: The data set.
-        layout: `harp`, `paired`, `msd`, `nnunet`, or `auto` to tell from what the folder holds.
+        layout: `harp`, `paired`, `msd`, `nnunet`, `bids`, or `auto` to tell from what the folder
+            holds.
         mistakes: Gathers what is wrong with single cases, which are then left out; None raises all
             of it.
 
@@ -43,7 +47,7 @@ def find_cases(folder: Path, layout: str, mistakes: Mistakes | None = None) -> C
     found = Mistakes() if mistakes is None else mistakes
     try:
         name = detect_layout(folder) if layout == "auto" else layout
-        cases, labels = LAYOUTS[name](folder, found)
+        cases, labels, remarks = LAYOUTS[name](folder, found)
     except OSError as error:  # A folder that may not be looked into.
         raise DataError(
             f"{error.filename or folder}: cannot be read ({error.strerror or error})"
@@ -53,12 +57,23 @@ def find_cases(folder: Path, layout: str, mistakes: Mistakes | None = None) -> C
     if not cases:
         raise DataError(f"{folder}: holds no case in the layout '{name}'", hint=EXPECTATIONS[name])
     _require_unique(cases)
-    return _case_set(cases, labels, name, folder)
+    return _case_set(cases, labels, name, folder, remarks)
 
 
-def _case_set(cases: list[Case], labels: Regions | None, layout: str, folder: Path) -> CaseSet:
+def _case_set(
+    cases: list[Case],
+    labels: Regions | None,
+    layout: str,
+    folder: Path,
+    remarks: Sequence[str] = (),
+) -> CaseSet:
     return CaseSet(
-        cases=tuple(cases), reader=read_case_files, labels=labels, layout=layout, root=folder
+        cases=tuple(cases),
+        reader=read_case_files,
+        labels=labels,
+        layout=layout,
+        root=folder,
+        remarks=tuple(remarks),
     )
 
 
@@ -108,6 +123,8 @@ def detect_layout(folder: Path) -> str:
     # An image alone may as well be a folder that is called so.
     if any(map(_HARP_IMAGE.fullmatch, names)) and any(map(_HARP_LABEL.fullmatch, names)):
         return "harp"
+    if is_bids(folder) or is_derivative(folder):
+        return "bids"
     if (folder / "imagesTr").is_dir():
         raise DataError(
             f"{folder}: has a folder imagesTr, but no dataset.json", hint=EXPECTATIONS["nnunet"]
@@ -161,13 +178,13 @@ def _find_harp(folder: Path, mistakes: Mistakes) -> _Found:
             if label not in entries:
                 raise _missing_label(path, folder / f"{label}.*")
             cases.append(Case(match["id"], (path,), entries[label]))
-    return cases, None
+    return cases, None, []
 
 
 def _find_paired(folder: Path, mistakes: Mistakes) -> _Found:
     _require_folders(folder, ("images", "labels"), "paired")
     files = _images(folder / "images", mistakes)
-    return _pairs(files, folder / "labels", mistakes), None
+    return _pairs(files, folder / "labels", mistakes), None, []
 
 
 def _find_msd(folder: Path, mistakes: Mistakes) -> _Found:
@@ -178,7 +195,7 @@ def _find_msd(folder: Path, mistakes: Mistakes) -> _Found:
     for number, entry in enumerate(description.training):
         with mistakes.gathering():
             cases.append(_msd_case(folder, number, entry))
-    return cases, description.labels
+    return cases, description.labels, []
 
 
 def _msd_case(folder: Path, number: int, entry: object) -> Case:
@@ -205,7 +222,7 @@ def find_test_folders(folder: Path) -> CaseSet | None:
     if not (folder / "labelsTs").is_dir():
         return None
     mistakes = Mistakes()
-    cases, labels = _find_nnunet(folder, mistakes, "Ts")
+    cases, labels, _ = _find_nnunet(folder, mistakes, "Ts")
     mistakes.require_none()
     return _case_set(cases, labels, "nnunet", folder)
 
@@ -218,7 +235,7 @@ def _find_nnunet(folder: Path, mistakes: Mistakes, side: str = "Tr") -> _Found:
     files = [path for path in _images(images, mistakes) if path.name.endswith(ending)]
     num_channels = description.num_channels
     cases = _pairs(files, labels, mistakes, ending=ending, num_channels=num_channels)
-    return cases, description.labels
+    return cases, description.labels, []
 
 
 def _require_folders(folder: Path, names: tuple[str, ...], layout: str) -> None:
@@ -263,12 +280,14 @@ LAYOUTS: dict[str, Callable[[Path, Mistakes], _Found]] = {
     "paired": _find_paired,
     "msd": _find_msd,
     "nnunet": _find_nnunet,
+    "bids": find_bids_cases,
 }
 EXPECTATIONS = {
     "harp": "harp: files ct_<id> beside label_<id>.",
     "paired": "paired: folders images/ and labels/ with equal file names.",
     "msd": "msd: dataset.json with a list 'training' of image and label.",
     "nnunet": "nnunet: dataset.json, imagesTr/ with NAME_0000 files, labelsTr/ with NAME files.",
+    "bids": EXPECTED_OF_BIDS,
 }
 
 

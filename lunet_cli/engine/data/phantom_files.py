@@ -123,6 +123,11 @@ def _paths(folder: Path, options: PhantomOptions, index: int) -> tuple[list[Path
     name, end, channels = PHANTOM_NAME.format(index), options.suffix, range(options.num_channels)
     if options.layout == "harp":
         return [folder / f"ct_{name}{end}"], folder / f"label_{name}{end}"
+    if options.layout == "bids":
+        subject = f"sub-{index:04d}"
+        anat, derived = folder / subject / "anat", folder / "derivatives" / "manual" / subject
+        names = [f"{subject}_T{channel + 1}w{end}" for channel in channels]
+        return [anat / one for one in names], derived / "anat" / f"{subject}_dseg{end}"
     images, labels = "images", "labels"
     if options.layout in ("msd", "nnunet"):
         images, labels = "imagesTr", "labelsTr"
@@ -133,7 +138,9 @@ def _paths(folder: Path, options: PhantomOptions, index: int) -> tuple[list[Path
 
 
 def _describe(folder: Path, options: PhantomOptions) -> None:
-    """Write `dataset.json` where the layout has one."""
+    """Write what says of a data set what it is, where the layout has something."""
+    if options.layout == "bids":
+        _describe_bids(folder)
     if options.layout not in ("msd", "nnunet"):
         return
     kind = "CT" if options.modality == "ct" else "MRI"
@@ -148,8 +155,23 @@ def _describe(folder: Path, options: PhantomOptions) -> None:
         numbers = {name: value for name, (value,) in PHANTOM_LABELS.items()}
         values |= {"channel_names": channels, "labels": {"background": 0} | numbers}
         values |= {"numTraining": options.num_cases, "file_ending": options.suffix}
-    text = json.dumps(values, indent=2).encode()
-    write_atomically(folder / "dataset.json", lambda file: file.write(text))
+    _write(folder / "dataset.json", json.dumps(values, indent=2))
+
+
+def _describe_bids(folder: Path) -> None:
+    derived = folder / "derivatives" / "manual"
+    for place, kind in ((folder, "raw"), (derived, "derivative")):
+        values: dict[str, object] = {"Name": "phantom", "BIDSVersion": "1.10.0"}
+        values["DatasetType"] = kind
+        if kind == "derivative":
+            values["GeneratedBy"] = [{"Name": "lunet"}]
+        _write(place / "dataset_description.json", json.dumps(values, indent=2))
+    rows = [f"{value}\t{name}" for name, (value,) in PHANTOM_LABELS.items()]
+    _write(derived / "dseg.tsv", "\n".join(["index\tname", "0\tbackground", *rows, ""]))
+
+
+def _write(path: Path, text: str) -> None:
+    write_atomically(path, lambda file: file.write(text.encode()))
 
 
 def _msd_entry(options: PhantomOptions, index: int) -> dict[str, str]:

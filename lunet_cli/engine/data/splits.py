@@ -13,6 +13,7 @@ from lunet_cli.config.data import DataConfig, SplitConfig
 from lunet_cli.config.description import read_description, require_apart
 from lunet_cli.config.fit import DEFAULT_VAL_FRACTION, count_validation, unit_of
 from lunet_cli.config.grouping import group_names
+from lunet_cli.engine.data.bids import SUBJECT_PATTERN
 from lunet_cli.engine.data.cases import Case, CaseSet
 from lunet_cli.engine.data.layouts import find_cases, find_phantom_cases, find_test_folders
 from lunet_cli.engine.data.mistakes import Mistakes
@@ -133,6 +134,8 @@ def count_folds(path: Path) -> int:
 
 def divide(case_set: CaseSet, split: SplitConfig, *, seed: int) -> Split:
     """Divide the cases of one folder as `split` asks; `SplitConfig` has the order of its ways."""
+    if case_set.layout == "bids" and split.group_pattern is None:
+        split = split.model_copy(update={"group_pattern": SUBJECT_PATTERN})
     path = _splits_file(split, case_set.root)
     if path is not None:
         found = _from_file(case_set.cases, _read_entry(path, split.fold or 0))

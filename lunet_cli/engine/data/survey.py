@@ -21,7 +21,8 @@ from lunet_cli.engine.data.reading import read_header
 from lunet_cli.errors import LunetError
 
 Found = TypeVar("Found")
-_SHARE_OF_MEMORY = 0.5
+# Whatever else runs has the rest; what is decided by a rough count must not come near all of it.
+_SHARE_OF_MEMORY = 0.125
 # As stored, as float32, and what is made of both on the way.
 _BYTES_PER_VOXEL = 16
 
@@ -39,8 +40,8 @@ def survey(
         cases: The cases.
         look: Called once per case, in a thread.
         num_threads: How many cases at once; one per core if None.
-        room_bytes: Memory for all that are open at once; half of the machine's if None. A case that
-            needs more is looked at alone.
+        room_bytes: Memory for all that are open at once; an eighth of the machine's if None. A case
+            that needs more is looked at alone.
 
     Raises:
         Exception: Whatever `look` raises that no user can mend.

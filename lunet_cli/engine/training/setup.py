@@ -47,7 +47,7 @@ from lunet_cli.engine.networks.execution import resolve_device
 from lunet_cli.engine.training.losses import Loss, make_loss
 from lunet_cli.errors import ConfigError, DataError, LunetError
 from lunet_cli.results.check import CaseFindings
-from lunet_cli.results.events import CaseRead, Event, Notice
+from lunet_cli.results.events import CaseRead, Event, Notice, WarningIssued
 from lunet_cli.results.words import plural
 
 
@@ -202,6 +202,8 @@ def _read_cases(
     if not mistakes:
         require_full_batch(config, len(split.train))
     _tell_findings(config, case_set.layout, split, labels, on_event)
+    for remark in case_set.remarks:
+        on_event(WarningIssued(remark))
     preprocessing = Preprocessing.from_config(config.preprocessing)
 
     def store_of(cases: Sequence[Case], kind: CacheKind) -> CaseStore:
