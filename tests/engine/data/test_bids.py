@@ -1,0 +1,146 @@
+"""The layout of BIDS, as data sets have it and not as one would wish."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from lunet_cli.config.data import DataConfig, SplitConfig
+from lunet_cli.config.options import PhantomOptions
+from lunet_cli.engine.data.check import check_data
+from lunet_cli.engine.data.layouts import find_cases
+from lunet_cli.engine.data.phantom_files import write_phantom
+from lunet_cli.engine.data.splits import load_cases
+from lunet_cli.errors import DataError
+
+LABELS = {"anterior": (1,), "posterior": (2,), "ventricle": (3,)}
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """Four subjects with two contrasts and a label map each."""
+    root = tmp_path / "data"
+    options = PhantomOptions(layout="bids", num_cases=4, num_channels=2, size=(16, 16, 16))
+    write_phantom(root, options)
+    return root
+
+
+def _label(data: Path, subject: int) -> Path:
+    name = f"sub-{subject:04d}"
+    return data / "derivatives" / "manual" / name / "anat" / f"{name}_dseg.nii.gz"
+
+
+def _image(data: Path, subject: int, contrast: str = "T1w") -> Path:
+    name = f"sub-{subject:04d}"
+    return data / name / "anat" / f"{name}_{contrast}.nii.gz"
+
+
+def _into_session(data: Path, subject: int, session: str) -> None:
+    """Copy a subject's files into a session of its own."""
+    for path in (_label(data, subject), *(_image(data, subject, f"T{n}w") for n in (1, 2))):
+        folder = path.parent.parent / f"ses-{session}" / "anat"
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, folder / path.name.replace("_", f"_ses-{session}_", 1))
+
+
+def test_subjects_are_found_with_their_contrasts_and_labels(data: Path) -> None:
+    found = find_cases(data, "auto")
+    assert found.layout == "bids"
+    assert found.labels == LABELS
+    assert [case.case_id for case in found.cases] == [f"sub-{n:04d}" for n in range(4)]
+    assert found.cases[1].images == (_image(data, 1), _image(data, 1, "T2w"))
+    assert found.cases[1].label == _label(data, 1)
+    assert found.remarks == ()
+    assert check_data(data).problems == ()
+    from_derivative = find_cases(data / "derivatives" / "manual", "auto")
+    assert [case.label for case in from_derivative.cases] == [case.label for case in found.cases]
+
+
+def test_sessions_of_a_subject_stay_on_one_side(data: Path) -> None:
+    for subject in range(4):
+        for session in ("a", "b"):
+            _into_session(data, subject, session)
+        for path in (_label(data, subject), _image(data, subject)):
+            shutil.rmtree(path.parent)
+    for fold in range(4):
+        config = DataConfig(root=data, split=SplitConfig(fold=fold, num_folds=4))
+        _, split = load_cases(config, seed=0)
+        assert len(split.val) == 2
+        assert len({case.case_id.split("_")[0] for case in split.val}) == 1
+    assert find_cases(data, "bids").cases[0].case_id == "sub-0000_ses-a"
+
+
+def test_subjects_without_labels_are_counted_and_left_out(data: Path) -> None:
+    _label(data, 2).unlink()
+    found = find_cases(data, "auto")
+    assert len(found.cases) == 3
+    (problem,) = check_data(data).problems
+    assert not problem.is_error
+    assert "3 of 4 sessions have a label map" in problem.text
+
+
+def test_only_contrasts_that_all_have_are_channels(data: Path) -> None:
+    _image(data, 2, "T2w").unlink()
+    found = find_cases(data, "auto")
+    assert {len(case.images) for case in found.cases} == {1}
+    assert found.remarks == (f"{data}: not every case has T2w; only T1w used",)
+
+
+def test_an_image_is_the_one_whose_entities_its_label_has(data: Path) -> None:
+    for run in "12":
+        copy = _image(data, 0).with_name(f"sub-0000_run-{run}_T1w.nii.gz")
+        shutil.copy(_image(data, 0), copy)
+    _image(data, 0).unlink()
+    label = _label(data, 0)
+    label.rename(label.with_name("sub-0000_run-2_space-orig_dseg.nii.gz"))
+    assert find_cases(data, "auto").cases[0].images[0].name == "sub-0000_run-2_T1w.nii.gz"
+
+
+def _two_maps(data: Path) -> None:
+    shutil.copytree(data / "derivatives" / "manual", data / "derivatives" / "other")
+
+
+def _two_images(data: Path) -> None:
+    shutil.copy(_image(data, 0), _image(data, 0).with_name("sub-0000_desc-x_T1w.nii.gz"))
+    label = _label(data, 0)
+    label.rename(label.with_name("sub-0000_desc-x_dseg.nii.gz"))
+
+
+def _no_contrast_in_common(data: Path) -> None:
+    for subject in range(4):
+        _image(data, subject, "T1w" if subject < 2 else "T2w").unlink()
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (_two_maps, "has several label maps"),
+        (_two_images, "may be the image of the label map too"),
+        (lambda data: shutil.rmtree(data / "sub-0001"), "there is no image of it"),
+        (_no_contrast_in_common, "no contrast in common"),
+        (
+            lambda data: (data / "derivatives/manual/dseg.tsv").write_text("number\tlabel\n1\ta\n"),
+            "is not a table of labels",
+        ),
+        (lambda data: [_label(data, n).unlink() for n in range(4)], "holds no case"),
+    ],
+)
+def test_what_does_not_fit_is_told(
+    data: Path, damage: Callable[[Path], object], words: str
+) -> None:
+    damage(data)
+    with pytest.raises(DataError, match=words):
+        find_cases(data, "auto")
+
+
+def test_a_mask_counts_where_there_is_no_map(data: Path) -> None:
+    label = _label(data, 0)
+    shutil.copy(label, label.with_name("sub-0000_desc-brain_mask.nii.gz"))
+    assert find_cases(data, "auto").cases[0].label == label
+    label.unlink()
+    found = find_cases(data, "auto").cases[0].label
+    assert found is not None
+    assert found.name == "sub-0000_desc-brain_mask.nii.gz"
