@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
+import numpy as np
 import pytest
 
 from lunet_cli.results.benchmarking import BenchRow, Latency
@@ -335,6 +336,28 @@ def hippocampus() -> Path:
     if not (folder / "dataset.json").is_file():
         pytest.skip(f"no hippocampus volumes in {folder}; set LUNET_TEST_DATA to their folder")
     return folder
+
+
+# First byte, width and number of the fields of a NIfTI header that have a byte order.
+_NIFTI_FIELDS = (
+    *((0, 4, 1), (32, 4, 1), (36, 2, 1), (40, 2, 8), (56, 4, 3), (68, 2, 4), (76, 4, 8)),
+    *((108, 4, 3), (120, 2, 1), (124, 4, 4), (140, 4, 2), (252, 2, 2), (256, 4, 18)),
+)
+
+
+@pytest.fixture(scope="session")
+def make_big_endian() -> Callable[[Path], None]:
+    """Rewrite an uncompressed NIfTI file of this machine in the other byte order."""
+
+    def rewrite(path: Path) -> None:
+        content = bytearray(path.read_bytes())
+        width = int.from_bytes(content[72:74], sys.byteorder) // 8
+        for start, size, number in (*_NIFTI_FIELDS, (352, width, (len(content) - 352) // width)):
+            part = np.frombuffer(content, np.uint8, size * number, start).reshape(number, size)
+            content[start : start + size * number] = part[:, ::-1].tobytes()
+        path.write_bytes(content)
+
+    return rewrite
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import gzip
 import struct
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -44,36 +45,14 @@ def test_axes_that_are_not_at_right_angles_are_explained(
     assert "right angles" in message
 
 
-def test_big_endian_nifti(tmp_path: Path, write_volume: Any) -> None:
+def test_big_endian_nifti(
+    tmp_path: Path, write_volume: Any, make_big_endian: Callable[[Path], None]
+) -> None:
     path = write_volume(
         tmp_path / "a.nii", ARRAY, spacing=SPACING, origin=ORIGIN, direction=OBLIQUE
     )
     expected = read_image([path])[0]
-    little = path.read_bytes()
-    big = bytearray(little)
-    for kind, start, count in (
-        *(
-            ("i", 0, 1),
-            ("i", 32, 1),
-            ("h", 36, 1),
-            ("h", 40, 8),
-            ("f", 56, 3),
-            ("h", 68, 4),
-            ("f", 76, 8),
-        ),
-        *(
-            ("f", 108, 3),
-            ("h", 120, 1),
-            ("f", 124, 4),
-            ("i", 140, 2),
-            ("h", 252, 2),
-            ("f", 256, 18),
-        ),
-    ):
-        struct.pack_into(
-            f">{count}{kind}", big, start, *struct.unpack_from(f"<{count}{kind}", little, start)
-        )
-    path.write_bytes(big[:352] + ARRAY.astype(">i2").tobytes())
+    make_big_endian(path)
     (found,) = read_image([path])
     np.testing.assert_array_equal(sitk.GetArrayFromImage(found), ARRAY)
     assert Geometry.of(found) == Geometry.of(expected)
