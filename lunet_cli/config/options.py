@@ -59,13 +59,14 @@ def _read_size(value: Any) -> Any:
 
 
 def _read_window(value: Any) -> Any:
-    if value in ("whole", "stream"):
+    if value in ("trained", "whole", "stream"):
         return value
     try:
         return _read_size(value)
     except ValueError:
         raise ValueError(
-            f"'{visible(value)}' is not a window; write 96, 96x96x64 (z, y, x), whole or stream"
+            f"'{visible(value)}' is not a window; write 96, 96x96x64 (z, y, x), trained, whole or "
+            "stream"
         ) from None
 
 
@@ -96,7 +97,8 @@ def _read_names(value: Any) -> Any:
 Edge = Annotated[int, Field(ge=1, le=_LARGEST_EDGE)]
 Voxels = Annotated[tuple[Edge, Edge, Edge], BeforeValidator(_read_size)]
 Window = Annotated[
-    tuple[Edge, Edge, Edge] | Literal["whole", "stream"] | None, BeforeValidator(_read_window)
+    tuple[Edge, Edge, Edge] | Literal["trained", "whole", "stream"] | None,
+    BeforeValidator(_read_window),
 ]
 Positive = Annotated[int, Field(ge=1)]
 
@@ -142,9 +144,10 @@ class PredictionOptions(Options):
     """How volumes go through a network."""
 
     window: Window = None
-    """Voxels (z, y, x) that the network sees at once; `whole` takes volumes in one piece, `stream`
-    likewise, plane by plane in little memory; both take small ones in the window of the training.
-    As the network was trained if not given."""
+    """Voxels (z, y, x) that the network sees at once; `trained` takes the window of the training,
+    `whole` volumes in one piece, `stream` likewise, plane by plane in little memory; both take
+    small ones in the window of the training. If not given, `stream` where the validation has shown
+    it to be as good, and else `trained`."""
 
     overlap: Annotated[float, Field(ge=0, le=0.9)] = 0.5
     """Share of a window that neighbours have in common."""

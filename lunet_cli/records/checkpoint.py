@@ -17,6 +17,15 @@ CHECKPOINT_MARK = "lunet_format_version"
 _Count = Annotated[int, Field(ge=0, le=1_000_000_000)]
 
 
+class Modes(Record):
+    """Mean validation Dice of a network, by how volumes went through it."""
+
+    what: ClassVar[str] = "the modes of a network"
+
+    windows: Annotated[float, Field(ge=0, le=1)]
+    one_pass: Annotated[float, Field(ge=0, le=1)]
+
+
 class CheckpointHeader(CardRecord):
     """A checkpoint without its weights and without the state of its training."""
 
@@ -30,6 +39,7 @@ class CheckpointHeader(CardRecord):
     config: KeptConfig
     versions: Versions
     execution: Execution
+    modes: Modes | None = None
 
 
 class ScalerState(Record):

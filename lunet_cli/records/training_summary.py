@@ -25,3 +25,4 @@ class TrainingSummary(Record):
     best: EpochRecord | None
     metrics: Annotated[tuple[MetricSummary, ...], FailFast()]
     latency_ms: float | None
+    one_pass_dice: float | None = None

@@ -44,6 +44,8 @@ def train_table(result: TrainResult) -> RenderableType:
         if len(best.val_dice_per_label) > 1:
             for name, value in best.val_dice_per_label.items():
                 table.add_row(f"  {name}", f"{value:.4f}")
+    if result.one_pass_dice is not None:
+        table.add_row("in one pass", f"{result.one_pass_dice:.4f}")
     _add_metrics(table, result.metrics)
     if result.latency_ms is not None:
         table.add_row("forward pass", f"{result.latency_ms:.1f} ms")

@@ -240,6 +240,8 @@ class TrainResult:
         best: The record with the best validation Dice; None before the first epoch has ended.
         metrics: What the configuration asks for beyond Dice, per label.
         latency_ms: Median forward time, if the configuration asks for it.
+        one_pass_dice: Validation Dice of the best model in one pass; None where that is the same as
+            in windows, or cannot be.
         slices: Pictures, if the configuration asks for them.
     """
 
@@ -253,6 +255,7 @@ class TrainResult:
     signal: int = 0
     metrics: tuple[MetricSummary, ...] = ()
     latency_ms: float | None = None
+    one_pass_dice: float | None = None
     slices: tuple[Slice, ...] = ()
 
 

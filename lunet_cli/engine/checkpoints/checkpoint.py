@@ -18,7 +18,12 @@ from lunet_cli.engine.checkpoints.training_state import require_training_state
 from lunet_cli.engine.data.labels import LabelScheme
 from lunet_cli.engine.data.preprocessing import Normalization, Preprocessing
 from lunet_cli.errors import CheckpointError
-from lunet_cli.records.checkpoint import CHECKPOINT_MARK, CHECKPOINT_VERSION, CheckpointHeader
+from lunet_cli.records.checkpoint import (
+    CHECKPOINT_MARK,
+    CHECKPOINT_VERSION,
+    CheckpointHeader,
+    Modes,
+)
 from lunet_cli.records.files import require_file, require_stored_archive, write_atomically
 from lunet_cli.records.network_card import CardRecord, Execution, KeptConfig
 from lunet_cli.records.record import parse_values
@@ -81,6 +86,7 @@ class Checkpoint:
         execution: How it was computed while it trained and validated.
         training: State of the training (see `TrainState.to_dict`); None in a model that is for use
             only.
+        modes: Dice in windows and in one pass; None where it was not measured.
     """
 
     card: ModelCard
@@ -90,6 +96,7 @@ class Checkpoint:
     versions: dict[str, str]
     execution: Execution
     training: dict[str, Any] | None = field(default=None)
+    modes: Modes | None = None
 
 
 def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
@@ -107,6 +114,7 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
         "versions": checkpoint.versions,
         "execution": dict(checkpoint.execution),
         "training": checkpoint.training,
+        "modes": None if checkpoint.modes is None else dict(checkpoint.modes),
     }
     # Into memory first: what goes wrong while it is pickled leaves no half of a file.
     buffer = io.BytesIO()
@@ -141,7 +149,14 @@ def load_checkpoint(path: Path, values: dict[str, Any] | None = None) -> Checkpo
         training = require_training_state(training, weights, header.epoch, path)
     card = ModelCard.of(header)
     return Checkpoint(
-        card, weights, header.epoch, header.config, header.versions, header.execution, training
+        card,
+        weights,
+        header.epoch,
+        header.config,
+        header.versions,
+        header.execution,
+        training,
+        header.modes,
     )
 
 

@@ -28,6 +28,7 @@ from lunet_cli.engine.networks.blocks import SegmentationNetwork
 from lunet_cli.engine.run_folder import BEST, LAST, RunFolder
 from lunet_cli.engine.runtimes.exported_graph import ExportedGraph, format_of
 from lunet_cli.errors import CheckpointError
+from lunet_cli.records.checkpoint import Modes
 from lunet_cli.records.network_card import Execution, KeptConfig
 
 # Their networks have seen whole volumes, with intensities as they are stored.
@@ -46,6 +47,7 @@ class Model:
         architecture: Name of its preset.
         execution: How it was computed when it was validated; None if that is not known.
         config: The configuration of its training; None if that is not known.
+        modes: Dice in windows and in one pass; None where it was not measured.
         stands_in: Whether it is the newest state of a run folder that has no best model.
     """
 
@@ -56,6 +58,7 @@ class Model:
     architecture: str
     execution: Execution | None
     config: KeptConfig | None
+    modes: Modes | None = None
     stands_in: bool = False
 
     def warnings(self) -> list[str]:
@@ -133,6 +136,7 @@ def load_model(source: Path, *, architecture: str | None = None) -> Model:
         architecture=name,
         execution=checkpoint.execution,
         config=config,
+        modes=checkpoint.modes,
         stands_in=source.is_dir() and path.name == LAST,
     )
 

@@ -164,6 +164,8 @@ def _warn(
         on_event(WarningIssued(text))
     for warning in predictor.warnings():
         on_event(WarningIssued(warning))
+    for notice in predictor.notices():
+        on_event(Notice(notice))
 
 
 def _predict_masks(
@@ -222,7 +224,7 @@ def _describe(predictor: Predictor) -> EvaluatedModel:
         conv_flops_at_64=num_mirrorings * sum(map(count_conv_flops, networks)),
         channels=networks[0].channels,
         execution={"runtime": plan.runtime, "device": plan.device, "precision": plan.precision},
-        window=options.window or models[0].window,
+        window=predictor.window or models[0].window,
         overlap=options.overlap,
         tta=options.tta,
     )

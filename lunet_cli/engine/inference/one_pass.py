@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
@@ -28,6 +29,37 @@ from lunet_cli.engine.runtimes.plane_graph import PlaneGraph, can_flow, plane_gr
 from lunet_cli.engine.runtimes.plane_stream import count_values
 from lunet_cli.engine.runtimes.runtime import RuntimePlan
 from lunet_cli.errors import ConfigError
+
+# Of the Dice: less than the seed of a training changes.
+_MOST_LOST = 0.002
+
+
+def is_as_good(model: Model) -> bool:
+    """Whether the validation has found one pass as good as windows, or all but as good."""
+    modes = model.modes
+    return modes is not None and modes.one_pass >= modes.windows - _MOST_LOST
+
+
+def may_flow(models: Sequence[Model], options: PredictionOptions) -> bool:
+    """Whether volumes flow without being asked to: it is faster, and known to be as good."""
+    is_open = options.window is None and options.runtime in (None, "auto", "torch")
+    # Mirrored volumes have been measured in neither way.
+    return is_open and not options.tta and all(is_as_good(model) for model in models)
+
+
+def size_in_one_piece(size: Size, trained: Size | None, stride: int) -> Size:
+    """What a network sees of a volume (D, H, W) at once.
+
+    Never less than the training has shown: it surrounds small volumes by zeros. Longer axes get
+    zeros up to the stride, since the network would copy the edge so often.
+    """
+    if trained is None:
+        return size
+    seen: list[int] = []
+    for edge, usual in zip(size, trained, strict=True):
+        seen.append(usual if edge <= usual else math.ceil(edge / stride) * stride)
+    depth, height, width = seen
+    return depth, height, width
 
 
 class OnePass:

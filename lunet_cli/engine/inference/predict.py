@@ -100,6 +100,8 @@ def predict(
         job.require_place()
     for warning in predictor.warnings():
         on_event(WarningIssued(warning))
+    for notice in predictor.notices():
+        on_event(Notice(notice))
     job.plan()
     if dry_run:
         return job.result(_with_times(job.planned, predictor))

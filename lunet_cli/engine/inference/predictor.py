@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import overload
+from typing import Literal, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -43,7 +43,14 @@ from lunet_cli.engine.inference.memory import (
     estimate_memory,
     estimate_one_pass,
 )
-from lunet_cli.engine.inference.one_pass import OnePass, load_flow, num_steps
+from lunet_cli.engine.inference.one_pass import (
+    OnePass,
+    is_as_good,
+    load_flow,
+    may_flow,
+    num_steps,
+    size_in_one_piece,
+)
 from lunet_cli.engine.inference.segmentation import Band, Segmentation, SegmentationBuilder
 from lunet_cli.engine.inference.sliding_window import Stitcher, run_windows, window_starts
 from lunet_cli.engine.inference.stream import FEWEST_PLANES, usual_planes
@@ -94,8 +101,9 @@ class Predictor:
         _require_alike(models)
         self.models = tuple(models)
         self.options = options or PredictionOptions()
+        self.window = _chosen_window(models, self.options)
         self.one_pass: OnePass | None = None
-        if self.options.window == "stream":
+        if self.window == "stream":
             self.one_pass = OnePass(models, self.options)
         self.ensemble = Ensemble(models, self.options)
 
@@ -129,13 +137,26 @@ class Predictor:
                 "result may be far worse"
             )
         trained = self.models[0].window
-        if isinstance(self.options.window, str) and trained is not None:
+        is_as_trained = all(is_as_good(model) for model in self.models)
+        if isinstance(self.window, str) and trained is not None and not is_as_trained:
             edges = " x ".join(map(str, trained))
             found.append(
                 f"volumes larger than the {edges} voxels of the training go through the network in "
                 "one piece, which it has not learned: their label maps differ from those in windows"
             )
         return found
+
+    def notices(self) -> list[str]:
+        """What was decided that the options leave open."""
+        if self.options.window is not None or self.window != "stream":
+            return []
+        measured = [model.modes for model in self.models if model.modes is not None]
+        one_pass = ", ".join(f"{modes.one_pass:.4f}" for modes in measured)
+        windows = ", ".join(f"{modes.windows:.4f}" for modes in measured)
+        return [
+            f"one pass (`window=stream`): validated with a Dice of {one_pass}, and {windows} in "
+            "windows (`window=trained`), which take longer"
+        ]
 
     def _has_seen_mirrored_volumes(self) -> bool:
         """Whether all networks have, as far as their configurations are known."""
@@ -357,9 +378,10 @@ class Predictor:
 
     def _window(self, size: Size) -> Size:
         trained = self.models[0].window
-        wanted = self.options.window or trained
+        wanted = self.window or trained
         if isinstance(wanted, str):
-            return self._in_one_piece(size, trained)
+            stride = max(model.card.network.total_stride for model in self.models)
+            return size_in_one_piece(size, trained, stride)
         if wanted is not None:
             return wanted
         # Small volumes go through in one piece, which is what such networks were trained on.
@@ -367,19 +389,6 @@ class Predictor:
         if depth * height * width <= WHOLE_VOLUME_VOXELS:
             return size
         return WINDOW_EDGE, WINDOW_EDGE, WINDOW_EDGE
-
-    def _in_one_piece(self, size: Size, trained: Size | None) -> Size:
-        """What the networks see of a volume at once."""
-        if trained is None:
-            return size
-        # Never less than the training has shown: it surrounds small volumes by zeros. Longer axes
-        # get zeros up to the stride, since the network would copy the edge so often.
-        stride = max(model.card.network.total_stride for model in self.models)
-        seen: list[int] = []
-        for edge, usual in zip(size, trained, strict=True):
-            seen.append(usual if edge <= usual else math.ceil(edge / stride) * stride)
-        depth, height, width = seen
-        return depth, height, width
 
     def _plan_flow(
         self, one_pass: OnePass, placement: Placement, seen: Size, with_probabilities: bool
@@ -521,6 +530,15 @@ def set_up_process(num_threads: int | None) -> None:
     # torchrun starts a process for each GPU, and says in this variable which one it is.
     if "LOCAL_RANK" in os.environ and torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+
+
+def _chosen_window(
+    models: Sequence[Model], options: PredictionOptions
+) -> Size | Literal["whole", "stream"] | None:
+    """What the networks see of a volume at once; None for the window of the training."""
+    if may_flow(models, options):
+        return "stream"
+    return None if options.window == "trained" else options.window
 
 
 def _require_alike(models: Sequence[Model]) -> None:

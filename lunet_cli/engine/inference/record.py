@@ -23,7 +23,7 @@ def describe_prediction(
     options = predictor.options
     return PredictionRecord(
         networks=tuple(_sha256(model.path) for model in predictor.models),
-        window=options.window,
+        window=predictor.window,
         overlap=options.overlap,
         tta=options.tta,
         precision=options.precision,

@@ -27,6 +27,7 @@ _LONGEST_EDGE = 128
 # Patches of a small volume are cheaper than all of it, and overlapping windows average: in five
 # minutes, they reached 0.880 instead of 0.869 (docs/adr/0028).
 _PART_OF_SMALL = 2 / 3
+_BATCHES_WITH_LABEL, _LEAST_FOREGROUND = 1 / 3, 0.33
 # Labels and the channels of a lean network that they get: a rule of thumb, not a measurement.
 _CHANNELS = ((3, 4), (15, 8), (255, 16))
 
@@ -133,6 +134,20 @@ def network_rule(num_labels: int, depth: float) -> tuple[str, str]:
         size = "large"
         why += f", and 4 levels instead of 5 because the volumes have about {depth:.0f} planes"
     return f"lunet_{size}_{channels}f", f"A lean network: {why}."
+
+
+def foreground_rule(num_labels: int, batch_size: int) -> tuple[float, str]:
+    """Share of patches around a labelled voxel, and why.
+
+    First a label is drawn, each as likely, then one of its voxels. So many are drawn that each
+    label is in a third of the batches, however rare it is, as in nnU-Net with its batches of two;
+    at most two thirds, since a network has to see the rest of a volume too.
+    """
+    wanted = num_labels * (1 - (1 - _BATCHES_WITH_LABEL) ** (1 / batch_size))
+    fraction = round(min(max(wanted, _LEAST_FOREGROUND), 1 - _LEAST_FOREGROUND), 2)
+    if wanted <= 1 - _LEAST_FOREGROUND:
+        return fraction, "Around a labelled voxel: each label is in a third of the batches or more."
+    return fraction, "Around a labelled voxel; the others anywhere, so that the rest is seen too."
 
 
 def window_rule(grids: list[Size], stride: int, nnunet: NnunetPlan | None) -> tuple[Size, str]:

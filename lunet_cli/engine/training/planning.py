@@ -31,6 +31,7 @@ from lunet_cli.engine.networks.execution import resolve_device
 from lunet_cli.engine.training.context import StepContext
 from lunet_cli.engine.training.data_rules import (
     find_nnunet_plans,
+    foreground_rule,
     groups_of,
     intensity_rule,
     labels_rule,
@@ -75,11 +76,6 @@ _RECIPE = (
     Setting("training.scheduler", "one-cycle"),
     Setting("training.gradient_clip", 1.0),
     Setting("training.ema_decay", 0.99),
-    Setting(
-        "training.foreground_fraction",
-        0.33,
-        "A third of the patches around a labelled voxel, as nnU-Net.",
-    ),
     Setting("training.loss.name", "auto", "Dice and cross-entropy."),
 )
 
@@ -149,7 +145,7 @@ def plan(
     if division is not None:  # Its file is not there yet, and any division takes as long.
         measured = [setting for setting in settings if setting.key != "data.split.file"]
     # Enough for a full batch, however few cases there are.
-    batch = settings[-1].value
+    batch = planned_config(settings).training.batch_size
     measured.append(Setting("training.patches_per_case", batch))
     settings += _time_settings(planned_config(measured), options, start, on_event)
     heading = (
@@ -248,6 +244,8 @@ def _network_settings(
     if nnunet is not None:
         batch_size, why = nnunet.batch_size, "As nnU-Net has planned."
     yield Setting("training.batch_size", batch_size, why)
+    fraction, why = foreground_rule(len(regions), batch_size)
+    yield Setting("training.foreground_fraction", fraction, why)
 
 
 def _grids(found: Fingerprint, spacing: tuple[float, float, float]) -> list[Size]:

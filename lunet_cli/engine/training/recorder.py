@@ -6,6 +6,7 @@ import contextlib
 import datetime
 import os
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -13,13 +14,14 @@ from torch import Tensor
 
 from lunet_cli.config.network_cost import count_parameters
 from lunet_cli.config.run import RunConfig
-from lunet_cli.engine.checkpoints.checkpoint import Checkpoint, save_checkpoint
+from lunet_cli.engine.checkpoints.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from lunet_cli.engine.provenance import git_commit, machine_name, versions
 from lunet_cli.engine.run_folder import RunFolder
 from lunet_cli.engine.run_lock import RunLock
 from lunet_cli.engine.training.context import StepContext
 from lunet_cli.engine.training.state import TrainState
 from lunet_cli.errors import LunetError, OutputError
+from lunet_cli.records.checkpoint import Modes
 from lunet_cli.records.manifest import DataOrigin, Machine, Manifest, RecordedSplit
 from lunet_cli.records.network_card import Execution, KeptConfig
 from lunet_cli.records.training_summary import TrainingSummary
@@ -129,6 +131,15 @@ class RunRecorder:
         self.report(event)
         return event
 
+    def keep_modes(self, best: EpochRecord, one_pass_dice: float | None) -> None:
+        """Note in the best model how well it does in one pass."""
+        checkpoint = load_checkpoint(self.folder.best)
+        modes = None
+        if one_pass_dice is not None:
+            modes = Modes(windows=best.val_dice, one_pass=one_pass_dice)
+        if modes != checkpoint.modes:
+            save_checkpoint(replace(checkpoint, modes=modes), self.folder.best)
+
     def write_end(self, result: TrainResult) -> None:
         """Keep the numbers of the end, which marks the training as finished."""
         self.folder.write_summary(
@@ -140,6 +151,7 @@ class RunRecorder:
                 best=result.best,
                 metrics=result.metrics,
                 latency_ms=result.latency_ms,
+                one_pass_dice=result.one_pass_dice,
             )
         )
 

@@ -6,6 +6,7 @@ import contextlib
 import math
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -26,6 +27,7 @@ from lunet_cli.engine.training.gradients import Gradients
 from lunet_cli.engine.training.health import Health
 from lunet_cli.engine.training.interrupts import InterruptGuard, InterruptRequested, unwinding
 from lunet_cli.engine.training.loop import epoch_record, train_epoch, validate
+from lunet_cli.engine.training.modes import one_pass_dice
 from lunet_cli.engine.training.pace import Pace
 from lunet_cli.engine.training.recorder import RunRecorder
 from lunet_cli.engine.training.resumption import (
@@ -114,6 +116,10 @@ def train(
                 return result
             _require_sound_end(state, folder)
             result = assess(result, _best_network(state, context, folder), context)
+            if context.config.checkpoint.keep_best and result.best is not None:
+                dice = one_pass_dice(folder.best, context)
+                recorder.keep_modes(result.best, dice)
+                result = replace(result, one_pass_dice=dice)
             on_closing(result)
             # Last, since it marks the run as finished.
             recorder.write_end(result)

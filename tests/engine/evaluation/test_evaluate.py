@@ -135,10 +135,17 @@ def test_validation_of_the_training_is_met(
     )
     trained = train(config)
     assert trained.best is not None
-    result = evaluate(Predictor.load([tmp_path / "run"]))
+    in_windows = PredictionOptions(window="trained")
+    result = evaluate(Predictor.load([tmp_path / "run"], options=in_windows))
     label = "foreground" if out_channels == "1" else "mean of labels"
     assert find(result, label, "dice").mean == pytest.approx(trained.best.val_dice, abs=1e-6)
-    assert result.folder == tmp_path / "run/eval/val"
+    assert result.folder == tmp_path / "run/eval/val_window_trained"
+    one_pass = trained.one_pass_dice
+    assert (one_pass is None) == (patch == "null")
+    if one_pass is not None:
+        flowing = PredictionOptions(window="stream")
+        streamed = evaluate(Predictor.load([tmp_path / "run"], options=flowing))
+        assert find(streamed, label, "dice").mean == pytest.approx(one_pass, abs=1e-6)
     train_side = evaluate(
         Predictor.load([tmp_path / "run"]),
         split="train",
@@ -148,7 +155,8 @@ def test_validation_of_the_training_is_met(
     # Without its run folder, the checkpoint finds the same cases by configuration and seed.
     shutil.copy(tmp_path / "run/best_model.pt", tmp_path / "alone.pt")
     alone = evaluate(
-        Predictor.load([tmp_path / "alone.pt"]), options=EvaluationOptions(metrics=("dice",))
+        Predictor.load([tmp_path / "alone.pt"], options=in_windows),
+        options=EvaluationOptions(metrics=("dice",)),
     )
     assert [s.values["dice"] for s in alone.scores] == [s.values["dice"] for s in result.scores]
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,6 +23,7 @@ from lunet_cli.engine.networks import build_network
 from lunet_cli.engine.runtimes import selection
 from lunet_cli.engine.runtimes.exported_graph import ExportedGraph
 from lunet_cli.errors import ConfigError, DataError
+from lunet_cli.records.checkpoint import Modes
 from lunet_cli.results.runtimes import RuntimeChosen
 
 WINDOW = (16, 16, 16)
@@ -97,6 +99,38 @@ def test_ensembles_and_mirrorings_are_averaged_as_in_one_piece(activation: str) 
     expected = probabilities_of(predictor_of(models, "whole", tta=True), image)
     found = probabilities_of(predictor_of(models, "stream", tta=True), image)
     np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+AS_GOOD, WORSE = Modes(windows=0.88, one_pass=0.8785), Modes(windows=0.88, one_pass=0.8775)
+
+
+@pytest.mark.parametrize(
+    ("measured", "options", "expected"),
+    [
+        ([AS_GOOD], {}, "stream"),
+        ([AS_GOOD, AS_GOOD], {"runtime": "auto"}, "stream"),
+        ([WORSE], {}, None),
+        ([None], {}, None),
+        ([AS_GOOD, None], {}, None),
+        ([AS_GOOD], {"tta": True}, None),
+        ([AS_GOOD], {"runtime": "onnx"}, None),
+        ([AS_GOOD], {"window": "trained"}, None),
+        ([WORSE], {"window": "stream"}, "stream"),
+        ([AS_GOOD], {"window": (32, 32, 32)}, (32, 32, 32)),
+    ],
+)
+def test_one_pass_is_taken_where_the_validation_has_found_it_as_good(
+    measured: list[Modes | None], options: dict[str, Any], expected: object
+) -> None:
+    models = [replace(make_model(), modes=modes) for modes in measured]
+    predictor = Predictor(models, PredictionOptions(device="cpu", **options))
+    assert predictor.window == expected
+    is_chosen = expected == "stream" and "window" not in options
+    assert bool(predictor.notices()) == is_chosen
+    if is_chosen:
+        assert "validated with a Dice of 0.8785" in predictor.notices()[0]
+    is_warned = any("has not learned" in warning for warning in predictor.warnings())
+    assert is_warned == (WORSE in measured and expected == "stream")
 
 
 def test_small_volume_goes_through_the_window_of_the_training() -> None:

@@ -12,7 +12,12 @@ from lunet_cli.config.options import PhantomOptions, PlanOptions
 from lunet_cli.config.planned import Setting, planned_yaml
 from lunet_cli.engine.data.phantom_files import write_phantom
 from lunet_cli.engine.training import planning
-from lunet_cli.engine.training.data_rules import groups_of, intensity_rule, spacing_rule
+from lunet_cli.engine.training.data_rules import (
+    foreground_rule,
+    groups_of,
+    intensity_rule,
+    spacing_rule,
+)
 from lunet_cli.engine.training.planning import plan
 from lunet_cli.errors import ConfigError
 from lunet_cli.records.fingerprint import Fingerprint
@@ -87,7 +92,7 @@ def test_a_plan_is_a_configuration(flat: Path, tmp_path: Path) -> None:
     config = load_config(tmp_path / "plan.yaml")
     assert config == planned.config
     assert config.model.architecture == "lunet_large_4f"
-    assert config.training.patch_size == (8, 32, 32)
+    assert config.training.patch_size == (8, 24, 24)
     assert config.preprocessing.normalization.name == "ct_window"
     assert config.training.epochs > 10
     assert config.training.max_minutes is not None
@@ -110,3 +115,17 @@ def test_a_network_that_does_not_fit_is_told(flat: Path) -> None:
     options = PlanOptions(architecture="unet_large_256f", memory_mib=64)
     with pytest.raises(ConfigError, match="MiB"):
         plan(flat, options=options)
+
+
+@pytest.mark.parametrize("num_labels", [1, 2, 3])
+@pytest.mark.parametrize("batch_size", [2, 4, 12])
+def test_each_label_is_in_a_third_of_the_batches(num_labels: int, batch_size: int) -> None:
+    fraction, why = foreground_rule(num_labels, batch_size)
+    assert 1 - (1 - fraction / num_labels) ** batch_size >= 0.33
+    assert "a third of the batches" in why
+
+
+def test_a_third_of_the_patches_is_anywhere() -> None:
+    fraction, why = foreground_rule(66, 2)
+    assert fraction == 0.67
+    assert "anywhere" in why
