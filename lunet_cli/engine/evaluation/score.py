@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk  # noqa: N813
 
+from lunet_cli.config.labels import Regions
 from lunet_cli.config.options import EvaluationOptions
 from lunet_cli.engine.data.disk import is_file, is_folder, require_present
 from lunet_cli.engine.data.findings import present_values, require_known_values
@@ -86,22 +87,18 @@ def score(
         options or EvaluationOptions(), Path(output or _folder_of(predictions)), on_event
     )
     measurement.tell_replaced()
-    num_surplus = len(found.keys() - expected.keys())
-    if num_surplus:
-        words = "prediction has no reference and is", "predictions have no reference and are"
-        on_event(WarningIssued(f"{plural(num_surplus, *words)} left out"))
-    # Those of the references come first: predictions are measured by them.
-    description = find_description(references, predictions)
-    if description is not None:
-        labels = labels or description.labels
-        ignored_value = description.ignored if ignored_value is None else ignored_value
-    if labels is None:
-        labels = _labels_that_occur(found.values(), expected.values(), on_event)
-        labels.pop(str(ignored_value), None)
+    _tell_surplus(len(found.keys() - expected.keys()), on_event)
+    named, ignored = _described(references, predictions)
+    if ignored_value is not None:
+        ignored = ignored_value
+    regions = labels or named
+    if regions is None:
+        regions = _labels_that_occur(found.values(), expected.values(), on_event)
+        regions.pop(str(ignored), None)
     missing = [name for name in expected if name not in found]
     if missing and not only_predicted:
         measurement.fail(_without_prediction(missing, len(expected), predictions))
-    scheme = _scheme_of(labels, references, ignored_value)
+    scheme = _scheme_of(regions, references, ignored)
     measurement.measure(list(_pairs(scheme, found, expected, on_event)))
     subject = Subject(
         title=f"{predictions} against {references}",
@@ -129,6 +126,21 @@ def _match(predictions: Path, references: Path) -> tuple[dict[str, Path], dict[s
             hint="A prediction has the name of its reference.",
         )
     return found, expected
+
+
+def _tell_surplus(number: int, on_event: OnEvent) -> None:
+    if number:
+        words = "prediction has no reference and is", "predictions have no reference and are"
+        on_event(WarningIssued(f"{plural(number, *words)} left out"))
+
+
+def _described(references: Path, predictions: Path) -> tuple[Regions | None, int | None]:
+    """Labels, and the value of unlabelled voxels, as a `dataset.json` names them."""
+    # Those of the references come first: predictions are measured by them.
+    description = find_description(references, predictions)
+    if description is None:
+        return None, None
+    return description.labels, description.ignored
 
 
 def _scheme_of(
