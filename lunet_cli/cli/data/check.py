@@ -74,16 +74,18 @@ def _require_fitting(
     source: Path, label: Path | None, overrides: list[str] | None, fix: Path | None, resample: bool
 ) -> None:
     """Raise if options are given that mean nothing beside the others."""
-    if overrides and (label is not None or source.is_dir()):
+    is_folder = label is None and source.is_dir()
+    is_image = label is None and source.is_file() and source.suffix not in (".yaml", ".yml")
+    if overrides and (is_folder or label is not None):
         raise ConfigError("--set is for a configuration; name one instead of a folder or image")
-    if label is None and source.is_file() and source.suffix not in (".yaml", ".yml"):
+    if is_image:
         raise ConfigError(
             f"{source}: is neither a folder nor a configuration",
             hint="An image is checked together with its label map: IMAGE LABEL",
         )
     if resample and fix is None:
         raise ConfigError("--resample is for --fix OUT, which copies the data set")
-    if fix is not None and (label is not None or not source.is_dir()):
+    if fix is not None and not is_folder:
         raise ConfigError(
             "--fix copies a data set", hint="Name its folder instead of a configuration or image."
         )

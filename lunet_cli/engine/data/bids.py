@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -88,8 +88,32 @@ def find_bids_cases(
     """
     raw, derivatives = _places(folder)
     labels = _labels_by_session(derivatives, mistakes)
-    images: dict[str, list[_Name]] = {}
+    images = _images_by_session(raw, labels, mistakes)
+    contrasts = _common_contrasts(images.values())
+    cases = []
+    for session, names in images.items():
+        with mistakes.gathering():
+            paths = tuple(_the_image(names, contrast) for contrast in contrasts)
+            cases.append(Case(session, paths, labels[session].path))
     remarks: list[str] = []
+    num_sessions = sum(1 for _ in _sessions(raw))
+    if num_sessions > len(labels):
+        remarks.append(
+            f"{folder}: {len(labels)} of {plural(num_sessions, 'session')} have a label map; the "
+            "others are not used"
+        )
+    left_out = {name.suffix for names in images.values() for name in names} - set(contrasts)
+    if left_out:
+        listed = ", ".join(sorted(left_out))
+        remarks.append(f"{folder}: not every case has {listed}; only {', '.join(contrasts)} used")
+    return cases, _label_names(derivatives), remarks
+
+
+def _images_by_session(
+    raw: Path, labels: Mapping[str, _Name], mistakes: Mistakes
+) -> dict[str, list[_Name]]:
+    """The images that the label map of each session may have been made of."""
+    images: dict[str, list[_Name]] = {}
     for session, label in labels.items():
         place = raw.joinpath(*session.split("_"), label.path.parent.name)
         found = [name for name in _volumes(place) if name.is_of(label)]
@@ -98,23 +122,7 @@ def find_bids_cases(
         else:
             text = f"{label.path}: there is no image of it in {place}"
             mistakes.add(DataError(text, hint=EXPECTED))
-    num_sessions = sum(1 for _ in _sessions(raw))
-    if num_sessions > len(labels):
-        remarks.append(
-            f"{folder}: {len(labels)} of {plural(num_sessions, 'session')} have a label map; the "
-            "others are not used"
-        )
-    contrasts = _common_contrasts(images.values())
-    left_out = {name.suffix for names in images.values() for name in names} - set(contrasts)
-    if left_out:
-        listed = ", ".join(sorted(left_out))
-        remarks.append(f"{folder}: not every case has {listed}; only {', '.join(contrasts)} used")
-    cases = []
-    for session, names in images.items():
-        with mistakes.gathering():
-            paths = tuple(_the_image(names, contrast) for contrast in contrasts)
-            cases.append(Case(session, paths, labels[session].path))
-    return cases, _label_names(derivatives), remarks
+    return images
 
 
 def _places(folder: Path) -> tuple[Path, list[Path]]:
@@ -156,21 +164,27 @@ def _labels_by_session(derivatives: Sequence[Path], mistakes: Mistakes) -> dict[
                 found.setdefault(session, []).extend(names)
     chosen: dict[str, _Name] = {}
     for session, names in sorted(found.items()):
-        for suffix in _LABEL_SUFFIXES:
-            fitting = [name for name in names if name.suffix == suffix]
-            if len(fitting) > 1:
-                listed = " and ".join(str(name.path) for name in fitting[:2])
-                mistakes.add(
-                    DataError(
-                        f"case {session}: has several label maps: {listed}",
-                        hint="Keep one, or name the folder of one of the derivatives as the data "
-                        "set.",
-                    )
+        fitting = _best_maps(names)
+        if len(fitting) > 1:
+            listed = " and ".join(str(name.path) for name in fitting[:2])
+            mistakes.add(
+                DataError(
+                    f"case {session}: has several label maps: {listed}",
+                    hint="Keep one, or name the folder of one of the derivatives as the data set.",
                 )
-            if fitting:
-                chosen[session] = fitting[0]
-                break
+            )
+        if fitting:
+            chosen[session] = fitting[0]
     return chosen
+
+
+def _best_maps(names: Sequence[_Name]) -> list[_Name]:
+    """Those of the kind that says most."""
+    for suffix in _LABEL_SUFFIXES:
+        fitting = [name for name in names if name.suffix == suffix]
+        if fitting:
+            return fitting
+    return []
 
 
 def _common_contrasts(images: Collection[Sequence[_Name]]) -> list[str]:

@@ -51,12 +51,10 @@ def clear_cache(
     """
     cache = _find(Path(folder))
     latest = datetime.datetime.now().astimezone() - datetime.timedelta(days=older_than_days)
-    chosen = [
-        entry
-        for entry in _entries(cache)
-        if entry.made <= latest and (entry.is_stale or not only_stale)
-    ]
-    parts = [part for part in _parts(cache) if _made(part) <= latest and not only_stale]
+    chosen = [entry for entry in _entries(cache) if entry.made <= latest]
+    parts = [part for part in _parts(cache) if _made(part) <= latest]
+    if only_stale:
+        chosen, parts = [entry for entry in chosen if entry.is_stale], []
     removed = _described(cache, chosen, parts)
     try:
         for path in (*(entry.path for entry in chosen), *parts):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -148,14 +148,11 @@ def _look_at(subject: _Subject) -> Iterator[CaseFindings | list[Problem]]:
 
 def _strays(subject: _Subject) -> Iterator[Problem]:
     """Volumes beside those of cases that belong to no case."""
-    used: set[Path] = set()
-    for case in subject.case_set.cases:
-        used.update(case.images)
-        if case.label is not None:
-            used.add(case.label)
+    case_set = subject.case_set
     # A folder of BIDS holds all contrasts of a subject, used or not.
-    if subject.case_set.root is None or subject.case_set.layout == "bids":
+    if case_set.root is None or case_set.layout == "bids":
         return
+    used = _files_of(case_set.cases)
     told = " ".join(problem.text for problem in subject.problems)  # As of a label without image.
     for folder in sorted({path.parent for path in used}):
         for path in list_folder(folder):
@@ -163,3 +160,12 @@ def _strays(subject: _Subject) -> Iterator[Problem]:
                 text = f"{path}: belongs to no case, and is not used"
                 hint = "Name it like the image or label map that it belongs to, or move it away."
                 yield Problem(case="", kind="layout", is_error=False, text=text, hint=hint)
+
+
+def _files_of(cases: Iterable[Case]) -> set[Path]:
+    found: set[Path] = set()
+    for case in cases:
+        found.update(case.images)
+        if case.label is not None:
+            found.add(case.label)
+    return found

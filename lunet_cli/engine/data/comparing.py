@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import statistics
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -118,36 +119,34 @@ def _intensities(
     if not is_fixed:  # Each volume is brought to one range by its own numbers.
         return
     for channel in range(min(case.num_channels for case in found)):
-        lows = np.array([case.lows[channel] for case in found])
-        spreads = np.array([case.spreads[channel] for case in found])
-        low, spread = float(np.median(lows)), float(np.median(spreads))
-        if preprocessing is None and low > _AIR_HU:  # Not CT: a plan takes z-scores.
+        low = float(np.median([case.lows[channel] for case in found]))
+        if preprocessing is not None or low <= _AIR_HU:  # Else a plan takes z-scores.
+            yield from _other_units(found, channel, low)
+
+
+def _other_units(found: Sequence[CaseFindings], channel: int, low: float) -> Iterator[Problem]:
+    """Cases whose intensities are of another unit than those of most; `low` is the usual start."""
+    spread = float(np.median([case.spreads[channel] for case in found]))
+    for case in found:
+        mine, begin = case.spreads[channel], case.lows[channel]
+        is_alike = mine == 0 or 1 / _OTHER_UNIT < mine / max(spread, 1e-9) < _OTHER_UNIT
+        if is_alike and not (low <= _AIR_HU and begin >= 0):
             continue
-        for case in found:
-            mine = case.spreads[channel]
-            is_alike = mine == 0 or 1 / _OTHER_UNIT < mine / max(spread, 1e-9) < _OTHER_UNIT
-            if is_alike and not (low <= _AIR_HU and case.lows[channel] >= 0):
-                continue
-            text = f"channel {channel}: intensities from {case.lows[channel]:g} on with a standard "
-            text += f"deviation of {mine:.3g}, of other cases from {low:g} on with {spread:.3g}"
-            yield Problem(
-                case=case.case,
-                kind="intensities",
-                is_error=False,
-                text=text,
-                hint="Bring the volume to the unit of the others (CT: HU), or normalise each "
-                "volume by itself: `preprocessing.normalization.name=zscore`",
-            )
+        yield Problem(
+            case=case.case,
+            kind="intensities",
+            is_error=False,
+            text=f"channel {channel}: intensities from {begin:g} on with a standard deviation of "
+            f"{mine:.3g}, of other cases from {low:g} on with {spread:.3g}",
+            hint="Bring the volume to the unit of the others (CT: HU), or normalise each volume by "
+            "itself: `preprocessing.normalization.name=zscore`",
+        )
 
 
 def _values(found: Sequence[CaseFindings], scheme: LabelScheme | None) -> Iterator[Problem]:
     labelled = [case for case in found if case.values]
-    present = {value for case in labelled for value in case.values}
-    regions: list[tuple[str, tuple[int, ...]]] = []
-    if scheme is not None:
-        regions += scheme.regions
-    else:
-        regions += [(str(value), (value,)) for value in sorted(present)]
+    present = set(itertools.chain(*(case.values for case in labelled)))
+    regions = _regions(scheme, present)
     absent = [name for name, values in regions if not present & set(values)]
     if absent and labelled:
         text = f"{len(absent)} of {plural(len(regions), 'label')} in no case: "
@@ -157,6 +156,15 @@ def _values(found: Sequence[CaseFindings], scheme: LabelScheme | None) -> Iterat
     if len(labelled) >= _ENOUGH_CASES:
         for name, values in regions:
             yield from _exceptions(labelled, name, set(values), is_named=scheme is not None)
+
+
+def _regions(
+    scheme: LabelScheme | None, present: Collection[int]
+) -> Sequence[tuple[str, tuple[int, ...]]]:
+    """The labels; where nobody has named any, each value is one."""
+    if scheme is not None:
+        return scheme.regions
+    return [(str(value), (value,)) for value in sorted(present)]
 
 
 def _exceptions(

@@ -154,26 +154,36 @@ def _mend(case: Case, resample: bool) -> list[Change]:
     """Mend the files of a case; return what was changed."""
     changes: list[Change] = []
     grid: Geometry | None = None
-    for path in case.images:
-        if is_file(path):
-            opened, is_skewed = _open(path)
-            grid = grid or opened.geometry
-            if is_skewed and opened.num_channels == 1 and _is_writable(path):
-                draft = _Draft(path, opened.read()[0], opened.geometry, changes)
-                draft.note("its axes were slightly out of square, and are squared")
-                write_volume(draft.voxels, draft.geometry, path)
-    if case.label is None or not is_file(case.label) or not _is_writable(case.label):
-        return changes
-    opened, is_skewed = _open(case.label)
-    draft = _Draft(case.label, opened.read()[0], opened.geometry, [])
+    for path in filter(is_file, case.images):
+        opened, is_skewed = _open(path)
+        grid = grid or opened.geometry
+        if is_skewed and opened.num_channels == 1 and _is_writable(path):
+            changes += _write(_Draft(path, opened.read()[0], opened.geometry, [_squared(path)]))
+    if case.label is not None and is_file(case.label) and _is_writable(case.label):
+        changes += _mend_label(case.label, grid, resample)
+    return changes
+
+
+def _mend_label(path: Path, grid: Geometry | None, resample: bool) -> list[Change]:
+    opened, is_skewed = _open(path)
+    draft = _Draft(path, opened.read()[0], opened.geometry, [])
     if is_skewed:
-        draft.note("its axes were slightly out of square, and are squared")
+        draft.changes.append(_squared(path))
     _make_whole(draft)
     if grid is not None:
         _bring_onto(draft, grid, resample)
+    return _write(draft)
+
+
+def _squared(path: Path) -> Change:
+    return Change(file=str(path), text="its axes were slightly out of square, and are squared")
+
+
+def _write(draft: _Draft) -> list[Change]:
+    """Write what has changed."""
     if draft.changes:
-        write_volume(draft.voxels, draft.geometry, case.label)
-    return changes + draft.changes
+        write_volume(draft.voxels, draft.geometry, draft.path)
+    return draft.changes
 
 
 def _is_writable(path: Path) -> bool:

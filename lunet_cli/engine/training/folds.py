@@ -39,18 +39,15 @@ def fold_configs(config: RunConfig) -> list[RunConfig]:
             "`fold`: train_dir and val_dir are one division, and folds need several",
             hint="Put all cases into one folder, and name it as data.root.",
         )
-    file = find_folds_file(data)
-    number = data.split.num_folds if file is None else count_folds(file)
+    cache = data.cache_dir or experiment.output_dir / ".cache"
+    shared = [f"experiment.output_dir={RunFolder.of(config).path}", f"data.cache_dir={cache}"]
+    shared.append("data.split.val_fraction=null")
+    file, number = find_folds_file(data), data.split.num_folds
+    if file is not None:
+        number = count_folds(file)
+        shared.append(f"data.split.file={file.resolve()}")
     if number < 2:
         raise ConfigError(f"`fold`: {file} has one division, and folds need several")
-    cache = data.cache_dir or experiment.output_dir / ".cache"
-    shared = [
-        f"experiment.output_dir={RunFolder.of(config).path}",
-        f"data.cache_dir={cache}",
-        "data.split.val_fraction=null",
-    ]
-    if file is not None:
-        shared.append(f"data.split.file={file.resolve()}")
     return [
         with_settings(config, [*shared, f"data.split.fold={fold}", f"experiment.name=fold_{fold}"])
         for fold in range(number)
