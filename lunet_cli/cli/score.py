@@ -30,6 +30,15 @@ def score(
         typer.Argument(metavar="REFERENCES", help="Their references, of the same names, or one."),
     ],
     labels: Labels = None,
+    ignored_value: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=65535,
+            metavar="VALUE",
+            help="Value of reference voxels that nobody has labelled; they do not count.",
+        ),
+    ] = None,
     only_predicted: Annotated[
         bool, typer.Option("--only-predicted", help="Leave out references that have no prediction.")
     ] = False,
@@ -61,6 +70,7 @@ def score(
             predictions,
             references,
             labels=regions,
+            ignored_value=ignored_value,
             only_predicted=only_predicted,
             output=output,
             options=options,

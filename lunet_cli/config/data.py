@@ -117,7 +117,8 @@ class DataConfig(Section):
 
     ignored_value: LabelValue | None = None
     """Value of voxels in label maps of which nobody has said what they are. They count in no loss
-    and in no metric, whatever a network makes of them."""
+    and in no metric, whatever a network makes of them. null takes the label `ignore` of a
+    `dataset.json`, as nnU-Net calls it."""
 
     num_workers: Annotated[int, Field(ge=0, le=1024)] = 0
     """Processes that prepare batches. 0 prepares them in the training process, which is fastest for

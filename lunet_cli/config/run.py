@@ -69,6 +69,13 @@ class RunConfig(Section):
                 fitting_loss(self.training.loss.name, self.model.activation)
             except ConfigError as error:
                 raise ValueError(f"{error.message}. {error.hint}") from None
+        ignored = self.data.ignored_value
+        for name, values in (self.labels or {}).items():
+            if ignored in values:
+                raise ValueError(
+                    f"data.ignored_value: {ignored} is the value of the label {name}, too; ignore "
+                    "another one, or none"
+                )
         if self.augmentation.is_in_vain:
             raise ValueError(
                 "augmentation has settings, and no patch is changed by them; set "

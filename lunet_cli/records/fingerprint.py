@@ -17,6 +17,8 @@ class Fingerprint(Record):
     format: str = "lunet fingerprint 1"
     layout: str
     labels: dict[str, tuple[int, ...]] | None
+    ignored: int | None = None
+    """Value of voxels that nobody has labelled; they count as background here."""
     channel_names: tuple[str, ...]
     cases: tuple[CaseFacts, ...]
     copies: tuple[tuple[str, str], ...]

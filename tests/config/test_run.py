@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 from lunet_cli.config.load import load_config
 from lunet_cli.config.run import RunConfig
@@ -71,6 +71,11 @@ def test_schema_names_allowed_words_and_ranges(schema: dict[str, Any]) -> None:
     assert training["optimizer"]["enum"] == ["adam", "adamw", "sgd"]
     assert training["learning_rate"]["exclusiveMinimum"] == 0
     assert training["epochs"]["minimum"] == 1
+
+
+def test_a_label_cannot_be_ignored() -> None:
+    with pytest.raises(ValidationError, match="3 is the value of the label tail, too"):
+        RunConfig.model_validate({"labels": {"tail": [2, 3]}, "data": {"ignored_value": 3}})
 
 
 def test_shipped_schema_is_the_current_one(schema: dict[str, Any]) -> None:

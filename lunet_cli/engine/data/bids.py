@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,6 +31,10 @@ EXPECTED = (
 _LABEL_SUFFIXES = ("dseg", "mask")
 # What a derivative may add to the entities of its image.
 _OF_DERIVATIVES = frozenset({"space", "desc", "label", "res", "den", "atlas", "seg"})
+# Those of a subject; any other one is a template.
+_OWN_SPACES = frozenset({"", "orig", "native", "individual", "scanner"})
+# Beside images, and none of them.
+_NO_CONTRASTS = frozenset({*_LABEL_SUFFIXES, "defacemask", "probseg"})
 
 
 @dataclass(frozen=True)
@@ -49,7 +54,7 @@ class _Name:
     @classmethod
     def of(cls, path: Path) -> _Name:
         """The parts of a name; what is no entity is left out."""
-        *pairs, suffix = stem(path).split("_")
+        *pairs, suffix = stem(path).removesuffix(".tsv").split("_")
         entities = {}
         for pair in pairs:
             key, dash, value = pair.partition("-")
@@ -57,10 +62,79 @@ class _Name:
                 entities[key] = value
         return cls(path, entities, suffix)
 
+    @property
+    def template(self) -> str:
+        """The template onto whose grid it was brought; empty where it lies as it was scanned."""
+        space = self.entities.get("space", "")
+        # `space-T1w`: on the grid of that image.
+        is_own = space in _OWN_SPACES or (space.startswith("T") and space.endswith("w"))
+        return "" if is_own else space
+
+    @property
+    def raw_entities(self) -> dict[str, str]:
+        """Those that its image has too."""
+        return {k: v for k, v in self.entities.items() if k not in _OF_DERIVATIVES}
+
     def is_of(self, label: _Name) -> bool:
         """Whether an image may be the one that a label map was made of."""
-        theirs = {k: v for k, v in label.entities.items() if k not in _OF_DERIVATIVES}
-        return all(theirs.get(key, value) == value for key, value in self.entities.items())
+        theirs = label.raw_entities
+        is_image = self.suffix not in _NO_CONTRASTS and self.template == label.template
+        return is_image and all(theirs.get(k, v) == v for k, v in self.raw_entities.items())
+
+
+@dataclass(frozen=True)
+class _LabelMap:
+    """A label map and what it is of.
+
+    Args:
+        name: Its file.
+        derivative: Folder of the derivative.
+        session: Folder of the session in the raw data set.
+    """
+
+    name: _Name
+    derivative: Path
+    session: Path
+
+    @property
+    def case_id(self) -> str:
+        """Subject and session of its folder, and what else tells it from others, such as a run."""
+        others = {k: v for k, v in self.name.raw_entities.items() if k not in ("sub", "ses")}
+        parts = [part for part in self.session.parts[-2:] if part.startswith(("sub-", "ses-"))]
+        return "_".join([*parts, *(f"{key}-{value}" for key, value in others.items())])
+
+    def images_in(self, folder: Path) -> list[_Name]:
+        """Images in a folder that it may have been made of."""
+        return [name for name in _volumes(folder) if name.is_of(self.name)]
+
+    @property
+    def names(self) -> Regions | None:
+        """Names and values of its labels: of a table, or of a mask that is called by its label."""
+        label = self.name.entities.get("label")
+        if self.name.suffix == "mask":
+            return None if label is None else {label: (1,)}
+        # The table nearest to it, as BIDS inherits descriptions from folders above.
+        for place in self.name.path.parents:
+            table = self._table_in(place)
+            if table is not None:
+                return _read_table(table)
+            if place == self.derivative:
+                break
+        return None
+
+    def _table_in(self, folder: Path) -> Path | None:
+        """The table of labels in a folder that has no entity that the label map lacks."""
+        mine = self.name.entities.items()
+        found = []
+        for table in map(_Name.of, folder.glob("*dseg.tsv")):
+            if table.suffix == "dseg" and table.entities.items() <= mine:
+                found.append(table)
+        return max(found, key=lambda table: len(table.entities)).path if found else None
+
+
+def subject_of(case_id: str) -> str:
+    """The subject in a case id."""
+    return case_id.split("_")[0]
 
 
 def is_bids(folder: Path) -> bool:
@@ -76,7 +150,7 @@ def is_derivative(folder: Path) -> bool:
 def find_bids_cases(
     folder: Path, mistakes: Mistakes
 ) -> tuple[list[Case], Regions | None, list[str]]:
-    """The sessions that have a label map, with the contrasts that all of them have.
+    """The label maps, with the contrasts that all of them have.
 
     Args:
         folder: The data set: the raw one, or one of its derivatives, whose label maps are then
@@ -84,43 +158,57 @@ def find_bids_cases(
         mistakes: Gathers what is wrong with single cases.
 
     Returns:
-        Cases, the labels of a `dseg.tsv` if there is one, and what a person should know.
+        Cases, the labels as the data set names them, and what a person should know.
     """
     raw, derivatives = _places(folder)
-    labels = _labels_by_session(derivatives, mistakes)
-    images = _images_by_session(raw, labels, mistakes)
-    contrasts = _common_contrasts(images.values())
+    labels = _label_maps(raw, derivatives, mistakes)
+    images = _images(labels, mistakes)
+    contrasts = _common_contrasts(images)
     cases = []
-    for session, names in images.items():
+    for case_id, names in images.items():
         with mistakes.gathering():
             paths = tuple(_the_image(names, contrast) for contrast in contrasts)
-            cases.append(Case(session, paths, labels[session].path))
-    remarks: list[str] = []
+            cases.append(Case(case_id, paths, labels[case_id].name.path))
+    named = next(filter(None, (label.names for label in labels.values())), None)
+    return cases, named, list(_remarks(folder, raw, labels, images, contrasts))
+
+
+def _remarks(
+    folder: Path,
+    raw: Path,
+    labels: Mapping[str, _LabelMap],
+    images: Mapping[str, Sequence[_Name]],
+    contrasts: Sequence[str],
+) -> Iterator[str]:
+    """What is there and not used."""
     num_sessions = sum(1 for _ in _sessions(raw))
-    if num_sessions > len(labels):
-        remarks.append(
-            f"{folder}: {len(labels)} of {plural(num_sessions, 'session')} have a label map; the "
+    num_labelled = len({label.session for label in labels.values()})
+    if num_sessions > num_labelled:
+        yield (
+            f"{folder}: {num_labelled} of {plural(num_sessions, 'session')} have a label map; the "
             "others are not used"
         )
     left_out = {name.suffix for names in images.values() for name in names} - set(contrasts)
     if left_out:
         listed = ", ".join(sorted(left_out))
-        remarks.append(f"{folder}: not every case has {listed}; only {', '.join(contrasts)} used")
-    return cases, _label_names(derivatives), remarks
+        yield f"{folder}: not every case has a single {listed}; only {', '.join(contrasts)} used"
 
 
-def _images_by_session(
-    raw: Path, labels: Mapping[str, _Name], mistakes: Mistakes
-) -> dict[str, list[_Name]]:
-    """The images that the label map of each session may have been made of."""
+def _images(labels: Mapping[str, _LabelMap], mistakes: Mistakes) -> dict[str, list[_Name]]:
+    """The images that each label map may have been made of.
+
+    Those beside it come first: a derivative that has images has them on the grid of its maps.
+    """
     images: dict[str, list[_Name]] = {}
-    for session, label in labels.items():
-        place = raw.joinpath(*session.split("_"), label.path.parent.name)
-        found = [name for name in _volumes(place) if name.is_of(label)]
+    for case_id, label in labels.items():
+        place = label.session / label.name.path.parent.name
+        found = label.images_in(label.name.path.parent)
+        if not found and not label.name.template:
+            found = label.images_in(place)
         if found:
-            images[session] = found
+            images[case_id] = found
         else:
-            text = f"{label.path}: there is no image of it in {place}"
+            text = f"{label.name.path}: there is no image of it beside it or in {place}"
             mistakes.add(DataError(text, hint=EXPECTED))
     return images
 
@@ -138,14 +226,13 @@ def _subjects(folder: Path) -> Iterator[Path]:
             yield path
 
 
-def _sessions(folder: Path) -> Iterator[tuple[str, Path]]:
-    """Name and folder of each session; a subject without sessions is one itself."""
+def _sessions(folder: Path) -> Iterator[Path]:
+    """The folder of each session; a subject without sessions is one itself."""
     for subject in _subjects(folder):
         inner = [path for path in list_folder(subject) if path.name.startswith("ses-")]
-        for session in filter(is_folder, inner):
-            yield f"{subject.name}_{session.name}", session
+        yield from filter(is_folder, inner)
         if not inner:
-            yield subject.name, subject
+            yield subject
 
 
 def _volumes(folder: Path) -> list[_Name]:
@@ -154,48 +241,61 @@ def _volumes(folder: Path) -> list[_Name]:
     return [_Name.of(path) for path in list_folder(folder) if has_volume_suffix(path)]
 
 
-def _labels_by_session(derivatives: Sequence[Path], mistakes: Mistakes) -> dict[str, _Name]:
-    """The label map of each session that has one."""
-    found: dict[str, list[_Name]] = {}
+def _label_maps(raw: Path, derivatives: Sequence[Path], mistakes: Mistakes) -> dict[str, _LabelMap]:
+    """The label map of each image that has one, by the name of the case."""
+    found: dict[str, list[_LabelMap]] = {}
     for derivative in derivatives:
-        for session, folder in _sessions(derivative):
-            for place in filter(is_folder, list_folder(folder)):
-                names = [name for name in _volumes(place) if name.suffix in _LABEL_SUFFIXES]
-                found.setdefault(session, []).extend(names)
-    chosen: dict[str, _Name] = {}
-    for session, names in sorted(found.items()):
-        fitting = _best_maps(names)
-        if len(fitting) > 1:
-            listed = " and ".join(str(name.path) for name in fitting[:2])
+        of_derivative: dict[str, list[_LabelMap]] = {}
+        for label in _maps_of(raw, derivative):
+            of_derivative.setdefault(label.case_id, []).append(label)
+        for case_id, labels in of_derivative.items():
+            found.setdefault(case_id, []).extend(_best_maps(labels))
+    chosen: dict[str, _LabelMap] = {}
+    for case_id, labels in sorted(found.items()):
+        if len(labels) > 1:
+            listed = " and ".join(str(label.name.path) for label in labels[:2])
             mistakes.add(
                 DataError(
-                    f"case {session}: has several label maps: {listed}",
+                    f"case {case_id}: has several label maps: {listed}",
                     hint="Keep one, or name the folder of one of the derivatives as the data set.",
                 )
             )
-        if fitting:
-            chosen[session] = fitting[0]
+        chosen[case_id] = labels[0]
     return chosen
 
 
-def _best_maps(names: Sequence[_Name]) -> list[_Name]:
-    """Those of the kind that says most."""
+def _maps_of(raw: Path, derivative: Path) -> Iterator[_LabelMap]:
+    """All label maps of a derivative."""
+    for session in _sessions(derivative):
+        for place in filter(is_folder, list_folder(session)):
+            for name in _volumes(place):
+                if name.suffix in _LABEL_SUFFIXES:
+                    yield _LabelMap(name, derivative, raw / session.relative_to(derivative))
+
+
+def _best_maps(labels: Sequence[_LabelMap]) -> list[_LabelMap]:
+    """Those as they were scanned, if there are any, and of these the kind that says most."""
+    as_scanned = [label for label in labels if not label.name.template]
     for suffix in _LABEL_SUFFIXES:
-        fitting = [name for name in names if name.suffix == suffix]
+        fitting = [label for label in as_scanned or labels if label.name.suffix == suffix]
         if fitting:
             return fitting
     return []
 
 
-def _common_contrasts(images: Collection[Sequence[_Name]]) -> list[str]:
-    """Suffixes that every case has, sorted: the channels."""
-    found: set[str] | None = None
-    for names in images:
-        suffixes = {name.suffix for name in names}
-        found = suffixes if found is None else found & suffixes
-    if found is not None and not found:
+def _common_contrasts(images: Mapping[str, Sequence[_Name]]) -> list[str]:
+    """Suffixes that every case has, sorted: the channels.
+
+    One of which no case has a single image is left out: echoes or inversions, for instance.
+    """
+    counts = [Counter(name.suffix for name in names) for names in images.values()]
+    if not counts:
+        return []
+    common = sorted(set.intersection(*map(set, counts)))
+    if not common:
         raise DataError("the labelled cases have no contrast in common", hint=EXPECTED)
-    return sorted(found or ())
+    single = [suffix for suffix in common if min(count[suffix] for count in counts) == 1]
+    return single or common
 
 
 def _the_image(names: Sequence[_Name], contrast: str) -> Path:
@@ -208,17 +308,14 @@ def _the_image(names: Sequence[_Name], contrast: str) -> Path:
     return fitting[0]
 
 
-def _label_names(derivatives: Sequence[Path]) -> Regions | None:
-    """Names and values of the first table of labels (columns index and name)."""
-    for derivative in derivatives:
-        for path in sorted(derivative.rglob("*dseg.tsv")):
-            rows = list(csv.DictReader(io.StringIO(read_text(path)), delimiter="\t"))
-            try:
-                named = {row["name"]: (int(row["index"]),) for row in rows}
-            except (KeyError, TypeError, ValueError):
-                raise DataError(
-                    f"{path}: is not a table of labels",
-                    hint="It has the columns index and name, divided by tabs.",
-                ) from None
-            return {name: values for name, values in named.items() if values[0] > 0} or None
-    return None
+def _read_table(path: Path) -> Regions | None:
+    """Names and values of a table of labels (columns index and name)."""
+    rows = list(csv.DictReader(io.StringIO(read_text(path)), delimiter="\t"))
+    try:
+        named = {row["name"]: (int(row["index"]),) for row in rows}
+    except (KeyError, TypeError, ValueError):
+        raise DataError(
+            f"{path}: is not a table of labels",
+            hint="It has the columns index and name, divided by tabs.",
+        ) from None
+    return {name: values for name, values in named.items() if values[0] > 0} or None

@@ -53,6 +53,7 @@ class CaseSet:
         layout: Name of the layout.
         root: Folder that relative names start at; None for the phantom.
         remarks: What a person should know about what was found.
+        ignored: Value of voxels that nobody has labelled; None if the data set names none.
     """
 
     cases: tuple[Case, ...]
@@ -61,6 +62,7 @@ class CaseSet:
     layout: str
     root: Path | None
     remarks: tuple[str, ...] = ()
+    ignored: int | None = None
 
 
 @contextlib.contextmanager

@@ -13,7 +13,7 @@ from lunet_cli.engine.data.cases import Case, CaseSet, read_case_files
 from lunet_cli.engine.data.comparing import Expectations, compare_cases
 from lunet_cli.engine.data.disk import list_folder, require_present
 from lunet_cli.engine.data.findings import Examined, examine
-from lunet_cli.engine.data.labels import resolve_labels
+from lunet_cli.engine.data.labels import labels_for
 from lunet_cli.engine.data.mistakes import Mistakes
 from lunet_cli.engine.data.splits import SPLIT_FILES, load_cases
 from lunet_cli.engine.data.survey import survey
@@ -100,7 +100,7 @@ def _of_folder(folder: Path) -> _Subject:
     is_divided = any((folder / name).is_file() for name in SPLIT_FILES)
     scheme = None
     if subject.case_set.labels is not None:
-        scheme = resolve_labels(None, subject.case_set.labels, activation="auto", out_channels=None)
+        scheme = labels_for(RunConfig(), subject.case_set)
     split = subject.expected.split if is_divided else None  # Any other could be taken.
     expected = Expectations(None, scheme, split)
     return _Subject(subject.place, subject.case_set, expected, subject.problems)
@@ -114,13 +114,7 @@ def _of_config(config: RunConfig) -> _Subject:
             str(path) for path in (data.root, data.train_dir, data.val_dir) if path
         )
     subject = _subject(place, data, config.experiment.seed, config.preprocessing)
-    scheme = resolve_labels(
-        config.labels,
-        subject.case_set.labels,
-        activation=config.model.activation,
-        out_channels=config.model.out_channels,
-        ignored=data.ignored_value,
-    )
+    scheme = labels_for(config, subject.case_set)
     expected = Expectations(config.preprocessing, scheme, subject.expected.split)
     return _Subject(place, subject.case_set, expected, subject.problems)
 

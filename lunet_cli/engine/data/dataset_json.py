@@ -12,6 +12,7 @@ from lunet_cli.config.labels import Regions
 from lunet_cli.errors import DataError
 
 _NAME = "dataset.json"
+_IGNORED = "ignore"  # nnU-Net's word for voxels without a verdict
 
 
 @dataclass(frozen=True)
@@ -75,23 +76,40 @@ class DatasetJson:
 
     @property
     def labels(self) -> Regions | None:
-        """Values of each label, without background; None where it names none.
+        """Values of each label, without background and `ignore`; None where it names none.
 
         Raises:
             DataError: Something else stands there.
         """
+        found = self._named()
+        found.pop(_IGNORED, None)
+        return found or None
+
+    @property
+    def ignored(self) -> int | None:
+        """Value of voxels that nobody has labelled, called `ignore`; None where it names none.
+
+        Raises:
+            DataError: There are several, or something else stands there.
+        """
+        values = self._named().get(_IGNORED, ())
+        if len(values) > 1:
+            raise DataError(f"{self.path}: the label ignore has several values, {list(values)}")
+        return values[0] if values else None
+
+    def _named(self) -> Regions:
         labels = self.values.get("labels")
         if not isinstance(labels, dict):
-            return None
+            return {}
         found: Regions = {}
         try:
             for key, value in labels.items():
                 name, values = _named_values(str(key), value)
-                if values and name != "ignore":  # nnU-Net's word for voxels without a verdict
+                if values:
                     found[name] = values
         except (TypeError, ValueError, OverflowError):
             raise DataError(f"{self.path}: cannot read the labels {labels!r}") from None
-        return found or None
+        return found
 
 
 def has_dataset_json(folder: Path) -> bool:

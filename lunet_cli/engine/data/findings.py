@@ -54,6 +54,8 @@ def examine(case: Case, case_set: CaseSet, scheme: LabelScheme | None) -> Examin
     except LunetError as error:
         return problems_of(error, "file", case.case_id)
     values = present_values(label)
+    if scheme is not None and scheme.ignored in values:
+        values.remove(scheme.ignored)
     mistakes = _mistakes(case, channels[0], label, values, scheme)
     if mistakes:
         return mistakes

@@ -71,6 +71,7 @@ def fingerprint(
     return Fingerprint(
         layout=case_set.layout,
         labels=case_set.labels,
+        ignored=case_set.ignored,
         channel_names=_channel_names(root),
         cases=tuple(facts),
         copies=tuple(find_copies(planes)),
@@ -96,6 +97,8 @@ def _describe(
         )
     placement = along_patient(stored)
     label = placement.orient(sitk.GetArrayViewFromImage(label_image))
+    if case_set.ignored is not None:
+        label = np.where(label == case_set.ignored, 0, label)
     channels = [placement.orient(sitk.GetArrayViewFromImage(image)) for image in images]
     mask = label > 0
     facts = CaseFacts(

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
 from torch import Tensor
 
 from lunet_cli.config.labels import Activation, Regions, resolve_regions
+from lunet_cli.config.run import RunConfig
+from lunet_cli.engine.data.cases import CaseSet
 from lunet_cli.errors import ConfigError
 from lunet_cli.results.words import visible
 
@@ -33,7 +35,7 @@ class LabelScheme:
     def __post_init__(self) -> None:
         if self.ignored in self.values:
             raise ConfigError(
-                f"data.ignored_value: {self.ignored} is the value of a label, too",
+                f"the ignored value {self.ignored} is the value of a label, too",
                 hint="Ignore another value, or none.",
             )
         for name in self.names:
@@ -57,6 +59,10 @@ class LabelScheme:
     def num_channels(self) -> int:
         """Logit channels that a network needs."""
         return len(self.regions) + (self.activation == "softmax")
+
+    def ignoring(self, value: int | None) -> LabelScheme:
+        """The same labels, where voxels of a value are unlabelled if none are so far."""
+        return self if value is None or self.ignored is not None else replace(self, ignored=value)
 
     def encode(self, label: Tensor) -> Tensor:
         """Turn label values (B, D, H, W), integers, into target channels (B, C, D, H, W), bool."""
@@ -123,7 +129,7 @@ class LabelScheme:
         Later regions cover earlier ones, so each gets the first of its values that no later region
         has. With `whole: [1, 2]` and then `anterior: 1`, whole is painted as 2 and anterior over it
         as 1. A region whose values all belong to later ones gets the smallest number that no region
-        has.
+        has, and that does not stand for unlabelled voxels.
 
         Args:
             order: All region names; None takes them as they are configured.
@@ -139,8 +145,9 @@ class LabelScheme:
                 hint="Name each label once; later ones cover earlier ones.",
             )
         values: dict[str, int] = {}
+        known = {*self.values, self.ignored}
         # Values of no region, each given out once.
-        spare = (value for value in itertools.count(1) if value not in self.values)
+        spare = (value for value in itertools.count(1) if value not in known)
         for index, name in enumerate(names):
             taken = set(values.values())
             for later in names[index + 1 :]:
@@ -173,6 +180,22 @@ def _is_one_of(label: Tensor, values: tuple[int, ...]) -> Tensor:
     for value in values[1:]:
         mask |= label == value
     return mask
+
+
+def labels_for(config: RunConfig, case_set: CaseSet) -> LabelScheme:
+    """The labels that a training of these cases has.
+
+    Raises:
+        ConfigError: Configuration and data do not fit together.
+    """
+    ignored = config.data.ignored_value
+    return resolve_labels(
+        config.labels,
+        case_set.labels,
+        activation=config.model.activation,
+        out_channels=config.model.out_channels,
+        ignored=case_set.ignored if ignored is None else ignored,
+    )
 
 
 def resolve_labels(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from lunet_cli.config.data import DataConfig
@@ -12,7 +13,11 @@ from lunet_cli.config.labels import Regions
 from lunet_cli.engine.data.bids import EXPECTED as EXPECTED_OF_BIDS
 from lunet_cli.engine.data.bids import find_bids_cases, is_bids, is_derivative
 from lunet_cli.engine.data.cases import Case, CaseSet, read_case_files
-from lunet_cli.engine.data.dataset_json import has_dataset_json, read_dataset_json
+from lunet_cli.engine.data.dataset_json import (
+    DatasetJson,
+    has_dataset_json,
+    read_dataset_json,
+)
 from lunet_cli.engine.data.disk import is_folder, list_folder
 from lunet_cli.engine.data.mistakes import Mistakes
 from lunet_cli.engine.data.phantom import PhantomReader, phantom_case_set
@@ -20,13 +25,21 @@ from lunet_cli.engine.data.volume import has_volume_suffix, stem
 from lunet_cli.errors import DataError
 from lunet_cli.results.words import plural
 
-_Found = tuple[list[Case], Regions | None, list[str]]
-"""Cases, the labels that the data set names, and what a person should know of it."""
 _HARP_IMAGE = re.compile(r"ct_(?P<id>.+)")
 _HARP_LABEL = re.compile(r"label_.+")
 _SAME_NAME = "A label map has the name of its image."
 _MOST_LOOKED_AT = 100  # Sub-folders; more of them are cases rather than data sets.
 _CHANNEL = re.compile(r"(?P<id>.+)_(?P<channel>\d{4})")
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What a layout finds: what `CaseSet` says of it."""
+
+    cases: list[Case]
+    labels: Regions | None = None
+    ignored: int | None = None
+    remarks: tuple[str, ...] = ()
 
 
 def find_cases(folder: Path, layout: str, mistakes: Mistakes | None = None) -> CaseSet:
@@ -47,33 +60,28 @@ def find_cases(folder: Path, layout: str, mistakes: Mistakes | None = None) -> C
     found = Mistakes() if mistakes is None else mistakes
     try:
         name = detect_layout(folder) if layout == "auto" else layout
-        cases, labels, remarks = LAYOUTS[name](folder, found)
+        content = LAYOUTS[name](folder, found)
     except OSError as error:  # A folder that may not be looked into.
         raise DataError(
             f"{error.filename or folder}: cannot be read ({error.strerror or error})"
         ) from None
-    if mistakes is None or not cases:
+    if mistakes is None or not content.cases:
         found.require_none()
-    if not cases:
+    if not content.cases:
         raise DataError(f"{folder}: holds no case in the layout '{name}'", hint=EXPECTATIONS[name])
-    _require_unique(cases)
-    return _case_set(cases, labels, name, folder, remarks)
+    _require_unique(content.cases)
+    return _case_set(content, name, folder)
 
 
-def _case_set(
-    cases: list[Case],
-    labels: Regions | None,
-    layout: str,
-    folder: Path,
-    remarks: Sequence[str] = (),
-) -> CaseSet:
+def _case_set(found: _Found, layout: str, folder: Path) -> CaseSet:
     return CaseSet(
-        cases=tuple(cases),
+        cases=tuple(found.cases),
         reader=read_case_files,
-        labels=labels,
+        labels=found.labels,
         layout=layout,
         root=folder,
-        remarks=tuple(remarks),
+        remarks=found.remarks,
+        ignored=found.ignored,
     )
 
 
@@ -88,17 +96,18 @@ def _require_unique(cases: list[Case]) -> None:
         seen.add(case.case_id)
 
 
-def find_labels(*places: Path) -> Regions | None:
-    """Labels of the first `dataset.json` that names some, in these folders or in those above.
+def find_description(*places: Path) -> DatasetJson | None:
+    """The first `dataset.json` that names labels, in these folders or in those above.
 
     Raises:
         DataError: One of these files cannot be read.
     """
     for place in places:
         for folder in (place, place.parent):
-            labels = read_dataset_json(folder).labels if has_dataset_json(folder) else None
-            if labels is not None:
-                return labels
+            if has_dataset_json(folder):
+                description = read_dataset_json(folder)
+                if description.labels is not None:
+                    return description
     return None
 
 
@@ -178,13 +187,13 @@ def _find_harp(folder: Path, mistakes: Mistakes) -> _Found:
             if label not in entries:
                 raise _missing_label(path, folder / f"{label}.*")
             cases.append(Case(match["id"], (path,), entries[label]))
-    return cases, None, []
+    return _Found(cases)
 
 
 def _find_paired(folder: Path, mistakes: Mistakes) -> _Found:
     _require_folders(folder, ("images", "labels"), "paired")
     files = _images(folder / "images", mistakes)
-    return _pairs(files, folder / "labels", mistakes), None, []
+    return _Found(_pairs(files, folder / "labels", mistakes))
 
 
 def _find_msd(folder: Path, mistakes: Mistakes) -> _Found:
@@ -195,7 +204,7 @@ def _find_msd(folder: Path, mistakes: Mistakes) -> _Found:
     for number, entry in enumerate(description.training):
         with mistakes.gathering():
             cases.append(_msd_case(folder, number, entry))
-    return cases, description.labels, []
+    return _Found(cases, description.labels, description.ignored)
 
 
 def _msd_case(folder: Path, number: int, entry: object) -> Case:
@@ -222,9 +231,9 @@ def find_test_folders(folder: Path) -> CaseSet | None:
     if not (folder / "labelsTs").is_dir():
         return None
     mistakes = Mistakes()
-    cases, labels, _ = _find_nnunet(folder, mistakes, "Ts")
+    found = _find_nnunet(folder, mistakes, "Ts")
     mistakes.require_none()
-    return _case_set(cases, labels, "nnunet", folder)
+    return _case_set(found, "nnunet", folder)
 
 
 def _find_nnunet(folder: Path, mistakes: Mistakes, side: str = "Tr") -> _Found:
@@ -235,7 +244,12 @@ def _find_nnunet(folder: Path, mistakes: Mistakes, side: str = "Tr") -> _Found:
     files = [path for path in _images(images, mistakes) if path.name.endswith(ending)]
     num_channels = description.num_channels
     cases = _pairs(files, labels, mistakes, ending=ending, num_channels=num_channels)
-    return cases, description.labels, []
+    return _Found(cases, description.labels, description.ignored)
+
+
+def _find_bids(folder: Path, mistakes: Mistakes) -> _Found:
+    cases, labels, remarks = find_bids_cases(folder, mistakes)
+    return _Found(cases, labels, remarks=tuple(remarks))
 
 
 def _require_folders(folder: Path, names: tuple[str, ...], layout: str) -> None:
@@ -280,7 +294,7 @@ LAYOUTS: dict[str, Callable[[Path, Mistakes], _Found]] = {
     "paired": _find_paired,
     "msd": _find_msd,
     "nnunet": _find_nnunet,
-    "bids": find_bids_cases,
+    "bids": _find_bids,
 }
 EXPECTATIONS = {
     "harp": "harp: files ct_<id> beside label_<id>.",

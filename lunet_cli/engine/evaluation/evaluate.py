@@ -20,7 +20,7 @@ from lunet_cli.engine.evaluation.measurement import (
     Measurement,
     OnEvent,
     Subject,
-    has_value,
+    masks_of_label,
 )
 from lunet_cli.engine.inference.images import Location
 from lunet_cli.engine.inference.labelled_cases import (
@@ -86,6 +86,7 @@ def evaluate(
     scheme = scheme_of(predictor.models[0], labels)
     first, *others = predictor.models
     selected = select_cases(first, place, chosen, beside=others)
+    scheme = scheme.ignoring(selected.case_set.ignored)
     folder = Path(output or evaluation_folder(predictor, place, chosen))
     measurement = Measurement(options or EvaluationOptions(), folder, on_event)
     if write:
@@ -188,10 +189,8 @@ def _predict_masks(
 def _masks_of_case(scheme: LabelScheme, found: SegmentedCase) -> Iterator[LabelPair]:
     reference = sitk.GetArrayFromImage(found.label)
     for index, (name, values) in enumerate(scheme.regions):
-        prediction = found.segmentation.mask(index)
-        if scheme.ignored is not None:
-            prediction = prediction & (reference != scheme.ignored)
-        yield name, prediction, has_value(reference, values)
+        mask = found.segmentation.mask(index)
+        yield name, *masks_of_label(mask, reference, values, scheme.ignored)
 
 
 def _title(predictor: Predictor, origin: str) -> str:

@@ -163,6 +163,27 @@ class Measurement:
         )
 
 
+def masks_of_label(
+    prediction: Mask,
+    reference: npt.NDArray[np.uint16],
+    values: tuple[int, ...],
+    ignored: int | None,
+) -> tuple[Mask, Mask]:
+    """Masks of a label, (D, H, W): its prediction and its reference.
+
+    Nothing is predicted where nobody has said what is there.
+
+    Args:
+        prediction: Mask (D, H, W).
+        reference: Label map (D, H, W).
+        values: Those of the label in the reference.
+        ignored: That of unlabelled voxels; None where all are labelled.
+    """
+    if ignored is not None:
+        prediction = prediction & (reference != ignored)
+    return prediction, has_value(reference, values)
+
+
 def has_value(array: npt.NDArray[np.uint16], values: tuple[int, ...]) -> Mask:
     """The voxels of a label map that have one of some values."""
     mask: Mask = array == values[0]

@@ -5,17 +5,19 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk  # noqa: N813
 
+from lunet_cli.config.labels import Regions
 from lunet_cli.config.options import EvaluationOptions
 from lunet_cli.engine.data.disk import is_file, is_folder, require_present
 from lunet_cli.engine.data.findings import present_values, require_known_values
 from lunet_cli.engine.data.labels import LabelScheme
-from lunet_cli.engine.data.layouts import find_labels, volumes_in
+from lunet_cli.engine.data.layouts import find_description, volumes_in
 from lunet_cli.engine.data.reading import read_label
 from lunet_cli.engine.data.volume import Geometry, stem
 from lunet_cli.engine.evaluation.measurement import (
@@ -25,6 +27,7 @@ from lunet_cli.engine.evaluation.measurement import (
     OnEvent,
     Subject,
     has_value,
+    masks_of_label,
 )
 from lunet_cli.engine.inference.images import Location
 from lunet_cli.errors import DataError
@@ -44,6 +47,7 @@ def score(
     references: Location,
     *,
     labels: dict[str, tuple[int, ...]] | None = None,
+    ignored_value: int | None = None,
     only_predicted: bool = False,
     output: Location | None = None,
     options: EvaluationOptions | None = None,
@@ -57,6 +61,8 @@ def score(
             and `_0000` do not count.
         labels: Names and values; None takes those of a `dataset.json` beside, or else each value as
             its own label.
+        ignored_value: Value of voxels of the references that nobody has labelled, and that do not
+            count; None takes what the `dataset.json` calls `ignore`.
         only_predicted: Whether references without a prediction are left out in silence instead of
             as a failure.
         output: Where `metrics.csv` and `summary.json` go; None takes that of the predictions.
@@ -81,18 +87,18 @@ def score(
         options or EvaluationOptions(), Path(output or _folder_of(predictions)), on_event
     )
     measurement.tell_replaced()
-    num_surplus = len(found.keys() - expected.keys())
-    if num_surplus:
-        words = "prediction has no reference and is", "predictions have no reference and are"
-        on_event(WarningIssued(f"{plural(num_surplus, *words)} left out"))
-    # Those of the references come first: predictions are measured by them.
-    regions = labels or find_labels(references, predictions)
+    _tell_surplus(len(found.keys() - expected.keys()), on_event)
+    named, ignored = _described(references, predictions)
+    if ignored_value is not None:
+        ignored = ignored_value
+    regions = labels or named
     if regions is None:
         regions = _labels_that_occur(found.values(), expected.values(), on_event)
+        regions.pop(str(ignored), None)
     missing = [name for name in expected if name not in found]
     if missing and not only_predicted:
         measurement.fail(_without_prediction(missing, len(expected), predictions))
-    scheme = _scheme_of(regions, references)
+    scheme = _scheme_of(regions, references, ignored)
     measurement.measure(list(_pairs(scheme, found, expected, on_event)))
     subject = Subject(
         title=f"{predictions} against {references}",
@@ -122,14 +128,31 @@ def _match(predictions: Path, references: Path) -> tuple[dict[str, Path], dict[s
     return found, expected
 
 
-def _scheme_of(regions: dict[str, tuple[int, ...]], references: Path) -> LabelScheme:
+def _tell_surplus(number: int, on_event: OnEvent) -> None:
+    if number:
+        words = "prediction has no reference and is", "predictions have no reference and are"
+        on_event(WarningIssued(f"{plural(number, *words)} left out"))
+
+
+def _described(references: Path, predictions: Path) -> tuple[Regions | None, int | None]:
+    """Labels, and the value of unlabelled voxels, as a `dataset.json` names them."""
+    # Those of the references come first: predictions are measured by them.
+    description = find_description(references, predictions)
+    if description is None:
+        return None, None
+    return description.labels, description.ignored
+
+
+def _scheme_of(
+    regions: dict[str, tuple[int, ...]], references: Path, ignored: int | None
+) -> LabelScheme:
     if not regions:
         raise DataError(
             f"{references}: no label map has a label",
             hint="Name the labels with `labels`, such as liver=1.",
         )
     # A voxel may belong to several: to the liver and to the whole organ, for instance.
-    return LabelScheme(tuple(regions.items()), "sigmoid")
+    return LabelScheme(tuple(regions.items()), "sigmoid", ignored)
 
 
 def _pairs(
@@ -210,7 +233,8 @@ def _read_masks(
             f"{prediction}: does not lie on the grid of {reference}: {'; '.join(differences)}",
             hint="Resample the prediction onto the reference (nearest neighbour).",
         )
-    require_known_values(str(prediction), present_values(predicted), scheme)
+    of_prediction = replace(scheme, ignored=None)  # It has a verdict everywhere.
+    require_known_values(str(prediction), present_values(predicted), of_prediction)
     require_known_values(str(reference), present_values(expected), scheme)
     return _masks_of_labels(scheme, predicted, expected), geometry
 
@@ -220,4 +244,5 @@ def _masks_of_labels(
 ) -> Iterator[LabelPair]:
     predicted, expected = map(sitk.GetArrayFromImage, (prediction, reference))
     for name, values in scheme.regions:
-        yield name, has_value(predicted, values), has_value(expected, values)
+        mask = has_value(predicted, values)
+        yield name, *masks_of_label(mask, expected, values, scheme.ignored)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy as np
 from lunet_cli.config.labels import Regions
 from lunet_cli.config.planned import Setting
 from lunet_cli.config.vocabulary import Size
+from lunet_cli.engine.data.bids import subject_of
 from lunet_cli.engine.data.nnunet_plans import NnunetPlan
 from lunet_cli.records.fingerprint import Fingerprint
 from lunet_cli.results.words import plural
@@ -108,9 +110,13 @@ def labels_rule(found: Fingerprint) -> tuple[Regions, str]:
 
 
 def groups_of(found: Fingerprint) -> list[list[str]]:
-    """Case ids, those together that hold the same planes."""
+    """Case ids, those together that hold the same planes, or are of one subject of BIDS."""
     group_of = {case.case_id: [case.case_id] for case in found.cases}
-    for one, other in found.copies:
+    pairs = list(found.copies)
+    if found.layout == "bids":
+        names = sorted(group_of, key=subject_of)
+        pairs += [pair for pair in pairwise(names) if subject_of(pair[0]) == subject_of(pair[1])]
+    for one, other in pairs:
         if group_of[one] is not group_of[other]:
             group_of[one].extend(group_of[other])
             for name in list(group_of[other]):

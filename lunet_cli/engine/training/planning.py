@@ -180,6 +180,8 @@ def _data_settings(found: Fingerprint, root: Path, name: str) -> Iterator[Settin
     yield Setting("data.dataset", found.layout, "Found by what lies in the folder.")
     labels: dict[str, object] = {label: list(values) for label, values in regions.items()}
     yield Setting("labels", labels, why)
+    if found.ignored is not None:
+        yield Setting("data.ignored_value", found.ignored, "dataset.json calls it ignore.")
 
 
 def _division(

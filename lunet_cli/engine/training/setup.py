@@ -29,7 +29,7 @@ from lunet_cli.engine.checkpoints.checkpoint import ModelCard
 from lunet_cli.engine.data.cache import CacheKind, CaseStore, choose_cache
 from lunet_cli.engine.data.cases import Case
 from lunet_cli.engine.data.comparing import Expectations, compare_cases, warn
-from lunet_cli.engine.data.labels import LabelScheme, resolve_labels
+from lunet_cli.engine.data.labels import LabelScheme, labels_for
 from lunet_cli.engine.data.mistakes import Mistakes
 from lunet_cli.engine.data.patches import (
     Batch,
@@ -191,13 +191,7 @@ def _read_cases(
 ) -> _ReadCases:
     mistakes = Mistakes()
     case_set, split = load_cases(config.data, seed=config.experiment.seed, mistakes=mistakes)
-    labels = resolve_labels(
-        config.labels,
-        case_set.labels,
-        activation=config.model.activation,
-        out_channels=config.model.out_channels,
-        ignored=config.data.ignored_value,
-    )
+    labels = labels_for(config, case_set)
     # Where cases are left out, their number says nothing about the batches of the mended set.
     if not mistakes:
         require_full_batch(config, len(split.train))

@@ -13,6 +13,7 @@ from lunet_cli.config.names import closest
 from lunet_cli.config.vocabulary import SplitName
 from lunet_cli.engine.data.volume import along_patient
 from lunet_cli.engine.evaluation import overlap
+from lunet_cli.engine.evaluation.measurement import has_value, masks_of_label
 from lunet_cli.engine.inference.labelled_cases import (
     recorded_split,
     scheme_of,
@@ -52,8 +53,8 @@ class CaseViews:
         model = predictor.models[0]
         chosen: SplitName = split or ("val" if data is None else "all")
         self._predictor = predictor
-        self._scheme = scheme_of(model, None)
         selected = select_cases(model, data, chosen)
+        self._scheme = scheme_of(model, None).ignoring(selected.case_set.ignored)
         self._case_set, self.origin = selected.case_set, selected.origin
         self._cases = {case.case_id: case for case in selected.cases}
         if not self._cases:
@@ -105,13 +106,14 @@ class CaseViews:
         values, segmentation = sitk.GetArrayFromImage(found.label), found.segmentation
 
         def reference(index: int) -> npt.NDArray[np.bool_]:
-            _, of_label = self._scheme.regions[index]
-            return np.isin(values, of_label)
+            return has_value(values, self._scheme.regions[index][1])
 
         # Masks are made again for each use: those of many labels at once would fill the memory.
         dice = {}
-        for index, label in enumerate(self._scheme.names):
-            dice[label] = overlap.dice(segmentation.mask(index), reference(index))
+        for index, (label, of_label) in enumerate(self._scheme.regions):
+            mask = segmentation.mask(index)
+            pair = masks_of_label(mask, values, of_label, self._scheme.ignored)
+            dice[label] = overlap.dice(*pair)
         labels = range(len(self._scheme.names))
         placement = along_patient(segmentation.geometry)
         return LabeledVolume(

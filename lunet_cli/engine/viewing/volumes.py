@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import SimpleITK as sitk  # noqa: N813
 
-from lunet_cli.engine.data.layouts import find_labels
+from lunet_cli.engine.data.layouts import find_description
 from lunet_cli.engine.data.reading import read_image, read_label, stored_number_type
 from lunet_cli.engine.data.volume import Geometry, along_patient, stem
 from lunet_cli.errors import ConfigError, DataError
@@ -122,7 +122,9 @@ def _read_labels(
     values = sitk.GetArrayFromImage(stored)
     found = np.unique(values[values > 0]).tolist()
     names: dict[int, str] = {}
-    for name, of_label in (find_labels(label.parent, image.parent) or {}).items():
+    description = find_description(label.parent, image.parent)
+    named = description.labels if description is not None else None
+    for name, of_label in (named or {}).items():
         # A label of several values is a region of other labels, and not the name of one.
         if len(of_label) == 1:
             names[of_label[0]] = name

@@ -28,7 +28,15 @@ def _read(folder: Path, values: object) -> DatasetJson:
 def test_labels_as_either_tool_writes_them(
     labels: object, expected: dict[str, tuple[int, ...]] | None, tmp_path: Path
 ) -> None:
-    assert _read(tmp_path, {"labels": labels}).labels == expected
+    found = _read(tmp_path, {"labels": labels})
+    assert found.labels == expected
+    assert found.ignored == (5 if isinstance(labels, dict) and "ignore" in labels else None)
+
+
+def test_a_single_value_is_ignored(tmp_path: Path) -> None:
+    assert _read(tmp_path, {"labels": {"0": "background", "255": "ignore"}}).ignored == 255
+    with pytest.raises(DataError, match=r"label ignore has several values, \[3, 4\]"):
+        assert _read(tmp_path, {"labels": {"a": 1, "ignore": [3, 4]}}).ignored
 
 
 @pytest.mark.parametrize("value", ["one", None, [[1]], float("inf"), {"a": 1}])

@@ -98,8 +98,21 @@ def test_voxels_that_nobody_has_labelled_are_known_as_such() -> None:
     assert known.shape == (1, 1, 1, 2, 2)
     assert known.flatten().tolist() == [True, True, False, True]
     assert LabelScheme(PARTS, "sigmoid").known(label) is None
-    with pytest.raises(ConfigError, match=r"data\.ignored_value: 1"):
+    with pytest.raises(ConfigError, match="ignored value 1 is the value of a label"):
         LabelScheme(PARTS, "sigmoid", ignored=1)
+
+
+def test_a_data_set_says_what_is_ignored_where_nobody_else_does() -> None:
+    assert LabelScheme(PARTS, "sigmoid").ignoring(7).ignored == 7
+    assert LabelScheme(PARTS, "sigmoid").ignoring(None).ignored is None
+    assert LabelScheme(PARTS, "sigmoid", ignored=9).ignoring(7).ignored == 9
+
+
+def test_no_region_is_painted_as_unlabelled() -> None:
+    # `all` has no value of its own left, and 3 stands for unlabelled voxels.
+    regions = (("all", (1, 2)), ("one", (1,)), ("two", (2,)))
+    assert LabelScheme(regions, "sigmoid").painted_values()["all"] == 3
+    assert LabelScheme(regions, "sigmoid", ignored=3).painted_values()["all"] == 4
 
 
 def test_scheme_survives_plain_values() -> None:

@@ -72,6 +72,16 @@ def test_copies_of_copies_stand_together() -> None:
     assert sorted(map(sorted, groups)) == [["a", "b", "c"], ["d"]]
 
 
+def test_cases_of_a_subject_of_bids_stand_together() -> None:
+    names = ["sub-01_run-1", "sub-01", "sub-010", "sub-02_ses-1", "sub-02_ses-2"]
+    cases = tuple(_case(name, (1, 1, 1), (9, 9, 9)) for name in names)
+    found = Fingerprint(
+        layout="bids", labels=None, channel_names=(), cases=cases, copies=(("sub-010", "sub-01"),)
+    )
+    groups = sorted(map(sorted, groups_of(found)))
+    assert groups == [["sub-01", "sub-010", "sub-01_run-1"], ["sub-02_ses-1", "sub-02_ses-2"]]
+
+
 def test_yaml_says_why() -> None:
     settings = [Setting("training.epochs", 3), Setting("training.epochs", 5, "There is time.")]
     text = planned_yaml([*settings, Setting("labels", {"a: b": [1]})], "Heading.")
