@@ -2,11 +2,12 @@
 
     python benchmarks/loaders.py OUT [--cases 2] [--patches 64] [--edge 96]
 
-`OUT/data` is what `benchmarks/large_volumes.py OUT` has written; the first `--cases` of it are used.
-Each way runs in a process of its own with one thread: it prepares the volumes once (reading,
-normalising, finding labelled voxels), then draws patches, half of them around a labelled voxel, as
-single patches of `lunet_cli` or as `--samples` patches from each volume that MONAI opens. Nothing is
-augmented (`benchmarks/augmentation.py` measures that).
+`OUT/data` is what `benchmarks/large_volumes.py OUT` has written; the first `--cases` are used. Each
+way runs in a process of its own with one thread: it prepares the volumes once (reading,
+normalising, finding labelled voxels), then draws patches, half of them around a labelled voxel:
+single ones here, `--samples` of each volume that MONAI opens. Nothing is augmented;
+`benchmarks/augmentation.py` measures that. MONAI reads NIfTI by nibabel, which has to be installed
+for this.
 """
 
 from __future__ import annotations
@@ -79,6 +80,7 @@ def of_monai(kind: str) -> Callable[[Path, Path, int, int], Iterator[Any]]:
             name = label.name.removesuffix(".nii.gz")
             files.append({"image": root / "imagesTr" / f"{name}_0000.nii.gz", "label": label})
         # The last case validates on our side.
+        kept: Any
         if kind == "CacheDataset":
             kept = data.CacheDataset(
                 files[:-1], steps, num_workers=1, progress=False, copy_cache=False
