@@ -99,7 +99,7 @@ def start(out: Path, num_steps: int) -> dict[str, float]:
         "training.patch_size=[96, 96, 96]",
         "training.batch_size=2",
         "training.patches_per_case=40",
-        "training.foreground_fraction=0.55",
+        "training.foreground_fraction=0.6",
         "augmentation.level=light",
     ]
     config = load_config(None, settings)
