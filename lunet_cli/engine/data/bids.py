@@ -33,6 +33,8 @@ _LABEL_SUFFIXES = ("dseg", "mask")
 _OF_DERIVATIVES = frozenset({"space", "desc", "label", "res", "den", "atlas", "seg"})
 # Those of a subject; any other one is a template.
 _OWN_SPACES = frozenset({"", "orig", "native", "individual", "scanner"})
+# All other entities tell images of one case from each other.
+_OF_CASES = ("sub", "ses", "run")
 # Beside images, and none of them.
 _NO_CONTRASTS = frozenset({*_LABEL_SUFFIXES, "defacemask", "probseg"})
 
@@ -171,6 +173,60 @@ def find_bids_cases(
             cases.append(Case(case_id, paths, labels[case_id].name.path))
     named = next(filter(None, (label.names for label in labels.values())), None)
     return cases, named, list(_remarks(folder, raw, labels, images, contrasts))
+
+
+def has_bids_images(folder: Path) -> bool:
+    """Whether a folder has subjects with images."""
+    return any(_image_groups(folder))
+
+
+def find_bids_images(folder: Path, num_channels: int) -> dict[Path, list[Path]]:
+    """The images of each session and run, one for each contrast, in the order of a training.
+
+    Args:
+        folder: The raw data set, or a derivative.
+        num_channels: Contrasts that a network takes.
+
+    Returns:
+        Images by the place and name of their case; empty where a case lacks some of them.
+
+    Raises:
+        DataError: There is no telling which contrasts are meant.
+    """
+    groups: dict[Path, list[_Name]] = {}
+    for case, name in _image_groups(folder):
+        groups.setdefault(case, []).append(name)
+    by_contrast = {case: _single_contrasts(names) for case, names in groups.items()}
+    sets = {tuple(sorted(found)) for found in by_contrast.values()}
+    fitting = [contrasts for contrasts in sets if len(contrasts) == num_channels]
+    if len(fitting) != 1:
+        listed = ", ".join(sorted({name.suffix for names in groups.values() for name in names}))
+        raise DataError(
+            f"{folder}: has {listed}, and the network takes {plural(num_channels, 'channel')}",
+            hint=f"Name the files: {folder}/sub-*/anat/*_T1w.nii.gz, for instance; those of "
+            "several channels as NAME_0000, NAME_0001.",
+        )
+    images: dict[Path, list[Path]] = {}
+    for case, found in by_contrast.items():
+        is_whole = found.keys() >= set(fitting[0])
+        images[case] = [found[contrast] for contrast in fitting[0]] if is_whole else []
+    return images
+
+
+def _single_contrasts(names: Sequence[_Name]) -> dict[str, Path]:
+    """Contrasts of which there is one image, and not several echoes, for instance."""
+    counts = Counter(name.suffix for name in names)
+    return {name.suffix: name.path for name in names if counts[name.suffix] == 1}
+
+
+def _image_groups(folder: Path) -> Iterator[tuple[Path, _Name]]:
+    """Images, with the place and name of the case that each belongs to."""
+    for session in _sessions(folder):
+        for place in filter(is_folder, list_folder(session)):
+            for name in _volumes(place):
+                parts = [f"{k}-{v}" for k, v in name.entities.items() if k in _OF_CASES]
+                if "sub" in name.entities and name.suffix not in _NO_CONTRASTS:
+                    yield place / "_".join(parts), name
 
 
 def _remarks(

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from lunet_cli.config.vocabulary import VOLUME_SUFFIXES, VolumeSuffix
+from lunet_cli.engine.data.bids import find_bids_images, has_bids_images
 from lunet_cli.engine.data.dicom import SUFFIXES as DICOM_SUFFIXES
 from lunet_cli.engine.data.dicom import DicomSeries, choose_among, find_series
 from lunet_cli.engine.data.disk import (
@@ -65,7 +66,8 @@ def find_inputs(
     """Find the volumes to segment.
 
     Args:
-        inputs: Files, folders of files, DICOM series folders, or folders of those.
+        inputs: Files, folders of files, DICOM series folders, or folders of those; or data sets of
+            BIDS.
         num_channels: Image channels of the network: where it takes several, files NAME_0000,
             NAME_0001, ... are one case.
         series: Number, description or UID of the DICOM series to take where a folder has several.
@@ -76,10 +78,14 @@ def find_inputs(
     """
     search = _Search(series, on_event)
     found: dict[str, _Found] = {}
+    sessions: dict[str, list[_Source]] = {}
     for path in inputs:
+        volumes: list[_Found] = []
         try:
             require_present(path)
-            if is_folder(path):
+            if is_folder(path) and has_bids_images(path):
+                sessions |= search.sessions_of(path, num_channels)
+            elif is_folder(path):
                 volumes = search.in_folder(path)
             else:
                 _require_more_than_a_slice(path)
@@ -90,7 +96,7 @@ def find_inputs(
         # A file that is named twice is one volume.
         for volume in volumes:
             found.setdefault(os.path.abspath(volume.place), volume)
-    return _to_cases(list(found.values()), num_channels, search), search.failures
+    return _to_cases(list(found.values()), sessions, num_channels, search), search.failures
 
 
 def _require_more_than_a_slice(path: Path) -> None:
@@ -122,6 +128,17 @@ class _Search:
     def fail(self, case: str, error: LunetError) -> None:
         self.failures.append(CaseFailed(case, error.message, error.hint))
         self._on_event(self.failures[-1])
+
+    def sessions_of(self, folder: Path, num_channels: int) -> dict[str, list[_Source]]:
+        """Images of a data set of BIDS, by the absolute path of their case without suffix."""
+        sessions: dict[str, list[_Source]] = {}
+        for case, images in find_bids_images(folder, num_channels).items():
+            if images:
+                sessions[os.path.abspath(case)] = list(images)
+            else:
+                text = f"{case.parent}: {case.name} does not have all contrasts"
+                self.fail(str(case), DataError(text))
+        return sessions
 
     def in_folder(self, folder: Path) -> list[_Found]:
         """Volumes of a folder, or its DICOM series, or those below its sub-folders.
@@ -197,7 +214,12 @@ def _without_label_maps(files: list[Path]) -> list[Path]:
     return files
 
 
-def _to_cases(found: list[_Found], num_channels: int, search: _Search) -> list[InputCase]:
+def _to_cases(
+    found: list[_Found],
+    sessions: dict[str, list[_Source]],
+    num_channels: int,
+    search: _Search,
+) -> list[InputCase]:
     """Bring channels together, and give each case a name of its own."""
     if num_channels > 1:
         found = sorted(found, key=lambda volume: stem(volume.place))
@@ -205,7 +227,7 @@ def _to_cases(found: list[_Found], num_channels: int, search: _Search) -> list[I
     groups: dict[str, list[_Source]] = {}
     for source, place in found:
         groups.setdefault(_case_path(place, num_channels, stems), []).append(source)
-    usable: dict[str, list[_Source]] = {}
+    usable = dict(sessions)
     for path, sources in groups.items():
         try:
             _require_channels(sources)

@@ -7,7 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from lunet_cli.config.options import PhantomOptions
 from lunet_cli.engine.data.dicom import DicomSeries
+from lunet_cli.engine.data.phantom_files import write_phantom
 from lunet_cli.engine.inference.inputs import find_inputs
 from lunet_cli.results.events import Event
 
@@ -222,3 +224,35 @@ def test_what_is_passed_over_is_told(tmp_path: Path) -> None:
     cases, _ = find_inputs([tmp_path], num_channels=1, on_event=events.append)
     assert [case.name for case in cases] == ["a"]
     assert "Volumes lie in its sub-folder old. They are left out" in str(events[0])
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> Path:
+    """Four subjects of BIDS with two contrasts and a label map each."""
+    options = PhantomOptions(layout="bids", num_cases=4, num_channels=2, size=(16, 16, 16))
+    write_phantom(tmp_path / "study", options)
+    return tmp_path / "study"
+
+
+def test_subjects_of_bids_are_cases_with_their_contrasts(study: Path) -> None:
+    cases, failures = find_inputs([study], num_channels=2)
+    assert not failures
+    assert [case.name for case in cases] == [f"sub-{index:04d}" for index in range(4)]
+    names = [Path(str(image)).name for image in cases[1].images]
+    assert names == ["sub-0001_T1w.nii.gz", "sub-0001_T2w.nii.gz"]
+
+
+def test_a_subject_without_a_contrast_is_told_and_the_others_are_used(study: Path) -> None:
+    (study / "sub-0002/anat/sub-0002_T2w.nii.gz").unlink()
+    cases, (failure,) = find_inputs([study], num_channels=2)
+    assert len(cases) == 3
+    assert "sub-0002 does not have all contrasts" in failure.message
+
+
+def test_contrasts_that_a_network_does_not_take_are_not_guessed(study: Path) -> None:
+    cases, (failure,) = find_inputs([study], num_channels=1)
+    assert not cases
+    assert "has T1w, T2w, and the network takes 1 channel" in failure.message
+    assert "sub-*/anat/*_T1w.nii.gz" in failure.hint
+    named = sorted(study.glob("sub-*/anat/*_T1w.nii.gz"))
+    assert len(find_inputs(named, num_channels=1)[0]) == 4

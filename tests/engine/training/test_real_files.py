@@ -18,6 +18,8 @@ from lunet_cli.engine.inference.load_model import load_model
 from lunet_cli.engine.inference.predict import predict
 from lunet_cli.engine.training.train import train
 
+pytestmark = pytest.mark.real_data
+
 NUM_CASES = 4
 
 
