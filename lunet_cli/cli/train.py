@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from rich.console import Console
 
-    from lunet_cli.config.options import PlanOptions
     from lunet_cli.config.run import RunConfig
     from lunet_cli.config.visualization import VisualizationConfig
     from lunet_cli.render.curves import Panel
@@ -81,21 +80,17 @@ def train(
     """Train a network as CONFIG says, or as a plan for the data set DIR does."""
     refuse_extras(context, config_file)
     if data is not None:
-        if config_file is not None:
-            raise ConfigError("CONFIG and --data are two ways to say what is trained; keep one")
-        from lunet_cli.cli.data.plan import USUAL_PLAN, plan_options
-
-        if minutes is None:
-            minutes = USUAL_PLAN.minutes
-        options = plan_options(minutes, architecture, None)
-        config_file = _planned(data, options, overrides, is_resumed=resume is not None)
+        _require_alone(config_file, fold, data)
+        config_file = _planned(
+            data, minutes, architecture, overrides, is_resumed=resume is not None
+        )
+    elif minutes is not None or architecture is not None:
+        raise ConfigError("--minutes and --arch are for --data; set keys of CONFIG with --set")
     elif config_file is None:
         raise ConfigError(
             "nothing says what is trained",
             hint="Name a configuration, or a folder of labelled volumes: --data DIR",
         )
-    elif minutes is not None or architecture is not None:
-        raise ConfigError("--minutes and --arch are for --data; set keys of CONFIG with --set")
     config = read_config(config_file, overrides)
     command = _this_command(config_file, overrides)
     if fold is not None:
@@ -115,10 +110,31 @@ def train(
     _show(result, config, command)
 
 
+def _require_alone(config_file: Path | None, fold: str | None, data: Path) -> None:
+    """Raise if --data is given beside what does not go with it."""
+    if config_file is not None:
+        raise ConfigError("CONFIG and --data are two ways to say what is trained; keep one")
+    if fold is not None:
+        raise ConfigError(
+            "--fold is for a configuration, since each fold takes the time of a plan",
+            hint=f"Write one first: lunet data plan {data} -o my.yaml --minutes 10",
+        )
+
+
 def _planned(
-    data: Path, options: PlanOptions, overrides: list[str] | None, *, is_resumed: bool
+    data: Path,
+    minutes: float | None,
+    architecture: str | None,
+    overrides: list[str] | None,
+    *,
+    is_resumed: bool,
 ) -> Path:
     """The plan for a data set in its run folder; a training that goes on has one there."""
+    from lunet_cli.cli.data.plan import USUAL_PLAN, plan_options
+
+    if minutes is None:
+        minutes = USUAL_PLAN.minutes
+    options = plan_options(minutes, architecture, None)
     from lunet_cli.config.load import load_config
     from lunet_cli.engine.run_folder import RunFolder
     from lunet_cli.engine.training.planning import plan, planned_name

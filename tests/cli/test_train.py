@@ -432,5 +432,7 @@ def test_folds_are_trained_measured_and_predicted_with(
         told = run_lunet(*words, wrong, cwd=tmp_path)
         assert told.returncode != 0
         assert told.stderr.startswith(line)
+    planned = run_lunet("train", "--data", data, "--fold", "all", cwd=tmp_path)
+    assert planned.stderr.startswith("error: --fold is for a configuration")
     named = run_lunet("viz", "network", "runs/cv", cwd=tmp_path)
     assert "name one of them: runs/cv/fold_0" in named.stderr

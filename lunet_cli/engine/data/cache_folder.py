@@ -81,7 +81,7 @@ def _find(folder: Path) -> Path:
             return place
     if not folder.is_dir():
         raise DataError(f"{folder}: there is no such folder", hint=_HINT)
-    raise DataError(f"{folder}: holds no preprocessed volumes", hint=_HINT)
+    return folder / ".cache"  # Which a run would make.
 
 
 def _entries(cache: Path) -> Iterator[_Entry]:

@@ -62,8 +62,11 @@ _PROBED_SECONDS, _FEWEST_PROBED, _MOST_PROBED = 5.0, 3, 20
 # schedule has lost more than one that is a little shorter.
 _RESERVE = 0.15
 _USEFUL_EPOCHS = 10
-# Below, a training hardly begins; what a core reaches with few channels is in docs/speed.md.
-_FEWEST_STEPS, _CPU_FLOPS = 100, 2e10
+# Many small steps are worth more than few large ones (docs/adr/0028), as long as a patch is no
+# smaller than this; below the fewest steps, a training hardly begins.
+_WANTED_STEPS, _FEWEST_STEPS, _COMFORTABLE_EDGE = 1000, 100, 64
+# What a core reaches in training with few channels: 5 to 20 GFLOPS, by its instructions.
+_CPU_FLOPS = 1e10
 _VALIDATION_SHARE = 0.2
 
 _RECIPE = (
@@ -140,7 +143,9 @@ def plan(
     settings += split_settings
     nnunet = _nnunet_plan(root, options)
     settings += _network_settings(found, options, nnunet)
-    settings += _fitted(settings, found, options, on_event)
+    # A patch of nnU-Net's plan is taken as it is, if a training can begin with it.
+    wanted_steps = _WANTED_STEPS if nnunet is None else _FEWEST_STEPS
+    settings += _fitted(settings, found, options, wanted_steps, on_event)
     measured = list(settings)
     if division is not None:  # Its file is not there yet, and any division takes as long.
         measured = [setting for setting in settings if setting.key != "data.split.file"]
@@ -259,7 +264,11 @@ def _grids(found: Fingerprint, spacing: tuple[float, float, float]) -> list[Size
 
 
 def _fitted(
-    settings: list[Setting], found: Fingerprint, options: PlanOptions, on_event: OnEvent
+    settings: list[Setting],
+    found: Fingerprint,
+    options: PlanOptions,
+    wanted_steps: int,
+    on_event: OnEvent,
 ) -> list[Setting]:
     """Patch and batch size that a measured step has room for."""
     config = planned_config(settings)
@@ -268,7 +277,10 @@ def _fitted(
     _, activation = resolve_regions(regions, None, activation="auto", out_channels=None)
     num_logits = len(regions) + (activation == "softmax")
     spec = network_spec(config, in_channels=len(found.cases[0].channels), out_channels=num_logits)
-    window, batch, needed = _size_of_step(config, spec, limit, 60 * options.minutes / _FEWEST_STEPS)
+    room = _Room(
+        limit, (1 - _RESERVE) * (1 - _VALIDATION_SHARE) * 60 * options.minutes, wanted_steps
+    )
+    window, batch, needed = _size_of_step(config, spec, room)
     on_event(Notice(f"memory: a step takes {needed:,.0f} of {limit:,.0f} MiB (counted)"))
     by_key = {setting.key: setting for setting in settings}
     patch = by_key["training.patch_size"]
@@ -279,17 +291,29 @@ def _fitted(
     return [patch, Setting("training.batch_size", batch, why)]
 
 
-def _size_of_step(
-    config: RunConfig, spec: NetworkSpec, limit: float, seconds: float
-) -> tuple[Size, int, float]:
+@dataclass(frozen=True)
+class _Room:
+    """MiB that a step may take, seconds for all steps, and how many steps are wanted in these."""
+
+    mib: float
+    seconds: float
+    wanted_steps: int
+
+    def takes(self, step_seconds: float, window: Size) -> bool:
+        """Whether steps of this patch are fast enough, by a rough count."""
+        if step_seconds <= self.seconds / self.wanted_steps:
+            return True
+        return max(window) <= _COMFORTABLE_EDGE and step_seconds <= self.seconds / _FEWEST_STEPS
+
+
+def _size_of_step(config: RunConfig, spec: NetworkSpec, room: _Room) -> tuple[Size, int, float]:
     """Patch, batch and MiB of a step: smaller batches first, then smaller patches.
 
     Args:
         config: Names the network and its optimiser.
         spec: The network.
-        limit: MiB that a step may take.
-        seconds: How long a step may take, by a rough count: it is not measured before it is known
-            to end.
+        room: What it may take. Time is counted roughly: it is not measured before it is known to
+            end.
 
     Raises:
         ConfigError: Not even the smallest has room, or is fast enough.
@@ -300,15 +324,15 @@ def _size_of_step(
     while window is not None:
         # Not even tried where a lower bound is too much.
         needed = 4 * batch * kept_values(spec, window) / MIB
-        if needed <= limit:
+        if needed <= room.mib:
             needed = step_mib(spec, window, batch, config.training)
-        if needed <= limit and _rough_seconds(config, spec, window, batch) <= seconds:
+        if needed <= room.mib and room.takes(_rough_seconds(config, spec, window, batch), window):
             return window, batch, needed
         if batch > 2:
             batch //= 2
         else:
             window = smaller(window, stride)
-    raise _too_much(config, needed, limit)
+    raise _too_much(config, needed, room.mib)
 
 
 def _too_much(config: RunConfig, needed: float, limit: float) -> ConfigError:
