@@ -11,12 +11,13 @@ import pytest
 from lunet_cli.config.load import load_config, with_settings
 from lunet_cli.config.options import PhantomOptions
 from lunet_cli.config.run import RunConfig
+from lunet_cli.engine.checkpoints.models import find_checkpoint
 from lunet_cli.engine.data.phantom_files import write_phantom
 from lunet_cli.engine.inference.load_model import load_model
 from lunet_cli.engine.training import folds as job
 from lunet_cli.engine.training.folds import fold_configs, train_folds
 from lunet_cli.engine.training.train import train
-from lunet_cli.errors import ConfigError, OutputError
+from lunet_cli.errors import CheckpointError, ConfigError, OutputError
 from lunet_cli.records.evaluation import read_scores
 from lunet_cli.results.training import TrainResult
 
@@ -53,6 +54,9 @@ def test_every_case_is_measured_once_by_a_network_that_has_not_seen_it(tmp_path:
         trained_on += manifest["split"]["val"]
     assert sorted(trained_on) == sorted(cases)
     assert len(load_model(found.run_dir).models) == 2
+    with pytest.raises(CheckpointError) as caught:
+        find_checkpoint(found.run_dir)
+    assert f"name one of them: {found.run_dir / 'fold_0'}" in caught.value.hint
 
 
 def test_an_interrupted_cross_validation_goes_on_where_it_was(
