@@ -57,8 +57,7 @@ class CacheInfo:
     Args:
         folder: Where it lies.
         groups: Kept cases by data set and preprocessing.
-        num_unfinished: Folders that killed processes have left half written, or that are being
-            written.
+        num_unfinished: Folders that killed processes have left half written.
         unfinished_bytes: Their size.
     """
 

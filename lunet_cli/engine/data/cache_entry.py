@@ -25,7 +25,7 @@ from lunet_cli.results.check import CaseFindings
 _ARRAYS = ("image.npy", "label.npy", "foreground.npy")
 _FACTS = "facts.json"
 _FINDINGS, _ORIGIN = "findings.json", "origin.json"
-PART = ".part-"
+_PART = ".part-"
 _ABANDONED_S = 3600.0  # No array takes as long to be written.
 
 
@@ -106,7 +106,7 @@ def write_entry(
     part: Path | None = None
     try:
         entry.parent.mkdir(parents=True, exist_ok=True)
-        part = Path(tempfile.mkdtemp(prefix=PART, dir=entry.parent))
+        part = Path(tempfile.mkdtemp(prefix=_PART, dir=entry.parent))
         part.chmod(0o755)
         arrays = (prepared.image, prepared.label, prepared.foreground.positions)
         for name, array in zip(_ARRAYS, arrays, strict=True):
@@ -138,17 +138,25 @@ def write_entry(
 def remove_folder(folder: Path) -> None:
     """Remove a folder that others may be reading: it vanishes at once, then its files go."""
     with contextlib.suppress(FileNotFoundError):
-        grave = Path(tempfile.mkdtemp(prefix=PART, dir=folder.parent))
+        grave = Path(tempfile.mkdtemp(prefix=_PART, dir=folder.parent))
         os.replace(folder, grave)
         shutil.rmtree(grave, ignore_errors=True)
 
 
 def sweep(folder: Path) -> None:
     """Remove what killed processes have left half written."""
-    for part in folder.glob(f"{PART}*"):
-        with contextlib.suppress(OSError):
-            if time.time() - part.stat().st_mtime > _ABANDONED_S:
-                shutil.rmtree(part, ignore_errors=True)
+    for part in abandoned(folder):
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def abandoned(folder: Path, older_than_s: float = 0.0) -> list[Path]:
+    """What killed processes have left half written; a part under an hour old may be in work."""
+    found = []
+    for part in sorted(folder.glob(f"{_PART}*/")):
+        with contextlib.suppress(OSError):  # Completed in this moment.
+            if time.time() - part.stat().st_mtime > max(_ABANDONED_S, older_than_s):
+                found.append(part)
+    return found
 
 
 def _save(path: Path, array: npt.NDArray[np.generic]) -> None:

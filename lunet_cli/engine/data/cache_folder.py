@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lunet_cli import __version__
-from lunet_cli.engine.data.cache_entry import PART, read_facts, read_origin, remove_folder
+from lunet_cli.engine.data.cache_entry import abandoned, read_facts, read_origin, remove_folder
 from lunet_cli.engine.data.cases import Case
 from lunet_cli.engine.data.content import CONTENTS, content_of
 from lunet_cli.errors import DataError, LunetError, OutputError
 from lunet_cli.results.cache import CacheGroup, CacheInfo, Origin
 
 _HINT = "Name the folder that data.cache_dir says, or an output_dir with a folder .cache in it."
+_DAY_S = 24 * 3600.0
 
 
 def cache_info(folder: Path | str) -> CacheInfo:
@@ -29,13 +30,13 @@ def cache_info(folder: Path | str) -> CacheInfo:
         DataError: There is none.
     """
     cache = _find(Path(folder))
-    return _described(cache, list(_entries(cache)), list(_parts(cache)))
+    return _described(cache, list(_entries(cache)), abandoned(cache))
 
 
 def clear_cache(
     folder: Path | str, *, only_stale: bool = False, older_than_days: float = 0.0
 ) -> CacheInfo:
-    """Remove kept cases. A run that reads them prepares them anew.
+    """Remove kept cases. A run that reads them prepares them anew; what it is writing stays.
 
     Args:
         folder: The cache, or a folder that holds it as `.cache`.
@@ -52,9 +53,9 @@ def clear_cache(
     cache = _find(Path(folder))
     latest = datetime.datetime.now().astimezone() - datetime.timedelta(days=older_than_days)
     chosen = [entry for entry in _entries(cache) if entry.made <= latest]
-    parts = [part for part in _parts(cache) if _made(part) <= latest]
     if only_stale:
-        chosen, parts = [entry for entry in chosen if entry.is_stale], []
+        chosen = [entry for entry in chosen if entry.is_stale]
+    parts = abandoned(cache, older_than_days * _DAY_S)
     removed = _described(cache, chosen, parts)
     try:
         for path in (*(entry.path for entry in chosen), *parts):
@@ -77,7 +78,7 @@ class _Entry:
 
 def _find(folder: Path) -> Path:
     for place in (folder, folder / ".cache"):
-        if (place / CONTENTS).is_dir() or any(_entries(place)):
+        if (place / CONTENTS).is_dir() or any(_entries(place)) or abandoned(place):
             return place
     if not folder.is_dir():
         raise DataError(f"{folder}: there is no such folder", hint=_HINT)
@@ -88,12 +89,11 @@ def _entries(cache: Path) -> Iterator[_Entry]:
     """The entries that are whole; anything else in the folder is not ours to touch."""
     for path in sorted(cache.glob("[0-9a-f]*/")):
         origin = read_origin(path)
-        if origin is not None and read_facts(path) is not None:
-            yield _Entry(path, origin, _size(path), _made(path), _is_stale(origin, cache))
-
-
-def _parts(cache: Path) -> Iterator[Path]:
-    yield from sorted(cache.glob(f"{PART}*/"))
+        if origin is None or read_facts(path) is None:
+            continue
+        is_stale = _is_stale(origin, cache)
+        with contextlib.suppress(FileNotFoundError):  # It has been cleared meanwhile.
+            yield _Entry(path, origin, _size(path), _made(path), is_stale)
 
 
 def _is_stale(origin: Origin, cache: Path) -> bool:
@@ -111,8 +111,8 @@ def _is_stale(origin: Origin, cache: Path) -> bool:
 
 def _size(folder: Path) -> int:
     total = 0
-    for path in folder.iterdir():
-        with contextlib.suppress(OSError):  # Cleared by another process in this moment.
+    with contextlib.suppress(FileNotFoundError):  # Cleared by another process in this moment.
+        for path in folder.iterdir():
             total += path.stat().st_size
     return total
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from pathlib import Path
 
 import pytest
 
 from lunet_cli.config.load import load_config
 from lunet_cli.config.options import PhantomOptions
+from lunet_cli.engine.data.cache_entry import read_facts
 from lunet_cli.engine.data.cache_folder import cache_info, clear_cache
 from lunet_cli.engine.data.phantom_files import write_phantom
 from lunet_cli.engine.training.setup import set_up
@@ -71,6 +73,7 @@ def test_a_cleared_cache_is_filled_again(tmp_path: Path, data: Path) -> None:
     runs = _fill(tmp_path, data)
     before = cache_info(runs)
     (runs / ".cache" / ".part-killed").mkdir()
+    os.utime(runs / ".cache" / ".part-killed", (time.time() - 7200,) * 2)
     (runs / ".cache" / "notes of mine").mkdir()
     assert cache_info(runs).num_unfinished == 1
     assert clear_cache(runs, older_than_days=1).num_cases == 0
@@ -82,6 +85,37 @@ def test_a_cleared_cache_is_filled_again(tmp_path: Path, data: Path) -> None:
     for entry in (runs / ".cache").glob("?" * 32):
         os.utime(entry, (0, 0))
     assert clear_cache(runs, older_than_days=1).num_cases == 4
+
+
+@pytest.mark.parametrize("only_stale", [False, True])
+def test_only_what_no_run_can_be_writing_is_removed_half_written(
+    tmp_path: Path, only_stale: bool
+) -> None:
+    cache = tmp_path / ".cache"
+    for name, age_s in (("contents", 0), (".part-written", 60), (".part-killed", 7200)):
+        (cache / name).mkdir(parents=True)
+        (cache / name / "image.npy").write_bytes(b"half")
+        os.utime(cache / name, (time.time() - age_s,) * 2)
+    assert cache_info(cache).num_unfinished == 1
+    assert clear_cache(cache, only_stale=only_stale, older_than_days=1).num_unfinished == 0
+    removed = clear_cache(cache, only_stale=only_stale)
+    assert (removed.num_unfinished, removed.num_bytes) == (1, 4)
+    assert [path.name for path in cache.glob(".part-*")] == [".part-written"]
+
+
+def test_an_entry_that_vanishes_while_it_is_looked_at_is_left_out(
+    tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs = _fill(tmp_path, data)
+    gone = min((runs / ".cache").glob("?" * 32))
+
+    def read(entry: Path) -> object:
+        facts = read_facts(entry)
+        shutil.rmtree(gone, ignore_errors=True)
+        return facts
+
+    monkeypatch.setattr("lunet_cli.engine.data.cache_folder.read_facts", read)
+    assert cache_info(runs).num_cases == 3
 
 
 def test_a_folder_that_is_no_cache_is_left_alone(tmp_path: Path, data: Path) -> None:
