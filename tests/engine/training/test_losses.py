@@ -272,3 +272,14 @@ def test_descending_the_gradient_lowers_the_loss(name: LossName, activation: Act
     before = loss(logits, target)
     (gradient,) = torch.autograd.grad(before, logits)
     assert loss(logits - 0.1 * gradient / gradient.norm(), target) < before
+
+
+@pytest.mark.parametrize("missed", [1, 2])
+def test_dice_counts_labels_alike_whatever_their_size(missed: int) -> None:
+    # Label 1 has one voxel, label 2 has 500 of 1,000. One is found, the other taken for background.
+    label = torch.zeros(1, 10, 10, 10, dtype=torch.long)
+    label[0, 0, 0, 0] = 1
+    label[0, 5:] = 2
+    target = F.one_hot(label, 3).movedim(-1, 1).float()
+    found = F.one_hot(torch.where(label == missed, 0, label), 3).movedim(-1, 1).float()
+    assert soft_dice_loss(100 * found, target, "softmax").item() == pytest.approx(0.5)
