@@ -18,12 +18,20 @@ _Count = Annotated[int, Field(ge=0, le=1_000_000_000)]
 
 
 class Modes(Record):
-    """Mean validation Dice of a network, by how volumes went through it."""
+    """Mean validation Dice of a network, by how volumes went through it.
+
+    Args:
+        windows: In windows.
+        one_pass: In one pass.
+        share_larger: Share of the cases that are larger than the window; the others go through it
+            either way.
+    """
 
     what: ClassVar[str] = "the modes of a network"
 
     windows: Annotated[float, Field(ge=0, le=1)]
     one_pass: Annotated[float, Field(ge=0, le=1)]
+    share_larger: Annotated[float, Field(gt=0, le=1)]
 
 
 class CheckpointHeader(CardRecord):

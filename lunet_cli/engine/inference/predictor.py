@@ -148,15 +148,15 @@ class Predictor:
 
     def notices(self) -> list[str]:
         """What was decided that the options leave open."""
-        if self.options.window is not None or self.window != "stream":
-            return []
         measured = [model.modes for model in self.models if model.modes is not None]
+        if self.options.window is not None or not measured:
+            return []
         one_pass = ", ".join(f"{modes.one_pass:.4f}" for modes in measured)
         windows = ", ".join(f"{modes.windows:.4f}" for modes in measured)
-        return [
-            f"one pass (`window=stream`): validated with a Dice of {one_pass}, and {windows} in "
-            "windows (`window=trained`), which take longer"
-        ]
+        told = f"validated with a Dice of {one_pass} in one pass and {windows} in windows"
+        if self.window == "stream":
+            return [f"one pass: {told}, which take longer (`window=trained`)"]
+        return [f"windows: {told}"]
 
     def _has_seen_mirrored_volumes(self) -> bool:
         """Whether all networks have, as far as their configurations are known."""
@@ -230,7 +230,12 @@ class Predictor:
         placement = self.card.preprocessing.place(stored)
         window = self._window(placement.grid.size)
         if self.one_pass is not None and window != self.models[0].window:
-            return self._plan_flow(self.one_pass, placement, window, with_probabilities)
+            try:
+                return self._plan_flow(self.one_pass, placement, window, with_probabilities)
+            except DataError:
+                if self.options.window is not None or self.models[0].window is None:
+                    raise
+            window = self.models[0].window  # Nobody has asked for one pass.
         height, limit = placement.oriented_size[1], self.options.max_memory_mib
         num_bands = 1
         while True:
@@ -409,7 +414,7 @@ class Predictor:
             if limit is None or memory.total_mib <= limit:
                 break
             if 2 * num_bands > height:
-                raise _too_large(memory, limit, "windows by leaving out `window`")
+                raise _too_large(memory, limit, "windows (`window=trained`)")
             # Fewer planes cost a little time, bands the rows around each of them again.
             if per_step > FEWEST_PLANES:
                 per_step = max(FEWEST_PLANES, per_step // 2)

@@ -131,12 +131,14 @@ class RunRecorder:
         self.report(event)
         return event
 
-    def keep_modes(self, best: EpochRecord, one_pass_dice: float | None) -> None:
-        """Note in the best model how well it does in one pass."""
+    def keep_modes(self, modes: Modes | None) -> None:
+        """Note in the best model how well it does in one pass.
+
+        Raises:
+            OutputError: It cannot be written, or the folder is not ours any more.
+        """
+        self._lock.require_kept()
         checkpoint = load_checkpoint(self.folder.best)
-        modes = None
-        if one_pass_dice is not None:
-            modes = Modes(windows=best.val_dice, one_pass=one_pass_dice)
         if modes != checkpoint.modes:
             save_checkpoint(replace(checkpoint, modes=modes), self.folder.best)
 

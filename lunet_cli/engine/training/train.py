@@ -27,7 +27,7 @@ from lunet_cli.engine.training.gradients import Gradients
 from lunet_cli.engine.training.health import Health
 from lunet_cli.engine.training.interrupts import InterruptGuard, InterruptRequested, unwinding
 from lunet_cli.engine.training.loop import epoch_record, train_epoch, validate
-from lunet_cli.engine.training.modes import one_pass_dice
+from lunet_cli.engine.training.modes import measure_modes
 from lunet_cli.engine.training.pace import Pace
 from lunet_cli.engine.training.recorder import RunRecorder
 from lunet_cli.engine.training.resumption import (
@@ -50,7 +50,7 @@ from lunet_cli.engine.training.start import (
 from lunet_cli.engine.training.state import DIVERGED, TrainState
 from lunet_cli.engine.training.tracking import WandbMirror
 from lunet_cli.engine.training.verification import choose_plan
-from lunet_cli.errors import TrainingError
+from lunet_cli.errors import DataError, TrainingError
 from lunet_cli.results.events import Event, Notice
 from lunet_cli.results.training import EpochRecord, PlanChosen, TrainingStarted, TrainResult
 
@@ -116,14 +116,25 @@ def train(
                 return result
             _require_sound_end(state, folder)
             result = assess(result, _best_network(state, context, folder), context)
-            if context.config.checkpoint.keep_best and result.best is not None:
-                dice = one_pass_dice(folder.best, context)
-                recorder.keep_modes(result.best, dice)
-                result = replace(result, one_pass_dice=dice)
+            result = _with_one_pass(result, context, recorder)
             on_closing(result)
             # Last, since it marks the run as finished.
             recorder.write_end(result)
             return result
+
+
+def _with_one_pass(result: TrainResult, context: StepContext, recorder: RunRecorder) -> TrainResult:
+    """The result with the Dice of the best model in one pass, which its file then holds too."""
+    if result.best is None or not context.config.checkpoint.keep_best:
+        return result
+    recorder.report(Notice("validating the best model in one pass"))
+    modes = None
+    try:
+        modes = measure_modes(recorder.folder.best, result.best.val_dice, context)
+    except DataError as error:  # No reason to lose a training.
+        recorder.warn(f"not validated in one pass: {error.message}")
+    recorder.keep_modes(modes)
+    return result if modes is None else replace(result, one_pass_dice=modes.one_pass)
 
 
 def _get_ready(

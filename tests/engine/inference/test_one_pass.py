@@ -101,7 +101,9 @@ def test_ensembles_and_mirrorings_are_averaged_as_in_one_piece(activation: str) 
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
-AS_GOOD, WORSE = Modes(windows=0.88, one_pass=0.8785), Modes(windows=0.88, one_pass=0.8775)
+AS_GOOD = Modes(windows=0.88, one_pass=0.8785, share_larger=1.0)
+WORSE = Modes(windows=0.88, one_pass=0.8775, share_larger=1.0)
+HIDDEN = Modes(windows=0.88, one_pass=0.8785, share_larger=0.05)
 
 
 @pytest.mark.parametrize(
@@ -110,6 +112,8 @@ AS_GOOD, WORSE = Modes(windows=0.88, one_pass=0.8785), Modes(windows=0.88, one_p
         ([AS_GOOD], {}, "stream"),
         ([AS_GOOD, AS_GOOD], {"runtime": "auto"}, "stream"),
         ([WORSE], {}, None),
+        ([HIDDEN], {}, None),
+        ([AS_GOOD], {"overlap": 0.7}, None),
         ([None], {}, None),
         ([AS_GOOD, None], {}, None),
         ([AS_GOOD], {"tta": True}, None),
@@ -125,12 +129,34 @@ def test_one_pass_is_taken_where_the_validation_has_found_it_as_good(
     models = [replace(make_model(), modes=modes) for modes in measured]
     predictor = Predictor(models, PredictionOptions(device="cpu", **options))
     assert predictor.window == expected
-    is_chosen = expected == "stream" and "window" not in options
-    assert bool(predictor.notices()) == is_chosen
-    if is_chosen:
-        assert "validated with a Dice of 0.8785" in predictor.notices()[0]
+    notices = predictor.notices()
+    assert bool(notices) == ("window" not in options and measured != [None])
+    if notices:
+        assert notices[0].startswith("one pass" if expected == "stream" else "windows")
+        assert f"validated with a Dice of {measured[0].one_pass}" in notices[0]
     is_warned = any("has not learned" in warning for warning in predictor.warnings())
     assert is_warned == (WORSE in measured and expected == "stream")
+
+
+def test_windows_are_taken_where_one_pass_has_no_room_and_nobody_asked_for_it() -> None:
+    model, image = replace(make_model(), modes=AS_GOOD), make_image((16, 160, 160))
+    geometry = Geometry.of(image)
+    plan = predictor_of([model], None).plan_windows(geometry)
+    assert plan.flows
+    limits = np.geomspace(0.2, 1, 30) * plan.memory.total_mib
+    plans = []
+    for limit in limits.tolist():
+        limited = predictor_of([model], None, max_memory_mib=limit)
+        try:
+            plans.append(limited.plan_windows(geometry).flows)
+        except DataError:
+            plans.append(None)
+    # First nothing fits, then windows or one pass in bands, at last one pass.
+    assert plans[-1] is True
+    asked = predictor_of([model], "stream", max_memory_mib=float(limits[0]))
+    with pytest.raises(DataError) as caught:
+        asked.plan_windows(geometry)
+    assert "window=trained" in caught.value.hint
 
 
 def test_small_volume_goes_through_the_window_of_the_training() -> None:
@@ -170,7 +196,7 @@ def test_memory_that_does_not_suffice_for_planes_is_one_line() -> None:
     with pytest.raises(DataError, match=r"needs about [\d,]+ MiB of memory, more than") as found:
         predictor.plan_windows(Geometry.of(make_image((40, 40, 40))))
     assert found.value.hint is not None
-    assert "leaving out `window`" in found.value.hint
+    assert "`window=trained`" in found.value.hint
 
 
 def test_steps_are_told_beforehand(monkeypatch: pytest.MonkeyPatch) -> None:
