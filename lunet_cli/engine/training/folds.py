@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -33,25 +34,40 @@ def fold_configs(config: RunConfig) -> list[RunConfig]:
     Raises:
         ConfigError: There is a single fold, or the cases are divided already.
     """
-    data, experiment = config.data, config.experiment
+    data = config.data
     if data.train_dir is not None:
         raise ConfigError(
             "`fold`: train_dir and val_dir are one division, and folds need several",
             hint="Put all cases into one folder, and name it as data.root.",
         )
-    cache = data.cache_dir or experiment.output_dir / ".cache"
-    shared = [f"experiment.output_dir={RunFolder.of(config).path}", f"data.cache_dir={cache}"]
-    shared.append("data.split.val_fraction=null")
     file, number = find_folds_file(data), data.split.num_folds
     if file is not None:
         number = count_folds(file)
-        shared.append(f"data.split.file={file.resolve()}")
     if number < 2:
         raise ConfigError(f"`fold`: {file} has one division, and folds need several")
+    shared = _shared_settings(config, file)
     return [
         with_settings(config, [*shared, f"data.split.fold={fold}", f"experiment.name=fold_{fold}"])
         for fold in range(number)
     ]
+
+
+def _shared_settings(config: RunConfig, file: Path | None) -> list[str]:
+    """What all folds have instead of what the configuration says."""
+    cache = config.data.cache_dir or config.experiment.output_dir / ".cache"
+    settings = [
+        f"experiment.output_dir={_quoted(RunFolder.of(config).path)}",
+        f"data.cache_dir={_quoted(cache)}",
+        "data.split.val_fraction=null",
+    ]
+    if file is not None:
+        settings.append(f"data.split.file={_quoted(file.resolve())}")
+    return settings
+
+
+def _quoted(path: Path) -> str:
+    """A path as YAML that holds it whatever its letters are: `a: b` would be a mapping."""
+    return json.dumps(str(path))
 
 
 def train_folds(

@@ -99,6 +99,12 @@ def test_folds_can_be_trained_one_by_one(tmp_path: Path) -> None:
         train_folds(config, only=2)
 
 
+def test_folders_may_have_any_name(tmp_path: Path) -> None:
+    configs = fold_configs(with_settings(_config(tmp_path), ['experiment.output_dir="a: [b] #c"']))
+    assert configs[1].experiment.output_dir == Path("a: [b] #c/cv")
+    assert configs[1].data.cache_dir == Path("a: [b] #c/.cache")
+
+
 def test_the_folds_of_nnunet_are_taken_where_they_lie(tmp_path: Path) -> None:
     data = tmp_path / "data"
     write_phantom(data, PhantomOptions(num_cases=4, size=(16, 16, 16)))
