@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from collections.abc import Callable, Sequence
@@ -29,10 +30,19 @@ def print_error(error: LunetError) -> None:
     """One line on stderr for each mistake, and the hint, in the words of the command line."""
     # Before control characters are written out: what is made of a name is not to be read again.
     error = error.reworded(reworded)
+    who = _who()
     for line in error.lines:
-        print(visible(f"error: {line}"), file=sys.stderr)
+        print(visible(f"{who}error: {line}"), file=sys.stderr)
     if error.hint:
-        print(visible(f"hint:  {error.hint}"), file=sys.stderr)
+        print(visible(f"{who}hint:  {error.hint}"), file=sys.stderr)
+
+
+def _who() -> str:
+    """Which of several processes that a launcher has started speaks; the first needs no name."""
+    rank = os.environ.get("RANK", "0")
+    if os.environ.get("WORLD_SIZE", "1") == "1" or not rank.isdigit() or rank == "0":
+        return ""
+    return f"process {rank}: "
 
 
 def usage_error(error: TyperException) -> ConfigError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import shutil
 import sys
@@ -20,6 +21,14 @@ def program() -> list[str]:
     if called.name == "__main__.py":
         return ["python", "-m", called.parent.name]
     return [sys.argv[0]]
+
+
+def launched_program() -> list[str]:
+    """The words that started this process together with others on this machine, or alone."""
+    size = os.environ.get("LOCAL_WORLD_SIZE", "1")
+    if size == "1" or size != os.environ.get("WORLD_SIZE"):
+        return program()
+    return ["torchrun", "--nproc-per-node", size, "-m", "lunet_cli"]
 
 
 def tell_how_to_go_on(saved: str, command: Iterable[str]) -> None:

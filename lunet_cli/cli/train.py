@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -9,7 +10,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lunet_cli.cli.config_file import Overrides, read_config, refuse_extras
-from lunet_cli.cli.following import Following, print_next, program, tell_how_to_go_on
+from lunet_cli.cli.following import (
+    Following,
+    launched_program,
+    print_next,
+    program,
+    tell_how_to_go_on,
+)
 from lunet_cli.cli.wording import show_progress
 from lunet_cli.errors import ConfigError, LunetError
 from lunet_cli.results.words import plural, visible
@@ -101,6 +108,8 @@ def train(
         return
     pictures: list[Path] = []
     result = _train(config, resume, pictures)
+    if os.environ.get("WORLD_SIZE", "1") != "1" and os.environ.get("RANK", "0") != "0":
+        raise typer.Exit(128 + result.signal if result.outcome == "interrupted" else 0)
     if result.outcome == "interrupted":
         saved = f"the state is saved in {result.run_dir}"
         tell_how_to_go_on(saved, [*command, "--resume", "auto"])
@@ -138,8 +147,10 @@ def _planned(
     from lunet_cli.config.load import load_config
     from lunet_cli.engine.run_folder import RunFolder
     from lunet_cli.engine.training.planning import plan, planned_name
+    from lunet_cli.engine.training.start import require_one_process
     from lunet_cli.render.console import make_status_console
 
+    require_one_process()
     named = load_config(None, [f"experiment.name={planned_name(data)}", *(overrides or ())])
     folder = RunFolder.of(named)
     if is_resumed and folder.plan.exists():
@@ -230,7 +241,7 @@ def _train(config: RunConfig, resume: str | None, pictures: list[Path]) -> Train
 
 def _this_command(config_file: Path, overrides: list[str] | None) -> list[str]:
     settings = [f"--set={item}" for item in overrides or ()]
-    return [*program(), "train", str(config_file), *settings]
+    return [*launched_program(), "train", str(config_file), *settings]
 
 
 def _show(result: TrainResult, config: RunConfig, command: list[str]) -> None:

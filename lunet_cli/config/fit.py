@@ -116,10 +116,31 @@ def require_full_batch(config: RunConfig, num_train: int) -> None:
         )
 
 
+def require_work_for(config: RunConfig, num_processes: int) -> None:
+    """Raise if a batch has fewer patches than there are processes to share it.
+
+    Raises:
+        ConfigError: With the smallest possible size.
+    """
+    if config.training.batch_size < num_processes:
+        raise ConfigError(
+            f"training.batch_size: {config.training.batch_size} is shared by {num_processes} "
+            "processes, and leaves some without work",
+            hint=f"Set `training.batch_size={num_processes}` or more, or start fewer processes.",
+        )
+
+
 def require_deep_enough(
-    config: RunConfig, spec: NetworkSpec, window: Size, *, num_train: int
+    config: RunConfig, spec: NetworkSpec, window: Size, *, num_train: int, num_processes: int = 1
 ) -> None:
     """Raise if the smallest batch leaves batch normalisation a single value per channel.
+
+    Args:
+        config: The configuration.
+        spec: The network.
+        window: Size of the patches.
+        num_train: Training cases.
+        num_processes: Processes that share each batch.
 
     Raises:
         ConfigError: With the smallest possible patch.
@@ -128,6 +149,8 @@ def require_deep_enough(
         return
     batch_size = config.training.batch_size
     smallest = num_train * config.training.patches_per_case % batch_size or batch_size
+    if not config.training.sync_batch_norm:
+        smallest = max(1, smallest // num_processes)
     stride = spec.total_stride
     # The variance of one value is 0: PyTorch refuses to normalise a batch that has no second one.
     is_one_voxel = max(window) <= stride

@@ -155,6 +155,10 @@ class TrainingConfig(Section):
     value is its decay at each step: how much of the average stays. It rises to this value, as (1 +
     n) / (10 + n) after n steps. null keeps no average."""
 
+    sync_batch_norm: bool = False
+    """Where several processes train together: whether batch normalisation takes its statistics from
+    the whole batch, or each process from its part."""
+
     deep_supervision: bool = False
     """Whether the earlier steps of the decoder learn from the labels too, each with half the weight
     of the one behind it, by heads that are left behind when the training ends. Of a UNet++, these

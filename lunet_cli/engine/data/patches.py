@@ -137,6 +137,8 @@ class EpochSampler:
         seed: Seed of the order.
         batches_per_step: Batches between two changes of the weights; the last step of an epoch may
             have fewer.
+        rank: Which of `num_shares` equal parts of each batch is yielded, from 0.
+        num_shares: Processes that share each batch.
     """
 
     def __init__(
@@ -147,6 +149,8 @@ class EpochSampler:
         batch_size: int,
         seed: int,
         batches_per_step: int = 1,
+        rank: int = 0,
+        num_shares: int = 1,
     ) -> None:
         self.epoch = 0
         self.first_step = 0
@@ -156,6 +160,7 @@ class EpochSampler:
         self._batch_size = batch_size
         self._seed = seed
         self._batches_per_step = batches_per_step
+        self._rank, self._num_shares = rank, num_shares
 
     def __len__(self) -> int:
         """Batches of an epoch."""
@@ -169,16 +174,39 @@ class EpochSampler:
         """Steps of an epoch."""
         return -(-len(self) // self._batches_per_step)
 
+    def num_patches(self, step: int) -> list[int]:
+        """Patches in each batch of a step, those of all processes."""
+        first = step * self._batches_per_step
+        ends = range(first, min(first + self._batches_per_step, len(self)))
+        left = [self._num_patches - batch * self._batch_size for batch in ends]
+        return [min(self._batch_size, number) for number in left]
+
+    def num_own(self, num_patches: int) -> int:
+        """How many of the patches of a batch belong to this process; there may be none."""
+        own = self._own_part(num_patches)
+        return int(own.stop - own.start)
+
     def __iter__(self) -> Iterator[list[PatchKey]]:
-        """Yield the batches of `epoch` from `first_step` on."""
+        """Yield this process's part of the batches of `epoch` from `first_step` on.
+
+        Where it has none, the first patch of the batch stands in.
+        """
         order = np.random.default_rng([self._seed, self.epoch]).permutation(self._num_patches)
         for batch in range(self.first_step * self._batches_per_step, len(self)):
             chosen = order[batch * self._batch_size : (batch + 1) * self._batch_size]
+            own = chosen[self._own_part(len(chosen))]
+            chosen = own if len(own) else chosen[:1]
             cases = (chosen % self._num_cases).tolist()
             yield [
                 PatchKey(self.epoch, position, case)
                 for position, case in zip(chosen.tolist(), cases, strict=True)
             ]
+
+    def _own_part(self, num_patches: int) -> slice:
+        start, end = (
+            num_patches * part // self._num_shares for part in (self._rank, self._rank + 1)
+        )
+        return slice(start, end)
 
 
 Batch = tuple[Tensor, Tensor]

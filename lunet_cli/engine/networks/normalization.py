@@ -15,6 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from lunet_cli.engine.process_group import ALONE, ProcessGroup
+
 _MOMENTUM = 0.1  # The default of PyTorch.
 # Values in a row: they fill the widest vectors (16 values of fp32, 32 of bf16) many times, and the
 # repeated factors of a row stay in the first cache, with 1 KiB in fp32.
@@ -34,9 +36,16 @@ class BatchNormDropout(nn.BatchNorm3d):
     def __init__(self, num_channels: int, dropout: float = 0.0) -> None:
         super().__init__(num_channels, momentum=_MOMENTUM)
         self.dropout = dropout
+        self._group = ALONE
+
+    def synchronize(self, group: ProcessGroup) -> None:
+        """Take the statistics of a batch from all processes that share it."""
+        self._group = group
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalise (B, C, D, H, W) and, while training, drop channels."""
+        if self.training and self._group.size > 1:
+            return F.dropout3d(self._normalize_together(x), self.dropout)
         if not (self.training and _gains_from_rows(x)):
             return F.dropout3d(super().forward(x), self.dropout, self.training)
         keep = self._draw_kept_channels(x.shape[0])
@@ -47,6 +56,23 @@ class BatchNormDropout(nn.BatchNorm3d):
         self._update_running_statistics(mean, variance, count=x.numel() // x.shape[1])
         return output
 
+    def _normalize_together(self, x: Tensor) -> Tensor:
+        """Normalise by mean and variance over the voxels of all processes.
+
+        `torch.nn.SyncBatchNorm` does so on GPUs only, and not where a process has no samples.
+        """
+        axes, group = (0, 2, 3, 4), self._group
+        values = x.float()
+        number = values.new_tensor([x.numel() // x.shape[1]])
+        sums = group.sum(torch.cat([values.sum(axes), number]))
+        mean, count = sums[:-1] / sums[-1], sums[-1]
+        centred = values - mean[:, None, None, None]
+        variance = group.sum(centred.square().sum(axes)) / count
+        self._update_running_statistics(mean, variance, count=count)
+        scale = self.weight * (variance + self.eps).rsqrt()
+        output = centred * scale[:, None, None, None] + self.bias[:, None, None, None]
+        return output.to(x.dtype)
+
     def _draw_kept_channels(self, batch: int) -> Tensor | None:
         """Draw what multiplies each channel of each sample (B, C); None if nothing is dropped."""
         if self.dropout == 0:
@@ -54,7 +80,9 @@ class BatchNormDropout(nn.BatchNorm3d):
         keep = torch.empty(batch, self.num_features).bernoulli_(1 - self.dropout)
         return keep.div_(1 - self.dropout)
 
-    def _update_running_statistics(self, mean: Tensor, variance: Tensor, *, count: int) -> None:
+    def _update_running_statistics(
+        self, mean: Tensor, variance: Tensor, *, count: int | Tensor
+    ) -> None:
         with torch.no_grad():
             statistics = dict(self.named_buffers())
             statistics["num_batches_tracked"].add_(1)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from lunet_cli.config.training import Scheduler, TrainingConfig
 from lunet_cli.engine.data.labels import LabelScheme
 from lunet_cli.engine.networks.execution import ExecutionPlan
+from lunet_cli.engine.process_group import ALONE, ProcessGroup
 from lunet_cli.engine.training.distillation import Teacher
 from lunet_cli.engine.training.optimization import learning_rate_at
 from lunet_cli.engine.training.setup import Setup
@@ -24,6 +25,7 @@ class StepContext:
             None for the whole training.
         rate_factor: What the learning rate of the configuration is multiplied by.
         scheduler: How it changes; None takes that of the configuration.
+        group: The processes that train together.
     """
 
     setup: Setup
@@ -32,6 +34,7 @@ class StepContext:
     phase: range | None = None
     rate_factor: float = 1.0
     scheduler: Scheduler | None = None
+    group: ProcessGroup = ALONE
 
     @property
     def config(self) -> TrainingConfig:

@@ -16,6 +16,7 @@ from lunet_cli.engine.evaluation.evaluate import evaluate
 from lunet_cli.engine.evaluation.summary import summarize
 from lunet_cli.engine.provenance import sha256_of
 from lunet_cli.engine.run_folder import RunFolder
+from lunet_cli.engine.training.start import require_one_process
 from lunet_cli.engine.training.train import OnEvent, OnResult, ignore, train
 from lunet_cli.errors import ConfigError, DataError, OutputError
 from lunet_cli.records.evaluation import read_evaluation, read_summary, write_evaluation
@@ -94,6 +95,7 @@ def train_folds(
     Raises:
         LunetError: As `train` does; finished folds are kept.
     """
+    require_one_process()
     configs = fold_configs(config)
     folder = RunFolder.of(config)
     chosen = range(len(configs)) if only is None else [only]

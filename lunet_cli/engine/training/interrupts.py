@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from types import FrameType, TracebackType
 from typing import Any
 
+from lunet_cli.engine.process_group import ALONE, ProcessGroup
+
 # A terminal that is closed hangs up; Windows knows no such signal.
 _ENDING = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
@@ -45,10 +47,20 @@ class InterruptGuard:
 
     A second one stops at once.
     A hang-up that is ignored stays so: `nohup` asks for it.
+
+    Args:
+        group: The processes that stop together.
+
+    Attributes:
+        signal: Its number; 0 as long as none has come.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, group: ProcessGroup = ALONE) -> None:
         self.signal = 0
+        self._group = group
+        # A terminal sends Ctrl-C to all its processes, and a launcher hands it on to those that it
+        # has started.
+        self._patience = 0 if group.size == 1 else 1
         self._previous: dict[int, Any] = {}
 
     def __enter__(self) -> InterruptGuard:
@@ -67,12 +79,19 @@ class InterruptGuard:
         for number, handler in self._previous.items():
             signal.signal(number, handler)
 
+    def is_asked(self) -> bool:
+        """Whether a signal has come, to any of the processes that stop together."""
+        self.signal = self._group.largest(self.signal)
+        return self.signal > 0
+
     def check(self) -> None:
         """Raise `InterruptRequested` if a signal has come."""
-        if self.signal:
+        if self.is_asked():
             raise InterruptRequested
 
     def _remember(self, number: int, _frame: FrameType | None) -> None:
-        if self.signal:
+        if self.signal and self._patience == 0:
             raise KeyboardInterrupt
+        if self.signal:
+            self._patience -= 1
         self.signal = number

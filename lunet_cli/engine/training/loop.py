@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from lunet_cli.engine.evaluation.overlap import dice
 from lunet_cli.engine.inference.sliding_window import ArrayInput, predict_logits
 from lunet_cli.engine.networks.blocks import SegmentationNetwork
 from lunet_cli.engine.networks.execution import evaluating
+from lunet_cli.engine.process_group import ProcessGroup, ProcessLost
 from lunet_cli.engine.training.context import StepContext
 from lunet_cli.engine.training.gradients import Gradients
 from lunet_cli.engine.training.interrupts import InterruptGuard
@@ -85,10 +87,12 @@ def train_epoch(
     state.network.train()
     stream = batches(context.setup.loader)
     while parts := list(islice(stream, context.config.accumulate_batches)):
+        _seed_own_draws(state, context)
         # The middle of the step: neither the first step of a warm-up nor the last of a decay has a
         # rate of zero.
         learning_rate = context.learning_rate(state.epoch + (state.step + 0.5) / num_steps)
-        loss = train_step(state, gradients, parts, context, learning_rate)
+        with _whole_steps(state.network, context.group):
+            loss = train_step(state, gradients, parts, context, learning_rate)
         state.step += 1
         state.loss_sum += loss
         if state.average is not None:
@@ -96,6 +100,31 @@ def train_epoch(
         mean_loss = state.loss_sum / state.step
         on_step(StepDone(state.epoch + 1, state.step, num_steps, mean_loss, learning_rate))
         guard.check()
+
+
+@contextlib.contextmanager
+def _whole_steps(network: SegmentationNetwork, group: ProcessGroup) -> Iterator[None]:
+    """Within the block, a step that another process does not finish leaves nothing behind."""
+    if group.size == 1:
+        yield
+        return
+    buffers = list(network.buffers())
+    kept = [buffer.clone() for buffer in buffers]
+    try:
+        with group.told_of_peers():
+            yield
+    except ProcessLost:
+        for buffer, value in zip(buffers, kept, strict=True):
+            buffer.copy_(value)
+        raise
+
+
+def _seed_own_draws(state: TrainState, context: StepContext) -> None:
+    """Let each of several processes draw its own dropout, whatever any of them drew before."""
+    if context.group.size > 1:
+        numbers = (context.setup.config.experiment.seed, state.epoch, state.step)
+        draws = np.random.SeedSequence([*numbers, context.group.rank])
+        torch.manual_seed(int(draws.generate_state(1, np.uint64)[0] >> 1))
 
 
 def train_step(
@@ -121,10 +150,16 @@ def train_step(
     for group in state.optimizer.param_groups:
         group["lr"] = learning_rate
     gradients.clear()
-    num_patches = sum(len(image) for image, _ in parts)
-    mean_loss = 0.0
-    for image, label in parts:
-        value = gradients.add(image, label, share=len(image) / num_patches)
+    sizes, mean_loss = [len(image) for image, _ in parts], 0.0
+    if context.group.size > 1:
+        # Of all processes: this one has a part of each batch, or a patch that stands in for none.
+        sampler = context.setup.sampler
+        sizes = sampler.num_patches(state.step)
+        own = map(sampler.num_own, sizes)
+        parts = [(image[:n], label[:n]) for n, (image, label) in zip(own, parts, strict=True)]
+    for index, (image, label) in enumerate(parts):
+        with gradients.sharing(now=index == len(parts) - 1):
+            value = gradients.add(image, label, share=sizes[index] / sum(sizes))
         if not math.isfinite(value):
             raise TrainingError(
                 f"the loss became {value} in epoch {state.epoch + 1}, step {state.step + 1}; "
@@ -150,20 +185,37 @@ def validate(
 
     Raises:
         InterruptRequested: Between two cases, on a signal.
+        TrainingError: Another process of the training has ended.
     """
+    group, cases = context.group, context.setup.val.cases
+    group.share_buffers(network)
+    own = range(group.rank, len(cases), group.size)
+    found: dict[int, tuple[float, dict[str, float]]] = {}
+    for index, measured in zip(own, _measure_cases(network, context, own), strict=True):
+        found[index] = measured
+        if guard.signal:
+            break
+    everything: dict[int, tuple[float, dict[str, float]]] = {}
+    for of_process in group.gathered(found):
+        everything |= of_process
+    guard.check()
+    ordered = sorted(everything.items())
+    losses = [loss for _, (loss, _) in ordered]
+    scores = {cases[index].case_id: dice_per_label for index, (_, dice_per_label) in ordered}
+    return Validation(float(np.mean(losses)), scores)
+
+
+def _measure_cases(
+    network: SegmentationNetwork, context: StepContext, indices: range
+) -> Iterator[tuple[float, dict[str, float]]]:
+    """Yield the loss and the Dice per label of validation cases."""
     labels = context.labels
-    losses: list[float] = []
-    scores: dict[str, dict[str, float]] = {}
-    predicted = predict_cases(network, context)
-    for case, (label, logits) in zip(context.setup.val.cases, predicted, strict=True):
+    for label, logits in predict_cases(network, context, indices):
         batch = label[None].to(logits.device)
         loss = context.setup.loss(logits[None], labels.encode(batch), labels.known(batch))
-        losses.append(float(loss))
         prediction, reference = masks_of(label, logits, labels)
         values = map(dice, prediction, reference)
-        scores[case.case_id] = dict(zip(labels.names, values, strict=True))
-        guard.check()
-    return Validation(float(np.mean(losses)), scores)
+        yield float(loss), dict(zip(labels.names, values, strict=True))
 
 
 def epoch_record(
@@ -208,17 +260,24 @@ def masks_of(label: Tensor, logits: Tensor, labels: LabelScheme) -> tuple[np.nda
 
 
 def predict_cases(
-    network: SegmentationNetwork, context: StepContext
+    network: SegmentationNetwork, context: StepContext, indices: range | None = None
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield label map (D, H, W) and logits (K, D, H, W) of every validation case, in order."""
+    """Yield label map (D, H, W) and logits (K, D, H, W) of validation cases, in order.
+
+    Args:
+        network: The network.
+        context: What is fixed.
+        indices: Which cases; None for all.
+    """
     plan, store = context.plan, context.setup.val
+    chosen = range(len(store)) if indices is None else indices
 
     def forward(image: Tensor) -> Tensor:
         with plan.autocast():
             logits: Tensor = network(plan.place_image(image))
         return logits
 
-    images = (ArrayInput(store[i].image) for i in range(len(store)))
+    images = (ArrayInput(store[i].image) for i in chosen)
     with torch.no_grad(), evaluating(network):
         logits_of_cases = predict_logits(
             forward,
@@ -226,5 +285,5 @@ def predict_cases(
             window=context.setup.card.window,
             batch_size=context.config.batch_size,
         )
-        for index, logits in enumerate(logits_of_cases):
+        for index, logits in zip(chosen, logits_of_cases, strict=True):
             yield torch.from_numpy(store[index].label.astype(np.int32)), logits

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from lunet_cli.config.labels import Activation
 from lunet_cli.config.training import LossConfig, LossName, fitting_loss
+from lunet_cli.engine.process_group import ALONE, ProcessGroup
 from lunet_cli.errors import ConfigError
 
 
@@ -31,7 +33,13 @@ class Loss(Protocol):
 DICE_EPSILON = 1e-7
 
 
-def make_loss(config: LossConfig, activation: Activation, labels: Sequence[str] = ()) -> Loss:
+def make_loss(
+    config: LossConfig,
+    activation: Activation,
+    labels: Sequence[str] = (),
+    *,
+    group: ProcessGroup = ALONE,
+) -> Loss:
     """The loss that `config` names, `auto` included.
 
     With `softmax`, channel 0 is the background: it counts in the cross-entropy, and not in the Dice
@@ -41,6 +49,7 @@ def make_loss(config: LossConfig, activation: Activation, labels: Sequence[str] 
         config: The section `training.loss`.
         activation: How the labels are trained.
         labels: Their names, in the order of the channels; needed where they have weights.
+        group: The processes that share a batch; each gets the loss of the whole batch.
 
     Raises:
         ConfigError: A weight is of a label that does not exist, or all are 0.
@@ -51,7 +60,7 @@ def make_loss(config: LossConfig, activation: Activation, labels: Sequence[str] 
     def loss(logits: Tensor, target: Tensor, known: Tensor | None = None) -> Tensor:
         # Reductions per channel are several times faster with the channel as an outer axis.
         logits = logits.float().contiguous()
-        terms = _Terms(config, activation, weights, known)
+        terms = _Terms(config, activation, weights, known, group)
         return compute(terms, logits, target.to(logits.dtype))
 
     return loss
@@ -86,6 +95,7 @@ def soft_dice_loss(
     over_batch: bool = True,
     weights: Sequence[float] | None = None,
     known: Tensor | None = None,
+    group: ProcessGroup = ALONE,
 ) -> Tensor:
     """One minus the soft Dice, per channel over batch and space, averaged over channels.
 
@@ -97,6 +107,7 @@ def soft_dice_loss(
             over samples, too.
         weights: Of the channels, background left out, adding up to 1; None counts all alike.
         known: Which voxels count (B, 1, D, H, W), bool; None counts all.
+        group: The processes that share the batch.
 
     References:
         V-Net, arXiv:1606.04797, with plain sums in the denominator as in Lean Unet,
@@ -111,15 +122,21 @@ def soft_dice_loss(
     axes = (0, 2, 3, 4) if over_batch else (2, 3, 4)
     overlap = (probabilities * target).sum(axes)
     total = probabilities.sum(axes) + target.sum(axes)
+    if over_batch:
+        overlap, total = group.sum(torch.stack([overlap, total]))
     dice = (2 * overlap + DICE_EPSILON) / (total + DICE_EPSILON)
-    if weights is None:
-        return 1 - dice.mean()
     # The channel is the last axis, with or without samples in front.
-    return 1 - (dice * dice.new_tensor(weights)).sum(dim=-1).mean()
+    score = dice.mean(dim=-1) if weights is None else (dice * dice.new_tensor(weights)).sum(dim=-1)
+    return 1 - (score if over_batch else _mean(score, group))
 
 
 def cross_entropy(
-    logits: Tensor, target: Tensor, *, gamma: float = 0.0, known: Tensor | None = None
+    logits: Tensor,
+    target: Tensor,
+    *,
+    gamma: float = 0.0,
+    known: Tensor | None = None,
+    group: ProcessGroup = ALONE,
 ) -> Tensor:
     """Cross-entropy of exclusive classes, averaged over voxels.
 
@@ -129,6 +146,7 @@ def cross_entropy(
             zeros and a single one.
         gamma: Power of the factor of the focal loss; 0 is the plain cross-entropy.
         known: Which voxels count (B, 1, D, H, W), bool; None counts all.
+        group: The processes that share the batch.
     """
     # Equal to F.cross_entropy with class indices, without the argmax that would make them: it is
     # slow on a CPU.
@@ -136,11 +154,16 @@ def cross_entropy(
     if gamma > 0:
         right = (logits.softmax(dim=1) * target).sum(dim=1)
         entropy = (1 - right) ** gamma * entropy
-    return _mean_of_known(entropy[:, None], known)
+    return _mean_of_known(entropy[:, None], known, group)
 
 
 def binary_cross_entropy(
-    logits: Tensor, target: Tensor, *, gamma: float = 0.0, known: Tensor | None = None
+    logits: Tensor,
+    target: Tensor,
+    *,
+    gamma: float = 0.0,
+    known: Tensor | None = None,
+    group: ProcessGroup = ALONE,
 ) -> Tensor:
     """Binary cross-entropy, averaged over channels and voxels.
 
@@ -149,23 +172,33 @@ def binary_cross_entropy(
         target: Probabilities of the same shape and type; of labels, zeros and ones.
         gamma: Power of the factor of the focal loss; 0 is the plain cross-entropy.
         known: Which voxels count (B, 1, D, H, W), bool; None counts all.
+        group: The processes that share the batch.
     """
-    if gamma == 0 and known is None:
+    if gamma == 0 and known is None and group.size == 1:
         return F.binary_cross_entropy_with_logits(logits, target)
     entropy = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
     if gamma > 0:
         probabilities = logits.sigmoid()
         right = probabilities * target + (1 - probabilities) * (1 - target)
         entropy = (1 - right) ** gamma * entropy
-    return _mean_of_known(entropy, known)
+    return _mean_of_known(entropy, known, group)
 
 
-def _mean_of_known(values: Tensor, known: Tensor | None) -> Tensor:
+def _mean_of_known(values: Tensor, known: Tensor | None, group: ProcessGroup) -> Tensor:
     """The mean of values (B, C, D, H, W) over channels and the voxels that count; 0 without any."""
     if known is None:
+        return _mean(values, group)
+    number = group.sum(known.sum()) * values.shape[1]
+    return group.sum((values * known).sum()) / number.clamp(min=1)
+
+
+def _mean(values: Tensor, group: ProcessGroup) -> Tensor:
+    """The mean of the values of all processes, of which some may have none."""
+    if group.size == 1:
         return values.mean()
-    number = known.sum() * values.shape[1]
-    return (values * known).sum() / number.clamp(min=1)
+    number = torch.tensor(float(values.numel()), device=values.device)
+    sums = group.sum(torch.stack([values.sum(), number]))
+    return sums[0] / sums[1]
 
 
 class _Terms:
@@ -177,8 +210,10 @@ class _Terms:
         activation: Activation,
         weights: tuple[float, ...] | None,
         known: Tensor | None,
+        group: ProcessGroup,
     ) -> None:
         self.config = config
+        self._group = group
         self._known = known
         self._activation: Activation = activation
         self._weights = weights
@@ -191,17 +226,20 @@ class _Terms:
             over_batch=self.config.batch_dice,
             weights=self._weights,
             known=self._known,
+            group=self._group,
         )
 
     def bce(self, logits: Tensor, target: Tensor) -> Tensor:
         smoothed = self._smooth(target, num_classes=2)
         gamma = self.config.focal_gamma
-        return binary_cross_entropy(logits, smoothed, gamma=gamma, known=self._known)
+        return binary_cross_entropy(
+            logits, smoothed, gamma=gamma, known=self._known, group=self._group
+        )
 
     def ce(self, logits: Tensor, target: Tensor) -> Tensor:
         smoothed = self._smooth(target, num_classes=target.shape[1])
         gamma = self.config.focal_gamma
-        return cross_entropy(logits, smoothed, gamma=gamma, known=self._known)
+        return cross_entropy(logits, smoothed, gamma=gamma, known=self._known, group=self._group)
 
     def _smooth(self, target: Tensor, num_classes: int) -> Tensor:
         share = self.config.label_smoothing

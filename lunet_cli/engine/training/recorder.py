@@ -201,6 +201,36 @@ class RunRecorder:
         )
 
 
+class SilentRecorder(RunRecorder):
+    """That of a process which trains along while another one records.
+
+    Args:
+        folder: The run folder.
+        context: What is fixed.
+    """
+
+    def __init__(self, folder: RunFolder, context: StepContext) -> None:
+        super().__init__(folder, RunLock(folder.path, None), context, lambda _: None)
+
+    def report(self, event: Event) -> None:
+        """Keep silent."""
+
+    @contextlib.contextmanager
+    def logging_errors(self) -> Iterator[None]:
+        """Leave errors to whoever starts the process."""
+        yield
+
+    def save_last(self, state: TrainState) -> None:
+        """Leave it to the process that records."""
+
+    def finish_epoch(
+        self, state: TrainState, record: EpochRecord, *, seconds_left: float
+    ) -> EpochDone:
+        """Count an epoch as finished."""
+        is_best = state.finish_epoch(record)
+        return EpochDone(record, self.config.training.epochs, is_best, seconds_left)
+
+
 def checkpoint_of(
     context: StepContext,
     weights: Mapping[str, Tensor],

@@ -19,6 +19,7 @@ from lunet_cli.config.fit import (
     require_channels,
     require_deep_enough,
     require_full_batch,
+    require_work_for,
 )
 from lunet_cli.config.foresight import require_startable
 from lunet_cli.config.machine import batch_mistakes
@@ -44,6 +45,7 @@ from lunet_cli.engine.data.splits import Split, load_cases
 from lunet_cli.engine.networks import build_network
 from lunet_cli.engine.networks.blocks import SegmentationNetwork
 from lunet_cli.engine.networks.execution import resolve_device
+from lunet_cli.engine.process_group import ALONE, ProcessGroup, processes_here
 from lunet_cli.engine.training.losses import Loss, make_loss
 from lunet_cli.errors import ConfigError, DataError, LunetError
 from lunet_cli.results.check import CaseFindings
@@ -119,7 +121,11 @@ class _ReadCases:
 
 
 def set_up(
-    config: RunConfig, on_event: Callable[[Event], None], *, may_write: bool = True
+    config: RunConfig,
+    on_event: Callable[[Event], None],
+    *,
+    may_write: bool = True,
+    group: ProcessGroup = ALONE,
 ) -> Setup:
     """Find, split, read and check all cases, and describe the network that fits them.
 
@@ -127,19 +133,21 @@ def set_up(
         config: The configuration.
         on_event: Called with what is found and decided.
         may_write: Whether preprocessed volumes may be kept in files.
+        group: The processes that train together.
 
     Raises:
         DataError: Something is wrong with the data; the message has a line for each case.
         ConfigError: The configuration does not fit the data or the machine.
     """
     require_startable(config)
+    require_work_for(config, group.size)
     read = _read_cases(config, on_event, may_write=may_write)
     channels = read.shapes[0][0]
     require_channels(config, channels)
     largest = tuple(np.max(read.shapes, axis=0)[1:].tolist())
     spec = network_spec(config, in_channels=channels, out_channels=read.labels.num_channels)
     window = choose_window(config, largest, spec.total_stride)
-    require_deep_enough(config, spec, window, num_train=len(read.train))
+    require_deep_enough(config, spec, window, num_train=len(read.train), num_processes=group.size)
     device = resolve_device(config.training.device)
     too_large = batch_mistakes(config, spec, window, on_cpu=device == "cpu")
     if too_large:
@@ -150,6 +158,8 @@ def set_up(
         batch_size=config.training.batch_size,
         seed=config.experiment.seed,
         batches_per_step=config.training.accumulate_batches,
+        rank=group.rank,
+        num_shares=group.size,
     )
     return Setup(
         config=config,
@@ -253,7 +263,7 @@ def _choose_cache(config: RunConfig, cases: Sequence[Case], store: CaseStore) ->
     shape = _first_shape(store)
     if shape is None:
         return "none"
-    limit = config.data.cache_limit_mib
+    limit = config.data.cache_limit_mib // processes_here()
     size = _kept_bytes(shape, config)
     return choose_cache(len(cases), "auto", limit_mib=limit, case_bytes=size)
 

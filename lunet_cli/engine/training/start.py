@@ -54,7 +54,7 @@ Start = SavedState | AuthorsWeights | None
 
 
 def require_one_process() -> None:
-    """Raise if a launcher has started several processes for one training.
+    """Raise if a launcher has started several processes for a job that uses one.
 
     Raises:
         TrainingError: It has.
@@ -63,8 +63,8 @@ def require_one_process() -> None:
     if world not in ("", "1"):
         raise TrainingError(
             f"WORLD_SIZE={world}: a launcher such as torchrun has started several processes, "
-            "and a training uses one",
-            hint="Start the training without the launcher.",
+            "and this job uses one",
+            hint="Start it without the launcher; a training may have several.",
         )
 
 

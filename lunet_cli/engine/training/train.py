@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -19,8 +19,9 @@ from lunet_cli.engine.checkpoints.checkpoint import load_checkpoint
 from lunet_cli.engine.networks import build_network, count_parameters
 from lunet_cli.engine.networks.blocks import SegmentationNetwork
 from lunet_cli.engine.networks.execution import resolve_device
+from lunet_cli.engine.process_group import ProcessGroup, ProcessLost, joined_group
 from lunet_cli.engine.run_folder import RunFolder
-from lunet_cli.engine.run_lock import hold_run
+from lunet_cli.engine.run_lock import RunLock, hold_run
 from lunet_cli.engine.training.assessment import assess
 from lunet_cli.engine.training.context import StepContext
 from lunet_cli.engine.training.gradients import Gradients
@@ -29,7 +30,7 @@ from lunet_cli.engine.training.interrupts import InterruptGuard, InterruptReques
 from lunet_cli.engine.training.loop import epoch_record, train_epoch, validate
 from lunet_cli.engine.training.modes import measure_modes
 from lunet_cli.engine.training.pace import Pace
-from lunet_cli.engine.training.recorder import RunRecorder
+from lunet_cli.engine.training.recorder import RunRecorder, SilentRecorder
 from lunet_cli.engine.training.resumption import (
     adopt_best,
     first_network,
@@ -44,7 +45,6 @@ from lunet_cli.engine.training.start import (
     find_resume_source,
     is_newest_of,
     read_start,
-    require_one_process,
     require_work_left,
 )
 from lunet_cli.engine.training.state import DIVERGED, TrainState
@@ -98,21 +98,24 @@ def train(
     """
     if not isinstance(config, RunConfig):
         config = load_config(config)
-    require_one_process()
-    resolve_device(config.training.device)
     folder = RunFolder.of(config)
-    folder.require_writable()
-    with unwinding(), hold_run(folder.path, on_event) as lock:
+    with unwinding(), joined_group() as group, contextlib.ExitStack() as held:
+        resolve_device(config.training.device)
+        if not group.leads:
+            on_event = ignore
+        lock = group.one_before_others(
+            lambda: held.enter_context(_right_to_write(folder, group, on_event))
+        )
         # Read under the lock: until then, another process may have gone on.
-        start = read_start(find_resume_source(resume, folder))
-        require_work_left(start, folder, config.training.epochs)
-        context, network, chosen = _get_ready(config, start, on_event)
+        start = group.from_first(lambda: _find_start(resume, folder, config))
+        context, network, chosen = _get_ready(config, start, group, on_event)
         state = first_state(network, context, start)
-        recorder = RunRecorder(folder, lock, context, on_event)
+        recorder = _recorder_of(folder, lock, context, on_event)
         with recorder.logging_errors():
-            _open(recorder, state, context, start, chosen)
+            group.from_first(lambda: _open(recorder, state, context, start, chosen))
+            state.best = group.from_first(lambda: state.best)
             result = _run_epochs(state, context, recorder)
-            if result.outcome == "interrupted":
+            if result.outcome == "interrupted" or not group.leads:
                 return result
             _require_sound_end(state, folder)
             result = assess(result, _best_network(state, context, folder), context)
@@ -121,6 +124,34 @@ def train(
             # Last, since it marks the run as finished.
             recorder.write_end(result)
             return result
+
+
+@contextlib.contextmanager
+def _right_to_write(
+    folder: RunFolder, group: ProcessGroup, on_event: OnEvent
+) -> Iterator[RunLock | None]:
+    """Hold the run folder; None in a process that writes nothing."""
+    if not group.leads:
+        yield None
+        return
+    folder.require_writable()
+    with hold_run(folder.path, on_event) as lock:
+        yield lock
+
+
+def _recorder_of(
+    folder: RunFolder, lock: RunLock | None, context: StepContext, on_event: OnEvent
+) -> RunRecorder:
+    if lock is None:
+        return SilentRecorder(folder, context)
+    return RunRecorder(folder, lock, context, on_event)
+
+
+def _find_start(resume: str | None, folder: RunFolder, config: RunConfig) -> Start:
+    """What the training begins from."""
+    start = read_start(find_resume_source(resume, folder))
+    require_work_left(start, folder, config.training.epochs)
+    return start
 
 
 def _with_one_pass(result: TrainResult, context: StepContext, recorder: RunRecorder) -> TrainResult:
@@ -138,18 +169,22 @@ def _with_one_pass(result: TrainResult, context: StepContext, recorder: RunRecor
 
 
 def _get_ready(
-    config: RunConfig, start: Start, on_event: OnEvent
+    config: RunConfig, start: Start, group: ProcessGroup, on_event: OnEvent
 ) -> tuple[StepContext, SegmentationNetwork, PlanChosen]:
     """Everything that is fixed, the network to start with, and why it is computed as it is."""
     if config.training.num_threads is not None:
         torch.set_num_threads(config.training.num_threads)
-    setup = set_up(config, on_event)
+    # What the first process has prepared, the others find in the cache.
+    setup = group.one_before_others(lambda: set_up(config, on_event, group=group))
     network = first_network(setup, start)
     plan = kept_plan(start, config.training)
     if plan is not None:
-        return StepContext(setup, plan), network, PlanChosen(str(plan), "as this run began")
-    plan, chosen = choose_plan(config.training, network, setup.first_batch, setup.loss, on_event)
-    return StepContext(setup, plan), network, chosen
+        chosen = PlanChosen(str(plan), "as this run began")
+    else:
+        plan, chosen = group.from_first(
+            lambda: choose_plan(config.training, network, setup.first_batch, setup.loss, on_event)
+        )
+    return StepContext(setup, plan, group=group), network, chosen
 
 
 def _open(
@@ -162,6 +197,9 @@ def _open(
     """Write what a run folder has from the start on."""
     # First of all, a line in the log: it marks the folder as one of a run.
     recorder.report(chosen)
+    if context.group.size > 1:
+        shared = f"{context.group.size} processes share each batch of {context.config.batch_size}"
+        recorder.report(Notice(shared))
     recorder.write_origin(state)
     sentence = start_sentence(state, start, recorder.config)
     if sentence:
@@ -181,10 +219,14 @@ def _run_epochs(state: TrainState, context: StepContext, recorder: RunRecorder) 
     """Train until all epochs are done, validation stops improving, or a signal comes."""
     config, folder = recorder.config, recorder.folder
     start = time.perf_counter()
-    mirror = WandbMirror(config, folder.path, recorder.warn)
-    with contextlib.closing(mirror), InterruptGuard() as guard:
+    with contextlib.ExitStack() as stack:
+        mirror: OnEvent = ignore
+        if context.group.leads:
+            own = WandbMirror(config, folder.path, recorder.warn)
+            mirror = stack.enter_context(contextlib.closing(own))
+        guard = stack.enter_context(InterruptGuard(context.group))
         outcome = _train_and_validate(state, context, recorder, mirror, guard)
-    if outcome == "interrupted":
+    if outcome == "interrupted" and context.group.leads:
         where = f"epoch {state.epoch + 1}, step {state.step}"
         folder.log(f"interrupted by signal {guard.signal} in {where}")
     return TrainResult(
@@ -203,7 +245,7 @@ def _train_and_validate(
     state: TrainState,
     context: StepContext,
     recorder: RunRecorder,
-    mirror: WandbMirror,
+    mirror: OnEvent,
     guard: InterruptGuard,
 ) -> Outcome:
     num_epochs, num_steps = context.config.epochs, context.setup.sampler.num_steps
@@ -220,17 +262,19 @@ def _train_and_validate(
             state.require_finite()
             record = _validate(state, context, guard, start)
             warnings = _health_warnings(health, record, state, context, guard)
-        except InterruptRequested:
+        except (InterruptRequested, ProcessLost) as reason:
             state.seconds += time.perf_counter() - start
             state.require_finite()
             recorder.save_last(state)
+            if isinstance(reason, ProcessLost):
+                raise
             return "interrupted"
         pace.note(time.perf_counter() - start, num_steps - first_step)
         seconds_left = pace.seconds_left(num_epochs - record.epoch)
         mirror(recorder.finish_epoch(state, record, seconds_left=seconds_left))
         for warning in warnings:
             recorder.warn(warning)
-        if guard.signal:
+        if guard.is_asked():
             return "interrupted"
     return "finished"
 
@@ -259,7 +303,9 @@ def _validate(
     if epoch % config.validation_interval == 0 or epoch == config.epochs:
         validation = validate(state.validated_network, context, guard)
     seconds = time.perf_counter() - start
-    return epoch_record(state, validation, context.labels.names, seconds)
+    record = epoch_record(state, validation, context.labels.names, seconds)
+    # All count the same seconds.
+    return context.group.from_first(lambda: record)
 
 
 def _health_warnings(

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from lunet_cli.engine.training.dry_run import dry_run
+from lunet_cli.engine.training.folds import train_folds
 from lunet_cli.engine.training.train import train
 from lunet_cli.errors import CheckpointError, ConfigError, OutputError, TrainingError
 from lunet_cli.results.training import TrainResult
@@ -59,13 +60,13 @@ def test_resume_auto_without_its_state_names_what_is_missing(
 
 
 @pytest.mark.parametrize("world", ["2", "16", "x"])
-def test_a_launcher_of_several_processes_is_refused(
+def test_jobs_of_one_process_refuse_a_launcher_of_several(
     runs: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, world: str
 ) -> None:
     monkeypatch.setenv("RANK", "0")
     monkeypatch.setenv("WORLD_SIZE", world)
     config = runs.tiny(tmp_path, "run")
-    for job in (train, partial(dry_run, on_event=print)):
+    for job in (train_folds, partial(dry_run, on_event=print)):
         with pytest.raises(TrainingError, match=f"WORLD_SIZE={world}: a launcher such as torchrun"):
             job(config)
     assert list(tmp_path.iterdir()) == []
