@@ -44,16 +44,34 @@ class Batch:
         return f"{self.number} of 1x{'x'.join(map(str, self.shape))}"
 
 
-def make_step(
-    architecture: str, plan: ExecutionPlan, batch: Batch, *, own_norm: bool
-) -> Callable[[], None]:
+@dataclass(frozen=True)
+class Way:
+    """How a step is computed.
+
+    Args:
+        plan: Device, precision, layout, compilation.
+        own_norm: Whether batch normalisation is ours.
+        fused: Whether the optimiser is one kernel.
+        graphs: Whether the launches of a compiled network are recorded as CUDA graphs.
+    """
+
+    plan: ExecutionPlan
+    own_norm: bool = True
+    fused: bool = False
+    graphs: bool = False
+
+
+def make_step(architecture: str, way: Way, batch: Batch) -> Callable[[], None]:
     torch.manual_seed(0)
     network = build_network(replace(parse_preset(architecture).spec, dropout=0.005)).train()
-    if not own_norm:
+    plan = way.plan
+    if not way.own_norm:
         use_native_norm(network)
     network = plan.place(network)
-    optimizer = torch.optim.Adam(network.parameters(), lr=1e-3)
+    optimizer = torch.optim.Adam(network.parameters(), lr=1e-3, fused=way.fused or None)
     forward = plan.callable_of(network)
+    if way.graphs:
+        forward = torch.compile(network, dynamic=False, mode="reduce-overhead")
     loss = make_loss(LossConfig(), "sigmoid")
     image = plan.place_image(torch.randn(batch.number, 1, *batch.shape))
     target = (torch.rand(batch.number, 1, *batch.shape) > 0.8).to(plan.device)
@@ -91,22 +109,27 @@ def measure(steps: dict[str, Callable[[], None]]) -> dict[str, float]:
 
 
 def compare_plans(architecture: str, device: str, batch: Batch, *, compiled: bool) -> None:
-    cases = {
-        "plain PyTorch: fp32": (ExecutionPlan(device, "fp32", False, False), False),
-        "fp32 channels-last, torch's norm": (ExecutionPlan(device, "fp32", True, False), False),
-        "fp32 channels-last": (ExecutionPlan(device, "fp32", True, False), True),
-        "bf16": (ExecutionPlan(device, "bf16", False, False), True),
-        "bf16 channels-last, torch's norm": (ExecutionPlan(device, "bf16", True, False), False),
-        "bf16 channels-last": (ExecutionPlan(device, "bf16", True, False), True),
+    last = ExecutionPlan(device, "bf16", channels_last=True, compile=False)
+    fp32 = replace(last, precision="fp32")
+    ways = {
+        "plain PyTorch: fp32": Way(replace(fp32, channels_last=False), own_norm=False),
+        "fp32 channels-last, torch's norm": Way(fp32, own_norm=False),
+        "fp32 channels-last": Way(fp32),
+        "bf16": Way(replace(last, channels_last=False)),
+        "bf16 channels-last, torch's norm": Way(last, own_norm=False),
+        "bf16 channels-last": Way(last),
     }
     if device == "cuda":  # Our norm is torch's there.
-        cases = {name: case for name, case in cases.items() if "torch's" not in name}
+        ways = {name: way for name, way in ways.items() if "torch's" not in name}
+        ways["bf16 channels-last, fused"] = Way(last, fused=True)
     if compiled:
-        cases["bf16 channels-last compiled"] = (ExecutionPlan(device, "bf16", True, True), True)
-    steps = {
-        name: make_step(architecture, plan, batch, own_norm=own)
-        for name, (plan, own) in cases.items()
-    }
+        ways["bf16 channels-last compiled"] = Way(replace(last, compile=True))
+    if compiled and device == "cuda":
+        plain = replace(last, channels_last=False, compile=True)
+        ways["bf16 compiled, fused"] = Way(plain, fused=True)
+        ways["bf16 compiled, graphs, fused"] = Way(plain, fused=True, graphs=True)
+        ways["bf16 cl compiled, graphs, fused"] = Way(last, fused=True, graphs=True)
+    steps = {name: make_step(architecture, way, batch) for name, way in ways.items()}
     medians = measure(steps)
     plain = next(iter(medians.values()))
     for name, value in medians.items():
