@@ -18,6 +18,8 @@ from lunet_cli.results.words import plural
 
 Spacing = tuple[float, float, float]
 _SAME = 0.01
+# What resampling blurs is not worth a gain of less.
+_WORTHWHILE = 0.25
 # Those of nnU-Net's planner (Isensee et al., Nature Methods 2021): beyond this ratio of spacings
 # and of edges, the thick axis takes the 10th percentile of its spacings.
 _ANISOTROPY = 3.0
@@ -29,6 +31,11 @@ _LONGEST_EDGE = 128
 # Patches of a small volume are cheaper than all of it, and overlapping windows average: in five
 # minutes, they reached 0.880 instead of 0.869 (docs/adr/0028).
 _PART_OF_SMALL = 2 / 3
+# Of each axis of a volume, a patch sees this part: with less, what lies left or right, above or
+# below looks alike. At the low resolution of nnU-Net's planner, it is a quarter of all voxels.
+_SEEN_PART = 1 / 2
+# Voxels that a typical piece of each label keeps.
+_FEWEST_VOXELS = 64
 # A third of the batches, and a little more for chance.
 _BATCHES_WITH_LABEL, _LEAST_FOREGROUND = 0.36, 0.33
 # Labels and the channels of a lean network that they get: a rule of thumb, not a measurement.
@@ -54,6 +61,40 @@ def spacing_rule(found: Fingerprint, nnunet: NnunetPlan | None) -> tuple[Spacing
         why = "The median, on the thick axis the 10th percentile as nnU-Net; volumes have"
     low, high = _words(spacings.min(axis=0)), _words(spacings.max(axis=0))
     return _triple(target), True, f"{why} {low} to {high} mm (z, y, x)."
+
+
+def coarser_rule(found: Fingerprint, spacing: Spacing, patch: Size) -> tuple[Spacing, str] | None:
+    """A coarser grid on which a patch sees enough of a volume, and why; None where it does already.
+
+    Args:
+        found: The data set.
+        spacing: Voxel size of the grid so far.
+        patch: Voxels of the patch.
+    """
+    edges = [np.array(case.size) * case.spacing_mm / np.array(spacing) for case in found.cases]
+    factors = np.maximum(1, np.median(edges, axis=0) * _SEEN_PART / np.array(patch))
+    factors[factors < 1 + _WORTHWHILE] = 1
+    room = _smallest_piece_ml(found) * 1000 / (_FEWEST_VOXELS * math.prod(spacing))
+    if np.prod(factors) > max(1.0, room):  # As coarse as the smallest label allows.
+        factors **= math.log(max(1.0, room)) / math.log(np.prod(factors))
+    if np.prod(factors) <= 1 + _WORTHWHILE:
+        return None
+    coarse = np.array(spacing) * factors
+    words = " x ".join(map(str, patch))
+    return _triple(coarse), (
+        f"Coarser than the {_words(np.array(spacing))} mm of the volumes, so that a patch of "
+        f"{words} sees about half of each axis; a piece of the smallest label keeps "
+        f"{_FEWEST_VOXELS} voxels or more."
+    )
+
+
+def _smallest_piece_ml(found: Fingerprint) -> float:
+    """Volume of a typical piece of the label whose pieces are the smallest."""
+    pieces: dict[int, list[float]] = {}
+    for case in found.cases:
+        for facts in case.values:
+            pieces.setdefault(facts.value, []).append(facts.volume_ml / facts.num_components)
+    return min(float(np.median(volumes)) for volumes in pieces.values())
 
 
 def intensity_rule(found: Fingerprint, nnunet: NnunetPlan | None) -> list[Setting]:

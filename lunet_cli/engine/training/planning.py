@@ -30,6 +30,7 @@ from lunet_cli.engine.data.splits import SPLIT_FILES
 from lunet_cli.engine.networks.execution import resolve_device
 from lunet_cli.engine.training.context import StepContext
 from lunet_cli.engine.training.data_rules import (
+    coarser_rule,
     find_nnunet_plans,
     foreground_rule,
     groups_of,
@@ -146,6 +147,8 @@ def plan(
     # A patch of nnU-Net's plan is taken as it is, if a training can begin with it.
     wanted_steps = _WANTED_STEPS if nnunet is None else _FEWEST_STEPS
     settings += _fitted(settings, found, options, wanted_steps, on_event)
+    if nnunet is None:
+        settings += _coarser(settings, found)
     measured = list(settings)
     if division is not None:  # Its file is not there yet, and any division takes as long.
         measured = [setting for setting in settings if setting.key != "data.split.file"]
@@ -251,6 +254,15 @@ def _network_settings(
     yield Setting("training.batch_size", batch_size, why)
     fraction, why = foreground_rule(len(regions), batch_size)
     yield Setting("training.foreground_fraction", fraction, why)
+
+
+def _coarser(settings: list[Setting], found: Fingerprint) -> Iterator[Setting]:
+    """The spacing again, where patches would see too little of a volume."""
+    patch = planned_config(settings).training.patch_size
+    spacing, _, _ = spacing_rule(found, None)
+    coarser = coarser_rule(found, spacing, patch) if patch is not None else None
+    if coarser is not None:
+        yield Setting("preprocessing.spacing_mm", list(coarser[0]), coarser[1])
 
 
 def _grids(found: Fingerprint, spacing: tuple[float, float, float]) -> list[Size]:
@@ -413,7 +425,9 @@ def _patches_per_case(pace: _Pace, batch: int, left: float) -> int:
     if pace.validation <= _VALIDATION_SHARE * step_seconds:
         return fewest
     wanted = pace.validation / (_VALIDATION_SHARE * step_seconds)
-    possible = left / (_USEFUL_EPOCHS * step_seconds)
+    # A validation that takes long is worth fewer epochs: two at least, so that one can be chosen.
+    num_epochs = max(2, min(_USEFUL_EPOCHS, _VALIDATION_SHARE * left / pace.validation))
+    possible = (left * (1 - _RESERVE) / num_epochs - pace.validation) / step_seconds
     return max(fewest, math.floor(min(wanted, possible)))
 
 

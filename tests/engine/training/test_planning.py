@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ from lunet_cli.config.planned import Setting, planned_yaml
 from lunet_cli.engine.data.phantom_files import write_phantom
 from lunet_cli.engine.training import planning
 from lunet_cli.engine.training.data_rules import (
+    coarser_rule,
     foreground_rule,
     groups_of,
     intensity_rule,
@@ -54,6 +57,25 @@ def test_the_thick_axis_takes_its_tenth_percentile() -> None:
 def test_equal_spacings_are_kept() -> None:
     cases = [_case(name, (3.0, 1.0, 1.0), (20, 30, 30)) for name in "ab"]
     assert spacing_rule(_found(*cases), None)[:2] == ((3.0, 1.0, 1.0), False)
+
+
+def test_a_patch_sees_half_of_each_axis_and_no_label_is_lost() -> None:
+    def found(volume_ml: float) -> Fingerprint:
+        cases = [_case(name, (3.0, 0.8, 0.8), (256, 256, 96)) for name in "ab"]
+        (value,) = cases[0].values
+        value = replace(value, volume_ml=volume_ml, num_components=2)
+        return _found(*(replace(case, values=(value,)) for case in cases))
+
+    spacing = (3.0, 0.8, 0.8)
+    coarse = coarser_rule(found(200.0), spacing, (64, 64, 64))
+    assert coarse is not None
+    assert coarse[0] == (6.0, 1.6, 0.8)
+    # Pieces of 184.32 mm3 keep their 64 voxels of 2.88 mm3: 1.5 times those of the volumes.
+    narrow = coarser_rule(found(0.36864), spacing, (64, 64, 64))
+    assert narrow is not None
+    assert math.prod(narrow[0]) == pytest.approx(1.5 * 3.0 * 0.8 * 0.8, rel=1e-3)
+    assert coarser_rule(found(0.01), spacing, (64, 64, 64)) is None
+    assert coarser_rule(found(200.0), spacing, (112, 128, 64)) is None
 
 
 def test_ct_is_told_by_its_air() -> None:
