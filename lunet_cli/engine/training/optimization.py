@@ -25,15 +25,12 @@ _POLY_POWER = 0.9
 
 def make_optimizer(config: TrainingConfig, parameters: Iterable[nn.Parameter]) -> Optimizer:
     """The optimiser that `config` names."""
-    parameters = list(parameters)
     groups, rate = _groups(parameters, config.weight_decay), config.learning_rate
-    # One kernel for all parameters; on a CPU, PyTorch's own choice stays.
-    fused = True if parameters[0].is_cuda else None
     if config.optimizer == "sgd":
-        return SGD(groups, lr=rate, momentum=config.momentum, nesterov=True, fused=fused)
+        return SGD(groups, lr=rate, momentum=config.momentum, nesterov=True)
     if config.optimizer == "adamw":
-        return AdamW(groups, lr=rate, fused=fused)
-    return Adam(groups, lr=rate, fused=fused)
+        return AdamW(groups, lr=rate)
+    return Adam(groups, lr=rate)
 
 
 def _groups(parameters: Iterable[nn.Parameter], decay: float) -> list[dict[str, Any]]:
