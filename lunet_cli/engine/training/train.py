@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 import time
 from collections.abc import Callable
@@ -48,7 +47,7 @@ from lunet_cli.engine.training.start import (
     require_work_left,
 )
 from lunet_cli.engine.training.state import DIVERGED, TrainState
-from lunet_cli.engine.training.tracking import WandbMirror
+from lunet_cli.engine.training.tracking import Tracking
 from lunet_cli.engine.training.verification import choose_plan
 from lunet_cli.errors import DataError, TrainingError
 from lunet_cli.results.events import Event, Notice
@@ -181,9 +180,9 @@ def _run_epochs(state: TrainState, context: StepContext, recorder: RunRecorder) 
     """Train until all epochs are done, validation stops improving, or a signal comes."""
     config, folder = recorder.config, recorder.folder
     start = time.perf_counter()
-    mirror = WandbMirror(config, folder.path, recorder.warn)
-    with contextlib.closing(mirror), InterruptGuard() as guard:
-        outcome = _train_and_validate(state, context, recorder, mirror, guard)
+    tracking = Tracking(config, folder, state.history, recorder.report)
+    with tracking, InterruptGuard() as guard:
+        outcome = tracking.ending = _train_and_validate(state, context, recorder, tracking, guard)
     if outcome == "interrupted":
         where = f"epoch {state.epoch + 1}, step {state.step}"
         folder.log(f"interrupted by signal {guard.signal} in {where}")
@@ -203,7 +202,7 @@ def _train_and_validate(
     state: TrainState,
     context: StepContext,
     recorder: RunRecorder,
-    mirror: WandbMirror,
+    tracking: Tracking,
     guard: InterruptGuard,
 ) -> Outcome:
     num_epochs, num_steps = context.config.epochs, context.setup.sampler.num_steps
@@ -227,7 +226,7 @@ def _train_and_validate(
             return "interrupted"
         pace.note(time.perf_counter() - start, num_steps - first_step)
         seconds_left = pace.seconds_left(num_epochs - record.epoch)
-        mirror(recorder.finish_epoch(state, record, seconds_left=seconds_left))
+        tracking.show(recorder.finish_epoch(state, record, seconds_left=seconds_left))
         for warning in warnings:
             recorder.warn(warning)
         if guard.signal:
