@@ -33,6 +33,7 @@ def serve(address: str) -> dict[str, Any]:
     server.listen()
     print("ready", flush=True)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # Nobody waits for those that wait.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # A terminal sends it to all.
     while True:
         ready, _, _ = select.select([server, sys.stdin], [], [])
         if sys.stdin in ready:
@@ -41,6 +42,8 @@ def serve(address: str) -> dict[str, Any]:
         if os.fork() == 0:
             server.close()
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            # What a shell starts in the background inherits that it is ignored.
+            signal.signal(signal.SIGINT, signal.default_int_handler)
             return fork_one(connection)
         connection.close()
 
