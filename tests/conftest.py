@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import math
 import os
+import select
 import shutil
 import signal
+import socket
 import subprocess
 import sys
+import tempfile
+import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -252,22 +258,136 @@ def write_summary() -> WriteEvaluation:
     return write
 
 
-@pytest.fixture(scope="session")
-def run_lunet() -> RunLunet:
-    """Run the installed `lunet` with the given arguments in a process of its own."""
+class Forked:
+    """A process that the nursery has forked, as `subprocess.Popen` would have started it."""
+
+    def __init__(self, address: str, output: Path, request: dict[str, Any]) -> None:
+        self.args = request["argv"]
+        self.returncode: int | None = None
+        self._files = [output / f"{name}-{uuid.uuid4().hex}" for name in ("stdout", "stderr")]
+        request |= dict(zip(("stdout", "stderr"), map(str, self._files), strict=True))
+        self._connection = socket.socket(socket.AF_UNIX)
+        self._connection.connect(address)
+        self._connection.sendall(json.dumps(request).encode() + b"\n")
+        self._answers = self._connection.makefile()
+        self.pid = int(self._answers.readline())
+
+    def poll(self) -> int | None:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.wait(timeout=0)
+        return self.returncode
+
+    def wait(self, timeout: float = 600) -> int:
+        if self.returncode is None:
+            if not select.select([self._connection], [], [], timeout)[0]:
+                raise subprocess.TimeoutExpired(self.args, timeout)
+            self.returncode = int(self._answers.readline())
+            self._answers.close()
+            self._connection.close()
+        return self.returncode
+
+    def communicate(self, timeout: float = 600) -> tuple[str, str]:
+        self.wait(timeout)
+        stdout, stderr = (path.read_text(encoding="utf-8") for path in self._files)
+        return stdout, stderr
+
+    def send_signal(self, number: int) -> None:
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
+
+
+class Nursery:
+    """Starts processes that need not load PyTorch, see `nursery.py`.
+
+    Args:
+        place: A folder for its address and for what the processes say.
+    """
+
+    def __init__(self, place: Path) -> None:
+        self._place = place
+        # Addresses of sockets are short.
+        self._folder = tempfile.mkdtemp(prefix="lunet-")
+        self._address = f"{self._folder}/s"
+        program = str(Path(__file__).parent / "nursery.py")
+        self._server = subprocess.Popen(
+            [sys.executable, program, self._address],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=_plain_environment(),
+        )
+        assert self._server.stdout is not None
+        assert self._server.stdout.readline() == b"ready\n"
+
+    def start(
+        self, *arguments: str | Path, code: str | None = None, cwd: Path | None = None
+    ) -> Any:
+        """Start `lunet` with these arguments, or Python code with them."""
+        argv = ["lunet" if code is None else "-c", *map(str, arguments)]
+        request = {"argv": argv, "code": code, "cwd": str(cwd or Path.cwd())}
+        return Forked(self._address, self._place, request)
+
+    def close(self) -> None:
+        self._server.communicate()
+        shutil.rmtree(self._folder)
+
+
+def _plain_environment() -> dict[str, str]:
+    kept = {key: value for key, value in os.environ.items() if key != "FORCE_COLOR"}
+    return kept | {"NO_COLOR": "1"}
+
+
+class Processes:
+    """Starts processes by `subprocess`, where there is no fork that can be relied on."""
+
+    def start(
+        self, *arguments: str | Path, code: str | None = None, cwd: Path | None = None
+    ) -> Any:
+        """Start `lunet` with these arguments, or Python code with them."""
+        program = [str(_installed_lunet())] if code is None else [sys.executable, "-c", code]
+        return subprocess.Popen(
+            [*program, *map(str, arguments)],
+            cwd=cwd,
+            env=_plain_environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            encoding="utf-8",
+        )
+
+    def close(self) -> None:
+        """There is nothing to end."""
+
+
+def _installed_lunet() -> Path:
     program = shutil.which("lunet", path=str(Path(sys.executable).parent))
     assert program is not None, (
         "the command lunet is not installed beside the Python that runs the tests"
     )
-    environment = {key: value for key, value in os.environ.items() if key != "FORCE_COLOR"} | {
-        "NO_COLOR": "1"
-    }
+    return Path(program)
+
+
+@pytest.fixture(scope="session")
+def nursery(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nursery | Processes]:
+    """Starts `lunet`, or Python code, in a process of its own; returns what `Popen` would."""
+    _installed_lunet()
+    if sys.platform == "linux":
+        started: Nursery | Processes = Nursery(tmp_path_factory.mktemp("nursery"))
+    else:
+        started = Processes()
+    yield started
+    started.close()
+
+
+@pytest.fixture(scope="session")
+def run_lunet(nursery: Nursery | Processes) -> RunLunet:
+    """Run `lunet` with the given arguments in a process of its own."""
 
     def run(*arguments: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-        command = [program, *map(str, arguments)]
-        return subprocess.run(
-            command, cwd=cwd, env=environment, capture_output=True, encoding="utf-8", timeout=600
-        )
+        process = nursery.start(*arguments, cwd=cwd)
+        stdout, stderr = process.communicate(timeout=600)
+        return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
 
     return run
 

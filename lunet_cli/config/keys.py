@@ -92,6 +92,10 @@ _ELSEWHERE = {
     "evaluation.metrics": "metric eval_metrics",
     "wandb.enabled": "use_wandb logger",
     "wandb.project": "wandb_project project_name",
+    "tensorboard.enabled": "use_tensorboard tensorboard_logger tb",
+    "mlflow.enabled": "use_mlflow mlflow_logger",
+    "mlflow.tracking_uri": "mlflow_tracking_uri mlflow_uri",
+    "mlflow.experiment": "mlflow_experiment mlflow_experiment_name",
 }
 _BY_OTHER_NAME = {word: key for key, words in _ELSEWHERE.items() for word in words.split()}
 # Likeness as difflib counts it. Within its section, a key may be typed rather wrongly; of all keys

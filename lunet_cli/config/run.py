@@ -11,9 +11,11 @@ from lunet_cli.config.data import DataConfig
 from lunet_cli.config.evaluation import EvaluationConfig
 from lunet_cli.config.experiment import ExperimentConfig
 from lunet_cli.config.labels import Labels
+from lunet_cli.config.mlflow import MlflowConfig
 from lunet_cli.config.model import ModelConfig
 from lunet_cli.config.preprocessing import PreprocessingConfig
 from lunet_cli.config.pruning import PruningConfig
+from lunet_cli.config.tensorboard import TensorBoardConfig
 from lunet_cli.config.training import TrainingConfig, fitting_loss
 from lunet_cli.config.visualization import VisualizationConfig
 from lunet_cli.config.wandb import WandbConfig
@@ -60,6 +62,12 @@ class RunConfig(Section):
 
     wandb: WandbConfig = WandbConfig()
     """A copy of the history at Weights & Biases."""
+
+    tensorboard: TensorBoardConfig = TensorBoardConfig()
+    """A copy of the history for TensorBoard."""
+
+    mlflow: MlflowConfig = MlflowConfig()
+    """A copy of the history at MLflow."""
 
     @model_validator(mode="after")
     def _sections_fit(self) -> RunConfig:

@@ -27,6 +27,7 @@ from lunet_cli.results.words import visible
 
 LAST, BEST, LOG = "last.pt", "best_model.pt", "train.log"
 _MANIFEST, _HISTORY, _TRAINING = "manifest.json", "history.csv", "training.json"
+_TRACKING = "tracking.json"
 _PLAN, _PLANNED_SPLIT = "plan.yaml", "planned_split.json"
 _PRUNING, _PRUNING_CASES, _CHANNELS = "pruning.csv", "pruning_cases.csv", "channels.csv"
 PRUNED_CONFIG = "pruned.yaml"
@@ -42,6 +43,7 @@ _WRITTEN_WHOLE = (
     _MANIFEST,
     _HISTORY,
     _TRAINING,
+    _TRACKING,
     _PRUNING,
     _PRUNING_CASES,
     _CHANNELS,
@@ -104,6 +106,11 @@ class RunFolder:
     def summary(self) -> Path:
         """How the training ended; an evaluation has a summary of its own, in a folder below."""
         return self.path / _TRAINING
+
+    @property
+    def tracking(self) -> Path:
+        """What the run is called at services that show its history."""
+        return self.path / _TRACKING
 
     @property
     def channels(self) -> Path:

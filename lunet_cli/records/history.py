@@ -44,6 +44,16 @@ def history_text(records: Sequence[EpochRecord], *, with_header: bool = True) ->
     return text.partition("\n")[2]
 
 
+def history_values(record: EpochRecord) -> dict[str, float]:
+    """What an epoch has brought, by column; without the columns of a validation where none was."""
+    columns = history_columns(record.val_dice_per_label)
+    named = dict(zip(columns, map(float, _values(record)), strict=True))
+    kept = ["train_loss", "learning_rate"]
+    if record.is_validated:
+        kept = [name for name in columns if name not in ("epoch", "epoch_seconds")]
+    return {name: named[name] for name in kept}
+
+
 def read_history(path: Path) -> list[EpochRecord]:
     """Read the history back; labels are called as their columns are.
 

@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -246,21 +245,13 @@ def test_mistakes_get_one_line(
     assert not (tmp_path / "out").exists()
 
 
-def test_interruption_tells_how_to_go_on(tmp_path: Path, make_threshold_model) -> None:
+def test_interruption_tells_how_to_go_on(tmp_path: Path, nursery, make_threshold_model) -> None:
     model = make_threshold_model(tmp_path / "model.pt")
     large = np.zeros((64, 64, 64), np.int16)
     for index in range(30):
         write(tmp_path / f"in/{index:02d}.nii.gz", large)
-    program = Path(sys.executable).with_name("lunet")
-    command = [program, "predict", model, tmp_path / "in", "-o", tmp_path / "out", "--threads", "1"]
-    process = subprocess.Popen(
-        command,
-        stderr=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        encoding="utf-8",
-        # Tests that a shell runs in the background inherit that the signal is ignored.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-    )
+    command = ["predict", model, tmp_path / "in", "-o", tmp_path / "out", "--threads", "1"]
+    process = nursery.start(*command)
     while not list((tmp_path / "out").glob("*.nii.gz")) if (tmp_path / "out").exists() else True:
         time.sleep(0.02)
     process.send_signal(signal.SIGINT)

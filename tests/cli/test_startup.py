@@ -28,7 +28,8 @@ COMMANDS = [
     "presets",
     "config",
 ]
-HEAVY = {"torch", "numpy", "SimpleITK", "plotext", "matplotlib", "jinja2", "ptflops", "wandb"}
+HEAVY = {"torch", "numpy", "SimpleITK", "plotext", "matplotlib", "jinja2", "ptflops", "wandb",
+         "tensorboard", "mlflow"}  # fmt: skip
 PROBE = """
 import json, sys
 from lunet_cli.cli.app import main

@@ -7,10 +7,10 @@ import pickle
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -128,7 +128,7 @@ def test_bad_data_is_one_line_that_names_the_file(
 
 
 def test_a_file_that_breaks_during_training_is_named_by_the_worker(
-    data: Path, tmp_path: Path, run_lunet: RunLunet
+    data: Path, tmp_path: Path, nursery: Any
 ) -> None:
     """With no cache, workers read anew: the file is spoilt once the run folder is there."""
     runs = tmp_path / "runs"
@@ -136,14 +136,7 @@ def test_a_file_that_breaks_during_training_is_named_by_the_worker(
         *TINY[1:], f"data.root={data}", f"experiment.output_dir={runs}", "experiment.name=x"
     )
     more = sets("training.epochs=10000", "data.cache=none", "data.num_workers=1")
-    command = [
-        str(Path(sys.executable).parent / "lunet"),
-        "train",
-        str(CONFIGS / "default.yaml"),
-        *settings,
-        *more,
-    ]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, encoding="utf-8")
+    process = nursery.start("train", CONFIGS / "default.yaml", *settings, *more)
     wait_for(runs / "x" / "best_model.pt")
     for path in (data / "images").iterdir():
         truncate(path)
@@ -292,13 +285,11 @@ def wait_for(path: Path, seconds: float = 60) -> None:
         time.sleep(0.05)
 
 
-def test_ctrl_c_saves_the_state_and_says_how_to_go_on(tmp_path: Path, run_lunet: RunLunet) -> None:
+def test_ctrl_c_saves_the_state_and_says_how_to_go_on(tmp_path: Path, nursery: Any) -> None:
     settings = sets(
         *TINY[1:], "data.phantom.num_cases=6", "data.phantom.size=32", "training.epochs=100000"
     )
-    lunet = str(Path(sys.executable).parent / "lunet")
-    command = [lunet, "train", str(CONFIGS / "default.yaml"), *settings]
-    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, encoding="utf-8")
+    process = nursery.start("train", CONFIGS / "default.yaml", *settings, cwd=tmp_path)
     wait_for(tmp_path / "runs/default/best_model.pt")
     process.send_signal(signal.SIGINT)
     start = time.monotonic()
@@ -311,22 +302,17 @@ def test_ctrl_c_saves_the_state_and_says_how_to_go_on(tmp_path: Path, run_lunet:
 
 
 def test_two_started_at_once_are_one_training_and_one_line(
-    tmp_path: Path, run_lunet: RunLunet
+    tmp_path: Path, run_lunet: RunLunet, nursery: Any
 ) -> None:
     settings = sets(
         *TINY[1:], "data.phantom.num_cases=4", "data.phantom.size=32", "training.epochs=100000"
     )
-    command = [
-        str(Path(sys.executable).parent / "lunet"),
-        "train",
-        str(CONFIGS / "default.yaml"),
-        *settings,
-    ]
-    first = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.DEVNULL)
+    command = ["train", CONFIGS / "default.yaml", *settings]
+    first = nursery.start(*command, cwd=tmp_path)
     try:
         wait_for(tmp_path / "runs/default/.lock")
         for more in ([], ["--resume", "auto"]):
-            second = run_lunet(*command[1:], *more, cwd=tmp_path)
+            second = run_lunet(*command, *more, cwd=tmp_path)
             assert second.returncode == 1
             assert f"is being trained already, by process {first.pid} on" in second.stderr
             assert second.stderr.count("\n") == 2  # and the hint

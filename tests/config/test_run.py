@@ -9,6 +9,7 @@ import pytest
 from pydantic import BaseModel, ValidationError
 
 from lunet_cli.config.load import load_config
+from lunet_cli.config.mlflow import MlflowConfig
 from lunet_cli.config.run import RunConfig
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -124,3 +125,10 @@ def test_recipes_of_the_paper(
     )
     assert (training.weight_decay, config.model.drop_prob, config.experiment.seed) == (0, 0.005, 42)
     assert config.augmentation.changes.any is False
+
+
+@pytest.mark.parametrize("uri", ["https://me:secret@host", "postgresql://me@host/db"])
+def test_a_password_is_not_put_into_checkpoints(uri: str) -> None:
+    with pytest.raises(ValidationError, match="MLFLOW_TRACKING_URI"):
+        MlflowConfig(tracking_uri=uri)
+    assert MlflowConfig(tracking_uri="sqlite:////tmp/a@b.db").tracking_uri

@@ -10,7 +10,6 @@ import re
 import shlex
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -92,7 +91,7 @@ def test_a_wrong_line_is_noticed(words: str) -> None:
     ids=lambda page: page.stem,
 )
 def test_code_of_a_page_runs(
-    page: Path, workplace: Path, tmp_path: Path, run_lunet: RunLunet
+    page: Path, workplace: Path, tmp_path: Path, run_lunet: RunLunet, nursery: Any
 ) -> None:
     blocks = [block for block in blocks_of(page) if block.is_run]
     place = tmp_path / "work"
@@ -105,11 +104,11 @@ def test_code_of_a_page_runs(
         if block.language == "python":
             script += block.code + "\n"
             continue
-        run_python(script, place)
+        run_python(script, place, nursery)
         script = ""
         for words in lunet_lines(block.code):
             _require_success(run_lunet(*_shortened(words), cwd=place))
-    run_python(script, place)
+    run_python(script, place, nursery)
 
 
 @pytest.fixture(scope="session")
@@ -146,14 +145,13 @@ def read(words: list[str]) -> None:
     assert command.make_context(name, list(words), parent=context).args == []
 
 
-def run_python(script: str, place: Path) -> None:
+def run_python(script: str, place: Path, nursery: Any) -> None:
     """Run code as a module, so that what stands below `if __name__ == "__main__"` is only read."""
     if script:
         (place / "page.py").write_text(script, encoding="utf-8")
-        command = [sys.executable, "-c", "import runpy; runpy.run_path('page.py')"]
-        _require_success(
-            subprocess.run(command, cwd=place, capture_output=True, encoding="utf-8", timeout=600)
-        )
+        process = nursery.start(code="import runpy; runpy.run_path('page.py')", cwd=place)
+        stdout, stderr = process.communicate()
+        assert process.returncode == 0, f"{script}\n{stdout}\n{stderr}"
 
 
 def _require_success(done: subprocess.CompletedProcess[str]) -> None:

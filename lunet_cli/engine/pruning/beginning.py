@@ -262,7 +262,8 @@ def _told_of_what_is_left_out(config: RunConfig, plan: ExecutionPlan) -> Iterato
     pictures = config.visualization
     if pictures.plot_slices or pictures.plot_training_curves:
         yield "pictures are left out: `lunet prune show` and `report(RUN)` have those of a pruning"
-    if config.wandb.enabled:
-        yield "`wandb.enabled` is left out: a pruning is kept in its run folder alone"
+    for name in ("wandb", "tensorboard", "mlflow"):
+        if getattr(config, name).enabled:
+            yield f"`{name}.enabled` is left out: a pruning is kept in its run folder alone"
     if config.training.early_stopping_patience is not None:
         yield "`training.early_stopping_patience` is left out: see `pruning.patience`"

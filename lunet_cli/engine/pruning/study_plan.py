@@ -34,6 +34,8 @@ _DOES_NOT_COUNT = (
     "benchmark.",
     "visualization.",
     "wandb.",
+    "tensorboard.",
+    "mlflow.",
 )
 # What a pruning may have otherwise when it goes on.
 _GOES_FARTHER = ("pruning.steps",)

@@ -1,76 +1,193 @@
-"""The optional mirror at Weights & Biases; whatever goes wrong there becomes one warning."""
+"""The history of a run at services beside its folder; none of them can stop or slow a training."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
+import importlib
+import itertools
+import queue
+import threading
+import time
+from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import Self
 
 from lunet_cli.config.run import RunConfig
-from lunet_cli.results.events import Event
-from lunet_cli.results.training import EpochDone
+from lunet_cli.engine.run_folder import RunFolder
+from lunet_cli.engine.training.trackers import (
+    GRACE_S,
+    SERVICES,
+    Ending,
+    KnownIds,
+    Point,
+    Service,
+    TrackedRun,
+)
+from lunet_cli.errors import LunetError
+from lunet_cli.records.history import history_values
+from lunet_cli.results.events import Event, Notice, WarningIssued
+from lunet_cli.results.training import EpochDone, EpochRecord
+
+# Servers answer with whole pages.
+_MOST_SHOWN = 300
 
 
-class WandbMirror:
-    """Sends each epoch to Weights & Biases.
+class Tracking:
+    """Within the `with` block, epochs are shown by all services that a configuration enables.
 
     Args:
         config: The configuration of the run.
-        run_dir: Where its local files go.
-        on_problem: Called once, with a sentence, when the mirror gives up.
+        folder: Its folder.
+        history: Epochs of before, for services that have not all of them.
+        report: Called with where the run can be seen, and once for each service that gives up.
+        services: Those that may be asked for.
     """
 
-    def __init__(self, config: RunConfig, run_dir: Path, on_problem: Callable[[str], None]) -> None:
-        self._on_problem = on_problem
-        self._run: Any = None
-        if not config.wandb.enabled or config.wandb.mode == "disabled":
-            return
+    def __init__(
+        self,
+        config: RunConfig,
+        folder: RunFolder,
+        history: Sequence[EpochRecord],
+        report: Callable[[Event], None],
+        services: Sequence[Service] = SERVICES,
+    ) -> None:
+        self.ending: Ending = "failed"
+        """How the training has ended; said to the services at the end of the block."""
+        self._report = report
+        self._mirrors: list[_Mirror] = []
+        run = TrackedRun(config, folder, KnownIds(folder))
+        for service in services:
+            if service.is_wanted(config) and self._is_there(service):
+                self._mirrors.append(_Mirror(service, run))
+        self._send(points_of(history, time.time()))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for mirror in self._mirrors:
+            mirror.end(self.ending)
+        deadline = time.monotonic() + GRACE_S
+        for mirror in self._mirrors:
+            mirror.wait(deadline - time.monotonic())
+        self._tell()
+
+    def show(self, event: EpochDone) -> None:
+        """Show an epoch that has just ended."""
+        self._send(points_of([event.record], time.time()))
+        self._tell()
+
+    def _send(self, points: Sequence[Point]) -> None:
+        for mirror in self._mirrors:
+            mirror.send(points)
+
+    def _tell(self) -> None:
+        """Report what has happened in the threads; events belong into that of the caller."""
+        for mirror in self._mirrors:
+            for event in mirror.news():
+                self._report(event)
+
+    def _is_there(self, service: Service) -> bool:
+        """Import the library of a service, or warn.
+
+        It is done here and not in its thread: a data loader that forks amid an import hangs.
+        """
         try:
-            import wandb
-        except ImportError:
-            on_problem(
-                "wandb.enabled is true, but wandb is not installed: pip install 'lunet[wandb]'"
+            importlib.import_module(service.module)
+        except ModuleNotFoundError:
+            name = service.section
+            self._report(
+                WarningIssued(
+                    f"{name}.enabled is true, but {name} is not installed: "
+                    f"pip install 'lunet[{name}]'"
+                )
             )
         except Exception as error:
             # A broken installation may raise anything.
-            self._give_up(error)
+            self._report(_given_up(service, error))
         else:
-            self._guard(lambda: self._start(wandb, config, run_dir))
+            return True
+        return False
 
-    def __call__(self, event: Event) -> None:
-        """Mirror an event, if it is the end of an epoch."""
-        if self._run is not None and isinstance(event, EpochDone):
-            record = event.record
-            values = {"train_loss": record.train_loss, "learning_rate": record.learning_rate}
-            if record.is_validated:
-                values |= {"val_loss": record.val_loss, "val_dice": record.val_dice}
-                for name, value in record.val_dice_per_label.items():
-                    values[f"val_dice/{name}"] = value
-            self._guard(lambda: self._run.log(values, step=record.epoch))
 
-    def close(self) -> None:
-        """End the mirror."""
-        if self._run is not None:
-            self._guard(lambda: self._run.finish())
+def points_of(history: Sequence[EpochRecord], end: float) -> list[Point]:
+    """What is shown of epochs, the last of which ended at `end`."""
+    durations = [record.epoch_seconds for record in history[1:]]
+    before_end = [*itertools.accumulate(reversed(durations), initial=0.0)]
+    return [
+        Point(record.epoch, history_values(record), end - seconds)
+        for record, seconds in zip(history, reversed(before_end), strict=False)
+    ]
 
-    def _start(self, wandb: Any, config: RunConfig, run_dir: Path) -> None:
-        self._run = wandb.init(
-            project=config.wandb.project,
-            name=config.experiment.name,
-            mode=config.wandb.mode,
-            dir=str(run_dir),
-            config=config.model_dump(mode="json"),
-            # Without a network, its own 90 seconds would look like a training that hangs.
-            settings=wandb.Settings(init_timeout=20),
+
+class _Mirror:
+    """A service in a thread of its own, which a network that does not answer may hold."""
+
+    def __init__(self, service: Service, run: TrackedRun) -> None:
+        self._service = service
+        self._run = run
+        self._waiting: queue.SimpleQueue[Point | Ending] = queue.SimpleQueue()
+        self._news: queue.SimpleQueue[Event] = queue.SimpleQueue()
+        # A daemon: Python does not wait for it at its end.
+        self._thread = threading.Thread(
+            target=self._work, name=f"lunet {service.title}", daemon=True
         )
+        self._thread.start()
 
-    def _guard(self, action: Callable[[], Any]) -> None:
+    def send(self, points: Sequence[Point]) -> None:
+        for point in points:
+            self._waiting.put(point)
+
+    def end(self, ending: Ending) -> None:
+        self._waiting.put(ending)
+
+    def wait(self, seconds: float) -> None:
+        """Wait until all is sent; what is not by then is left out."""
+        self._thread.join(max(seconds, 0))
+        if self._thread.is_alive():
+            told = f"it has not taken everything within {GRACE_S} s"
+            self._news.put(_given_up(self._service, told))
+
+    def news(self) -> list[Event]:
+        events = []
+        while not self._news.empty():
+            events.append(self._news.get())
+        return events
+
+    def _work(self) -> None:
         try:
-            action()
+            tracker = self._service.show(self._run)
+            self._news.put(Notice(f"{self._service.title} shows this run: {tracker.place}"))
+            ending: Ending | None = None
+            while ending is None:
+                points, ending = self._next()
+                tracker.send(points)
+            tracker.close(ending)
         except Exception as error:
             # A mirror must never stop a training, whatever its library raises.
-            self._give_up(error)
+            self._news.put(_given_up(self._service, error))
 
-    def _give_up(self, error: Exception) -> None:
-        self._run = None
-        self._on_problem(f"Weights & Biases is left out from here on: {error!r}")
+    def _next(self) -> tuple[list[Point], Ending | None]:
+        """Wait for something to show, and take all that is there: slow services get it at once."""
+        points: list[Point] = []
+        while not points or not self._waiting.empty():
+            found = self._waiting.get()
+            if isinstance(found, str):
+                return points, found
+            points.append(found)
+        return points, None
+
+
+def _given_up(service: Service, error: Exception | str) -> WarningIssued:
+    told = str(error)
+    if isinstance(error, LunetError):
+        told = error.message
+    elif isinstance(error, Exception):
+        told = repr(error)
+    if len(told) > _MOST_SHOWN:
+        told = f"{told[:_MOST_SHOWN]}..."
+    return WarningIssued(f"{service.title} is left out from here on: {told}")

@@ -48,7 +48,8 @@ from lunet_cli.engine.training.start import (
     require_work_left,
 )
 from lunet_cli.engine.training.state import DIVERGED, TrainState
-from lunet_cli.engine.training.tracking import WandbMirror
+from lunet_cli.engine.training.trackers import SERVICES
+from lunet_cli.engine.training.tracking import Tracking
 from lunet_cli.engine.training.verification import choose_plan
 from lunet_cli.errors import DataError, TrainingError
 from lunet_cli.results.events import Event, Notice
@@ -219,13 +220,11 @@ def _run_epochs(state: TrainState, context: StepContext, recorder: RunRecorder) 
     """Train until all epochs are done, validation stops improving, or a signal comes."""
     config, folder = recorder.config, recorder.folder
     start = time.perf_counter()
-    with contextlib.ExitStack() as stack:
-        mirror: OnEvent = ignore
-        if context.group.leads:
-            own = WandbMirror(config, folder.path, recorder.warn)
-            mirror = stack.enter_context(contextlib.closing(own))
-        guard = stack.enter_context(InterruptGuard(context.group))
-        outcome = _train_and_validate(state, context, recorder, mirror, guard)
+    # The first of several processes speaks for all.
+    services = SERVICES if context.group.leads else ()
+    tracking = Tracking(config, folder, state.history, recorder.report, services)
+    with tracking, InterruptGuard(context.group) as guard:
+        outcome = tracking.ending = _train_and_validate(state, context, recorder, tracking, guard)
     if outcome == "interrupted" and context.group.leads:
         where = f"epoch {state.epoch + 1}, step {state.step}"
         folder.log(f"interrupted by signal {guard.signal} in {where}")
@@ -245,7 +244,7 @@ def _train_and_validate(
     state: TrainState,
     context: StepContext,
     recorder: RunRecorder,
-    mirror: OnEvent,
+    tracking: Tracking,
     guard: InterruptGuard,
 ) -> Outcome:
     num_epochs, num_steps = context.config.epochs, context.setup.sampler.num_steps
@@ -271,7 +270,7 @@ def _train_and_validate(
             return "interrupted"
         pace.note(time.perf_counter() - start, num_steps - first_step)
         seconds_left = pace.seconds_left(num_epochs - record.epoch)
-        mirror(recorder.finish_epoch(state, record, seconds_left=seconds_left))
+        tracking.show(recorder.finish_epoch(state, record, seconds_left=seconds_left))
         for warning in warnings:
             recorder.warn(warning)
         if guard.is_asked():

@@ -4,7 +4,6 @@ import itertools
 import os
 import shutil
 import signal
-import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -254,14 +253,14 @@ store.scan(lambda: None, Mistakes())
 """
 
 
-def test_disk_cache_is_reused_by_another_process(data: Data) -> None:
+def test_disk_cache_is_reused_by_another_process(data: Data, nursery: Any) -> None:
     case_set = find_cases(data.folder, "paired")
     store = CaseStore(
         case_set, case_set.cases, PREPROCESSING, SCHEME, kind="disk", folder=data.cache
     )
     store.scan(lambda: None, Mistakes())
     before = data.cached_files()
-    subprocess.run([sys.executable, "-c", SCRIPT, str(data.folder)], check=True, timeout=60)
+    assert nursery.start(data.folder, code=SCRIPT).wait(60) == 0
     assert data.cached_files() == before
 
 
@@ -514,9 +513,8 @@ def test_sigkill_while_the_cache_is_written_never_leaves_a_broken_entry(data: Da
     assert num_killed == 20
 
 
-def test_two_runs_at_once_share_a_cache(data: Data) -> None:
-    command = [sys.executable, "-c", SCRIPT, str(data.folder)]
-    for process in [subprocess.Popen(command) for _ in range(2)]:
+def test_two_runs_at_once_share_a_cache(data: Data, nursery: Any) -> None:
+    for process in [nursery.start(data.folder, code=SCRIPT) for _ in range(2)]:
         assert process.wait(60) == 0
     assert len(data.cached_files()) == 2 * len(FILES)
     assert not list(data.cache.glob(".part-*"))

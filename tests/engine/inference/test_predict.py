@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -433,46 +432,49 @@ def test_full_disk_fails_one_case_after_the_other(
 
 @pytest.mark.slow
 def test_killed_at_any_moment_and_run_again_gives_the_same_files(
-    model: Path, tmp_path: Path, write_volume, make_threshold_model
+    model: Path, tmp_path: Path, write_volume, nursery: Any
 ) -> None:
-    for index in range(40):
+    for index in range(12):
         write_volume(tmp_path / f"in/{index:02d}.nii.gz", random_image((40, 40, 40), index))
     run(model, [tmp_path / "in"], tmp_path / "whole")
     expected = {path.name: path.read_bytes() for path in (tmp_path / "whole").iterdir()}
-    assert len(expected) == 41  # with the record
+    assert len(expected) == 13  # with the record
     script = (
         "import sys, torch; torch.set_num_threads(1)\n"
         "from pathlib import Path\n"
         "from lunet_cli.config.options import OutputOptions, PredictionOptions\n"
         "from lunet_cli.engine.inference.predict import predict\n"
         "from lunet_cli.engine.inference.predictor import Predictor\n"
-        "model, inputs, out = map(Path, sys.argv[1:])\n"
+        "model, inputs, out, ready = map(Path, sys.argv[1:])\n"
         "options = PredictionOptions(device='cpu', precision='fp32')\n"
         "predictor = Predictor.load([model], options=options)\n"
-        "print('ready', flush=True)\n"
+        "ready.touch()\n"
         "predict(predictor, [inputs], OutputOptions(output=out, resume=True))\n"
     )
     out = tmp_path / "killed"
     seen = []
     for delay in (0.05, 0.13, 0.21, 0.34):
-        process = subprocess.Popen(
-            [sys.executable, "-c", script, str(model), str(tmp_path / "in"), str(out)],
-            stdout=subprocess.PIPE,
-        )
-        assert process.stdout is not None
-        process.stdout.readline()
+        ready = tmp_path / str(delay)
+        process = nursery.start(model, tmp_path / "in", out, ready, code=script)
+        wait_for(ready)
         time.sleep(delay)
         process.send_signal(signal.SIGKILL)
         process.wait()
-        process.stdout.close()
         present = (
             {path.name: path.read_bytes() for path in out.glob("*.nii.gz")} if out.exists() else {}
         )
         assert all(expected[name] == content for name, content in present.items())
         seen.append(len(present))
-    assert max(seen) < 40
+    assert max(seen) < 12
     run(model, [tmp_path / "in"], out, resume=True)
     assert {path.name: path.read_bytes() for path in out.iterdir()} == expected
+
+
+def wait_for(path: Path) -> None:
+    end = time.monotonic() + 60
+    while not path.exists():
+        assert time.monotonic() < end, f"{path} did not appear"
+        time.sleep(0.01)
 
 
 def test_two_shards_give_the_same_files(model: Path, tmp_path: Path, write_volume) -> None:
@@ -606,26 +608,22 @@ def test_format_and_name_of_a_file_must_agree(model: Path, tmp_path: Path, write
         run(model, [source], tmp_path / "x.hdr")
 
 
-def test_a_folder_that_another_process_removes_is_made_again(tmp_path: Path) -> None:
+def test_a_folder_that_another_process_removes_is_made_again(tmp_path: Path, nursery: Any) -> None:
     geometry = Geometry((3, 3, 3), (1.0, 1.0, 1.0), (0.0, 0.0, 0.0), LPS)
     script = (
         "import sys; from pathlib import Path\n"
         "from lunet_cli.engine.data.writing import remove_partial_folder\n"
-        "print('ready', flush=True)\n"
+        "Path(sys.argv[2]).touch()\n"
         "while True: remove_partial_folder(Path(sys.argv[1]))\n"
     )
-    process = subprocess.Popen(
-        [sys.executable, "-c", script, str(tmp_path)], stdout=subprocess.PIPE
-    )
-    assert process.stdout is not None
-    process.stdout.readline()
+    process = nursery.start(tmp_path, tmp_path / "ready", code=script)
+    wait_for(tmp_path / "ready")
     try:
         for index in range(100):
             write_volume(np.zeros((3, 3, 3), np.uint8), geometry, tmp_path / f"{index}.nii.gz")
     finally:
         process.kill()
         process.wait()
-        process.stdout.close()
 
 
 def test_resume_does_not_mix_label_maps_of_two_networks(
@@ -673,38 +671,31 @@ def test_maps_do_not_stay_behind_without_their_label_map(
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_signals_leave_whole_files_only(
-    model: Path, tmp_path: Path, write_volume, number: signal.Signals
+    model: Path, tmp_path: Path, write_volume, nursery: Any, number: signal.Signals
 ) -> None:
     """The writing is slow, so that the signal comes before a file is moved to its place."""
     for index in range(3):
         write_volume(tmp_path / f"in/{index}.nii.gz", random_image((16, 16, 16), index))
     script = (
         "import sys, time\n"
+        "from pathlib import Path\n"
         "from lunet_cli.cli import app\n"
         "from lunet_cli.engine.data import writing\n"
         "write = writing.sitk.WriteImage\n"
         "def write_slowly(*values, **options):\n"
         "    write(*values, **options)\n"
-        "    print('writing', flush=True)\n"
+        "    Path(ready).touch()\n"
         "    time.sleep(20)\n"
         "writing.sitk.WriteImage = write_slowly\n"
-        "sys.argv = ['lunet', 'predict', *sys.argv[1:], '--device', 'cpu', '--threads', '1']\n"
+        "ready = sys.argv[1]\n"
+        "sys.argv = ['lunet', 'predict', *sys.argv[2:], '--device', 'cpu', '--threads', '1']\n"
         "app.main()\n"
     )
-    command = [
-        sys.executable,
-        "-c",
-        script,
-        str(model),
-        str(tmp_path / "in"),
-        "-o",
-        str(tmp_path / "out"),
-    ]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
-        assert process.stdout is not None
-        process.stdout.readline()
-        process.send_signal(number)
-        assert process.wait(timeout=60) == 130
+    out, ready = tmp_path / "out", tmp_path / "ready"
+    process = nursery.start(ready, model, tmp_path / "in", "-o", out, code=script)
+    wait_for(ready)
+    process.send_signal(number)
+    assert process.wait(timeout=60) == 130
     assert list((tmp_path / "out").iterdir()) == []
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import signal
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -141,7 +139,7 @@ def change(path: Path, edit: Callable[[dict[str, Any]], object]) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_a_pruning_that_is_ended_again_and_again_is_bit_identical(
-    runs: Any, whole: Path, tmp_path: Path, number: signal.Signals
+    runs: Any, whole: Path, nursery: Any, tmp_path: Path, number: signal.Signals
 ) -> None:
     config = runs.tiny(tmp_path, "run", *SETTINGS)
     file = tmp_path / "config.yaml"
@@ -150,15 +148,15 @@ def test_a_pruning_that_is_ended_again_and_again_is_bit_identical(
     if number == signal.SIGTERM:
         # It gets further in each session, since it ends between two steps of a training.
         moments = [*MOMENTS[:9], MOMENTS[-1]]
-    command = [sys.executable, "-c", SCRIPT, str(int(number)), str(file), json.dumps(moments)]
-    done = subprocess.run(command, capture_output=True, encoding="utf-8", check=False)
-    ends = json.loads(done.stdout)
+    process = nursery.start(str(int(number)), file, json.dumps(moments), code=SCRIPT)
+    stdout, stderr = process.communicate()
+    ends = json.loads(stdout)
     if number == signal.SIGKILL:
-        assert ends == [-signal.SIGKILL] * len(MOMENTS), done.stderr
+        assert ends == [-signal.SIGKILL] * len(MOMENTS), stderr
     else:
         # Before the first step and after the last, nothing is left to be saved.
         left = 128 + signal.SIGTERM
-        assert ends == [left, left, *[0] * 7, left], done.stderr
+        assert ends == [left, left, *[0] * 7, left], stderr
     result = prune(config, resume="auto")
     assert result.outcome == "finished"
     runs.assert_same_run(tmp_path / "run", whole)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import csv
 import shutil
-import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -60,7 +61,7 @@ def write_yaml(config: RunConfig) -> Path:
 
 
 def train_in_subprocess(
-    config: RunConfig, *, kill_at: tuple[int, int], number: int, resume: str = ""
+    nursery: Any, config: RunConfig, *, kill_at: tuple[int, int], number: int, resume: str = ""
 ) -> int:
     """Train in a process that sends itself a signal after a step; return its exit code."""
     script = f"""
@@ -76,11 +77,11 @@ def on_event(event):
 result = train(load_config(Path(sys.argv[1])), resume={resume!r} or None, on_event=on_event)
 print(result.outcome, result.signal)
 """
-    command = [sys.executable, "-c", script, str(write_yaml(config))]
-    done = subprocess.run(command, capture_output=True, encoding="utf-8", check=False)
-    if done.returncode == 0:
-        assert done.stdout.split() == ["interrupted", str(number)], done.stdout + done.stderr
-    return done.returncode
+    process = nursery.start(write_yaml(config), code=script)
+    stdout, stderr = process.communicate()
+    if process.returncode == 0:
+        assert stdout.split() == ["interrupted", str(number)], stdout + stderr
+    return int(process.returncode)
 
 
 def copy_of(run: Path, to: Path) -> Path:
@@ -109,14 +110,14 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> TrainResult:
 
 
 @pytest.fixture(scope="session")
-def runs() -> SimpleNamespace:
+def runs(nursery: Any) -> SimpleNamespace:
     """The helpers above, since test files do not import each other."""
     return SimpleNamespace(
         tiny=tiny,
         history_without_times=history_without_times,
         assert_same_result=assert_same_result,
         write_yaml=write_yaml,
-        train_in_subprocess=train_in_subprocess,
+        train_in_subprocess=partial(train_in_subprocess, nursery),
         copy_of=copy_of,
         set_validation=set_validation,
         found=found,

@@ -7,8 +7,6 @@ import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +70,9 @@ def test_checkpoints_are_plain(whole: TrainResult) -> None:
     assert values["labels"]["regions"] == {"anterior": [1], "posterior": [2], "ventricle": [3]}
 
 
-def test_a_kill_while_a_checkpoint_is_written_leaves_the_old_one(runs: Any, tmp_path: Path) -> None:
+def test_a_kill_while_a_checkpoint_is_written_leaves_the_old_one(
+    runs: Any, nursery: Any, tmp_path: Path
+) -> None:
     config = runs.tiny(tmp_path, "torn", "training.epochs=3")
     script = f"""
 import os, sys
@@ -92,12 +92,9 @@ def die_in_the_middle(descriptor):
 os.fsync = die_in_the_middle
 module.train(load_config(Path(sys.argv[1])))
 """
-    done = subprocess.run(
-        [sys.executable, "-c", script, str(runs.write_yaml(config))],
-        capture_output=True,
-        check=False,
-    )
-    assert done.returncode == -signal.SIGKILL, done.stderr
+    process = nursery.start(runs.write_yaml(config), code=script)
+    _, stderr = process.communicate()
+    assert process.returncode == -signal.SIGKILL, stderr
     assert load_checkpoint(tmp_path / "torn" / "last.pt").epoch == 1
     result = train(config, resume="auto")
     assert [record.epoch for record in result.history] == [1, 2, 3]
