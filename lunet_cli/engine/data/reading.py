@@ -205,7 +205,8 @@ def _require_finite(voxels: Voxels, source: Source, planes: tuple[int, int] | No
         num_bad = int(voxels.size - np.count_nonzero(finite))
         where = ""
         if planes is not None:
-            where = f" of planes {planes[0] + 1} to {planes[1]}"
+            first, last = planes[0] + 1, planes[1]
+            where = f" of plane {first}" if first == last else f" of planes {first} to {last}"
         raise DataError(
             f"{source}: {num_bad} of {voxels.size} voxels{where} are NaN or infinite",
             hint="Replace them first, for instance with the background intensity.",
