@@ -137,6 +137,10 @@ class PlaneInput:
 
     def crop(self, where: tuple[slice, ...]) -> Floats:
         """Normalised intensities (C, d, h, w) of a box."""
+        # Around a volume that is thinner than what a network sees, boxes lie outside of it.
+        if where[0].start == where[0].stop:
+            height, width = (part.stop - part.start for part in where[1:])
+            return np.empty((self._planes.num_channels, 0, height, width), np.float32)
         parts: list[Floats] = []
         for channel, scale in zip(self._box(where), self._scalings, strict=True):
             parts.append(scale(channel))

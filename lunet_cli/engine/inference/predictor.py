@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import math
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Literal, overload
+from typing import Any, Literal, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -35,6 +37,7 @@ from lunet_cli.engine.inference.images import (
     channels_of_array,
     channels_of_file,
     channels_of_image,
+    grid_of_array,
     image_of,
 )
 from lunet_cli.engine.inference.memory import (
@@ -51,7 +54,14 @@ from lunet_cli.engine.inference.one_pass import (
     num_steps,
     size_in_one_piece,
 )
-from lunet_cli.engine.inference.segmentation import Receiver, Segmentation, SegmentationBuilder
+from lunet_cli.engine.inference.plane_blocks import PlaneBlocks, checked_blocks, spooled
+from lunet_cli.engine.inference.segmentation import (
+    Painter,
+    PlaneRelay,
+    Receiver,
+    Segmentation,
+    SegmentationBuilder,
+)
 from lunet_cli.engine.inference.sliding_window import (
     Stitcher,
     VolumeInput,
@@ -240,6 +250,88 @@ class Predictor:
         else:
             channels = channels_of_file(Path(image), self.card.network.in_channels)
         return _as_image(self._segment(channels, probabilities))
+
+    def predict_planes(
+        self,
+        planes: Iterable[ImageArray],
+        size: Size,
+        *,
+        spacing_mm: Spacing = (1.0, 1.0, 1.0),
+    ) -> Iterator[LabelArray]:
+        """Segment one volume while its planes come, in memory that does not grow with their number.
+
+        It has to go through the network in one pass for that: `PredictionOptions(window="stream")`,
+        or a checkpoint that says that one pass is as good. Otherwise, or where the orientation of
+        the network turns another axis to the front, the planes are collected first. Where a plane
+        is needed more than once, as by the normalizations `zscore` and `minmax`, all are kept in a
+        nameless file of the temporary folder.
+
+        Args:
+            planes: Intensities as they would be stored, in blocks of planes (C, n, H, W) of any n,
+                from the bottom to the top: z, y and x increase to the top, back and left (LPS).
+            size: Voxels (D, H, W) of the volume.
+            spacing_mm: Voxel size (z, y, x).
+
+        Returns:
+            An iterator over label values (n, H, W) of the next planes, uint8 or, for values above
+            255, uint16; D planes in all. The first come when some planes behind them have been
+            read. `card.labels.painted_values()` says which value stands for which label.
+
+        Raises:
+            DataError: `size` or `spacing_mm` cannot be, or the volume needs more memory than there
+                is allowed; while it iterates, a block has another shape, or NaN or infinity, or
+                there are more or fewer planes than `size` says.
+
+        Example:
+            >>> import numpy as np
+            >>> options = lunet.PredictionOptions(window="stream")
+            >>> model = lunet.load_model("runs/phantom", options=options)
+            >>> planes = (np.zeros((1, 4, 64, 64)) for _ in range(20))
+            >>> labels = model.predict_planes(planes, size=(80, 64, 64))
+            >>> sum(len(block) for block in labels)
+            80
+        """
+        stored = grid_of_array(size, spacing_mm)
+        placement = self.card.preprocessing.place(stored)
+        is_ordered = placement.axes[0] == 0
+        plan = self.plan_windows(stored, reads_planes=is_ordered, keeps_result=False)
+        num_channels = self.card.network.in_channels
+        blocks = checked_blocks(planes, stored, num_channels)
+        if not plan.reads_planes:
+            return self._predict_collected(blocks, spacing_mm)
+        # Whatever needs a plane twice.
+        is_again = self.card.preprocessing.normalization.looks_at_all or self.ensemble.is_open
+        if is_again or plan.keeps_result:
+            return self._predict_flowing(spooled(blocks, stored, num_channels), plan, placement)
+        once = PlaneBlocks(blocks, stored, num_channels)
+        return self._predict_flowing(contextlib.nullcontext(once), plan, placement)
+
+    def _predict_collected(
+        self, blocks: Iterator[npt.NDArray[np.float32]], spacing_mm: Spacing
+    ) -> Iterator[LabelArray]:
+        image = np.concatenate(list(blocks), axis=1)
+        yield self.predict(image, spacing_mm=spacing_mm).label_map
+
+    def _predict_flowing(
+        self,
+        source: contextlib.AbstractContextManager[VolumePlanes],
+        plan: WindowPlan,
+        placement: Placement,
+    ) -> Iterator[LabelArray]:
+        painter, done = Painter(self.card.labels), deque[LabelArray]()
+
+        def keep(codes: npt.NDArray[Any], _: list[ProbabilityArray]) -> None:
+            done.append(painter.paint(codes))
+
+        receiver: Receiver = PlaneRelay(placement, self.card.labels, keep, with_probabilities=False)
+        if plan.keeps_result:
+            receiver = SegmentationBuilder(placement, self.card.labels)
+        with source as planes:
+            for _ in self.segment_planes(planes, receiver, plan=plan):
+                while done:
+                    yield done.popleft()
+        if isinstance(receiver, SegmentationBuilder):
+            yield receiver.result.label_map()
 
     def _segment(self, channels: list[sitk.Image], with_probabilities: bool) -> Segmentation:
         if not with_probabilities:
