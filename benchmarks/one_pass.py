@@ -1,11 +1,16 @@
-"""CPU time of one exact pass: its convolutions, its kinds of work, planes at once, small volumes.
+"""CPU time of one exact pass: convolutions, kinds of work, planes at once, small volumes, MedNeXt.
 
     OMP_NUM_THREADS=1 python benchmarks/one_pass.py [--planes 64] [--rounds 3]
+    OMP_NUM_THREADS=1 python benchmarks/one_pass.py --agreement RUN [--cases 6]
 
 All in CPU time of one thread, which depends less on what else the machine does than seconds do.
 Convolutions are 3x3x3 on 8 planes of 512 x 512; `grouped` computes 16 channels of neighbours in a
 row at once, as `engine/runtimes/plane_layers.py` does. The network is lunet_small_4f with three
 outputs, on planes of 512 x 512.
+
+With --agreement, nothing is timed: the label maps of a trained network in one pass and in a whole
+pass, in bf16 and fp32, on its first validation cases, which are repeated three times along z and
+twice along y and x so that they are larger than any window.
 """
 
 from __future__ import annotations
@@ -15,13 +20,23 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from itertools import combinations
+from pathlib import Path
 from typing import Any
 
+import numpy as np
+import SimpleITK as sitk  # noqa: N813
 import torch
+from torch import nn
 
+from lunet_cli.config.options import PredictionOptions
 from lunet_cli.config.presets import parse_preset
 from lunet_cli.config.vocabulary import Precision
+from lunet_cli.engine.checkpoints.models import load_model
+from lunet_cli.engine.inference.images import PredictedArray
+from lunet_cli.engine.inference.labelled_cases import select_cases
 from lunet_cli.engine.inference.one_pass import load_flow
+from lunet_cli.engine.inference.predictor import Predictor
 from lunet_cli.engine.networks import build_network
 from lunet_cli.engine.networks.execution import DTYPES
 from lunet_cli.engine.provenance import machine_name, versions
@@ -102,14 +117,74 @@ def measure_kinds(graph: PlaneGraph, num_planes: int, precision: Precision) -> N
         print(f"{precision} {kind:22}{rate:8.4f} us per voxel", flush=True)
 
 
+def measure_passes_of_mednext(rounds: int, edge: int = 96) -> None:
+    """How often a MedNeXt would be computed in exact passes, which its normalisations wait for.
+
+    Each needs the statistics of its whole input, and so all that comes before it for all planes,
+    before a plane can go on. Of windows with an overlap of one half, 6.75 lie over each voxel.
+    """
+    network = build_network(parse_preset("mednext_small").spec).eval()
+    image = torch.randn(1, 1, edge, edge, edge)
+    moments: list[float] = []
+    for module in network.modules():
+        if isinstance(module, nn.GroupNorm):
+            module.register_forward_pre_hook(lambda *_: moments.append(time.process_time()))
+    least = float("inf")
+    for _ in range(rounds + 1):
+        moments.clear()
+        start = time.process_time()
+        network(image)
+        total = time.process_time() - start
+        before = sum(moment - start for moment in moments)
+        least = min(least, 1 + before / total)
+    print(f"mednext_small: {len(moments)} normalisations, {least:.1f} passes", flush=True)
+
+
+def measure_agreement(run: Path, num_cases: int) -> None:
+    """Share of equal labels, and the largest difference of a probability, between pairs of ways."""
+    model = load_model(run)
+    ways: list[tuple[str, Precision]] = [("stream", "bf16"), ("whole", "bf16"), ("whole", "fp32")]
+    selected = select_cases(model, None, "val")
+    equal, worst = (
+        dict.fromkeys(combinations(ways, 2), 0),
+        dict.fromkeys(combinations(ways, 2), 0.0),
+    )
+    num_voxels = 0
+    for case in selected.cases[:num_cases]:
+        (image, *_), _ = selected.case_set.reader(case, lambda remark: None)
+        tiled = np.tile(sitk.GetArrayFromImage(image), (3, 2, 2))[None]
+        num_voxels += tiled.size
+        found: dict[tuple[str, Precision], PredictedArray] = {}
+        for window, precision in ways:
+            options = PredictionOptions(window=window, precision=precision, device="cpu")
+            found[window, precision] = Predictor([model], options).predict(
+                tiled, spacing_mm=image.GetSpacing()[::-1], probabilities=True
+            )
+        for pair in equal:
+            one, other = (found[way] for way in pair)
+            equal[pair] += int(np.count_nonzero(one.label_map == other.label_map))
+            for name, probability in one.probabilities.items():
+                difference = float(np.abs(probability - other.probabilities[name]).max())
+                worst[pair] = max(worst[pair], difference)
+    for (one_way, other_way), count in equal.items():
+        told = f"{' '.join(one_way)} and {' '.join(other_way)}"
+        difference = worst[one_way, other_way]
+        print(f"{told:28} equal {count / num_voxels:.5f}, largest difference {difference:.3f}")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--planes", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--agreement", type=Path, metavar="RUN", help="compare label maps instead")
+    parser.add_argument("--cases", type=int, default=6, help="how many, with --agreement")
     options = parser.parse_args()
     print(f"{machine_name()}, {torch.get_num_threads()} threads, {versions()}")
+    if options.agreement is not None:
+        measure_agreement(options.agreement, options.cases)
+        return
     network = build_network(replace(parse_preset("lunet_small_4f").spec, out_channels=3)).eval()
     graph, num_planes = plane_graph(network), options.planes
     with torch.inference_mode():
@@ -132,6 +207,7 @@ def main() -> None:
                 rate = 1e6 * best / (num_planes * EDGE**2)
                 print(f"{precision} {per_step} planes at once{rate:8.4f} us per voxel", flush=True)
         measure_kinds(graph, num_planes, "bf16")
+        measure_passes_of_mednext(options.rounds)
 
 
 if __name__ == "__main__":

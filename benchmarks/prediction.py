@@ -1,9 +1,10 @@
-"""Time and peak memory of segmenting a large CT volume: one pass, windows, MONAI's windows.
+r"""Time and peak memory of segmenting a large CT volume: one pass, windows, MONAI's windows.
 
 Each runs in a process of its own.
 
     python benchmarks/prediction.py [--size 600x512x512] [--precision bf16 fp32] [--rounds 1]
-    python benchmarks/prediction.py --candidates stream --depths 150 300 600 1200
+    python benchmarks/prediction.py --candidates "whole command, stream" \
+        --depths 150 300 600 1200 --precision bf16 --picture docs/images/one_pass_growth.png
     python benchmarks/prediction.py --runtimes eager/fp32 torch/fp32 torch/bf16 auto/auto
 
 All get the same int16 volume, network (lunet_small_4f, two labels and background) and arithmetic,
@@ -11,7 +12,8 @@ and end with a label map in memory. MONAI and `windows` have the same memory lay
 overlap 0.5, Gaussian weights and windows per batch; `stream` is one exact pass. `planes alone` is
 that pass from planes in memory to logits, without reading and deciding. `whole command` is
 `lunet predict` from a .nii.gz file to a .nii.gz file; with --runtimes, that command alone is
-compared between runtimes. With --depths, each is measured on volumes of so many planes.
+compared between runtimes. With --depths, each is measured on volumes of so many planes, and
+--picture draws how CPU seconds and peak memory grow with them.
 
 CPU seconds count all threads; they depend less on what else the machine does than seconds do.
 """
@@ -27,12 +29,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk  # noqa: N813
 import torch
+from matplotlib.figure import Figure
 
 from lunet_cli.config.options import PredictionOptions
 from lunet_cli.config.presets import parse_preset
@@ -207,15 +210,33 @@ def measure(name: str, folder: Path, precision: str) -> dict[str, float]:
     return result
 
 
+@dataclass(frozen=True)
+class Row:
+    """What was measured of a candidate on a volume.
+
+    Args:
+        name: The candidate, and its arithmetic.
+        size: Voxels (D, H, W).
+        cpu: Seconds of all threads.
+        mib: Peak memory of the process.
+    """
+
+    name: str
+    size: tuple[int, int, int]
+    cpu: float
+    mib: float
+
+
 def compare_candidates(
     folder: Path, size: tuple[int, int, int], options: argparse.Namespace
-) -> None:
+) -> list[Row]:
     """A row for each candidate, and how far their label maps agree with the first one's."""
-    num_voxels = math.prod(size)
+    num_voxels, rows = math.prod(size), []
     for precision in options.precision:
         first: np.ndarray | None = None
         for name in options.candidates:
             found = measure(name, folder, precision)
+            rows.append(Row(f"{name}, {precision}", size, found["cpu"], found["mib"]))
             told = f"{found['seconds']:>9.1f}{found['cpu']:>9.1f}"
             told += f"{1e6 * found['cpu'] / num_voxels:>10.3f}{found['mib']:>9.0f}"
             setting = precision
@@ -226,6 +247,38 @@ def compare_candidates(
                 first = labels if first is None else first
                 told += f"{np.mean(first == labels):>11.6f}"
             print(f"{size[0]:>6}{precision:>6} {name:24}{told}", flush=True)
+    return rows
+
+
+def draw_growth(rows: list[Row], path: Path) -> None:
+    """Draw CPU seconds and peak memory by the number of planes."""
+    from lunet_cli.render.figures.style import FULL_WIDTH, new_figure, styled, unit, write_figure
+    from lunet_cli.render.palette import label_colors
+
+    @styled
+    def draw() -> Figure:
+        figure = new_figure(FULL_WIDTH, 2.6)
+        seconds, memory = figure.subplots(1, 2)
+        names = list(dict.fromkeys(row.name for row in rows))
+        for name, color in zip(names, label_colors(len(names)), strict=True):
+            mine = sorted((row for row in rows if row.name == name), key=lambda row: row.size)
+            depths = [row.size[0] for row in mine]
+            style = {"marker": "o", "color": unit(color), "label": name}
+            seconds.plot(depths, [row.cpu for row in mine], **style)
+            memory.plot(depths, [row.mib for row in mine], **style)
+        stored = sorted({row.size for row in rows})
+        mib = [2 * math.prod(size) / 2**20 for size in stored]
+        memory.plot([size[0] for size in stored], mib, "--", color="grey", label="the int16 volume")
+        _, height, width = stored[0]
+        for axes, what in ((seconds, "CPU seconds"), (memory, "peak memory, MiB")):
+            axes.set(xlabel=f"planes of {height} x {width}", ylabel=what)
+            axes.set_xlim(0)
+            axes.set_ylim(0, 1.1 * axes.get_ylim()[1])
+        memory.legend(fontsize=7)
+        return figure
+
+    with path.open("wb") as file:
+        write_figure(draw(), file, path)
 
 
 def main() -> None:
@@ -240,6 +293,7 @@ def main() -> None:
         "--runtimes", nargs="+", metavar="RUNTIME/PRECISION", help="compare these instead"
     )
     parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--picture", type=Path, metavar="FILE", help="draw how both grow")
     parser.add_argument("--candidate", choices=CANDIDATES, help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -254,6 +308,7 @@ def main() -> None:
         f"{'planes':>6}{'':6} {'':24}{'seconds':>9}{'CPU s':>9}{'us/voxel':>10}{'MiB':>9}"
         f"{'agreement':>11}"
     )
+    rows: list[Row] = []
     for planes in options.depths or [depth]:
         with tempfile.TemporaryDirectory() as name:
             folder, size = Path(name), (planes, height, width)
@@ -262,7 +317,9 @@ def main() -> None:
                 compare_runtimes(folder, options.runtimes)
                 continue
             for _ in range(options.rounds):
-                compare_candidates(folder, size, options)
+                rows += compare_candidates(folder, size, options)
+    if options.picture is not None:
+        draw_growth(rows, options.picture)
 
 
 def run_one(name: str, folder: Path, precision: str) -> dict[str, float]:

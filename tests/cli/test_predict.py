@@ -8,6 +8,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +17,12 @@ import SimpleITK as sitk  # noqa: N813
 import torch
 
 from lunet_cli.cli.predict import parse_shard
+from lunet_cli.engine.checkpoints.checkpoint import load_checkpoint, save_checkpoint
 from lunet_cli.errors import ConfigError
+from lunet_cli.records.checkpoint import Modes
 
 RunLunet = Callable[..., "subprocess.CompletedProcess[str]"]
+CallLunet = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 def write(path: Path, array: np.ndarray) -> Path:
@@ -145,6 +149,55 @@ def test_volume_goes_through_in_one_pass(
     done = run_lunet("predict", model, source, "-o", tmp_path / "out", "--window", "stream")
     assert done.returncode == 0, done.stderr
     assert np.array_equal(array_of(tmp_path / "out/in.nii.gz"), image > 100.5)
+
+
+@pytest.mark.parametrize(
+    ("modes", "expected", "told"),
+    [
+        (
+            Modes(windows=0.88, one_pass=0.879, share_larger=1.0),
+            "stream",
+            "one pass: validated with a Dice of 0.8790 in one pass and 0.8800 in windows, which "
+            "take longer (--window trained)",
+        ),
+        (
+            Modes(windows=0.88, one_pass=0.87, share_larger=1.0),
+            None,
+            "windows: validated with a Dice of 0.8700 in one pass and 0.8800 in windows",
+        ),
+        # As from an earlier version of lunet, or from `lunet prune`.
+        (None, None, None),
+    ],
+)
+def test_what_the_validation_found_decides_between_windows_and_one_pass(
+    modes: Modes | None,
+    expected: str | None,
+    told: str | None,
+    tmp_path: Path,
+    call_lunet: CallLunet,
+    make_threshold_model,
+) -> None:
+    model = make_threshold_model(tmp_path / "model.pt")
+    save_checkpoint(replace(load_checkpoint(model), modes=modes), model)
+    image = np.random.default_rng(0).uniform(0, 101, (35, 18, 23)).astype(np.float32)
+    write(tmp_path / "in.nii.gz", image)
+    usual = ("predict", "model.pt", "in.nii.gz", "--device", "cpu", "--precision", "fp32")
+    done = call_lunet(*usual, "-o", "out", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    said = " ".join(done.stderr.split())
+    if told is None:
+        assert "validated with a Dice" not in said
+    else:
+        assert told in said
+    record = json.loads((tmp_path / "out/lunet_predict.json").read_text())
+    assert record["window"] == expected
+    assert np.array_equal(array_of(tmp_path / "out/in.nii.gz"), image > 100.5)
+    # Another way would give other label maps, and they would not be told apart.
+    (tmp_path / "out/in.nii.gz").rename(tmp_path / "out/earlier.nii.gz")
+    other = "trained" if expected == "stream" else "stream"
+    mixed = call_lunet(*usual, "-o", "out", "--window", other, "--resume", cwd=tmp_path)
+    assert mixed.returncode == 1
+    assert "its label maps were made with other window" in " ".join(mixed.stderr.split())
 
 
 def test_dry_run_is_a_table(

@@ -19,17 +19,17 @@ from lunet_cli.engine.data.header_text import (
     real_numbers,
     whole_numbers,
 )
-from lunet_cli.engine.data.stored_bytes import Packing, Part, read_parts, read_start
+from lunet_cli.engine.data.stored_bytes import Packing, Part, read_start
 from lunet_cli.engine.data.volume import Geometry
 from lunet_cli.engine.data.volume_file import (
     VolumeFile,
-    Voxels,
     checked_geometry,
     checked_sizes,
     damaged,
     not_an_image,
     not_three_dimensional,
 )
+from lunet_cli.engine.data.voxel_layout import VoxelLayout
 from lunet_cli.errors import DataError
 
 SUFFIXES = (".mha", ".mhd")
@@ -120,18 +120,23 @@ def open_metaimage(path: Path) -> VolumeFile:
             path, "its voxels are compressed and in several files, which MetaImage does not allow"
         )
 
-    def read() -> Voxels:
-        flat = read_parts(path, parts, packing=packing, number=number)
-        if components == 1:
-            return flat.reshape(num_stacked, *geometry.size)
-        return np.moveaxis(flat.reshape(*geometry.size, components), -1, 0)
-
+    layout = VoxelLayout(
+        source=path,
+        parts=parts,
+        packing=packing,
+        number=number,
+        size=geometry.size,
+        num_stacked=num_stacked,
+        num_beside=components,
+    )
     return VolumeFile(
         geometry=geometry,
         num_channels=num_stacked * components,
         number=number,
-        read=read,
+        read=layout.read,
         remarks=_remarks(header),
+        open_planes=layout.open,
+        can_go_back=layout.can_go_back,
     )
 
 

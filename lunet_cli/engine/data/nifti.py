@@ -10,13 +10,14 @@ from __future__ import annotations
 import math
 import struct
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from lunet_cli.engine.data.stored_bytes import Part, read_head, read_parts
+from lunet_cli.engine.data.stored_bytes import Part, read_head
 from lunet_cli.engine.data.volume import in_words
 from lunet_cli.engine.data.volume_file import (
     VolumeFile,
@@ -28,6 +29,7 @@ from lunet_cli.engine.data.volume_file import (
     not_an_image,
     not_three_dimensional,
 )
+from lunet_cli.engine.data.voxel_layout import VoxelLayout, unchanged
 from lunet_cli.errors import DataError
 
 SUFFIXES = (".nii", ".nii.gz")
@@ -134,22 +136,28 @@ def open_nifti(path: Path) -> VolumeFile:
         direction=direction,
     )
 
-    def read() -> Voxels:
-        num_bytes = math.prod(sizes) * num_stacked * num_colours * number.itemsize
-        # The place of the voxels counts bytes of the file as it was before packing.
-        start, skip = (header.offset, 0) if packing == "raw" else (0, header.offset)
-        part = Part(path=path, start=start, num_bytes=num_bytes, skip=skip)
-        flat = read_parts(path, [part], packing=packing, number=number)
-        if num_colours > 1:
-            return np.moveaxis(flat.reshape(*geometry.size, num_colours), -1, 0)
-        return _rescaled(flat.reshape(num_stacked, *geometry.size), header)
-
+    num_bytes = math.prod(sizes) * num_stacked * num_colours * number.itemsize
+    # The place of the voxels counts bytes of the file as it was before packing.
+    start, skip = (header.offset, 0) if packing == "raw" else (0, header.offset)
+    layout = VoxelLayout(
+        source=path,
+        parts=[Part(path=path, start=start, num_bytes=num_bytes, skip=skip)],
+        packing=packing,
+        number=number,
+        size=geometry.size,
+        num_stacked=num_stacked,
+        num_beside=num_colours,
+        # Colours are not intensities.
+        rescale=partial(_rescaled, header=header) if num_colours == 1 else unchanged,
+    )
     return VolumeFile(
         geometry=geometry,
         num_channels=num_stacked * num_colours,
         number=number,
-        read=read,
+        read=layout.read,
         remarks=remarks,
+        open_planes=layout.open,
+        can_go_back=layout.can_go_back,
     )
 
 
@@ -334,7 +342,7 @@ def _is_skewed(matrix: _Matrix) -> bool:
     return not np.allclose(axes.T @ axes, np.eye(3), rtol=0, atol=_SAME_COSINE)
 
 
-def _rescaled(voxels: Voxels, header: _Header) -> Voxels:
+def _rescaled(voxels: Voxels, *, header: _Header) -> Voxels:
     """Apply slope and intercept; a slope that is 0 or not finite stands for none."""
     slope, intercept = header.slope, header.intercept
     if not math.isfinite(slope):

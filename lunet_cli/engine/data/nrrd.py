@@ -22,10 +22,9 @@ from lunet_cli.engine.data.header_text import (
     real_numbers,
     whole_numbers,
 )
-from lunet_cli.engine.data.stored_bytes import Packing, Part, read_parts, read_start
+from lunet_cli.engine.data.stored_bytes import Packing, Part, read_start
 from lunet_cli.engine.data.volume_file import (
     VolumeFile,
-    Voxels,
     axes_of,
     checked_geometry,
     checked_sizes,
@@ -33,6 +32,7 @@ from lunet_cli.engine.data.volume_file import (
     not_an_image,
     not_three_dimensional,
 )
+from lunet_cli.engine.data.voxel_layout import VoxelLayout
 from lunet_cli.errors import DataError
 
 SUFFIXES = (".nrrd", ".nhdr")
@@ -151,19 +151,26 @@ def open_nrrd(path: Path) -> VolumeFile:
     number, packing = _number(header), _packing(header)
     parts = _parts(header, sizes, number.itemsize, packing)
 
-    def read() -> Voxels:
-        voxels = read_parts(path, parts, packing=packing, number=number).reshape(sizes[::-1])
-        if channel_axis is None:
-            return voxels[None]
-        # Axes run from the fastest to the slowest in the file, and the other way round in an array.
-        return np.moveaxis(voxels, len(sizes) - 1 - channel_axis, 0)
-
+    num_channels = math.prod(sizes) // math.prod(geometry.size)
+    # Axes run from the fastest to the slowest in the file.
+    is_beside = channel_axis == 0
+    layout = VoxelLayout(
+        source=path,
+        parts=parts,
+        packing=packing,
+        number=number,
+        size=geometry.size,
+        num_stacked=1 if is_beside else num_channels,
+        num_beside=num_channels if is_beside else 1,
+    )
     return VolumeFile(
         geometry=geometry,
-        num_channels=math.prod(sizes) // math.prod(geometry.size),
+        num_channels=num_channels,
         number=number,
-        read=read,
+        read=layout.read,
         remarks=_remarks(header),
+        open_planes=layout.open,
+        can_go_back=layout.can_go_back,
     )
 
 

@@ -11,13 +11,14 @@ import numpy.typing as npt
 import SimpleITK as sitk  # noqa: N813
 
 from lunet_cli.config.preprocessing import PreprocessingConfig
+from lunet_cli.engine.data.intensities import Intensities, intensities_of
 from lunet_cli.engine.data.volume import Geometry, LabelMap, Placement, Volume, place
 from lunet_cli.errors import DataError
 
 Floats = npt.NDArray[np.float32]
+Scale = Callable[[npt.NDArray[Any]], Floats]
 # Divides constant channels, which become zero then; real intensities differ by far more.
 _FLOAT_TINY = 1e-8
-_CHUNK_VOXELS = 1 << 22  # 32 MiB of float64 at a time
 _LARGEST_INPUT = 1e18  # Products of two such numbers still fit into float32.
 
 
@@ -36,7 +37,12 @@ class Normalization:
     window_level: float
     window_width: float
 
-    def fit(self, channel: npt.NDArray[Any]) -> Callable[[npt.NDArray[Any]], Floats]:
+    @property
+    def looks_at_all(self) -> bool:
+        """Whether all intensities have to be known before the first can be normalised."""
+        return self.name != "ct_window"
+
+    def fit(self, channel: npt.NDArray[Any]) -> Scale:
         """Take from a whole channel (D, H, W) what normalises any part of it to float32.
 
         A constant channel becomes zero, except with `none` and `ct_window`.
@@ -44,31 +50,39 @@ class Normalization:
         Raises:
             DataError: What comes out is NaN, infinite, or so large that a network's sums would be.
         """
-        scaling = self._scaling(channel)
+        if not self.looks_at_all:
+            return self.fixed_scale()
+        return self.scale(intensities_of(channel, with_moments=self.name == "zscore"))
+
+    def scale(self, found: Intensities) -> Scale:
+        """What normalises a channel of these intensities; see `fit`.
+
+        Raises:
+            DataError: What comes out is NaN, infinite, or so large that a network's sums would be.
+        """
+        scaling = self._scaling(found)
         # All scalings are monotone: where the extremes are sound, so is what lies between them.
-        extremes = np.array([channel.min(), channel.max()])
         with np.errstate(over="ignore", invalid="ignore"):
-            is_sound = bool((np.abs(scaling(extremes)) <= _LARGEST_INPUT).all())
-        if not is_sound:
-            low, high = extremes.tolist()
+            scaled = np.abs(scaling(np.array([found.low, found.high])))
+        if not (scaled <= _LARGEST_INPUT).all():
             raise DataError(
-                f"its intensities, {low:g} to {high:g}, give no finite numbers that a network can "
-                f"compute with (normalization {self.name})",
+                f"its intensities, {found.low:g} to {found.high:g}, give no finite numbers that a "
+                f"network can compute with (normalization {self.name})",
                 hint="Are they right? Clip values that stand for missing or saturated voxels.",
             )
         return scaling
 
-    def _scaling(self, channel: npt.NDArray[Any]) -> Callable[[npt.NDArray[Any]], Floats]:
+    def fixed_scale(self) -> Scale:
+        """What normalises without a look at all intensities: it gives finite numbers for any."""
+        low, width = self.window_level - self.window_width / 2, self.window_width
+        return lambda part: np.clip((part.astype(np.float32) - low) / width, 0, 1)
+
+    def _scaling(self, found: Intensities) -> Scale:
         if self.name == "none":
             return lambda part: part.astype(np.float32)
-        if self.name == "ct_window":
-            low, width = self.window_level - self.window_width / 2, self.window_width
-            return lambda part: np.clip((part.astype(np.float32) - low) / width, 0, 1)
+        offset, scale = found.mean, found.std
         if self.name == "minmax":
-            offset = float(channel.min())
-            scale = float(channel.max()) - offset
-        else:
-            offset, scale = _mean_and_std(channel)
+            offset, scale = found.low, found.high - found.low
         divisor = max(scale, _FLOAT_TINY)
         return lambda part: (part.astype(np.float32) - offset) / divisor
 
@@ -196,14 +210,3 @@ def _view(image: sitk.Image, placement: Placement) -> npt.NDArray[Any]:
     """
     array: npt.NDArray[Any] = sitk.GetArrayViewFromImage(image)
     return array if placement.is_resampled else placement.orient(array)
-
-
-def _mean_and_std(channel: npt.NDArray[Any]) -> tuple[float, float]:
-    """Mean and standard deviation in float64, slab by slab, so that no whole copy is made."""
-    mean = float(channel.mean(dtype=np.float64))
-    step = max(1, _CHUNK_VOXELS // max(1, channel[0].size))
-    squares = 0.0
-    for first in range(0, len(channel), step):
-        slab = channel[first : first + step].astype(np.float64)
-        squares += float(np.square(slab - mean).sum())
-    return mean, float(np.sqrt(squares / channel.size))

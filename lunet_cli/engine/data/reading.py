@@ -76,11 +76,26 @@ def read_image(
         DataError: A file is missing, damaged, not three-dimensional, or holds NaN or infinity.
     """
     channels: list[sitk.Image] = []
-    first: Geometry | None = None
+    volumes = open_channels(sources, on_remark=on_remark)
+    for source, volume in zip(sources, volumes, strict=True):
+        with within_memory(source):
+            for voxels in volume.read():
+                channels.append(_to_image(narrow(voxels, source), volume.geometry))
+    return channels
+
+
+def open_channels(
+    sources: Sequence[Source], *, on_remark: OnRemark = ignore_remark
+) -> list[VolumeFile]:
+    """Read and check what the channels of one case say about themselves; see `read_image`.
+
+    Raises:
+        DataError: A file is missing, damaged, not three-dimensional, or lies elsewhere.
+    """
+    volumes: list[VolumeFile] = []
     for source in sources:
-        volume = open_volume(source, on_remark=on_remark)
-        first = first or volume.geometry
-        differences = first.differences(volume.geometry)
+        volumes.append(open_volume(source, on_remark=on_remark))
+        differences = volumes[0].geometry.differences(volumes[-1].geometry)
         if differences:
             raise DataError(
                 f"{source}: does not lie on the grid of {sources[0].name}: "
@@ -88,10 +103,7 @@ def read_image(
                 hint="All channels of a case need the same size, spacing, origin and direction; "
                 "resample them first.",
             )
-        with _within_memory(source):
-            for voxels in volume.read():
-                channels.append(_to_image(_narrow(voxels, source), volume.geometry))
-    return channels
+    return volumes
 
 
 def read_label(path: Path, *, on_remark: OnRemark = ignore_remark) -> sitk.Image:
@@ -106,7 +118,7 @@ def read_label(path: Path, *, on_remark: OnRemark = ignore_remark) -> sitk.Image
         raise DataError(
             f"{path}: a label map has one value per voxel, but this file has {volume.num_channels}"
         )
-    with _within_memory(path):
+    with within_memory(path):
         array = volume.read()[0]
         # NaN makes both ends NaN, which no comparison below lets pass.
         low, high = float(array.min()), float(array.max())
@@ -118,7 +130,7 @@ def read_label(path: Path, *, on_remark: OnRemark = ignore_remark) -> sitk.Image
             f"{high:g}{fractions}",
             hint="Was the label map resampled with linear interpolation? Use nearest neighbour.",
         )
-    with _within_memory(path):
+    with within_memory(path):
         return _to_image(array.astype(np.uint16), volume.geometry)
 
 
@@ -138,7 +150,7 @@ def stored_number_type(source: Source) -> str:
 
 
 @contextlib.contextmanager
-def _within_memory(source: Source) -> Iterator[None]:
+def within_memory(source: Source) -> Iterator[None]:
     """Let a volume that does not fit into memory be an error of its own, which ends no batch.
 
     Raises:
@@ -167,23 +179,36 @@ def _open(source: Source) -> VolumeFile:
     return open_with_itk(source)
 
 
-def _narrow(voxels: Voxels, source: Source) -> Voxels:
-    """Keep small integers, which take half of the memory of float32."""
+def narrow(voxels: Voxels, source: Source, *, planes: tuple[int, int] | None = None) -> Voxels:
+    """Keep small integers, which take half of the memory of float32, and check all else.
+
+    Args:
+        voxels: What was read.
+        source: Where from, for messages.
+        planes: The first plane and the one after the last, where these are not all.
+
+    Raises:
+        DataError: A number is NaN, or infinite in float32.
+    """
     if voxels.dtype.kind in "iu" and voxels.dtype.itemsize <= 2:
         return voxels
     with np.errstate(over="ignore"):  # What float32 cannot hold becomes infinite, and is refused.
-        narrow = voxels.astype(np.float32, copy=False)
+        narrowed = voxels.astype(np.float32, copy=False)
     if voxels.dtype.kind == "f":
-        _require_finite(narrow, source)
-    return narrow
+        _require_finite(narrowed, source, planes)
+    return narrowed
 
 
-def _require_finite(voxels: Voxels, source: Source) -> None:
+def _require_finite(voxels: Voxels, source: Source, planes: tuple[int, int] | None) -> None:
     finite = np.isfinite(voxels)
     if not finite.all():
         num_bad = int(voxels.size - np.count_nonzero(finite))
+        where = ""
+        if planes is not None:
+            first, last = planes[0] + 1, planes[1]
+            where = f" of plane {first}" if first == last else f" of planes {first} to {last}"
         raise DataError(
-            f"{source}: {num_bad} of {voxels.size} voxels are NaN or infinite",
+            f"{source}: {num_bad} of {voxels.size} voxels{where} are NaN or infinite",
             hint="Replace them first, for instance with the background intensity.",
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -93,19 +94,84 @@ def read_parts(
     Raises:
         DataError: The bytes are fewer than expected, more, or damaged.
     """
-    for part in parts:
-        _require_plausible(source, part, packing)
-    content = np.empty(sum(part.num_bytes for part in parts), np.uint8)
-    target, done = content.data, 0
-    read = _read_raw if packing == "raw" else _read_packed
-    for part in parts:
-        with _open(source, part) as file:
-            try:
-                read(source, file, part, target[done : done + part.num_bytes])
-            except OSError as error:
-                raise damaged(source, reason_of(error)) from None
-        done += part.num_bytes
-    return content.view(number).astype(number.newbyteorder("="), copy=False)
+    count = sum(part.num_bytes for part in parts) // number.itemsize
+    with contextlib.closing(StoredBytes(source, parts, packing=packing)) as stored:
+        return stored.read_numbers(0, count, number)
+
+
+class StoredBytes:
+    """The bytes of voxels as if they lay in one piece, of which stretches are read.
+
+    Stretches of what is packed come in their order: each one that lies before the end of the last
+    is unpacked from the beginning again.
+
+    Args:
+        source: The file that the user has named, for messages.
+        parts: Where they lie, in order.
+        packing: How each part is stored.
+
+    Raises:
+        DataError: A file cannot be opened, or has far too few bytes.
+    """
+
+    def __init__(self, source: object, parts: Sequence[Part], *, packing: Packing) -> None:
+        for part in parts:
+            _require_plausible(source, part, packing)
+        self._source, self._parts, self._packing = source, parts, packing
+        self._unpacked: _UnpackedPart | None = None
+
+    def close(self) -> None:
+        """Let go of the file that is open, if any."""
+        if self._unpacked is not None:
+            self._unpacked.close()
+            self._unpacked = None
+
+    def read_numbers(self, first: int, count: int, number: np.dtype[Any]) -> npt.NDArray[Any]:
+        """Read numbers.
+
+        Args:
+            first: How many come before.
+            count: How many to read.
+            number: Their type and byte order.
+
+        Returns:
+            A flat array in the byte order of this machine.
+
+        Raises:
+            DataError: The bytes are fewer than expected, more, or damaged.
+        """
+        content = np.empty(count * number.itemsize, np.uint8)
+        self._read(first * number.itemsize, content.data)
+        return content.view(number).astype(number.newbyteorder("="), copy=False)
+
+    def _read(self, start: int, room: memoryview) -> None:
+        done, before = 0, 0
+        for part in self._parts:
+            inside = start + done - before
+            if done < len(room) and inside < part.num_bytes:
+                piece = room[done : done + part.num_bytes - inside]
+                self._read_of_part(part, inside, piece)
+                done += len(piece)
+            before += part.num_bytes
+
+    def _read_of_part(self, part: Part, start: int, room: memoryview) -> None:
+        try:
+            if self._packing == "raw":
+                with _open(self._source, part) as file:
+                    _read_raw(self._source, file, part, start, room)
+            else:
+                self._unpacked_from(part, start).read(start, room)
+        except OSError as error:
+            raise damaged(self._source, reason_of(error)) from None
+
+    def _unpacked_from(self, part: Part, start: int) -> _UnpackedPart:
+        """The part at or before one of its bytes; only one is open at a time."""
+        opened = self._unpacked
+        if opened is None or opened.part != part or start < opened.num_read:
+            self.close()
+            opened = _UnpackedPart(self._source, part)
+            self._unpacked = opened
+        return opened
 
 
 def _open(source: object, part: Part) -> BinaryIO:
@@ -127,40 +193,88 @@ def _require_plausible(source: object, part: Part, packing: Packing) -> None:
         raise _incomplete(source, max(stored, 0), wanted)
 
 
-def _read_raw(source: object, file: BinaryIO, part: Part, room: memoryview) -> None:
+def _read_raw(source: object, file: BinaryIO, part: Part, first: int, room: memoryview) -> None:
+    """Read the bytes of a part from `first` on."""
     size = file.seek(0, 2)
     start = part.start if part.start >= 0 else size - part.num_bytes
-    file.seek(start + part.skip)
+    file.seek(start + part.skip + first)
     done = 0
-    while done < part.num_bytes:
-        content = file.read(_UNPACKED_CHUNK)
+    while done < len(room):
+        content = file.read(min(_UNPACKED_CHUNK, len(room) - done))
         if not content:
-            break
-        _put(content, done, room)
+            raise _incomplete(source, first + done, part.num_bytes)
+        room[done : done + len(content)] = content
         done += len(content)
-    if done < part.num_bytes:
-        raise _incomplete(source, done, part.num_bytes)
     surplus = size - start - part.skip - part.num_bytes
     if surplus > _PADDING:
         raise _surplus(source, f"{surplus} more bytes", part.num_bytes)
 
 
-def _read_packed(source: object, file: BinaryIO, part: Part, room: memoryview) -> None:
-    """Unpack one gzip stream after the other, and stop where more comes than there is room for."""
-    file.seek(max(part.start, 0))
-    stream = _GzipStream(source, file)
-    end, done = part.skip + part.num_bytes, 0
-    while done <= end + _PADDING:
-        # One byte more than there may be shows that there are too many.
-        content = stream.read(min(_UNPACKED_CHUNK, end + _PADDING + 1 - done))
+class _UnpackedPart:
+    """A part that is unpacked from its beginning to its end, which is checked.
+
+    Args:
+        source: The file that the user has named, for messages.
+        part: Where it lies.
+    """
+
+    def __init__(self, source: object, part: Part) -> None:
+        self.part = part
+        self.num_read = 0
+        """Bytes before the next one, without those that are skipped."""
+        self._source, self._file = source, _open(source, part)
+        self._file.seek(max(part.start, 0))
+        self._stream = _GzipStream(source, self._file)
+        self._is_started = False
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._file.close()
+
+    def read(self, start: int, room: memoryview) -> None:
+        """Read bytes from `start` on, which none of those that were read lies behind.
+
+        Raises:
+            DataError: The stream is damaged, too short or too long.
+        """
+        if not self._is_started:
+            self._is_started = True
+            self._skip(self.part.skip, before=0)
+        self._skip(start - self.num_read, before=self.num_read)
+        self.num_read = start
+        done = 0
+        while done < len(room):
+            content = self._next(len(room) - done, found=start + done)
+            room[done : done + len(content)] = content
+            done += len(content)
+        self.num_read += done
+        if self.num_read == self.part.num_bytes:
+            self._require_end()
+
+    def _skip(self, count: int, *, before: int) -> None:
+        while count > 0:
+            count -= len(self._next(count, found=before))
+
+    def _next(self, most: int, *, found: int) -> bytes:
+        """Up to `most` bytes, and none but at the end of a piece of the file."""
+        content = self._stream.read(min(_UNPACKED_CHUNK, most))
         if content is None:
-            break
-        _put(content, done - part.skip, room)
-        done += len(content)
-    if done > end + _PADDING:
-        raise _surplus(source, "more bytes", part.num_bytes)
-    if done < end or not stream.has_ended:
-        raise _incomplete(source, max(done - part.skip, 0), part.num_bytes)
+            raise _incomplete(self._source, found, self.part.num_bytes)
+        return content
+
+    def _require_end(self) -> None:
+        """Compare the checksum, and refuse more than padding behind the voxels."""
+        surplus = 0
+        while surplus <= _PADDING:
+            # One byte more than there may be shows that there are too many.
+            content = self._stream.read(_PADDING + 1 - surplus)
+            if content is None:
+                break
+            surplus += len(content)
+        if surplus > _PADDING:
+            raise _surplus(self._source, "more bytes", self.part.num_bytes)
+        if not self._stream.has_ended:
+            raise _incomplete(self._source, self.num_read, self.part.num_bytes)
 
 
 class _GzipStream:
@@ -203,13 +317,6 @@ class _GzipStream:
             self._packed = self._unpacker.unused_data
             self._unpacker = zlib.decompressobj(_GZIP_OR_ZLIB)
         return content
-
-
-def _put(content: bytes, position: int, room: memoryview) -> None:
-    """Copy what falls into the room."""
-    first, last = max(position, 0), min(position + len(content), len(room))
-    if first < last:
-        room[first:last] = content[first - position : last - position]
 
 
 def _incomplete(source: object, found: int, wanted: int) -> DataError:

@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -30,6 +30,16 @@ _most_skew = ContextVar("_most_skew", default=_SKEW)
 _COPY_HINT = "Open it in a viewer, or copy it again from its source."
 
 
+class PlaneReader(Protocol):
+    """A file that is open, of which planes are read."""
+
+    def read(self, first: int, stop: int) -> Voxels:
+        """Planes `first` to before `stop` (C, n, H, W), otherwise as `VolumeFile.read` has them."""
+
+    def close(self) -> None:
+        """Let go of the file."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class VolumeFile:
     """A volume that can be read.
@@ -41,6 +51,8 @@ class VolumeFile:
         read: Reads the voxels (C, D, H, W), in the byte order of this machine, rescaled as the file
             asks.
         remarks: What a person should know about the file, a line each.
+        open_planes: Begins to read planes; None where they cannot be read one after the other.
+        can_go_back: Whether planes come in any order as fast as in their own.
     """
 
     geometry: Geometry
@@ -48,6 +60,8 @@ class VolumeFile:
     number: np.dtype[Any]
     read: Callable[[], Voxels]
     remarks: tuple[str, ...] = ()
+    open_planes: Callable[[], PlaneReader] | None = None
+    can_go_back: bool = True
 
 
 def damaged(source: object, reason: str) -> DataError:

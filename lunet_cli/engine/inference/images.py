@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import SimpleITK as sitk  # noqa: N813
 
+from lunet_cli.config.vocabulary import Size
 from lunet_cli.engine.data.reading import read_image
 from lunet_cli.engine.data.volume import Geometry
 from lunet_cli.engine.inference.inputs import find_inputs
@@ -33,6 +34,7 @@ ProbabilityArray = npt.NDArray[np.float32]
 Spacing = tuple[float, float, float]
 """Millimetres between voxels along z, y and x."""
 
+_LPS = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
 _SMALL_INTEGERS = (sitk.sitkUInt8, sitk.sitkInt8, sitk.sitkUInt16, sitk.sitkInt16)
 
 LabelMap = TypeVar("LabelMap")
@@ -80,12 +82,8 @@ def channels_of_array(image: ImageArray, spacing_mm: Spacing) -> list[sitk.Image
             f"an array of shape {image.shape} is not an image (C, D, H, W)",
             hint="Give a single channel as image[None].",
         )
-    if image.dtype.kind not in "biuf":
-        raise DataError(f"an array of {image.dtype} is not an image", hint="Give real numbers.")
-    spacing = np.array(spacing_mm, dtype=object).ravel()
-    is_real = [isinstance(value, int | float | np.integer | np.floating) for value in spacing]
-    if len(spacing) != 3 or not all(is_real) or not all(0 < value < math.inf for value in spacing):
-        raise DataError(f"`spacing_mm`: expected three positive numbers, found {spacing_mm!r}")
+    require_real(image)
+    require_spacing(spacing_mm)
     channels: list[sitk.Image] = []
     for channel in image:
         found = sitk.GetImageFromArray(np.ascontiguousarray(channel, dtype=np.float32))
@@ -94,6 +92,45 @@ def channels_of_array(image: ImageArray, spacing_mm: Spacing) -> list[sitk.Image
         _require_finite(found)
         channels.append(found)
     return channels
+
+
+def require_real(image: ImageArray) -> None:
+    """Raise if an array does not hold real numbers.
+
+    Raises:
+        DataError: It does not.
+    """
+    if image.dtype.kind not in "biuf":
+        raise DataError(f"an array of {image.dtype} is not an image", hint="Give real numbers.")
+
+
+def require_spacing(spacing_mm: Spacing) -> None:
+    """Raise if a voxel size is not three positive numbers.
+
+    Raises:
+        DataError: It is not.
+    """
+    spacing = np.array(spacing_mm, dtype=object).ravel()
+    is_real = [isinstance(value, int | float | np.integer | np.floating) for value in spacing]
+    if len(spacing) != 3 or not all(is_real) or not all(0 < value < math.inf for value in spacing):
+        raise DataError(f"`spacing_mm`: expected three positive numbers, found {spacing_mm!r}")
+
+
+def grid_of_array(size: Size, spacing_mm: Spacing) -> Geometry:
+    """The grid of an array (D, H, W), whose axes increase to the left, back and top (LPS).
+
+    Raises:
+        DataError: The size is not three positive whole numbers, or the spacing not three positive
+            numbers.
+    """
+    require_spacing(spacing_mm)
+    edges = list(size)
+    is_size = len(edges) == 3 and all(isinstance(edge, int | np.integer) for edge in edges)
+    if not is_size or min(edges) < 1:
+        raise DataError(f"`size`: expected three positive whole numbers, found {size!r}")
+    depth, height, width = map(int, edges)
+    z, y, x = map(float, spacing_mm)
+    return Geometry((depth, height, width), (z, y, x), (0.0, 0.0, 0.0), _LPS)
 
 
 def channels_of_image(image: sitk.Image) -> list[sitk.Image]:

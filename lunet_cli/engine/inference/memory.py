@@ -80,7 +80,13 @@ def estimate_memory(
 
 
 def estimate_one_pass(
-    cards: Sequence[ModelCard], placement: Placement, flow_bytes: int, *, with_probabilities: bool
+    cards: Sequence[ModelCard],
+    placement: Placement,
+    flow_bytes: int,
+    *,
+    with_probabilities: bool,
+    reads_planes: bool,
+    keeps_result: bool,
 ) -> Estimate:
     """Estimate the peak of a prediction in one pass.
 
@@ -89,9 +95,16 @@ def estimate_one_pass(
         placement: The grid of the file and that of the network.
         flow_bytes: What planes take on their way through the networks.
         with_probabilities: Whether probability maps are made.
+        reads_planes: Whether planes are read when they are needed.
+        keeps_result: Whether the result is kept until it is whole.
     """
     weights = _weight_bytes([card.network for card in cards])
-    volume = _volume_bytes(cards[0], placement, with_probabilities)
+    if not reads_planes:
+        volume = _volume_bytes(cards[0], placement, with_probabilities)
+    elif keeps_result:
+        volume = _result_bytes(cards[0], placement, with_probabilities)
+    else:
+        volume = 0
     return Estimate(volume / _MIB, 0.0, (flow_bytes + weights) / _MIB)
 
 
@@ -107,10 +120,17 @@ def _volume_bytes(card: ModelCard, placement: Placement, with_probabilities: boo
     found = (in_channels + 1) * stored * _FLOAT_BYTES
     if placement.is_resampled:
         found += in_channels * math.prod(placement.grid.size) * _FLOAT_BYTES
+    # The label map that is made of the codes.
+    found += stored * card.labels.code_type.itemsize
+    return found + _result_bytes(card, placement, with_probabilities)
+
+
+def _result_bytes(card: ModelCard, placement: Placement, with_probabilities: bool) -> int:
+    """The codes of the regions, and their probabilities."""
+    per_voxel = card.labels.code_type.itemsize
     if with_probabilities:
-        found += len(card.labels.regions) * stored * _FLOAT_BYTES
-    # The codes of the regions, and the label map that is made of them.
-    return found + 2 * stored * card.labels.code_type.itemsize
+        per_voxel += len(card.labels.regions) * _FLOAT_BYTES
+    return math.prod(placement.stored.size) * per_voxel
 
 
 def _slab_bytes(spec: NetworkSpec, placement: Placement, workload: Workload) -> int:

@@ -17,9 +17,11 @@ import torch
 
 from lunet_cli.config.options import OutputOptions
 from lunet_cli.config.vocabulary import Size
-from lunet_cli.engine.data.reading import read_header, read_image
+from lunet_cli.engine.data.reading import open_channels, read_image
+from lunet_cli.engine.data.stored_planes import StoredPlanes, can_read_planes, open_planes
 from lunet_cli.engine.data.volume import Geometry
-from lunet_cli.engine.data.writing import remove_partial_folder, write_volume
+from lunet_cli.engine.data.writing import remove_partial_folder
+from lunet_cli.engine.inference.case_writer import CaseWriter
 from lunet_cli.engine.inference.images import Location, as_paths
 from lunet_cli.engine.inference.inputs import InputCase, find_inputs
 from lunet_cli.engine.inference.load_model import ModelSource, as_predictor
@@ -38,7 +40,12 @@ from lunet_cli.engine.inference.record import (
     require_same_prediction,
     write_prediction_record,
 )
-from lunet_cli.engine.inference.segmentation import Segmentation
+from lunet_cli.engine.inference.segmentation import (
+    PlaneRelay,
+    Receiver,
+    Segmentation,
+    SegmentationBuilder,
+)
 from lunet_cli.engine.inference.sliding_window import ArrayInput
 from lunet_cli.engine.inference.stream import usual_planes
 from lunet_cli.engine.inference.volume_errors import errors_of
@@ -140,6 +147,30 @@ class _Task:
         )
 
 
+@dataclass(frozen=True)
+class _Work:
+    """How a case goes through the networks, beside its plan; see `Predictor.segment`."""
+
+    job_windows: int
+    on_choice: Callable[[RuntimeChosen], None]
+    on_window: Callable[[], None]
+
+    def run(
+        self, predictor: Predictor, planes: StoredPlanes, receiver: Receiver, plan: WindowPlan
+    ) -> None:
+        """Let the planes of a volume flow to a receiver."""
+        flowing = predictor.segment_planes(
+            planes,
+            receiver,
+            plan=plan,
+            job_windows=self.job_windows,
+            on_choice=self.on_choice,
+            on_window=self.on_window,
+        )
+        for _ in flowing:
+            pass
+
+
 class _Job:
     """The cases of one command, from their names to their files.
 
@@ -238,18 +269,19 @@ class _Job:
                 self._others.append(case)
 
     def _plan(self, case: _Case, on_event: OnEvent) -> _Task:
-        num_channels = 0
-        grids: list[Geometry] = []
-        for source in case.input.images:
-            stored, channels = read_header(source, on_remark=warnings_to(on_event))
-            grids.append(stored)
-            num_channels += channels
-        with errors_of(case.input.images[0]):
-            self._predictor.require_channels(num_channels)
-            windows = self._predictor.plan_windows(
-                grids[0], with_probabilities=bool(case.files.maps)
+        images, predictor = case.input.images, self._predictor
+        volumes = open_channels(images, on_remark=warnings_to(on_event))
+        stored = volumes[0].geometry
+        placement = predictor.card.preprocessing.place(stored)
+        with errors_of(images[0]):
+            predictor.require_channels(sum(volume.num_channels for volume in volumes))
+            windows = predictor.plan_windows(
+                stored,
+                with_probabilities=bool(case.files.maps),
+                reads_planes=can_read_planes(volumes, placement),
+                keeps_result=bool(self._steps),
             )
-        return _Task(case, windows, self._predictor.card.preprocessing.place(grids[0]).grid.size)
+        return _Task(case, windows, placement.grid.size)
 
     def run(self) -> None:
         """Do what was planned.
@@ -298,38 +330,68 @@ class _Job:
         self, task: _Task, num_done: int, num_windows: int, job_windows: int
     ) -> dict[str, float]:
         """Read, segment and write one case; return the volume of each label in ml."""
-        case, files = task.case.input, task.case.files
-        channels = read_image(case.images)
+        case = task.case.input
 
         def on_window() -> None:
             nonlocal num_done
             num_done += 1
             self._on_event(WindowDone(num_done, num_windows, case.name))
 
-        shape = (len(files.maps), *task.windows.size)
-        with _array_on_disk(files.label_map.parent, shape) as maps:
-            with errors_of(case.images[0]):
+        work = _Work(job_windows, self._on_choice, on_window)
+        if not task.windows.keeps_result:
+            return self._relay(task, work)
+        shape = (len(task.case.files.maps), *task.windows.size)
+        with _array_on_disk(task.case.files.label_map.parent, shape) as maps:
+            segmentation = self._segment(task, maps, work)
+            writer = self._writer(task.case.files, segmentation.geometry)
+            with writer.writing():
+                writer.put_all(segmentation)
+        return writer.volumes_ml()
+
+    def _segment(
+        self, task: _Task, maps: npt.NDArray[np.float32] | None, work: _Work
+    ) -> Segmentation:
+        """A case as a whole, cleaned."""
+        images, plan = task.case.input.images, task.windows
+        if plan.reads_planes:
+            with errors_of(images[0], *images), open_planes(images) as planes:
+                placement = self._predictor.card.preprocessing.place(planes.geometry)
+                builder = SegmentationBuilder(placement, self._predictor.card.labels, maps)
+                work.run(self._predictor, planes, builder, plan)
+            segmentation = builder.result
+        else:
+            channels = read_image(images)
+            with errors_of(images[0]):
                 segmentation = self._predictor.segment(
                     channels,
-                    plan=task.windows,
+                    plan=plan,
                     probabilities=maps,
-                    job_windows=job_windows,
-                    on_choice=self._on_choice,
-                    on_window=on_window,
+                    job_windows=work.job_windows,
+                    on_choice=work.on_choice,
+                    on_window=work.on_window,
                 )
-                del channels  # The volume would stay in memory while components are found.
-                postprocess(segmentation, self._steps)
-            self._write(segmentation, files)
-        return segmentation.volumes_ml()
+            del channels  # The volume would stay in memory while components are found.
+        with errors_of(images[0]):
+            postprocess(segmentation, self._steps)
+        return segmentation
 
-    def _write(self, segmentation: Segmentation, files: CaseOutput) -> None:
-        with _all_or_none(files):
-            if segmentation.probabilities is not None:
-                for path, probability in zip(files.maps, segmentation.probabilities, strict=True):
-                    write_volume(probability, segmentation.geometry, path)
-            # The label map comes last: where it is, the case is whole.
-            label_map = segmentation.label_map(self._output.order)
-            write_volume(label_map, segmentation.geometry, files.label_map)
+    def _relay(self, task: _Task, work: _Work) -> dict[str, float]:
+        """Read, decide and write a case plane by plane; return the volume of each label in ml."""
+        images, files, predictor = task.case.input.images, task.case.files, self._predictor
+        with errors_of(images[0], *images, *files.files), open_planes(images) as planes:
+            writer = self._writer(files, planes.geometry)
+            relay = PlaneRelay(
+                predictor.card.preprocessing.place(planes.geometry),
+                predictor.card.labels,
+                writer.put,
+                with_probabilities=bool(files.maps),
+            )
+            with writer.writing():
+                work.run(predictor, planes, relay, task.windows)
+        return writer.volumes_ml()
+
+    def _writer(self, files: CaseOutput, geometry: Geometry) -> CaseWriter:
+        return CaseWriter(files, geometry, self._predictor.card.labels, self._output.order)
 
     def _on_choice(self, choice: RuntimeChosen) -> None:
         self._choice = choice
@@ -369,17 +431,6 @@ class _Clock:
         """Estimated time for the rest; at least one window is done."""
         taken = time.perf_counter() - self._start
         return taken * (self.num_windows - self.num_done) / self.num_done
-
-
-@contextlib.contextmanager
-def _all_or_none(files: CaseOutput) -> Iterator[None]:
-    """Remove the probability maps of a case whose label map could not be written."""
-    try:
-        yield
-    except BaseException:  # A signal too.
-        for path in files.maps:
-            path.unlink(missing_ok=True)
-        raise
 
 
 @contextlib.contextmanager

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import math
 import os
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Literal, overload
+from typing import Any, Literal, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +23,7 @@ from lunet_cli.config.options import PredictionOptions
 from lunet_cli.config.vocabulary import WHOLE_VOLUME_VOXELS, WINDOW_EDGE, Size
 from lunet_cli.engine.checkpoints.checkpoint import ModelCard
 from lunet_cli.engine.checkpoints.models import Model, load_model, members_of
-from lunet_cli.engine.data.preprocessing import NetworkInput
+from lunet_cli.engine.data.stored_planes import PlaneInput, VolumePlanes
 from lunet_cli.engine.data.volume import Geometry, Placement
 from lunet_cli.engine.inference.ensemble import Ensemble
 from lunet_cli.engine.inference.images import (
@@ -35,6 +37,7 @@ from lunet_cli.engine.inference.images import (
     channels_of_array,
     channels_of_file,
     channels_of_image,
+    grid_of_array,
     image_of,
 )
 from lunet_cli.engine.inference.memory import (
@@ -51,12 +54,26 @@ from lunet_cli.engine.inference.one_pass import (
     num_steps,
     size_in_one_piece,
 )
-from lunet_cli.engine.inference.segmentation import Band, Segmentation, SegmentationBuilder
-from lunet_cli.engine.inference.sliding_window import Stitcher, run_windows, window_starts
+from lunet_cli.engine.inference.plane_blocks import PlaneBlocks, checked_blocks, spooled
+from lunet_cli.engine.inference.segmentation import (
+    Painter,
+    PlaneRelay,
+    Receiver,
+    Segmentation,
+    SegmentationBuilder,
+)
+from lunet_cli.engine.inference.sliding_window import (
+    Stitcher,
+    VolumeInput,
+    run_windows,
+    window_starts,
+)
 from lunet_cli.engine.inference.stream import FEWEST_PLANES, usual_planes
 from lunet_cli.errors import CheckpointError, DataError
 from lunet_cli.results.runtimes import RuntimeChosen
 from lunet_cli.results.words import plural
+
+OnChoice = Callable[[RuntimeChosen], None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,6 +89,9 @@ class WindowPlan:
         memory: What it takes.
         flows: Whether the volume goes through in one exact pass: a window is then the planes that
             are sent in at once.
+        reads_planes: Whether planes are read when they are needed, and not the volume at once.
+        keeps_result: Whether the segmentation is kept until it is whole, and not handed on plane by
+            plane.
     """
 
     size: Size
@@ -80,6 +100,22 @@ class WindowPlan:
     num_windows: int
     memory: Estimate
     flows: bool = False
+    reads_planes: bool = False
+    keeps_result: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Demand:
+    """What decides on the memory of one pass, beside the networks; see `WindowPlan`."""
+
+    placement: Placement
+    with_probabilities: bool
+    reads_planes: bool
+    keeps_result: bool
+
+
+def _ignore_choice(choice: RuntimeChosen) -> None:
+    """Take a choice and do nothing with it."""
 
 
 class Predictor:
@@ -215,14 +251,110 @@ class Predictor:
             channels = channels_of_file(Path(image), self.card.network.in_channels)
         return _as_image(self._segment(channels, probabilities))
 
+    def predict_planes(
+        self,
+        planes: Iterable[ImageArray],
+        size: Size,
+        *,
+        spacing_mm: Spacing = (1.0, 1.0, 1.0),
+    ) -> Iterator[LabelArray]:
+        """Segment one volume while its planes come, in memory that does not grow with their number.
+
+        It has to go through the network in one pass for that: `PredictionOptions(window="stream")`,
+        or a checkpoint that says that one pass is as good. Otherwise, or where the orientation of
+        the network turns another axis to the front, the planes are collected first. Where a plane
+        is needed more than once, as by the normalizations `zscore` and `minmax`, all are kept in a
+        nameless file of the temporary folder.
+
+        Args:
+            planes: Intensities as they would be stored, in blocks of planes (C, n, H, W) of any n,
+                from the bottom to the top: z, y and x increase to the top, back and left (LPS).
+            size: Voxels (D, H, W) of the volume.
+            spacing_mm: Voxel size (z, y, x).
+
+        Returns:
+            An iterator over label values (n, H, W) of the next planes, uint8 or, for values above
+            255, uint16; D planes in all. The first come when some planes behind them have been
+            read. `card.labels.painted_values()` says which value stands for which label.
+
+        Raises:
+            DataError: `size` or `spacing_mm` cannot be, or the volume needs more memory than there
+                is allowed; while it iterates, a block has another shape, or NaN or infinity, or
+                there are more or fewer planes than `size` says.
+
+        Example:
+            >>> import numpy as np
+            >>> options = lunet.PredictionOptions(window="stream")
+            >>> model = lunet.load_model("runs/phantom", options=options)
+            >>> planes = (np.zeros((1, 4, 64, 64)) for _ in range(20))
+            >>> labels = model.predict_planes(planes, size=(80, 64, 64))
+            >>> sum(len(block) for block in labels)
+            80
+        """
+        stored = grid_of_array(size, spacing_mm)
+        placement = self.card.preprocessing.place(stored)
+        is_ordered = placement.axes[0] == 0
+        plan = self.plan_windows(stored, reads_planes=is_ordered, keeps_result=False)
+        num_channels = self.card.network.in_channels
+        blocks = checked_blocks(planes, stored, num_channels)
+        if not plan.reads_planes:
+            return self._predict_collected(blocks, spacing_mm)
+        # Whatever needs a plane twice.
+        is_again = self.card.preprocessing.normalization.looks_at_all or self.ensemble.is_open
+        if is_again or plan.keeps_result:
+            return self._predict_flowing(spooled(blocks, stored, num_channels), plan, placement)
+        once = PlaneBlocks(blocks, stored, num_channels)
+        return self._predict_flowing(contextlib.nullcontext(once), plan, placement)
+
+    def _predict_collected(
+        self, blocks: Iterator[npt.NDArray[np.float32]], spacing_mm: Spacing
+    ) -> Iterator[LabelArray]:
+        image = np.concatenate(list(blocks), axis=1)
+        yield self.predict(image, spacing_mm=spacing_mm).label_map
+
+    def _predict_flowing(
+        self,
+        source: contextlib.AbstractContextManager[VolumePlanes],
+        plan: WindowPlan,
+        placement: Placement,
+    ) -> Iterator[LabelArray]:
+        painter, done = Painter(self.card.labels), deque[LabelArray]()
+
+        def keep(codes: npt.NDArray[Any], _: list[ProbabilityArray]) -> None:
+            done.append(painter.paint(codes))
+
+        receiver: Receiver = PlaneRelay(placement, self.card.labels, keep, with_probabilities=False)
+        if plan.keeps_result:
+            receiver = SegmentationBuilder(placement, self.card.labels)
+        with source as planes:
+            for _ in self.segment_planes(planes, receiver, plan=plan):
+                while done:
+                    yield done.popleft()
+        if isinstance(receiver, SegmentationBuilder):
+            yield receiver.result.label_map()
+
     def _segment(self, channels: list[sitk.Image], with_probabilities: bool) -> Segmentation:
         if not with_probabilities:
             return self.segment(channels)
         shape = (len(self.card.labels.names), *Geometry.of(channels[0]).size)
         return self.segment(channels, probabilities=np.empty(shape, np.float32))
 
-    def plan_windows(self, stored: Geometry, *, with_probabilities: bool = False) -> WindowPlan:
+    def plan_windows(
+        self,
+        stored: Geometry,
+        *,
+        with_probabilities: bool = False,
+        reads_planes: bool = False,
+        keeps_result: bool = True,
+    ) -> WindowPlan:
         """Decide on windows and bands for a volume, without reading it.
+
+        Args:
+            stored: Its grid.
+            with_probabilities: Whether probability maps are made.
+            reads_planes: Whether planes can be read one after the other (see `can_read_planes`),
+                which one pass does then.
+            keeps_result: Whether the segmentation is needed as a whole.
 
         Raises:
             DataError: It needs more memory than `max_memory_mib` even in the narrowest bands.
@@ -230,8 +362,14 @@ class Predictor:
         placement = self.card.preprocessing.place(stored)
         window = self._window(placement.grid.size)
         if self.one_pass is not None and window != self.models[0].window:
+            demand = _Demand(
+                placement=placement,
+                with_probabilities=with_probabilities,
+                reads_planes=reads_planes,
+                keeps_result=keeps_result or not reads_planes or placement.mirrored[0],
+            )
             try:
-                return self._plan_flow(self.one_pass, placement, window, with_probabilities)
+                return self._plan_flow(self.one_pass, window, demand)
             except DataError:
                 if self.options.window is not None or self.models[0].window is None:
                     raise
@@ -255,7 +393,7 @@ class Predictor:
         plan: WindowPlan | None = None,
         probabilities: npt.NDArray[np.float32] | None = None,
         job_windows: int | None = None,
-        on_choice: Callable[[RuntimeChosen], None] = lambda choice: None,
+        on_choice: OnChoice = _ignore_choice,
         on_window: Callable[[], None] = lambda: None,
     ) -> Segmentation:
         """Segment a volume.
@@ -281,20 +419,17 @@ class Predictor:
         stored = Geometry.of(channels[0])
         if plan is None:
             plan = self.plan_windows(stored, with_probabilities=probabilities is not None)
-        elif plan.size != stored.size:
-            raise DataError(
-                f"has {stored.size} voxels (z, y, x), and had {plan.size} a moment ago",
-                hint="Is another program writing it?",
-            )
+        _require_size(stored, plan)
         image, placement = self.card.preprocessing.apply(channels)
         builder = SegmentationBuilder(placement, self.card.labels, probabilities)
+        if plan.flows:
+            choosing = (job_windows, on_choice)
+            for _ in self._flow(image, plan, builder, choosing, on_window):
+                pass
+            return builder.result
         for first, stop in plan.bands:
             band = builder.band(first, stop)
             with torch.inference_mode():
-                if plan.flows:
-                    self._settle_precision(image, plan, job_windows, on_choice)
-                    self._flow(image, plan, band, on_window)
-                    continue
                 stitcher = Stitcher(
                     image,
                     window=plan.window,
@@ -306,27 +441,68 @@ class Predictor:
                 self._run(stitcher, on_window)
         return builder.result
 
+    def segment_planes(
+        self,
+        planes: VolumePlanes,
+        receiver: Receiver,
+        *,
+        plan: WindowPlan,
+        job_windows: int | None = None,
+        on_choice: OnChoice = _ignore_choice,
+        on_window: Callable[[], None] = lambda: None,
+    ) -> Iterator[None]:
+        """Segment a volume in one pass while its planes are read.
+
+        Args:
+            planes: The volume.
+            receiver: What takes the result.
+            plan: What `plan_windows` has said of it: it flows, and planes are read.
+            job_windows: See `segment`.
+            on_choice: See `segment`.
+            on_window: See `segment`.
+
+        Yields:
+            Nothing, whenever the receiver has got something.
+
+        Raises:
+            DataError: As `segment`, and what reading raises.
+        """
+        self.require_channels(planes.num_channels)
+        _require_size(planes.geometry, plan)
+        image = PlaneInput(planes, self.card.preprocessing)
+        return self._flow(image, plan, receiver, (job_windows, on_choice), on_window)
+
+    @torch.inference_mode()
     def _flow(
-        self, image: NetworkInput, plan: WindowPlan, band: Band, on_window: Callable[[], None]
-    ) -> None:
+        self,
+        image: VolumeInput,
+        plan: WindowPlan,
+        receiver: Receiver,
+        choosing: tuple[int | None, OnChoice],
+        on_window: Callable[[], None],
+    ) -> Iterator[None]:
         assert self.one_pass is not None
-        flowing = self.one_pass.logits(
-            image,
-            least=self._window(image.size),
-            rows=band.needed,
-            per_step=plan.window[0],
-            plan=self.ensemble.plan,
-            on_step=on_window,
-        )
-        for logits, first in flowing:
-            band(logits, first)
+        self._settle_precision(image, plan, *choosing)
+        for rows in plan.bands:
+            band = receiver.band(*rows)
+            flowing = self.one_pass.logits(
+                image,
+                least=self._window(image.size),
+                rows=band.needed,
+                per_step=plan.window[0],
+                plan=self.ensemble.plan,
+                on_step=on_window,
+            )
+            for logits, first in flowing:
+                band(logits, first)
+                yield
 
     def _settle_precision(
         self,
-        image: NetworkInput,
+        image: VolumeInput,
         plan: WindowPlan,
         job_windows: int | None,
-        on_choice: Callable[[RuntimeChosen], None],
+        on_choice: OnChoice,
     ) -> None:
         """Let the middle of a volume decide on the arithmetic, if that is open."""
         if not self.ensemble.is_open:
@@ -350,9 +526,7 @@ class Predictor:
         # The generator works as it is asked for the next volume.
         list(passes)
 
-    def _settle(
-        self, stitcher: Stitcher, num_windows: int, on_choice: Callable[[RuntimeChosen], None]
-    ) -> None:
+    def _settle(self, stitcher: Stitcher, num_windows: int, on_choice: OnChoice) -> None:
         """Let the first windows decide on the runtime, if that is open."""
         if not self.ensemble.is_open:
             return
@@ -395,21 +569,21 @@ class Predictor:
             return size
         return WINDOW_EDGE, WINDOW_EDGE, WINDOW_EDGE
 
-    def _plan_flow(
-        self, one_pass: OnePass, placement: Placement, seen: Size, with_probabilities: bool
-    ) -> WindowPlan:
+    def _plan_flow(self, one_pass: OnePass, seen: Size, demand: _Demand) -> WindowPlan:
         """Take as many planes at once as are usual, and fewer or bands of rows to spare memory."""
-        height, limit = placement.oriented_size[1], self.options.max_memory_mib
-        per_step, num_bands = usual_planes(seen), 1
+        placement, limit = demand.placement, self.options.max_memory_mib
+        height, per_step, num_bands = placement.oriented_size[1], usual_planes(seen), 1
         while True:
             bands = _cut_into_bands(height, num_bands)
-            most = 0
-            for band in bands:
-                rows = _rows_on_grid(band, placement, seen)
-                most = max(most, one_pass.num_bytes(seen, rows, per_step, self.ensemble.plan))
-            cards = [model.card for model in self.models]
+            # Bands give each plane piece by piece.
+            keeps_result = demand.keeps_result or num_bands > 1
             memory = estimate_one_pass(
-                cards, placement, most, with_probabilities=with_probabilities
+                [model.card for model in self.models],
+                placement,
+                self._flow_bytes(one_pass, seen, bands, per_step, placement),
+                with_probabilities=demand.with_probabilities,
+                reads_planes=demand.reads_planes,
+                keeps_result=keeps_result,
             )
             if limit is None or memory.total_mib <= limit:
                 break
@@ -427,7 +601,24 @@ class Predictor:
             num_windows=len(bands) * num_steps(seen[0], per_step),
             memory=memory,
             flows=True,
+            reads_planes=demand.reads_planes,
+            keeps_result=keeps_result,
         )
+
+    def _flow_bytes(
+        self,
+        one_pass: OnePass,
+        seen: Size,
+        bands: tuple[tuple[int, int], ...],
+        per_step: int,
+        placement: Placement,
+    ) -> int:
+        """What planes of the largest band take on their way."""
+        most = 0
+        for band in bands:
+            rows = _rows_on_grid(band, placement, seen)
+            most = max(most, one_pass.num_bytes(seen, rows, per_step, self.ensemble.plan))
+        return most
 
     def _plan_bands(
         self,
@@ -477,6 +668,14 @@ def _rows_on_grid(band: tuple[int, int], placement: Placement, seen: Size) -> tu
     first = math.floor(band[0] * num_rows / height) - around
     stop = math.ceil(band[1] * num_rows / height) + around
     return front + max(first, 0), front + min(stop, num_rows)
+
+
+def _require_size(stored: Geometry, plan: WindowPlan) -> None:
+    if plan.size != stored.size:
+        raise DataError(
+            f"has {stored.size} voxels (z, y, x), and had {plan.size} a moment ago",
+            hint="Is another program writing it?",
+        )
 
 
 def _too_large(memory: Estimate, limit: float, instead: str) -> DataError:

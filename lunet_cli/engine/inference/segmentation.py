@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,11 +13,53 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from lunet_cli.engine.data.interpolation import between_grids
 from lunet_cli.engine.data.labels import LabelScheme
 from lunet_cli.engine.data.volume import Geometry, Placement
 
 Mask = npt.NDArray[np.bool_]
+Labels = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
+Probabilities = npt.NDArray[np.float32]
+OnDecided = Callable[[npt.NDArray[Any], list[Probabilities]], None]
 _SLAB_VOXELS = 1 << 22
+
+
+def mask_of(codes: npt.NDArray[Any], index: int, scheme: LabelScheme) -> Mask:
+    """Where codes (any shape) say that the region at `index` is."""
+    if scheme.activation == "softmax":
+        mask: Mask = codes == index + 1
+    else:
+        mask = (codes >> index & 1).astype(bool)
+    return mask
+
+
+class Painter:
+    """Makes label values of codes, and counts the voxels of each region.
+
+    Args:
+        scheme: The regions.
+        order: In which they are painted; see `LabelScheme.painted_values`.
+    """
+
+    def __init__(self, scheme: LabelScheme, order: Sequence[str] | None = None) -> None:
+        self._scheme, self._values = scheme, scheme.painted_values(order)
+        # Eight bits are half of the file, and every viewer reads them as labels.
+        self.dtype = np.min_scalar_type(max(self._values.values()))
+        self._counts = dict.fromkeys(scheme.names, 0)
+
+    def paint(self, codes: npt.NDArray[Any]) -> Labels:
+        """Label values (n, H, W) of the codes of some planes."""
+        labels = np.zeros(codes.shape, self.dtype)
+        for name, value in self._values.items():
+            mask = mask_of(codes, self._scheme.names.index(name), self._scheme)
+            labels[mask] = value
+            self._counts[name] += int(np.count_nonzero(mask))
+        return labels
+
+    def volumes_ml(self, geometry: Geometry) -> dict[str, float]:
+        """Volume of each region that was painted, in ml, with what others cover of it."""
+        voxel_ml = math.prod(geometry.spacing_mm) / 1000
+        return {name: count * voxel_ml for name, count in self._counts.items()}
 
 
 @dataclass(frozen=True)
@@ -37,31 +80,23 @@ class Segmentation:
 
     def mask(self, index: int) -> Mask:
         """The voxels (D, H, W) of the region at `index`, bool."""
-        return self._mask_of(self.codes, index)
+        return mask_of(self.codes, index, self.scheme)
 
-    def _mask_of(self, codes: npt.NDArray[Any], index: int) -> Mask:
-        if self.scheme.activation == "softmax":
-            mask: Mask = codes == index + 1
-        else:
-            mask = (codes >> index & 1).astype(bool)
-        return mask
+    def slabs(self) -> Iterator[npt.NDArray[Any]]:
+        """The codes of planes that are worked on together.
 
-    def _slabs(self) -> Iterator[slice]:
-        """Planes that are worked on together: masks of whole volumes would take as much again."""
+        Masks of whole volumes would take as much again.
+        """
         step = max(1, _SLAB_VOXELS // max(1, self.codes[:1].size))
         for first in range(0, len(self.codes), step):
-            yield slice(first, first + step)
+            yield self.codes[first : first + step]
 
     def volumes_ml(self) -> dict[str, float]:
         """Volume of each region in ml, with what others cover of it."""
-        voxel_ml = math.prod(self.geometry.spacing_mm) / 1000
-        volumes: dict[str, float] = {}
-        for index, name in enumerate(self.scheme.names):
-            num_voxels = 0
-            for planes in self._slabs():
-                num_voxels += int(np.count_nonzero(self._mask_of(self.codes[planes], index)))
-            volumes[name] = num_voxels * voxel_ml
-        return volumes
+        painter = Painter(self.scheme)
+        for codes in self.slabs():
+            painter.paint(codes)
+        return painter.volumes_ml(self.geometry)
 
     def replace_mask(self, index: int, mask: Mask) -> None:
         """Give the region at `index` other voxels.
@@ -75,64 +110,59 @@ class Segmentation:
             bit = self.codes.dtype.type(1 << index)
             self.codes[...] = np.where(mask, self.codes | bit, self.codes & ~bit)
 
-    def label_map(
-        self, order: Sequence[str] | None = None
-    ) -> npt.NDArray[np.uint8] | npt.NDArray[np.uint16]:
+    def label_map(self, order: Sequence[str] | None = None) -> Labels:
         """Label values (D, H, W), uint8 or uint16, with regions painted in an order.
 
         See `LabelScheme.painted_values` for regions that overlap.
         """
-        values = self.scheme.painted_values(order)
-        # Eight bits are half of the file, and every viewer reads them as labels.
-        dtype = np.min_scalar_type(max(values.values()))
-        labels = np.zeros(self.codes.shape, dtype)
-        for planes in self._slabs():
-            for name, value in values.items():
-                mask = self._mask_of(self.codes[planes], self.scheme.names.index(name))
-                labels[planes][mask] = value
+        painter = Painter(self.scheme, order)
+        labels = np.empty(self.codes.shape, painter.dtype)
+        done = 0
+        for codes in self.slabs():
+            labels[done : done + len(codes)] = painter.paint(codes)
+            done += len(codes)
         return labels
 
 
-@dataclass(frozen=True)
-class _Interpolation:
-    """Between which two input voxels each output voxel lies along one axis.
+class Receiver(ABC):
+    """Takes final logits of the network's grid, plane by plane, and decides on stored voxels.
+
+    Between grids of different spacing, logits are interpolated linearly before a voxel's region is
+    decided.
 
     Args:
-        lower: Index of the first input voxel.
-        upper: Index of the second.
-        share: How far from the first to the second.
+        placement: How the two grids lie.
+        scheme: The regions.
     """
 
-    lower: npt.NDArray[np.int64]
-    upper: npt.NDArray[np.int64]
-    share: npt.NDArray[np.float32]
+    def __init__(self, placement: Placement, scheme: LabelScheme) -> None:
+        self.placement, self.scheme = placement, scheme
+        grid = placement.grid
+        self.axes = between_grids(
+            grid.size, grid.spacing_mm, placement.oriented_size, placement.oriented_spacing_mm
+        )
+        """The two grids along z, y and x."""
 
-    @classmethod
-    def between(
-        cls, size_in: int, spacing_in: float, size_out: int, spacing_out: float
-    ) -> _Interpolation:
-        """Voxels of two grids whose outer corners coincide at the first voxel."""
-        place = (np.arange(size_out) + 0.5) * (spacing_out / spacing_in) - 0.5
-        # Beyond the outermost centres there is nothing to interpolate with.
-        place = np.clip(place, 0, size_in - 1)
-        lower = np.floor(place).astype(np.int64)
-        return cls(lower, np.minimum(lower + 1, size_in - 1), (place - lower).astype(np.float32))
+    def band(self, first: int, stop: int) -> Band:
+        """What takes the output rows from `first` to before `stop`."""
+        return Band(self, slice(first, stop))
 
-    def apply(self, logits: Tensor, axis: int, rows: slice, first: int) -> Tensor:
-        """Interpolate `rows` of the output from `logits`, which start at input voxel `first`."""
-        lower = torch.from_numpy(self.lower[rows] - first).to(logits.device)
-        upper = torch.from_numpy(self.upper[rows] - first).to(logits.device)
-        shape = [1] * logits.ndim
-        shape[axis] = -1
-        share = torch.from_numpy(self.share[rows]).to(logits.device).reshape(shape)
-        return torch.lerp(logits.index_select(axis, lower), logits.index_select(axis, upper), share)
+    @abstractmethod
+    def put(self, logits: Tensor, plane: int, rows: slice) -> None:
+        """Decide on output planes from `plane` on, of logits (K, n, rows, W) on stored voxels."""
+
+    def decide(
+        self, logits: Tensor, *, with_probabilities: bool
+    ) -> tuple[npt.NDArray[Any], list[Probabilities]]:
+        """Codes (n, rows, W), and the probability of each region where it is asked for."""
+        codes = self.scheme.codes(logits[None])[0].cpu().numpy()
+        if not with_probabilities:
+            return codes, []
+        return codes, list(self.scheme.probabilities(logits[None])[0].cpu().numpy())
 
 
-class SegmentationBuilder:
-    """Fills a segmentation of the stored grid from final logits, plane by plane.
-
-    The logits lie on the network's grid. Between grids of different spacing, logits are
-    interpolated linearly before a voxel's region is decided.
+class SegmentationBuilder(Receiver):
+    """Fills a segmentation of the stored grid.
 
     Args:
         placement: How the two grids lie.
@@ -146,63 +176,76 @@ class SegmentationBuilder:
         scheme: LabelScheme,
         probabilities: npt.NDArray[np.float32] | None = None,
     ) -> None:
-        self._placement, self._scheme = placement, scheme
+        super().__init__(placement, scheme)
         codes = torch.empty(placement.stored.size, dtype=scheme.code_type).numpy()
         self._codes = placement.orient(codes)
-        self._probabilities: list[npt.NDArray[np.float32]] = []
+        self._probabilities: list[Probabilities] = []
         if probabilities is not None:
             self._probabilities += map(placement.orient, probabilities)
         self.result = Segmentation(codes, scheme, placement.stored, probabilities)
-        grid, spacing, size = placement.grid, placement.oriented_spacing_mm, placement.oriented_size
-        self._axes = [
-            _Interpolation.between(
-                grid.size[axis], grid.spacing_mm[axis], size[axis], spacing[axis]
-            )
-            for axis in range(3)
-        ]
-
-    def band(self, first: int, stop: int) -> Band:
-        """A receiver for the output rows from `first` to before `stop`."""
-        return Band(self, slice(first, stop))
 
     def put(self, logits: Tensor, plane: int, rows: slice) -> None:
-        """Decide on output planes from `plane` on, of logits (K, n, rows, W) on stored voxels."""
+        """See `Receiver`."""
         planes = slice(plane, plane + logits.shape[1])
-        self._codes[planes, rows] = self._scheme.codes(logits[None])[0].cpu().numpy()
-        if self._probabilities:
-            found = self._scheme.probabilities(logits[None])[0].cpu().numpy()
-            for array, values in zip(self._probabilities, found, strict=True):
-                array[planes, rows] = values
+        codes, found = self.decide(logits, with_probabilities=bool(self._probabilities))
+        self._codes[planes, rows] = codes
+        for array, values in zip(self._probabilities, found, strict=True):
+            array[planes, rows] = values
 
-    @property
-    def is_resampled(self) -> bool:
-        """Whether the two grids differ in more than the order of their axes."""
-        return self._placement.is_resampled
 
-    @property
-    def axes(self) -> list[_Interpolation]:
-        """The two grids along z, y and x."""
-        return self._axes
+class PlaneRelay(Receiver):
+    """Hands on each plane of the stored grid as soon as it is decided, and keeps none.
+
+    Args:
+        placement: How the two grids lie; the first axis stays the first, and runs alike.
+        scheme: The regions.
+        on_planes: Called with the codes (n, H, W) of the next planes of the stored grid, and with
+            the probability of each region if it is asked for.
+        with_probabilities: Whether it is.
+    """
+
+    def __init__(
+        self,
+        placement: Placement,
+        scheme: LabelScheme,
+        on_planes: OnDecided,
+        *,
+        with_probabilities: bool,
+    ) -> None:
+        super().__init__(placement, scheme)
+        self._on_planes, self._with_probabilities = on_planes, with_probabilities
+
+    def put(self, logits: Tensor, plane: int, rows: slice) -> None:
+        """See `Receiver`; `rows` are all."""
+        codes, found = self.decide(logits, with_probabilities=self._with_probabilities)
+        self._on_planes(self._stored(codes), list(map(self._stored, found)))
+
+    def _stored(self, oriented: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Planes in the axes of the stored grid."""
+        stored = np.empty((len(oriented), *self.placement.stored.size[1:]), oriented.dtype)
+        self.placement.orient(stored)[...] = oriented
+        return stored
 
 
 class Band:
     """Rows of the output, and the rows of the network's grid that they are made of."""
 
-    def __init__(self, builder: SegmentationBuilder, rows: slice) -> None:
-        self._builder, self._rows = builder, rows
-        row_axis = builder.axes[1]
+    def __init__(self, receiver: Receiver, rows: slice) -> None:
+        self._receiver, self._rows = receiver, rows
+        row_axis = receiver.axes[1]
+        self._is_resampled = receiver.placement.is_resampled
         self.needed = (rows.start, rows.stop)
-        if builder.is_resampled:
+        if self._is_resampled:
             self.needed = (int(row_axis.lower[rows.start]), int(row_axis.upper[rows.stop - 1]) + 1)
         self._next_plane = 0
         self._kept: Tensor | None = None
 
     def __call__(self, logits: Tensor, first: int) -> None:
         """Take in logits (K, n, needed rows, W) of the planes from `first` on."""
-        if not self._builder.is_resampled:
-            self._builder.put(logits, first, self._rows)
+        if not self._is_resampled:
+            self._receiver.put(logits, first, self._rows)
             return
-        depth, height, width = self._builder.axes
+        depth, height, width = self._receiver.axes
         stop = first + logits.shape[1]
         while self._next_plane < len(depth.upper) and depth.upper[self._next_plane] < stop:
             plane = self._next_plane
@@ -211,7 +254,7 @@ class Band:
             mixed = torch.lerp(below, above, float(depth.share[plane]))
             mixed = height.apply(mixed, 1, self._rows, self.needed[0])
             mixed = width.apply(mixed, 2, slice(None), 0)
-            self._builder.put(mixed[:, None], plane, self._rows)
+            self._receiver.put(mixed[:, None], plane, self._rows)
             self._next_plane += 1
         # The next plane of the output may lie between this one and the first of the next call,
         # whose tensor will take the place of this one.

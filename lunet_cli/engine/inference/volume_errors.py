@@ -23,8 +23,12 @@ def lacks_memory(error: BaseException) -> bool:
 
 
 @contextlib.contextmanager
-def errors_of(source: object) -> Iterator[None]:
+def errors_of(source: object, *named: object) -> Iterator[None]:
     """Let errors of a predictor, which knows no files, say which volume it is.
+
+    Args:
+        source: The volume.
+        named: Other files that an error of theirs names.
 
     Raises:
         DataError: With the name of `source` in front; lack of memory becomes one of them.
@@ -32,6 +36,8 @@ def errors_of(source: object) -> Iterator[None]:
     try:
         yield
     except DataError as error:
+        if error.message.startswith(tuple(f"{name}:" for name in (source, *named))):
+            raise
         raise DataError(f"{source}: {error.message}", hint=error.hint) from None
     except (MemoryError, RuntimeError) as error:
         if not lacks_memory(error):

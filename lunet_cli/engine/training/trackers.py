@@ -302,7 +302,7 @@ class Service:
         return bool(getattr(config, self.section).enabled)
 
 
-SERVICES = (
+SERVICES: tuple[Service, ...] = (
     Service("wandb", "Weights & Biases", "wandb", WandbTracker),
     Service("tensorboard", "TensorBoard", "torch.utils.tensorboard", TensorBoardTracker),
     Service("mlflow", "MLflow", "mlflow", MlflowTracker),

@@ -1,13 +1,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import SimpleITK as sitk  # noqa: N813
 
-from lunet_cli.engine.data import writing
+from lunet_cli.engine.data.packing import PlaneFile
 from lunet_cli.engine.data.volume import Geometry
 from lunet_cli.engine.data.writing import PARTIAL, remove_partial_folder, write_volume
 from lunet_cli.errors import DataError
@@ -35,11 +34,11 @@ def test_what_was_not_written_whole_does_not_appear(
 ) -> None:
     (tmp_path / "a.nrrd").write_text("an older result")
 
-    def write_less(image: sitk.Image, name: str, **options: Any) -> None:
-        sitk_write(image * 0, name, **options)
+    def write_less(file: PlaneFile, planes: np.ndarray) -> None:
+        write(file, planes * 0)
 
-    sitk_write = writing.sitk.WriteImage
-    monkeypatch.setattr(writing.sitk, "WriteImage", write_less)
+    write = PlaneFile.write
+    monkeypatch.setattr(PlaneFile, "write", write_less)
     with pytest.raises(DataError, match=r"a\.nrrd: cannot be written \(what was written differs"):
         write_volume(ARRAY, GEOMETRY, tmp_path / "a.nrrd")
     assert (tmp_path / "a.nrrd").read_text() == "an older result"

@@ -13,10 +13,10 @@ import pytest
 import SimpleITK as sitk  # noqa: N813
 
 from lunet_cli.config.options import OutputOptions, PredictionOptions
-from lunet_cli.engine.data import writing
+from lunet_cli.engine.data.packing import PlaneFile
 from lunet_cli.engine.data.plain_path import plain_path
 from lunet_cli.engine.data.volume import Geometry
-from lunet_cli.engine.data.writing import write_volume
+from lunet_cli.engine.data.writing import PARTIAL, write_volume
 from lunet_cli.engine.inference.predict import predict
 from lunet_cli.engine.inference.predictor import Predictor
 from lunet_cli.errors import DataError, OutputError
@@ -291,7 +291,7 @@ def test_existing_outputs_are_refused_or_skipped(model: Path, tmp_path: Path, wr
     assert [case.case for case in result.predicted] == ["a", "c"]
     assert result.skipped == (tmp_path / "out/b.nii.gz",)
     assert (tmp_path / "out/b.nii.gz").stat().st_mtime_ns == before
-    assert not (tmp_path / "out" / writing.PARTIAL).exists()
+    assert not (tmp_path / "out" / PARTIAL).exists()
 
 
 def test_dry_run_estimates_and_writes_nothing(model: Path, tmp_path: Path, write_volume) -> None:
@@ -391,14 +391,13 @@ def test_broken_cases_do_not_stop_the_others(
 def test_a_file_that_does_not_reach_the_disk_is_an_error(
     suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """ITK writes NIfTI to a full disk without an error, which leaves a shorter file."""
-    write = sitk.WriteImage
+    finish = PlaneFile.finish
 
-    def write_half(image: sitk.Image, path: str, **options: bool) -> None:
-        write(image, path, **options)
-        os.truncate(path, os.path.getsize(path) // 2)
+    def lose_half(file: PlaneFile) -> None:
+        finish(file)
+        os.truncate(file.path, os.path.getsize(file.path) // 2)
 
-    monkeypatch.setattr(writing.sitk, "WriteImage", write_half)
+    monkeypatch.setattr(PlaneFile, "finish", lose_half)
     array = np.random.default_rng(0).integers(0, 2, (20, 20, 20)).astype(np.uint8)
     geometry = Geometry((20, 20, 20), (1.0, 1.0, 1.0), (0.0, 0.0, 0.0), LPS)
     with pytest.raises(DataError, match=rf"mask{suffix}: cannot be written \("):
@@ -417,12 +416,12 @@ def test_folder_that_cannot_be_made_is_an_error(place: str, tmp_path: Path) -> N
 def test_full_disk_fails_one_case_after_the_other(
     model: Path, tmp_path: Path, write_volume, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(image: sitk.Image, path: str, **options: bool) -> None:
+    def refuse(file: PlaneFile, planes: np.ndarray) -> None:
         raise OSError(28, "No space left on device")
 
     for name in "ab":
         write_volume(tmp_path / f"in/{name}.nii.gz", random_image((5, 5, 5)))
-    monkeypatch.setattr(writing.sitk, "WriteImage", refuse)
+    monkeypatch.setattr(PlaneFile, "write", refuse)
     result = run(model, [tmp_path / "in"], tmp_path / "out")
     assert [failure.message for failure in result.failures] == [
         f"{tmp_path / 'out' / name}.nii.gz: cannot be written (No space left on device)"
@@ -656,14 +655,14 @@ def test_maps_do_not_stay_behind_without_their_label_map(
     model: Path, tmp_path: Path, write_volume, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = write_volume(tmp_path / "in/a.nii.gz", random_image((8, 9, 10)))
-    write = sitk.WriteImage
+    replace = os.replace
 
-    def write_maps_only(image: sitk.Image, path: str, **options: bool) -> None:
-        if "_prob_" not in path:
-            raise RuntimeError("No space left on device")
-        write(image, path, **options)
+    def move_maps_only(source: Path, target: Path) -> None:
+        if target.suffix == ".gz" and "_prob_" not in target.name:
+            raise OSError(28, "No space left on device")
+        replace(source, target)
 
-    monkeypatch.setattr(writing.sitk, "WriteImage", write_maps_only)
+    monkeypatch.setattr(os, "replace", move_maps_only)
     result = run(model, [source], tmp_path / "out", probabilities=True)
     assert len(result.failures) == 1
     assert list((tmp_path / "out").iterdir()) == []
@@ -680,13 +679,13 @@ def test_signals_leave_whole_files_only(
         "import sys, time\n"
         "from pathlib import Path\n"
         "from lunet_cli.cli import app\n"
-        "from lunet_cli.engine.data import writing\n"
-        "write = writing.sitk.WriteImage\n"
-        "def write_slowly(*values, **options):\n"
-        "    write(*values, **options)\n"
+        "from lunet_cli.engine.data.packing import PlaneFile\n"
+        "finish = PlaneFile.finish\n"
+        "def finish_slowly(file):\n"
+        "    finish(file)\n"
         "    Path(ready).touch()\n"
         "    time.sleep(20)\n"
-        "writing.sitk.WriteImage = write_slowly\n"
+        "PlaneFile.finish = finish_slowly\n"
         "ready = sys.argv[1]\n"
         "sys.argv = ['lunet', 'predict', *sys.argv[2:], '--device', 'cpu', '--threads', '1']\n"
         "app.main()\n"

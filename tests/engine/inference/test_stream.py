@@ -13,7 +13,9 @@ from lunet_cli.engine.inference.sliding_window import ArrayInput
 from lunet_cli.engine.inference.stream import Flow, flow_through, stream_logits, usual_planes
 from lunet_cli.engine.networks import build_network
 from lunet_cli.engine.networks.blocks import SegmentationNetwork
+from lunet_cli.engine.networks.execution import has_native_bf16
 from lunet_cli.engine.runtimes.plane_graph import plane_graph
+from lunet_cli.engine.runtimes.runtime import RuntimePlan, load_runtime
 
 Size = tuple[int, int, int]
 
@@ -71,6 +73,60 @@ def test_streamed_logits_are_those_of_the_whole_pass(
     expected = network(image[None])[0]
     assert found.shape == expected.shape
     assert (found.sigmoid() - expected.sigmoid()).abs().max() <= 1e-5
+
+
+def fit_statistics(network: SegmentationNetwork) -> None:
+    """Give normalisation the statistics of noise, so that outputs vary as those of a trained one.
+
+    With random statistics, deep networks give almost the same everywhere.
+    """
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm3d):
+            module.momentum = 1.0
+            module.weight.uniform_(0.5, 1.5)
+            module.bias.normal_(0, 0.3)
+    noise = torch.randn(2, network.spec.in_channels, 40, 40, 40)
+    network.train()(noise)
+    network.eval()
+
+
+def margin_of(logits: torch.Tensor) -> torch.Tensor:
+    """By how much the most likely of sigmoid regions or of softmax classes (K, ...) leads."""
+    if len(logits) == 1:
+        return (2 * logits[0].sigmoid() - 1).abs()
+    first, second = logits.softmax(dim=0).topk(2, dim=0).values
+    return first - second
+
+
+def labels_of(logits: torch.Tensor) -> torch.Tensor:
+    return logits[0] > 0 if len(logits) == 1 else logits.argmax(dim=0)
+
+
+@pytest.mark.skipif(not has_native_bf16(), reason="bf16 is emulated here, and slow")
+@settings(max_examples=12, deadline=None, derandomize=True)
+@given(volumes(), st.booleans())
+@example((NetworkSpec("lunet", (4, 4, 4, 4, 4), 2, 1, 3), (40, 40, 40), 8, 8), True)
+def test_bf16_is_as_near_as_the_whole_pass_in_bf16(
+    volume: tuple[NetworkSpec, Size, int, int], is_fitted: bool
+) -> None:
+    """Both round each layer, in another order."""
+    spec, size, per_step, pushed = volume
+    network, image = make_network(spec), make_image(spec, size)
+    if is_fitted:
+        fit_statistics(network)
+    blocks = image.split(pushed, dim=1)
+    streamed = stream_logits(network, blocks, size, per_step=per_step, precision="bf16")
+    found = torch.cat(list(streamed), dim=1)
+    whole = load_runtime(RuntimePlan("torch", "cpu", "bf16"), network)(image[None])[0].float()
+    exact = network(image[None])[0]
+    lost = (whole.sigmoid() - exact.sigmoid()).abs().max()
+    # Deep networks with statistics of their input lose 0.02 to bf16 in the whole pass, too.
+    assert (found.sigmoid() - whole.sigmoid()).abs().max() <= max(2e-2, 2 * lost * is_fitted)
+    assert (found.sigmoid() - exact.sigmoid()).abs().max() <= max(1e-2, 1.2 * lost)
+    # Nearer to a tie than bf16 can tell, a voxel may fall to either side.
+    is_certain = margin_of(exact) > 2 * max(5e-3, lost)
+    same = labels_of(found) == labels_of(whole)
+    assert same[is_certain].float().sum() >= 0.9999 * is_certain.sum()
 
 
 @pytest.mark.parametrize("mirrored", [(), (1,), (0, 1, 2)])

@@ -6,6 +6,7 @@ import json
 import math
 import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +16,15 @@ import torch
 from lunet_cli.config.layers import layers, widths_of
 from lunet_cli.config.load import load_config
 from lunet_cli.config.network_cost import count_conv_flops, count_parameters
-from lunet_cli.engine.checkpoints.checkpoint import load_checkpoint
+from lunet_cli.engine.checkpoints.checkpoint import load_checkpoint, save_checkpoint
 from lunet_cli.engine.checkpoints.models import load_model
 from lunet_cli.engine.evaluation.non_inferiority import non_inferiority
+from lunet_cli.engine.inference.predictor import Predictor
 from lunet_cli.engine.pruning.prune import prune
 from lunet_cli.engine.run_folder import RunFolder
 from lunet_cli.engine.training.state import TrainState
 from lunet_cli.errors import TrainingError
+from lunet_cli.records.checkpoint import Modes
 from lunet_cli.results.events import Event, Notice
 from lunet_cli.results.pruning import ChannelsRemoved, PruningStepDone
 from lunet_cli.results.training import EpochDone, StepDone
@@ -68,6 +71,20 @@ def test_tables_and_checkpoints_agree(runs: Any, pruned: Path) -> None:
             assert widths_of(card.network) == now
             assert count_parameters(card.network) == int(row["parameters"])
             assert count_conv_flops(card.network) == int(row["flops"])
+
+
+def test_pruned_networks_do_not_keep_what_was_measured_of_another(
+    runs: Any, trained: Path, tmp_path: Path
+) -> None:
+    measured = Modes(windows=0.5, one_pass=0.5, share_larger=1.0)
+    start = tmp_path / "best_model.pt"
+    save_checkpoint(replace(load_checkpoint(trained / "best_model.pt"), modes=measured), start)
+    settings = ("pruning.steps=1", "training.epochs=1", "pruning.margin=1")
+    folder = prune(runs.tiny(tmp_path, "pruned", *settings), start=start).run_dir
+    for path in folder.glob("*.pt"):
+        assert load_checkpoint(path).modes is None
+    assert Predictor.load([folder]).window is None
+    assert Predictor.load([start]).window == "stream"
 
 
 def test_chosen_step_is_the_best_model_and_the_configuration(runs: Any, pruned: Path) -> None:
