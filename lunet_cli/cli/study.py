@@ -6,7 +6,7 @@ import os
 import shlex
 import sys
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -22,6 +22,8 @@ from lunet_cli.errors import EXIT_FAILURE, LunetError
 from lunet_cli.results.words import plural, visible, without_password
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from lunet_cli.config.run import RunConfig
     from lunet_cli.results.training_studies import TrainingStudy
 
@@ -75,7 +77,7 @@ def study(
         "trials": trials,
         "stop_hopeless": stop_hopeless or None,
     }
-    config = read_config(config_file, [*(overrides or []), *_as_overrides(settings)])
+    config = _with_options(read_config(config_file, overrides), settings)
     options = StudyOptions(jobs=jobs, storage=storage, wait=wait, latency=latency)
     varied = read_vary(vary or [])
     if dry_run:
@@ -97,17 +99,21 @@ def study(
         raise typer.Exit(EXIT_FAILURE)
 
 
-def _as_overrides(settings: dict[str, Any]) -> list[str]:
-    """Options as keys of the section `study`; from here on, messages name the option."""
-    overrides = []
-    for key, value in settings.items():
-        call_also(f"study.{key}", f"--{key.replace('_', '-')}")
+def _with_options(config: RunConfig, options: Mapping[str, object]) -> RunConfig:
+    """The configuration with options as keys of its section `study`; messages name the options."""
+    from lunet_cli.config.load import with_values
+
+    values: dict[str, object] = {}
+    origins: dict[str, str] = {}
+    for name, value in options.items():
+        key = f"study.{name}"
+        call_also(key, f"--{name.replace('_', '-')}")
         if value is not None:
-            overrides.append(f"study.{key}={str(value).lower()}")
-    return overrides
+            values[key], origins[key] = value, f"`{key}={value}`"
+    return with_values(config, values, origins=origins)
 
 
-def _dry_run(config: RunConfig, vary: dict[str, Any], options: StudyOptions) -> None:
+def _dry_run(config: RunConfig, vary: Mapping[str, object], options: StudyOptions) -> None:
     from lunet_cli.engine.studies.study import list_trainings
     from lunet_cli.render.console import make_console
     from lunet_cli.render.training_study_tables import runs_table
@@ -120,7 +126,7 @@ def _dry_run(config: RunConfig, vary: dict[str, Any], options: StudyOptions) -> 
         console.print(f"the search chooses {number} in all, one after the other")
 
 
-def _run(config: RunConfig, vary: dict[str, Any], options: StudyOptions) -> TrainingStudy:
+def _run(config: RunConfig, vary: Mapping[str, object], options: StudyOptions) -> TrainingStudy:
     """Work on the trainings; then keep the picture and the page of what they have found."""
     from lunet_cli.engine.studies.study import study as run_study
     from lunet_cli.render.console import make_status_console

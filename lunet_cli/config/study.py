@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, JsonValue, ValidationError, model_validator
 
 from lunet_cli.config.base import Section
 from lunet_cli.config.document import read_value
@@ -65,7 +65,7 @@ def _read_choices(value: Any) -> Any:
     return [value]
 
 
-def _read_range(values: dict[str, Any]) -> Range:
+def _read_range(values: Mapping[str, object]) -> Range:
     # Here and not in the union, whose other members would have something to say too.
     try:
         return Range.model_validate(values)
@@ -92,7 +92,7 @@ class StudyConfig(Section):
     [lunet_small_4f, unet_small_4f]}`. A study trains every combination; a search also takes ranges
     such as `1e-4..1e-1:log`, or `{low: 1, high: 8}`."""
 
-    settings: dict[str, dict[str, Any]] = {}
+    settings: dict[str, dict[str, JsonValue]] = {}
     """Keys that go with a value: `{model.architecture=*_large_*: {training.batch_size: 1}}`. What
     stands behind the first `=` is a pattern for the value."""
 
@@ -146,7 +146,7 @@ def read_vary(settings: list[str]) -> dict[str, Range | tuple[Any, ...]]:
     Raises:
         ConfigError: A text is not of that form, or names a key again.
     """
-    found: dict[str, Any] = {}
+    found: dict[str, object] = {}
     for setting in settings:
         told = f"`vary={one_line(setting)}`"
         key, equals, text = setting.partition("=")

@@ -6,7 +6,7 @@ import contextlib
 import itertools
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from lunet_cli.config.metrics import METRICS, MetricName
 from lunet_cli.config.run import RunConfig
@@ -17,10 +17,11 @@ from lunet_cli.engine.run_folder import RunFolder
 from lunet_cli.engine.studies.differences import Cases, compared
 from lunet_cli.engine.studies.latency import Latencies, network_of
 from lunet_cli.engine.studies.plan import Trial, Variant, value_text
+from lunet_cli.engine.training.ended import evaluation_of_best, has_ended
 from lunet_cli.engine.viewing.costed import COSTS, CostedNetwork, pareto_of
 from lunet_cli.errors import DataError
 from lunet_cli.records.comparison import ComparisonRecord
-from lunet_cli.records.evaluation import read_evaluation, read_summary
+from lunet_cli.records.evaluation import read_summary
 from lunet_cli.results.evaluation import ComparedRun, EvalResult, PairedDifference
 from lunet_cli.results.studies import OverSeeds, StudyComparison
 from lunet_cli.results.training_studies import StudiedTrial, StudiedVariant, TrainingStudy
@@ -66,41 +67,46 @@ def find(
     Raises:
         OutputError: A file cannot be written.
     """
-    metric, keys = config.study.metric, tuple(config.study.vary)
+    study = config.study
+    measured = _measured(variants, study.metric)
+    kept = [variant for variant in variants if measured[variant.name]]
+    everything = list(itertools.chain(*measured.values()))
+    common = _common_cases(everything)
+    rows = _rows(kept, measured, common, config, latencies)
+    trials: list[StudiedTrial] = []
+    for variant in kept:
+        trials += [_trial(one, variant, common) for one in measured[variant.name]]
+    all_cases = set(itertools.chain(*(one.cases for one in everything)))
+    found = TrainingStudy(
+        folder=folder.path,
+        metric=study.metric,
+        keys=tuple(study.vary),
+        is_search=study.search is not None,
+        trials=tuple(trials),
+        variants=tuple(rows),
+        num_cases=len(common),
+        num_left_out=len(all_cases) - len(common),
+        pictures=tuple(_pictures(rows, study.metric, latencies.words)),
+        latency=latencies.words,
+    )
+    _write(folder, found, study.metric)
+    return found
+
+
+def _write(folder: RunFolder, found: TrainingStudy, metric: MetricName) -> None:
+    if found.variants:
+        folder.write_training_study(found)
+    if len(found.variants) > 1:
+        _comparison(found, metric).write(folder.comparison)
+
+
+def _measured(variants: Sequence[Variant], metric: MetricName) -> dict[str, list[_Measured]]:
+    """The seeds of each combination all of whose trainings have ended."""
     measured: dict[str, list[_Measured]] = {}
     for variant in variants:
         found = [_measure(trial, metric) for trial in variant.trials]
         measured[variant.name] = [one for one in found if one is not None]
-    kept = [variant for variant in variants if measured[variant.name]]
-    everything = list(itertools.chain(*measured.values()))
-    common = _common_cases(everything)
-    differences: dict[str, StudyComparison] = {}
-    # A search has chosen its best by these very cases: no test of that means anything.
-    if config.study.search is None:
-        differences = _differences(kept, measured, common)
-    rows = _rows(kept, measured, common, metric, latencies, differences)
-    if config.study.search is not None:
-        rows.sort(key=lambda row: badness(metric, row.value.mean))
-    trials: list[StudiedTrial] = []
-    for variant in kept:
-        trials += [_trial(one, variant, common) for one in measured[variant.name]]
-    found_study = TrainingStudy(
-        folder=folder.path,
-        metric=metric,
-        keys=keys,
-        is_search=config.study.search is not None,
-        trials=tuple(trials),
-        variants=tuple(rows),
-        num_cases=len(common),
-        num_left_out=len(set().union(*(one.cases for one in everything))) - len(common),
-        pictures=tuple(_pictures(rows, metric, latencies.words)),
-        latency=latencies.words,
-    )
-    if rows:
-        folder.write_training_study(found_study)
-    if len(rows) > 1:
-        _comparison(found_study, metric).write(folder.comparison)
-    return found_study
+    return measured
 
 
 def mean_dice(variant: Variant) -> float:
@@ -116,12 +122,12 @@ def mean_dice(variant: Variant) -> float:
 
 def _measure(trial: Trial, metric: MetricName) -> _Measured | None:
     """What a trial reaches; None before all its trainings have ended."""
-    if not all(run.is_done for run in trial.runs):
-        return None
-    try:
-        evaluations = [read_evaluation(run.folder.evaluation("val")) for run in trial.runs]
-    except DataError:  # Removed or damaged at this moment: it is not finished, then.
-        return None
+    evaluations: list[EvalResult] = []
+    for run in trial.runs:
+        evaluation = evaluation_of_best(run.folder)
+        if evaluation is None or not has_ended(run.folder, run.config):
+            return None
+        evaluations.append(evaluation)
     if len(evaluations) > 1:
         _pool(trial, evaluations)
     cases: dict[str, float] = {}
@@ -132,7 +138,7 @@ def _measure(trial: Trial, metric: MetricName) -> _Measured | None:
             if not math.isnan(value):
                 cases[case] = value
     model = evaluations[0].facts.model
-    assert model is not None  # `is_done` has seen it.
+    assert model is not None  # It is that of the best model.
     return _Measured(trial, cases, model.parameters, model.conv_flops_at_64, model.architecture)
 
 
@@ -183,39 +189,50 @@ def _rows(
     variants: Sequence[Variant],
     measured: Mapping[str, Sequence[_Measured]],
     common: Sequence[str],
-    metric: MetricName,
+    config: RunConfig,
     latencies: Latencies,
-    differences: Mapping[str, StudyComparison],
 ) -> list[StudiedVariant]:
-    values = [
-        OverSeeds.of(one.mean(common) for one in measured[variant.name]) for variant in variants
-    ]
-    firsts = [measured[variant.name][0] for variant in variants]
+    """A row for each combination; the best of a search comes first."""
+    metric = config.study.metric
+    values, firsts = [], []
+    for variant in variants:
+        values.append(OverSeeds.of(one.mean(common) for one in measured[variant.name]))
+        firsts.append(measured[variant.name][0])
     means, better = [value.mean for value in values], METRICS[metric].better
     by_parameters = on_front(means, [first.parameters for first in firsts], better)
     by_flops = on_front(means, [first.flops for first in firsts], better)
+    differences: dict[str, StudyComparison] = {}
+    # A search has chosen its best by these very cases: no test of that means anything.
+    if config.study.search is None:
+        differences = _differences(variants, measured, common)
     rows: list[StudiedVariant] = []
     for index, variant in enumerate(variants):
-        change = differences.get(variant.name)
-        network = network_of(variant)
-        latency = None
-        if network is not None:
-            latency = latencies.median_ms.get(network.resolve())
         row = StudiedVariant(
             variant=variant.name,
             architecture=firsts[index].architecture,
             values=_texts(variant),
             parameters=firsts[index].parameters,
             flops=firsts[index].flops,
-            latency_ms=latency,
+            latency_ms=latencies.of(network_of(variant)),
             value=values[index],
-            change=None if change is None else change.difference,
-            p_value=None if change is None else change.p_value,
+            change=None,
+            p_value=None,
             on_parameter_front=by_parameters[index],
             on_flop_front=by_flops[index],
         )
-        rows.append(row)
+        rows.append(_compared_row(row, differences))
+    if config.study.search is not None:
+        rows.sort(key=lambda row: badness(metric, row.value.mean))
     return rows
+
+
+def _compared_row(
+    row: StudiedVariant, differences: Mapping[str, StudyComparison]
+) -> StudiedVariant:
+    change = differences.get(row.variant)
+    if change is None:
+        return row
+    return replace(row, change=change.difference, p_value=change.p_value)
 
 
 def _differences(

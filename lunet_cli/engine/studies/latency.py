@@ -36,6 +36,12 @@ class Latencies:
     median_ms: Mapping[Path, float] = field(default_factory=dict)
     words: str = ""
 
+    def of(self, network: Path | None) -> float | None:
+        """That of a file; None where it was not measured."""
+        if network is None:
+            return None
+        return self.median_ms.get(network.resolve())
+
 
 def measure_latencies(
     folder: RunFolder,

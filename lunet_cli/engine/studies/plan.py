@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from pathlib import Path
 from typing import Any
 
 from lunet_cli.config.benchmark import BenchmarkConfig
@@ -22,12 +23,15 @@ from lunet_cli.config.visualization import VisualizationConfig
 from lunet_cli.engine.run_folder import RunFolder
 from lunet_cli.engine.run_lock import holder_of
 from lunet_cli.engine.studies.as_begun import Asked, require_as_begun, with_one_division
-from lunet_cli.engine.training.ended import has_ended, is_measured
+from lunet_cli.engine.training.ended import evaluation_of_best, has_ended
 from lunet_cli.errors import ConfigError
 from lunet_cli.results.training_studies import RunListed, RunState
 
 # Varied values by their keys.
 Values = Mapping[str, Any]
+
+CLAIMS = ".claims"
+"""The folder in that of a study that holds who works on what."""
 
 _ARCHITECTURE = "model.architecture"
 # What a study decides itself, and how it is asked to.
@@ -48,10 +52,13 @@ class Run:
     Args:
         name: What it is called: its folder below that of the study.
         config: What it is asked to do.
+        claim: The folder whose lock says who works on it. That of the run is free between training
+            and measurement.
     """
 
     name: str
     config: RunConfig
+    claim: Path
 
     @property
     def folder(self) -> RunFolder:
@@ -61,12 +68,20 @@ class Run:
     @property
     def is_done(self) -> bool:
         """Whether it has been trained to its end, and measured case by case."""
-        return has_ended(self.folder, self.config) and is_measured(self.folder)
+        if not has_ended(self.folder, self.config):
+            return False
+        return evaluation_of_best(self.folder) is not None
+
+    @property
+    def holder(self) -> str | None:
+        """Who works on it, in words; None where nobody is known to."""
+        # A person may also train there, without a study.
+        return holder_of(self.claim) or holder_of(self.folder.path)
 
     @property
     def state(self) -> RunState:
         """How far it is."""
-        if holder_of(self.folder.path) is not None:
+        if self.holder is not None:
             return "running"
         if self.is_done:
             return "finished"
@@ -150,7 +165,7 @@ class Planner:
                 )
             choices.append(found)
         self._require_few(math.prod(map(len, choices)))
-        combinations: list[dict[str, Any]] = []
+        combinations: list[Values] = []
         for chosen in itertools.product(*choices):
             combinations.append(dict(zip(self.study.vary, chosen, strict=True)))
         configs = self._configs(combinations)
@@ -187,24 +202,28 @@ class Planner:
         self._configs(alone)
 
     def _require_possible(self) -> None:
-        study = self.study
-        for key in study.vary:
-            if key in _OWN_KEYS or key.startswith("study."):
-                hint = _OWN_KEYS.get(key, "A study has one section of its own.")
-                raise ConfigError(f"`vary={key}`: cannot vary", hint=hint)
-            if key == "training.max_minutes" and study.minutes is not None:
-                raise ConfigError(f"`vary={key}`: `study.minutes` sets the same for all; keep one")
-            if key == "data.split.fold" and study.fold is not None:
-                raise ConfigError(f"`vary={key}`: `study.fold` trains all folds; keep one")
+        for key in self.study.vary:
+            self._require_free(key)
         if not self.config.training.checkpoint.keep_best:
             raise ConfigError(
                 "training.checkpoint.keep_best: false, and a study compares the best models",
                 hint="Leave it at true.",
             )
-        for key, found in study.vary.items():
+        for key, found in self.study.vary.items():
             _require_apart(key, found)
-        for condition, changes in study.settings.items():
+        for condition, changes in self.study.settings.items():
             self._require_used(condition, changes)
+
+    def _require_free(self, key: str) -> None:
+        """Raise if a key is one that the study itself sets."""
+        study = self.study
+        if key in _OWN_KEYS or key.startswith("study."):
+            hint = _OWN_KEYS.get(key, "A study has one section of its own.")
+            raise ConfigError(f"`vary={key}`: cannot vary", hint=hint)
+        if key == "training.max_minutes" and study.minutes is not None:
+            raise ConfigError(f"`vary={key}`: `study.minutes` sets the same for all; keep one")
+        if key == "data.split.fold" and study.fold is not None:
+            raise ConfigError(f"`vary={key}`: `study.fold` trains all folds; keep one")
 
     def _require_used(self, condition: str, changes: Mapping[str, Any]) -> None:
         """Raise if settings that go with a value could never hold."""
@@ -246,9 +265,9 @@ class Planner:
             raise ConfigError(list(mistakes)[:_MOST_MISTAKES], hint=hint)
         return configs
 
-    def _changes(self, values: Values) -> tuple[dict[str, Any], dict[str, str]]:
+    def _changes(self, values: Values) -> tuple[Values, Mapping[str, str]]:
         """What a combination has otherwise, and where each of that comes from."""
-        changes: dict[str, Any] = {}
+        changes: dict[str, object] = {}
         origins: dict[str, str] = {}
         for condition, settings in self.study.settings.items():
             key, _, pattern = condition.partition("=")
@@ -274,12 +293,16 @@ class Planner:
             update={"name": name, "output_dir": RunFolder.of(self.config).path, "seed": seed}
         )
         config = config.model_copy(update={"experiment": place})
-        runs = [Run(name, config)]
+        claims = RunFolder.of(self.config).path / CLAIMS
+        runs = [Run(name, config, claims / name)]
         if self.study.fold == "all":
             # Knows the files of volumes, whose library takes a second to load.
             from lunet_cli.engine.training.fold_plan import fold_configs
 
-            runs = [Run(f"{name}/{fold.experiment.name}", fold) for fold in fold_configs(config)]
+            runs = []
+            for fold in fold_configs(config):
+                fold_name = f"{name}/{fold.experiment.name}"
+                runs.append(Run(fold_name, fold, claims / fold_name))
         return Trial(name, seed, config, tuple(runs))
 
     def _name(self, values: Values) -> str:

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Protocol
 
 from lunet_cli.engine.studies.failures import FailureNotes
-from lunet_cli.engine.studies.plan import Run, Variant
+from lunet_cli.engine.studies.plan import CLAIMS, Run, Variant
 from lunet_cli.engine.studies.trial_processes import TrialProcess, wait_for
-from lunet_cli.engine.studies.work import holder, work_on
+from lunet_cli.engine.studies.work import work_on
 from lunet_cli.engine.training.interrupts import InterruptGuard
 from lunet_cli.results.events import Event, Notice
 from lunet_cli.results.studies import TrialDone, TrialFailed, TrialMoved, TrialStarted, TrialTaken
@@ -25,9 +25,6 @@ from lunet_cli.results.training import EpochDone
 from lunet_cli.results.words import plural
 
 OnEvent = Callable[[Event], None]
-
-CLAIMS = ".claims"
-"""The folder in that of a study that holds who works on what."""
 
 _PATIENCE_SECONDS = 0.5  # until a signal is looked for again
 _POLL_SECONDS = 2.0  # until it is looked again for what others have left or finished
@@ -78,13 +75,12 @@ class Runner:
         on_event: OnEvent,
     ) -> None:
         self._source, self._guard, self._on_event = source, guard, on_event
-        self._claims = folder / CLAIMS
         self._jobs, self._waits = jobs, waits
         self._num_threads = max(1, (os.cpu_count() or 1) // jobs)
         self._running: dict[str, tuple[Run, TrialProcess]] = {}
         self._done: set[str] = set()
         self._failed: dict[str, TrialFailed] = {}
-        self._notes = FailureNotes(self._claims)
+        self._notes = FailureNotes(folder / CLAIMS)
         self._is_waiting = False
         self._looked = -_POLL_SECONDS
 
@@ -154,7 +150,7 @@ class Runner:
     def _free(self) -> Iterator[Run]:
         """Those that nobody works on."""
         for run in self._left():
-            if run.name in self._running or holder(run, self._claims / run.name) is not None:
+            if run.name in self._running or run.holder is not None:
                 continue
             failure = self._notes.new(run.name)
             if failure is None:
@@ -167,10 +163,9 @@ class Runner:
         self._is_waiting = False
         self._on_event(TrialStarted(run.name, num_threads))
         # Made here: who holds a claim removes its folder again where it has made it.
-        claim = self._claims / run.name
-        claim.mkdir(parents=True, exist_ok=True)
+        run.claim.mkdir(parents=True, exist_ok=True)
         self._notes.forget(run.name)
-        work = partial(work_on, run, claim)
+        work = partial(work_on, run)
         process = TrialProcess(run.name, work, num_threads=num_threads, progress=EpochDone)
         self._running[run.name] = run, process
 
@@ -228,6 +223,6 @@ class Runner:
             return
         self._is_waiting = True
         first, *_ = left
-        who = holder(first, self._claims / first.name) or "another process"
+        who = first.holder or "another process"
         number = plural(len(left), "training")
         self._on_event(Notice(f"waiting for {number} of others, such as {first.name} by {who}"))

@@ -68,15 +68,15 @@ def study(
         LunetError: Of the kind that fits, before any training has begun.
 
     Example:
-        Two networks with two seeds, one epoch each, on built-in phantom volumes:
+        Two networks, one epoch each, on built-in phantom volumes:
 
-        >>> settings = ["experiment.name=two", "study.seeds=2", "training.epochs=1"]
+        >>> settings = ["experiment.name=two", "study.seeds=1", "training.epochs=1"]
         >>> settings += ["data.phantom.num_cases=6", "data.phantom.size=32"]
         >>> config = lunet.load_config("quickstart", settings)
         >>> networks = {"model.architecture": ["lunet_small_1f", "unet_small_1f"]}
         >>> found = lunet.study(config, vary=networks, options=lunet.StudyOptions(latency=False))
-        >>> [(row.variant, row.parameters, row.value.num_seeds) for row in found.variants]
-        [('lunet_small_1f', 692, 2), ('unet_small_1f', 22368, 2)]
+        >>> [(row.variant, row.parameters) for row in found.variants]
+        [('lunet_small_1f', 692), ('unet_small_1f', 22368)]
     """
     _require_alone()
     config = with_vary(config, vary)

@@ -25,6 +25,15 @@ from lunet_cli.results.pruning import PruningStepDone
 from lunet_cli.results.studies import TrialDone, TrialFailed, TrialMoved, TrialTaken
 from lunet_cli.results.training import EpochDone
 
+# To load them takes each process three seconds. Half of that is PyTorch's compiler, which its
+# optimisers ask for.
+TRIAL_MODULES = (
+    "lunet_cli.engine.training.train",
+    "lunet_cli.engine.evaluation.evaluate",
+    "torch._dynamo",
+)
+"""What the processes of trials need, loaded once for all of them."""
+
 Outcome = Literal["finished", "interrupted", "taken"]
 Work = Callable[[Callable[[Event], None]], Outcome]
 """What a process does: it tells events, and returns how it has ended. It can be pickled."""
@@ -61,7 +70,7 @@ class TrialProcess:
     def __init__(self, name: str, work: Work, *, num_threads: int, progress: type[Event]) -> None:
         self.name = name
         self._start = time.monotonic()
-        context = process_context(_HELD_BACK)
+        context = process_context(_HELD_BACK, preloaded=TRIAL_MODULES)
         self.pipe, theirs = context.Pipe(duplex=False)
         # mypy knows only that contexts have processes of some kind.
         new_process = context.Process  # type: ignore[attr-defined]

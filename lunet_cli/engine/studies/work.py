@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
-from lunet_cli.engine.run_lock import RunHeldError, hold_run, holder_of
+from lunet_cli.engine.run_lock import RunHeldError, hold_run
 from lunet_cli.engine.studies.plan import Run
 from lunet_cli.engine.studies.trial_processes import Outcome
 from lunet_cli.results.events import Event, WarningIssued
@@ -13,31 +12,23 @@ from lunet_cli.results.events import Event, WarningIssued
 OnEvent = Callable[[Event], None]
 
 
-def work_on(run: Run, claim: Path, on_event: OnEvent) -> Outcome:
+def work_on(run: Run, on_event: OnEvent) -> Outcome:
     """Train, or go on with a training, and measure every case, unless another process does.
 
     Args:
         run: The training.
-        claim: The folder whose lock says who works on it: its own is free between the training and
-            the measurement.
         on_event: Called with what happens.
 
     Raises:
         LunetError: Of the kind that fits; what was done before is kept.
     """
     try:
-        with hold_run(claim, on_event):
+        with hold_run(run.claim, on_event):
             if run.is_done:
                 return "taken"
             return _train_and_measure(run, on_event)
     except RunHeldError:
         return "taken"
-
-
-def holder(run: Run, claim: Path) -> str | None:
-    """Who works on a training, in words; None where nobody is known to."""
-    # A person may also train there, without a study.
-    return holder_of(claim) or holder_of(run.folder.path)
 
 
 def _train_and_measure(run: Run, on_event: OnEvent) -> Outcome:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from lunet_cli.config.run import RunConfig
 from lunet_cli.engine.run_folder import RunFolder
 from lunet_cli.errors import DataError
-from lunet_cli.records.evaluation import read_summary
+from lunet_cli.records.evaluation import read_evaluation
 from lunet_cli.records.files import sha256_of
+from lunet_cli.results.evaluation import EvalResult
 
 
 def has_ended(run: RunFolder, config: RunConfig) -> bool:
@@ -20,12 +21,13 @@ def has_ended(run: RunFolder, config: RunConfig) -> bool:
     return summary.outcome == "stopped early" or summary.num_epochs >= config.training.epochs
 
 
-def is_measured(run: RunFolder) -> bool:
-    """Whether there is an evaluation of the best model on the validation cases."""
+def evaluation_of_best(run: RunFolder) -> EvalResult | None:
+    """What the best model reaches on the validation cases; None where that is not measured."""
     try:
-        summary = read_summary(run.evaluation("val"))
-    except DataError:  # Damaged, and so measured again.
-        return False
-    if summary is None or summary.model is None:
-        return False
-    return summary.model.sha256 == (sha256_of(run.best),)
+        found = read_evaluation(run.evaluation("val"))
+    except DataError:  # There is none, or it is damaged.
+        return None
+    model = found.facts.model
+    if model is None or not run.best.exists() or model.sha256 != (sha256_of(run.best),):
+        return None
+    return found

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,11 +10,10 @@ from lunet_cli.config.run import RunConfig
 from lunet_cli.engine.evaluation.evaluate import evaluate
 from lunet_cli.engine.evaluation.pooling import pool
 from lunet_cli.engine.run_folder import RunFolder
-from lunet_cli.engine.training.ended import has_ended, is_measured
+from lunet_cli.engine.training.ended import evaluation_of_best, has_ended
 from lunet_cli.engine.training.fold_plan import fold_configs
 from lunet_cli.engine.training.train import OnEvent, OnResult, ignore, train
-from lunet_cli.errors import ConfigError, DataError, OutputError
-from lunet_cli.records.evaluation import read_evaluation
+from lunet_cli.errors import ConfigError, OutputError
 from lunet_cli.results.evaluation import EvalResult
 from lunet_cli.results.events import Notice
 from lunet_cli.results.folds import FoldResult, FoldsResult
@@ -119,8 +117,7 @@ def _collected(folder: RunFolder, configs: Sequence[RunConfig], on_event: OnEven
 
 def _measured(run_dir: Path, on_event: OnEvent) -> EvalResult:
     """The evaluation of a fold on its validation cases; one of the same model is not repeated."""
-    run = RunFolder(run_dir)
-    if is_measured(run):
-        with contextlib.suppress(DataError):  # Damaged, and so measured again.
-            return read_evaluation(run.evaluation("val"))
-    return evaluate(run_dir, on_event=on_event)
+    found = evaluation_of_best(RunFolder(run_dir))
+    if found is None:
+        found = evaluate(run_dir, on_event=on_event)
+    return found
