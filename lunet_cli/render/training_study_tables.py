@@ -122,19 +122,20 @@ def notes_of(study: TrainingStudy) -> list[str]:
         "front *: none is as good with as few parameters, or as few FLOPs (Pareto).",
     ]
     if difference_cells(study)[1]:
-        notes += [
-            "Differences are over cases, each with its mean over seeds. CI: percentile bootstrap",
-            "over cases. p: Wilcoxon signed-rank test over cases, two-sided, after Holm.",
-        ]
+        notes.append(
+            "Differences are over cases, each with its mean over seeds. CI: percentile bootstrap "
+            "over cases. p: Wilcoxon signed-rank test over cases, two-sided, after Holm."
+        )
     if study.is_search:
-        notes += [
-            "The search has chosen by these cases, so that its best looks better here than on",
-            "others: measure it on cases that had no part in it.",
-        ]
+        notes.append(
+            "The search has chosen by these cases, so that its best looks better here than on "
+            "others: measure it on cases that had no part in it."
+        )
     if study.num_left_out:
         notes.append(f"{plural(study.num_left_out, 'case')} left out: without a value in one.")
     if study.latency:
-        notes.append(visible(f"latency: median; {study.latency}."))
+        where = study.latency.removeprefix("median latency in ms, ")
+        notes.append(visible(f"latency: median, {where}; {study.machine}."))
     if study.hopeless:
         notes.append(f"given up on the way: {visible(', '.join(study.hopeless))}")
     if study.unfinished:

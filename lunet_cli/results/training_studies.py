@@ -105,7 +105,8 @@ class TrainingStudy:
         failures: Trainings that failed.
         hopeless: Combinations that a search has given up.
         unfinished: Trainings that have neither ended nor failed.
-        latency: What latencies were measured on, in words; empty without them.
+        latency: What latencies are, for an axis; empty without them.
+        machine: What they were measured on.
         signal: Number of the signal that interrupted; 0 otherwise.
     """
 
@@ -122,4 +123,5 @@ class TrainingStudy:
     hopeless: tuple[str, ...] = ()
     unfinished: tuple[str, ...] = ()
     latency: str = ""
+    machine: str = ""
     signal: int = 0

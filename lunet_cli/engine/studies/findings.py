@@ -86,8 +86,9 @@ def find(
         variants=tuple(rows),
         num_cases=len(common),
         num_left_out=len(all_cases) - len(common),
-        pictures=tuple(_pictures(rows, study.metric, latencies.words)),
-        latency=latencies.words,
+        pictures=tuple(_pictures(rows, study.metric, latencies.label)),
+        latency=latencies.label,
+        machine=latencies.machine,
     )
     _write(folder, found, study.metric)
     return found
@@ -253,7 +254,7 @@ def _differences(
     return {found.first: found for found in compared([(other, first) for other in others])}
 
 
-def _pictures(rows: Sequence[StudiedVariant], metric: MetricName, words: str) -> list[Pareto]:
+def _pictures(rows: Sequence[StudiedVariant], metric: MetricName, latency: str) -> list[Pareto]:
     """The combinations by each cost that at least two of them have."""
     networks = []
     for row in rows:
@@ -262,7 +263,7 @@ def _pictures(rows: Sequence[StudiedVariant], metric: MetricName, words: str) ->
     labels: dict[CostName, str] = {
         "parameters": COSTS["parameters"],
         "flops": COSTS["flops"],
-        "latency": f"median latency in ms, {words}",
+        "latency": latency,
     }
     found: list[Pareto] = []
     for cost, label in labels.items():

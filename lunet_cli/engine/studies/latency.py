@@ -30,11 +30,13 @@ class Latencies:
 
     Args:
         median_ms: Median time of a pass, by the file of the network.
-        words: What that was measured on.
+        label: What it is, for an axis: with its unit, the input and the device.
+        machine: The processor and accelerator.
     """
 
     median_ms: Mapping[Path, float] = field(default_factory=dict)
-    words: str = ""
+    label: str = ""
+    machine: str = ""
 
     def of(self, network: Path | None) -> float | None:
         """That of a file; None where it was not measured."""
@@ -119,4 +121,5 @@ def _latencies(record: BenchRecord) -> Latencies:
     for row in record.rows:
         if row.source is not None:
             median_ms[Path(row.source).resolve()] = row.latency_ms.median
-    return Latencies(median_ms, f"{record.machine}{circumstances(record.rows)}")
+    label = f"median latency in ms{circumstances(record.rows)}"
+    return Latencies(median_ms, label, record.machine)

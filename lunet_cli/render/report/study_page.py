@@ -78,5 +78,4 @@ def _picture(pareto: Pareto) -> dict[str, str]:
     return {
         "address": f"data:image/png;base64,{content}",
         "words": f"{pareto.quality} against {pareto.cost}: {', '.join(points)}",
-        "caption": f"{pareto.quality} against {pareto.cost}",
     }

@@ -115,7 +115,7 @@ def test_latencies_are_those_of_the_files(written: Written, write_studied: Any) 
         for run in variant.runs:
             write_studied(run, {"a": 0.5, "b": 0.25})
     best = written.wide.runs[0].folder.best.resolve()
-    found = written.find(Latencies({best: 12.5}, "a machine"))
+    found = written.find(Latencies({best: 12.5}, "ms on cpu", "a machine"))
     assert [row.latency_ms for row in found.variants] == [None, 12.5]
     # One of two is no picture.
     assert [picture.cost.partition(" ")[0] for picture in found.pictures] == ["parameters", "FLOPs"]
