@@ -58,9 +58,9 @@ def options_page() -> str:
     """The options of each job, which the command line and Python share."""
     parts = [
         "# Options of the jobs",
-        "What `lunet.predict`, `evaluate`, `shrink`, `export` and `benchmark` can be asked beside "
-        "their inputs. They are keyword only and checked when they are made; the options of the "
-        "commands have the same defaults and meanings.",
+        "What `lunet.predict`, `evaluate`, `shrink`, `export`, `benchmark` and `study` can be "
+        "asked beside their inputs. They are keyword only and checked when they are made; the "
+        "options of the commands have the same defaults and meanings.",
     ]
     for model in options.Options.__subclasses__():
         rows = [row for name in model.model_fields for row in _key_rows(model, name, "")]

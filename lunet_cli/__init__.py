@@ -27,6 +27,7 @@ _HOMES = {
         "PlanOptions",
         "PredictionOptions",
         "ShrinkOptions",
+        "StudyOptions",
     ),
     "lunet_cli.config.run": ("RunConfig",),
     "lunet_cli.engine.benchmarking.benchmark": ("benchmark",),
@@ -45,6 +46,7 @@ _HOMES = {
     "lunet_cli.engine.inference.predictor": ("Predictor",),
     "lunet_cli.engine.pruning.prune": ("prune",),
     "lunet_cli.engine.pruning.shrink": ("shrink",),
+    "lunet_cli.engine.studies.study": ("study",),
     "lunet_cli.engine.training.folds": ("train_folds",),
     "lunet_cli.engine.training.planning": ("Plan", "plan"),
     "lunet_cli.engine.training.train": ("train",),
@@ -71,6 +73,7 @@ _HOMES = {
     "lunet_cli.results.pruning": ("PruneResult",),
     "lunet_cli.results.shrinking": ("ShrinkResult",),
     "lunet_cli.results.training": ("TrainResult",),
+    "lunet_cli.results.training_studies": ("TrainingStudy",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 __all__ = ["__version__", *_HOME_OF]

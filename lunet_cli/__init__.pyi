@@ -25,6 +25,9 @@ from lunet_cli.config.options import (
 from lunet_cli.config.options import (
     ShrinkOptions as ShrinkOptions,
 )
+from lunet_cli.config.options import (
+    StudyOptions as StudyOptions,
+)
 from lunet_cli.config.run import RunConfig as RunConfig
 from lunet_cli.engine.benchmarking.benchmark import benchmark as benchmark
 from lunet_cli.engine.data.cache_folder import (
@@ -52,6 +55,7 @@ from lunet_cli.engine.inference.predict import predict as predict
 from lunet_cli.engine.inference.predictor import Predictor as Predictor
 from lunet_cli.engine.pruning.prune import prune as prune
 from lunet_cli.engine.pruning.shrink import shrink as shrink
+from lunet_cli.engine.studies.study import study as study
 from lunet_cli.engine.training.folds import train_folds as train_folds
 from lunet_cli.engine.training.planning import Plan as Plan
 from lunet_cli.engine.training.planning import plan as plan
@@ -101,5 +105,6 @@ from lunet_cli.results.prediction import PredictResult as PredictResult
 from lunet_cli.results.pruning import PruneResult as PruneResult
 from lunet_cli.results.shrinking import ShrinkResult as ShrinkResult
 from lunet_cli.results.training import TrainResult as TrainResult
+from lunet_cli.results.training_studies import TrainingStudy as TrainingStudy
 
 __version__: str

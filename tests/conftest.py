@@ -617,3 +617,77 @@ class TrialWriter:
 def write_trial(write_manifest: WriteManifest) -> TrialWriter:
     """Write trials of a study without running them."""
     return TrialWriter(write_manifest)
+
+
+class WriteStudied(Protocol):
+    def __call__(
+        self, run: Any, dice: dict[str, float], *, parameters: int = 686, flops: int = 10**9
+    ) -> None: ...
+
+
+@pytest.fixture(scope="session")
+def write_studied() -> WriteStudied:
+    """Write a training of a study that has ended and was measured, without running it."""
+
+    def write(
+        run: Any, dice: dict[str, float], *, parameters: int = 686, flops: int = 10**9
+    ) -> None:
+        from lunet_cli.config.metrics import METRICS
+        from lunet_cli.engine.evaluation.summary import summarize
+        from lunet_cli.records.evaluation import write_evaluation
+        from lunet_cli.records.files import sha256_of
+        from lunet_cli.records.training_summary import TrainingSummary
+        from lunet_cli.results.evaluation import (
+            Bootstrap,
+            CaseScore,
+            EvalResult,
+            EvaluatedCases,
+            EvaluatedModel,
+            EvaluationFacts,
+        )
+
+        folder, architecture = run.folder, run.config.model.architecture
+        folder.path.mkdir(parents=True)
+        folder.best.write_bytes(run.name.encode())
+        folder.write_config(run.config)
+        summary = TrainingSummary(
+            outcome="finished",
+            architecture=architecture,
+            num_parameters=parameters,
+            num_epochs=run.config.training.epochs,
+            best=None,
+            metrics=(),
+            latency_ms=None,
+        )
+        folder.write_summary(summary)
+        # Two labels, whose mean is the Dice of the case.
+        scores: list[CaseScore] = []
+        for case, value in dice.items():
+            for label, off in (("liver", -0.1), ("spleen", 0.1)):
+                values = dict.fromkeys(map(str, METRICS), value + off)
+                scores.append(CaseScore(case, label, values, 1.0, 1.0))
+        execution = {"runtime": "torch", "device": "cpu", "precision": "fp32"}
+        model = EvaluatedModel(
+                               (str(folder.best),), (sha256_of(folder.best),), architecture,
+                               parameters, flops, (1, 1), execution, None, 0.5, False)  # fmt: skip
+        facts = EvaluationFacts(
+            model=model,
+            data=EvaluatedCases("data", "pairs", "val", "val cases of data"),
+            labels={"liver": (1,), "spleen": (2,)},
+            num_cases=len(dice),
+            nsd_tolerance_mm=1.0,
+            undefined_distances="left out",
+            bootstrap=Bootstrap(9999, 0, "95 % percentile, over cases"),
+            versions={"lunet": "test"},
+        )
+        result = EvalResult(
+            title=architecture,
+            scores=tuple(scores),
+            summaries=summarize(scores, metrics=tuple(METRICS)),
+            failures=(),
+            facts=facts,
+            folder=folder.evaluation("val"),
+        )
+        write_evaluation(result, tuple(METRICS))
+
+    return write

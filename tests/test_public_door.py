@@ -30,6 +30,7 @@ WITH_EXAMPLE = (
     "export",
     "prune",
     "shrink",
+    "study",
 )
 HEAVY = ("torch", "numpy", "pydantic", "SimpleITK", "yaml", "scipy")
 

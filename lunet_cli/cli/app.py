@@ -34,6 +34,11 @@ _COMMANDS = {
     "shrink": Command(
         "lunet_cli.cli.shrink:shrink", "Find the smallest network that is as good.", LENIENT
     ),
+    "study": Command(
+        "lunet_cli.cli.study:study",
+        "Train many combinations of settings, and compare them.",
+        LENIENT,
+    ),
     "export": Command("lunet_cli.cli.export:export", "Write a trained network for other programs."),
     "bench": Command(
         "lunet_cli.cli.bench:bench", "Measure what networks cost and how fast they run."

@@ -189,7 +189,8 @@ def _cross_validate(
     if resume not in (None, "auto"):
         raise ConfigError("--fold goes on with its own folds: --resume auto")
     from lunet_cli.cli.measuring import print_result
-    from lunet_cli.engine.training.folds import fold_configs, train_folds
+    from lunet_cli.engine.training.fold_plan import fold_configs
+    from lunet_cli.engine.training.folds import train_folds
     from lunet_cli.render.console import make_console, make_status_console
     from lunet_cli.render.folds import folds_table
 

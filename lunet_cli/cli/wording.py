@@ -46,6 +46,7 @@ _JOBS = {
     "report": "report",
     "prune": "prune",
     "shrink": "shrink",
+    "study": "study",
     "viz_curves": "viz curves",
     "viz_slices": "viz slices",
     "viz_volume": "viz volume",

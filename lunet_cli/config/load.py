@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +58,26 @@ def with_settings(config: RunConfig, overrides: Iterable[str]) -> RunConfig:
     return _validated(config.model_dump(mode="json"), overrides, None, {})
 
 
+def with_values(
+    config: RunConfig, values: Mapping[str, Any], *, origins: Mapping[str, str]
+) -> RunConfig:
+    """The same configuration but for some keys.
+
+    Args:
+        config: The configuration.
+        values: The plain value of each key `section.key`.
+        origins: Where each of them comes from, for messages.
+
+    Raises:
+        ConfigError: A key or value is wrong, or does not fit the others.
+    """
+    plain = config.model_dump(mode="json")
+    told: dict[KeyPath, str] = {}
+    for key, value in values.items():
+        _put(plain, tuple(key.split(".")), value, origins[key], told)
+    return _checked(plain, None, {}, told)
+
+
 def _validated(
     values: dict[str, Any],
     overrides: Iterable[str],
@@ -68,6 +88,15 @@ def _validated(
     origins: dict[KeyPath, str] = {}
     for override in overrides:
         _apply_override(values, override, origins)
+    return _checked(values, path, lines, origins)
+
+
+def _checked(
+    values: dict[str, Any],
+    path: Path | None,
+    lines: dict[KeyPath, int],
+    origins: dict[KeyPath, str],
+) -> RunConfig:
     try:
         return RunConfig.model_validate(values)
     except ValidationError as error:
@@ -99,6 +128,16 @@ def _apply_override(values: dict[str, Any], override: str, origins: dict[KeyPath
         value = read_value(text)
     except ConfigError as error:
         raise ConfigError(f"{origin}: the value is not valid YAML ({error.message})") from None
+    _put(values, keys, value, origin, origins)
+
+
+def _put(
+    values: dict[str, Any],
+    keys: tuple[str, ...],
+    value: Any,
+    origin: str,
+    origins: dict[KeyPath, str],
+) -> None:
     # What stands in the way of an override, such as a number where a section belongs, gives way.
     target = values
     for key in keys[:-1]:

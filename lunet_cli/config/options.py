@@ -362,6 +362,24 @@ class PlanOptions(Options):
     that lies in the data folder is found."""
 
 
+class StudyOptions(Options):
+    """How the trainings of a study are worked on."""
+
+    jobs: Positive = 1
+    """Trainings at once by this process; the cores are divided among them."""
+
+    storage: str | None = None
+    """URL of the database that keeps the trials of a search, as SQLAlchemy writes it; a file in the
+    folder of the study if not given."""
+
+    wait: bool = True
+    """Wait for trainings that other processes work on, and take over what they leave; otherwise end
+    where nothing is left to begin."""
+
+    latency: bool = True
+    """Measure how long a pass of each network takes, once all have been trained."""
+
+
 class PhantomOptions(Options):
     """How built-in volumes are written as files."""
 

@@ -15,6 +15,7 @@ from lunet_cli.config.mlflow import MlflowConfig
 from lunet_cli.config.model import ModelConfig
 from lunet_cli.config.preprocessing import PreprocessingConfig
 from lunet_cli.config.pruning import PruningConfig
+from lunet_cli.config.study import StudyConfig
 from lunet_cli.config.tensorboard import TensorBoardConfig
 from lunet_cli.config.training import TrainingConfig, fitting_loss
 from lunet_cli.config.visualization import VisualizationConfig
@@ -50,6 +51,9 @@ class RunConfig(Section):
 
     pruning: PruningConfig = PruningConfig()
     """How channels are removed; a training does not look at it."""
+
+    study: StudyConfig = StudyConfig()
+    """Which trainings are compared with each other; a training does not look at it."""
 
     evaluation: EvaluationConfig = EvaluationConfig()
     """What is measured once training has ended."""

@@ -1,8 +1,7 @@
-"""What a result was made with: versions, the commit of the project around it, the very files."""
+"""What a result was made with: versions, the machine, the commit of the project around it."""
 
 from __future__ import annotations
 
-import hashlib
 import platform
 import subprocess
 from pathlib import Path
@@ -57,9 +56,3 @@ def git_commit() -> str | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout.strip()
-
-
-def sha256_of(path: Path) -> str:
-    """The SHA-256 of a file, by which a copy is known again whatever its name and time."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

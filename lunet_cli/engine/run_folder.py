@@ -17,11 +17,13 @@ from lunet_cli.records.history import history_text, read_history
 from lunet_cli.records.manifest import Manifest
 from lunet_cli.records.pruning import pruning_cases_text, pruning_text, read_pruning
 from lunet_cli.records.study import read_validation_cases, study_text, validation_cases_text
+from lunet_cli.records.training_study import training_study_text
 from lunet_cli.records.training_summary import TrainingSummary
 from lunet_cli.results.events import Event
 from lunet_cli.results.pruning import PruningStep
 from lunet_cli.results.studies import StudyRow
 from lunet_cli.results.training import EpochRecord
+from lunet_cli.results.training_studies import TrainingStudy
 from lunet_cli.results.views import ChannelHistory
 from lunet_cli.results.words import visible
 
@@ -139,8 +141,33 @@ class RunFolder:
 
     @property
     def study(self) -> Path:
-        """One line per network of a study, in the folder that holds its trials."""
+        """One line per network or trial of a study, in the folder that holds its trials."""
         return self.path / _STUDY
+
+    @property
+    def comparison(self) -> Path:
+        """The combinations of a study, as a comparison of runs."""
+        return self.path / "comparison.json"
+
+    @property
+    def bench(self) -> Path:
+        """How fast the networks of a study compute."""
+        return self.path / "bench.json"
+
+    @property
+    def search(self) -> Path:
+        """The trials of a search, as Optuna keeps them."""
+        return self.path / "search.journal"
+
+    @property
+    def study_page(self) -> Path:
+        """Everything about a study as one page."""
+        return self.path / "study.html"
+
+    @property
+    def pareto_picture(self) -> Path:
+        """The combinations of a study by what they reach and cost."""
+        return self.path / "pareto.png"
 
     @property
     def evaluations(self) -> Path:
@@ -391,6 +418,10 @@ class RunFolder:
     def write_study(self, rows: Sequence[StudyRow]) -> None:
         """Write the networks of a study."""
         self.write_text(self.study.name, study_text(rows))
+
+    def write_training_study(self, study: TrainingStudy) -> None:
+        """Write what the trainings of a study have found."""
+        self.write_text(self.study.name, training_study_text(study))
 
     def _require_folder(self, file: Path, lacks: str, *, hint: str) -> None:
         """Raise if the folder is not there, or lacks a file."""

@@ -24,6 +24,10 @@ _LONGEST_HOLDER = 200
 _PATIENCE_SECONDS = 0.5
 
 
+class RunHeldError(OutputError):
+    """Another process holds a run folder."""
+
+
 class RunLock:
     """The right to write into a run folder, as `hold_run` gives it.
 
@@ -78,7 +82,8 @@ def hold_run(
         go_on: How to go on once nobody holds it, for the message of an error.
 
     Raises:
-        OutputError: Another process holds it, or it cannot be made.
+        RunHeldError: Another process holds it.
+        OutputError: It cannot be made.
 
     References:
         https://man7.org/linux/man-pages/man2/flock.2.html, "NFS details".
@@ -123,7 +128,7 @@ def _acquire(
         folder.mkdir(parents=True, exist_ok=True)
         lock.acquire()
     except Timeout:
-        raise OutputError(
+        raise RunHeldError(
             f"{folder}: is being trained already, by {_holder(folder)}",
             hint=f"Wait for it or stop it, then {go_on}; or choose another `experiment.name`.",
         ) from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import stat
 import tempfile
@@ -52,6 +53,12 @@ def require_makeable(folder: Path) -> None:
             f"{folder}: cannot be made or written, since {place} is not writable for you",
             hint="Choose another place: `experiment.output_dir=FOLDER`",
         )
+
+
+def sha256_of(path: Path) -> str:
+    """The SHA-256 of a file, by which a copy is known again whatever its name and time."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_bytes(path: Path, *, error: type[LunetError] = DataError, hint: str = "") -> bytes:

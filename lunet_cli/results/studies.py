@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,12 +54,14 @@ class TrialMoved(Event):
         num_done: Epochs or steps that are done.
         total: How many there are.
         detail: What was found, in words.
+        val_dice: Mean Dice over the validation cases; NaN where that was not measured.
     """
 
     trial: str
     num_done: int
     total: int
     detail: str
+    val_dice: float = math.nan
 
     def __str__(self) -> str:
         return f"{self.trial}: {self.num_done}/{self.total} {self.detail}"
@@ -81,6 +84,16 @@ class TrialDone(Event):
     def __str__(self) -> str:
         took = format_seconds(self.seconds)
         return f"{self.trial}: finished in {took}, {plural(self.num_left, 'trial')} left"
+
+
+@dataclass(frozen=True)
+class TrialTaken(Event):
+    """A trial is left alone, since another process works on it."""
+
+    trial: str
+
+    def __str__(self) -> str:
+        return f"{self.trial}: another process works on it"
 
 
 @dataclass(frozen=True)

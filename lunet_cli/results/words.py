@@ -12,6 +12,8 @@ _HARMFUL = re.compile(
     "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]"
 )
 _FIRST_BYTE, _LAST_BYTE = 0xDC80, 0xDCFF
+# Between `://` and `@` of the URL of a database stand a name and a password.
+_PASSWORD = re.compile(r"(?<=://)([^/:@\s]*):[^/\s]*@")
 
 
 def visible(text: object) -> str:
@@ -61,3 +63,8 @@ def _escaped(match: re.Match[str]) -> str:
     if _FIRST_BYTE <= code <= _LAST_BYTE:
         return f"\\x{code - 0xDC00:02x}"
     return match[0].encode("unicode_escape").decode()
+
+
+def without_password(text: str) -> str:
+    """The URL of a database with asterisks for its password; any other text as it is."""
+    return _PASSWORD.sub(r"\1:***@", text)

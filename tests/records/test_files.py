@@ -18,6 +18,7 @@ from lunet_cli.records.files import (
     read_text,
     require_file,
     require_stored_archive,
+    sha256_of,
     write_atomically,
 )
 
@@ -124,3 +125,11 @@ def test_an_archive_that_grows_when_it_is_opened_is_refused(tmp_path: Path) -> N
         else:
             with pytest.raises(CheckpointError, match=r"is not a checkpoint .its parts are packed"):
                 require_stored_archive(tmp_path / "file", what="checkpoint", error=CheckpointError)
+
+
+def test_digest_of_the_standard(tmp_path: Path) -> None:
+    """FIPS 180-2, appendix B.1: the message `abc`."""
+    path = tmp_path / "abc"
+    path.write_bytes(b"abc")
+    expected = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    assert sha256_of(path) == expected

@@ -32,9 +32,9 @@ from lunet_cli.engine.inference.labelled_cases import (
 )
 from lunet_cli.engine.inference.load_model import ModelSource, as_predictor
 from lunet_cli.engine.inference.predictor import Predictor
-from lunet_cli.engine.provenance import sha256_of
 from lunet_cli.engine.run_folder import BEST, RunFolder
 from lunet_cli.engine.runtimes.exported_graph import ExportedGraph
+from lunet_cli.records.files import sha256_of
 from lunet_cli.results.evaluation import EvalResult, EvaluatedCases, EvaluatedModel
 from lunet_cli.results.events import Notice, WarningIssued
 from lunet_cli.results.words import plural

@@ -10,8 +10,8 @@ from lunet_cli.engine.data.volume import has_volume_suffix
 from lunet_cli.engine.inference.outputs import names_a_file
 from lunet_cli.engine.inference.postprocessing import Step
 from lunet_cli.engine.inference.predictor import Predictor
-from lunet_cli.engine.provenance import sha256_of
 from lunet_cli.errors import OutputError
+from lunet_cli.records.files import sha256_of
 from lunet_cli.records.prediction import PREDICTION, PredictionRecord
 from lunet_cli.results.words import plural
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from lunet_cli.config.load import load_config
@@ -17,14 +18,15 @@ from lunet_cli.engine.pruning.study_plan import (
     require_startable_trials,
     require_within_reach,
 )
-from lunet_cli.engine.pruning.trial import needs_work
-from lunet_cli.engine.pruning.trial_processes import TrialProcess, wait_for
+from lunet_cli.engine.pruning.trial import needs_work, run_trial
 from lunet_cli.engine.run_folder import RunFolder
 from lunet_cli.engine.run_lock import hold_run
+from lunet_cli.engine.studies.trial_processes import TrialProcess, wait_for
 from lunet_cli.engine.training.interrupts import InterruptGuard
 from lunet_cli.engine.training.start import require_one_process
 from lunet_cli.errors import ConfigError, LunetError
 from lunet_cli.results.events import Event
+from lunet_cli.results.pruning import PruningStepDone
 from lunet_cli.results.studies import (
     StudyResult,
     TrialDone,
@@ -32,6 +34,7 @@ from lunet_cli.results.studies import (
     TrialListed,
     TrialStarted,
 )
+from lunet_cli.results.training import EpochDone
 
 OnEvent = Callable[[Event], None]
 
@@ -188,7 +191,7 @@ class _Runner:
     def _start_some(self) -> None:
         """Start as many as may run at once, in order; none of those whose start has failed."""
         unfinished = {trial.name for trial in self._to_do}
-        unfinished.update(process.trial.name for process in self._running)
+        unfinished.update(process.name for process in self._running)
         for trial in list(self._to_do):
             start = trial.start
             if start is not None and start.name in self._failures:
@@ -203,7 +206,13 @@ class _Runner:
     def _start(self, trial: Trial) -> None:
         num_threads = trial.config.training.num_threads or self._num_threads
         self._on_event(TrialStarted(trial.name, num_threads))
-        self._running.append(TrialProcess(trial, num_threads=num_threads))
+        # Epochs of a pruning are parts of its steps.
+        progress: type[Event] = EpochDone
+        if trial.kind == "pruning":
+            progress = PruningStepDone
+        work = partial(run_trial, trial)
+        process = TrialProcess(trial.name, work, num_threads=num_threads, progress=progress)
+        self._running.append(process)
 
     def _listen(self) -> None:
         """Tell what the running trials tell; take those off the list that have ended."""
@@ -211,7 +220,7 @@ class _Runner:
             event = process.receive()
             if event is None:
                 self._running.remove(process)
-                self._note_stopped(process.trial.name)
+                self._note_stopped(process.name)
             elif isinstance(event, TrialFailed):
                 self._running.remove(process)
                 self._fail(event)

@@ -7,24 +7,19 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-import numpy.typing as npt
-
 from lunet_cli.config.layers import layers
 from lunet_cli.config.network import NetworkSpec
 from lunet_cli.config.network_cost import count_conv_flops, count_parameters
 from lunet_cli.config.presets import parse_preset
 from lunet_cli.config.pruning import PruningConfig
-from lunet_cli.engine.evaluation.paired import holm, wilcoxon
-from lunet_cli.engine.evaluation.summary import bootstrap_interval
 from lunet_cli.engine.pruning.pruner import protected_of
 from lunet_cli.engine.pruning.study_plan import Trial
 from lunet_cli.engine.pruning.trial import needs_work
 from lunet_cli.engine.run_folder import RunFolder
+from lunet_cli.engine.studies.differences import Cases, compared, difference, paired
 from lunet_cli.errors import ConfigError, LunetError
 from lunet_cli.results.pruning import PruningStep
 from lunet_cli.results.studies import (
-    CaseDifference,
     OverSeeds,
     StrategyAtBudget,
     StudyComparison,
@@ -34,9 +29,6 @@ from lunet_cli.results.studies import (
     TrainedNetwork,
     TrialFailed,
 )
-
-# Dice of each case, by seed.
-_Cases = Mapping[int, Mapping[str, float]]
 
 
 @dataclass(frozen=True)
@@ -259,14 +251,14 @@ def _strategy_at_budget(
         networks = {one.trial.seed: one.networks[-1] for one in pruned}
     rows = [network.row for network in networks.values()]
     before = {one.trial.seed: one.first.dice_per_case for one in pruned}
-    differences, num_seeds = _paired(_cases(networks), before)
+    differences, num_seeds = paired(_cases(networks), before)
     return StrategyAtBudget(
         strategy=name,
         is_reached=reached is not None,
         parameters=OverSeeds.of(row.parameters for row in rows),
         flops=sum(row.flops for row in rows) / len(rows),
         dice=OverSeeds.of(row.dice for row in rows),
-        change=_difference(differences, num_seeds),
+        change=difference(differences, num_seeds),
         ratio_before=pruned[0].first.row.width_ratio,
         ratio=OverSeeds.of(row.width_ratio for row in rows),
     )
@@ -277,63 +269,19 @@ def _comparisons(
     from_scratch: Mapping[str, Sequence[_Finished]],
 ) -> Iterator[StudyComparison]:
     """Each strategy that reaches the budget with each one before it, then the trainings."""
-    strategies: dict[str, _Cases] = {}
+    strategies: dict[str, Cases] = {}
     for name, networks in at_budget.items():
         if networks is not None:
             strategies[name] = _cases(networks)
     pairs = list(itertools.combinations(strategies.items(), 2))
-    yield from _compared([(second, first) for first, second in pairs])
-    trained: dict[str, _Cases] = {}
+    yield from compared([(second, first) for first, second in pairs])
+    trained: dict[str, Cases] = {}
     for name, seeds in from_scratch.items():
         trained[name] = {one.trial.seed: one.first.dice_per_case for one in seeds}
     # Another question than which strategy is better, so that p-values are adjusted apart.
     for first in itertools.islice(strategies.items(), 1):
-        yield from _compared([(other, first) for other in trained.items()])
-
-
-def _compared(
-    pairs: Sequence[tuple[tuple[str, _Cases], tuple[str, _Cases]]],
-) -> Iterator[StudyComparison]:
-    names, paired = [], []
-    for (first, ours), (second, theirs) in pairs:
-        differences, num_seeds = _paired(ours, theirs)
-        if len(differences) > 0:
-            names.append((first, second))
-            paired.append((differences, num_seeds))
-    p_values = holm([wilcoxon(differences) for differences, _ in paired])
-    for (first, second), (differences, num_seeds), p_value in zip(
-        names, paired, p_values, strict=True
-    ):
-        difference = _difference(differences, num_seeds)
-        assert difference is not None  # There are cases.
-        yield StudyComparison(first, second, difference, p_value)
+        yield from compared([(other, first) for other in trained.items()])
 
 
 def _cases(networks: Mapping[int, _Network]) -> dict[int, Mapping[str, float]]:
     return {seed: network.dice_per_case for seed, network in networks.items()}
-
-
-def _paired(ours: _Cases, theirs: _Cases) -> tuple[npt.NDArray[np.float64], int]:
-    """Differences (N,) of Dice by case, each the mean over the seeds that both have.
-
-    Returns:
-        The differences, and how many seeds both have.
-    """
-    by_case: dict[str, list[float]] = {}
-    seeds = sorted(ours.keys() & theirs.keys())
-    for seed in seeds:
-        for case in ours[seed].keys() & theirs[seed].keys():
-            by_case.setdefault(case, []).append(ours[seed][case] - theirs[seed][case])
-    means = [sum(by_case[case]) / len(by_case[case]) for case in sorted(by_case)]
-    return np.array(means, dtype=np.float64), len(seeds)
-
-
-def _difference(differences: npt.NDArray[np.float64], num_seeds: int) -> CaseDifference | None:
-    if len(differences) == 0:
-        return None
-    return CaseDifference(
-        mean=float(differences.mean()),
-        interval=bootstrap_interval(differences),
-        num_cases=len(differences),
-        num_seeds=num_seeds,
-    )

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from lunet_cli.config.foresight import require_startable
-from lunet_cli.config.load import load_config, with_settings
+from lunet_cli.config.load import with_settings
 from lunet_cli.config.network_cost import count_parameters
 from lunet_cli.config.presets import parse_preset
 from lunet_cli.config.run import RunConfig
@@ -19,30 +17,14 @@ from lunet_cli.engine.pruning.beginning import require_channels_to_spare
 from lunet_cli.engine.pruning.leaning import network_of
 from lunet_cli.engine.pruning.pruner import smallest
 from lunet_cli.engine.run_folder import RunFolder
-from lunet_cli.errors import ConfigError, DataError, LunetError
+from lunet_cli.engine.studies.as_begun import Asked, require_as_begun, with_one_division
+from lunet_cli.errors import ConfigError, DataError
 from lunet_cli.results.studies import TrialKind, TrialListed, TrialState
-from lunet_cli.results.words import plural
 
-# What a trial may have had otherwise when it was begun: its place, what only changes how fast it
-# is, and what is measured and drawn once it has ended.
-_DOES_NOT_COUNT = (
-    "experiment.name",
-    "experiment.output_dir",
-    "data.num_workers",
-    "training.num_threads",
-    "evaluation.",
-    "benchmark.",
-    "visualization.",
-    "wandb.",
-    "tensorboard.",
-    "mlflow.",
-)
 # What a pruning may have otherwise when it goes on.
 _GOES_FARTHER = ("pruning.steps",)
 # How settings of a strategy are called in the names of trials, where that is not `key-value`.
 _SHORT_NAMES = {"normalization=none": "unnormalized"}
-# The first few tell what is wrong.
-_MOST_SHOWN = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,7 +104,7 @@ def plan_trials(
     settings = {_name_of(strategy): _settings_of(strategy) for strategy in strategies}
     presets = [parse_preset(name).name for name in from_scratch]
     _require_different([*map(_name_of, strategies), *presets])
-    config = _with_one_division(config.model_copy(update={"visualization": VisualizationConfig()}))
+    config = with_one_division(config.model_copy(update={"visualization": VisualizationConfig()}))
     for strategy in settings.values():
         changed = with_settings(config, strategy)
         require_channels_to_spare(network_of(changed, None), changed.pruning)
@@ -132,13 +114,6 @@ def plan_trials(
     # Those that others wait for come first; otherwise, seed by seed, so that a study that is
     # stopped has whole seeds.
     return tuple(sorted(trials, key=lambda trial: trial.kind != "start"))
-
-
-def _with_one_division(config: RunConfig) -> RunConfig:
-    """The configuration, all seeds of which are measured on the same cases."""
-    if config.data.train_dir is not None or config.data.split.seed is not None:
-        return config
-    return with_settings(config, [f"data.split.seed={config.experiment.seed}"])
 
 
 def _trials_of_seed(
@@ -193,23 +168,15 @@ def require_as_asked(trials: Iterable[Trial]) -> None:
     Raises:
         ConfigError: With a line for each.
     """
-    mistakes: list[str] = []
-    for trial in trials:
-        if not trial.folder.config.exists():
-            continue
-        try:
-            recorded = load_config(trial.folder.config)
-        except LunetError as error:
-            mistakes += error.lines
-            continue
-        found = _differences(recorded, trial)
-        if found:
-            mistakes.append(f"{trial.folder.path}: was begun with {_listed(found)}")
-    if mistakes:
-        raise ConfigError(
-            mistakes,
-            hint="Ask for the same, or choose another `experiment.name` for this study.",
-        )
+    asked = [Asked(trial.folder, trial.config, _ignored(trial)) for trial in trials]
+    require_as_begun(asked)
+
+
+def _ignored(trial: Trial) -> tuple[str, ...]:
+    """Keys that a trial may have had otherwise when it was begun."""
+    if trial.kind == "pruning":
+        return _GOES_FARTHER
+    return ("pruning.",)  # A training does not look at that section.
 
 
 def require_startable_trials(trials: Iterable[Trial]) -> None:
@@ -248,36 +215,3 @@ def require_within_reach(trials: Iterable[Trial], budget: float) -> None:
             "when each layer has its last channel, or is protected",
             hint="Compare at a larger share, or protect less: `pruning.protect=[]`",
         )
-
-
-def _differences(recorded: RunConfig, trial: Trial) -> list[str]:
-    """What was recorded otherwise than a trial is asked for, a phrase for each key."""
-    before, now = _flat(recorded.model_dump()), _flat(trial.config.model_dump())
-    ignored = (*_DOES_NOT_COUNT, *_GOES_FARTHER)
-    if trial.kind != "pruning":  # A training does not look at that section.
-        ignored = (*_DOES_NOT_COUNT, "pruning.")
-    found: list[str] = []
-    for key in sorted(before.keys() | now.keys()):
-        if not key.startswith(ignored) and before.get(key) != now.get(key):
-            found.append(f"{key} {before.get(key)} and not {now.get(key)}")
-    return found
-
-
-def _flat(values: Mapping[str, object], above: str = "") -> dict[str, object]:
-    """Values by `section.key`; paths as they are from anywhere."""
-    found: dict[str, object] = {}
-    for name, value in values.items():
-        if isinstance(value, Mapping) and value:
-            found |= _flat(value, f"{above}{name}.")
-        elif isinstance(value, Path):
-            found[above + name] = os.path.abspath(value)
-        else:
-            found[above + name] = value
-    return found
-
-
-def _listed(phrases: Sequence[str]) -> str:
-    shown = list(phrases[:_MOST_SHOWN])
-    if len(phrases) > _MOST_SHOWN:
-        shown.append(f"{plural(len(phrases) - _MOST_SHOWN, 'more difference')}")
-    return ", ".join(shown)

@@ -17,13 +17,13 @@ from lunet_cli.engine.evaluation.evaluate import evaluate, evaluation_folder
 from lunet_cli.engine.evaluation.summary import badness
 from lunet_cli.engine.inference.labelled_cases import recorded_split
 from lunet_cli.engine.inference.predictor import Predictor
-from lunet_cli.engine.provenance import sha256_of
 from lunet_cli.engine.run_folder import RunFolder
 from lunet_cli.engine.viewing.cases import CaseViews
 from lunet_cli.engine.viewing.histories import read_history
 from lunet_cli.engine.viewing.prunings import view_pruning
 from lunet_cli.errors import DataError, LunetError, OutputError
 from lunet_cli.records.evaluation import read_evaluation, write_evaluation
+from lunet_cli.records.files import sha256_of
 from lunet_cli.records.manifest import Manifest
 from lunet_cli.results.evaluation import CaseScore, EvalResult, EvaluatedCases
 from lunet_cli.results.events import Event, Notice, WarningIssued

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from lunet_cli.config.metrics import METRICS, MetricName
 from lunet_cli.engine.evaluation.compare import compare
-from lunet_cli.engine.evaluation.fronts import on_front
+from lunet_cli.engine.viewing.costed import COSTS, CostedNetwork, circumstances, pareto_of
 from lunet_cli.errors import ConfigError, DataError
 from lunet_cli.records.bench import BenchRecord
 from lunet_cli.records.comparison import ComparisonRecord
@@ -17,28 +16,14 @@ from lunet_cli.records.files import read_bytes
 from lunet_cli.records.record import is_marked_as, parse_record
 from lunet_cli.results.benchmarking import BenchRow
 from lunet_cli.results.evaluation import ComparedRun
-from lunet_cli.results.views import CostName, Pareto, ParetoPoint
-from lunet_cli.results.words import plural
+from lunet_cli.results.views import CostName, Pareto
 
-_COSTS = {"parameters": "parameters", "flops": "FLOPs of the convolutions, 64 x 64 x 64 voxels"}
 # What must be the same of latencies that are compared, and the field that tells it.
 _CIRCUMSTANCES = {
     "sizes": "input_shape",
     "devices": "device",
     "numbers of threads": "num_threads",
 }
-_HINTS: dict[CostName, str] = {
-    "latency": "Measure them, and name that file too: `benchmark(RUN, RUN, save=bench.json)`"
-}
-_USUAL_HINT = "Name run folders that were evaluated, or a comparison: `evaluate(RUN)`"
-
-
-@dataclass(frozen=True)
-class _Network:
-    name: str
-    architecture: str
-    quality: float
-    costs: dict[str, float | None]
 
 
 def pareto(
@@ -69,7 +54,7 @@ def pareto(
     if evaluation is not None and not runs:
         raise ConfigError("`evaluation`: goes with run folders, and there is none")
     quality = _common_metric(comparisons, metric)
-    networks: list[_Network] = []
+    networks: list[CostedNetwork] = []
     for comparison in comparisons.values():
         networks += map(_network, comparison.runs)
     networks += _of_runs(runs, quality, evaluation or "val", is_alone=not networks)
@@ -78,12 +63,12 @@ def pareto(
         raise ConfigError(
             "no networks are named, only latencies", hint="Name the evaluated runs too."
         )
-    label = _COSTS.get(cost, "")
+    label = COSTS.get(cost, "")
     if cost == "latency":
         rows = _forward_rows(benches.values())
         networks = _with_latency(networks, runs, rows)
-        label = f"median latency in ms{_circumstances(rows)}"
-    return _pareto_of(networks, cost, label, quality)
+        label = f"median latency in ms{circumstances(rows)}"
+    return pareto_of(networks, cost, label, quality)
 
 
 def _sorted(
@@ -134,15 +119,15 @@ def _common_metric(
     return wanted or "dice"
 
 
-def _network(run: ComparedRun) -> _Network:
-    return _Network(
+def _network(run: ComparedRun) -> CostedNetwork:
+    return CostedNetwork(
         run.run, run.architecture, run.value, {"parameters": run.parameters, "flops": run.flops}
     )
 
 
 def _of_runs(
     runs: Sequence[Path], metric: MetricName, evaluation: str, *, is_alone: bool
-) -> list[_Network]:
+) -> list[CostedNetwork]:
     if len(runs) == 1 and is_alone and not runs[0].is_dir():
         raise DataError(
             f"{runs[0]}: there is no such folder",
@@ -164,7 +149,7 @@ def _of_runs(
     return [*map(_network, compared)]
 
 
-def _require_different(networks: Sequence[_Network]) -> None:
+def _require_different(networks: Sequence[CostedNetwork]) -> None:
     names: set[str] = set()
     for network in networks:
         if network.name in names:
@@ -176,8 +161,8 @@ def _require_different(networks: Sequence[_Network]) -> None:
 
 
 def _with_latency(
-    networks: Sequence[_Network], runs: Sequence[Path], rows: Sequence[BenchRow]
-) -> list[_Network]:
+    networks: Sequence[CostedNetwork], runs: Sequence[Path], rows: Sequence[BenchRow]
+) -> list[CostedNetwork]:
     """Give each network its fastest row: of its own checkpoint, or else of its preset."""
     _require_alike(rows)
     places: dict[str, Path] = {}
@@ -208,74 +193,3 @@ def _require_alike(rows: Sequence[BenchRow]) -> None:
                 " cannot be compared",
                 hint="Measure all of them in one call: `benchmark(RUN, RUN, save=FILE)`",
             )
-
-
-def _circumstances(rows: Sequence[BenchRow]) -> str:
-    """What all rows were measured on, in words."""
-    if not rows:
-        return ""
-    batch, _, *size = rows[0].input_shape
-    shape = " x ".join(map(str, size))
-    if batch > 1:
-        shape = f"{batch} x {shape}"
-    where = rows[0].device
-    # Threads of the processor decide little where an accelerator computes.
-    if where == "cpu":
-        where += f", {plural(rows[0].num_threads, 'thread')}"
-    return f", {shape} voxels on {where}"
-
-
-def _pareto_of(
-    networks: Sequence[_Network], cost: CostName, label: str, metric: MetricName
-) -> Pareto:
-    known: list[_Network] = []
-    left_out: list[str] = []
-    for network in networks:
-        if math.isnan(network.quality):
-            left_out.append(f"{network.name}: no {METRICS[metric].short}")
-        elif network.costs.get(cost) is None:
-            left_out.append(f"{network.name}: no known {cost}")
-        else:
-            known.append(network)
-    if len(known) < 2:
-        raise DataError(
-            f"{len(known)} of {len(networks)} networks have both {METRICS[metric].short}"
-            f" and {cost}; it takes two",
-            hint=_HINTS.get(cost, _USUAL_HINT),
-        )
-    return Pareto(
-        quality=_quality_words(metric),
-        cost=label,
-        points=_points_of(known, cost, metric),
-        higher_is_better=METRICS[metric].better == "higher",
-        left_out=tuple(left_out),
-    )
-
-
-def _points_of(
-    networks: Sequence[_Network], cost: CostName, metric: MetricName
-) -> tuple[ParetoPoint, ...]:
-    """The networks by ascending cost, which is known of all of them."""
-    qualities, costs = [], []
-    for network in networks:
-        qualities.append(network.quality)
-        costs.append(float(network.costs[cost] or 0))
-    better = METRICS[metric].better
-    fronts = on_front(qualities, costs, better)
-    # Of a difference, only its size is good or bad.
-    if better == "zero":
-        qualities = [*map(abs, qualities)]
-    points = []
-    for network, quality, value, is_best in zip(networks, qualities, costs, fronts, strict=True):
-        points.append(ParetoPoint(network.name, quality, value, is_best))
-    return tuple(sorted(points, key=lambda point: point.cost))
-
-
-def _quality_words(metric: MetricName) -> str:
-    facts = METRICS[metric]
-    words = f"mean {facts.short}"
-    if facts.better == "zero":
-        words = f"|{words}|"
-    if facts.unit:
-        words += f" in {facts.unit}"
-    return words

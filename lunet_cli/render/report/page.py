@@ -36,15 +36,7 @@ def render_page(
         commands: Purpose and command line of each step that repeats it.
         reword: Applied to what is said of fields.
     """
-    # Names come from strangers: what is not marked as safe is escaped.
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_HERE),
-        autoescape=True,
-        finalize=_shown,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["reworded"] = reword
+    environment = environment_of(reword)
     details: Sequence[tuple[str, str]] = ()
     if report.origin is not None:
         details = report.origin.details
@@ -56,13 +48,32 @@ def render_page(
         provenance=details,
         summary=_summary(report.evaluation),
         pruning=_pruning(report.pruning),
-        style=_read("page.css"),
-        script="\n".join(map(_read, _SCRIPTS)),
+        style=read_part("page.css"),
+        script="\n".join(map(read_part, _SCRIPTS)),
     )
     return page
 
 
-def _read(name: str) -> str:
+def environment_of(reword: Callable[[str], str]) -> jinja2.Environment:
+    """What templates are filled in by: names come from strangers, and are made harmless.
+
+    Args:
+        reword: Applied to what is said of fields.
+    """
+    # What is not marked as safe is escaped.
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_HERE),
+        autoescape=True,
+        finalize=_shown,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["reworded"] = reword
+    return environment
+
+
+def read_part(name: str) -> str:
+    """A style or script that is a part of a page."""
     return (_HERE / name).read_text(encoding="utf-8")
 
 

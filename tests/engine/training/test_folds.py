@@ -15,7 +15,8 @@ from lunet_cli.engine.checkpoints.models import find_checkpoint
 from lunet_cli.engine.data.phantom_files import write_phantom
 from lunet_cli.engine.inference.load_model import load_model
 from lunet_cli.engine.training import folds as job
-from lunet_cli.engine.training.folds import fold_configs, train_folds
+from lunet_cli.engine.training.fold_plan import fold_configs
+from lunet_cli.engine.training.folds import train_folds
 from lunet_cli.engine.training.train import train
 from lunet_cli.errors import CheckpointError, ConfigError, OutputError
 from lunet_cli.records.evaluation import read_scores
