@@ -5,7 +5,7 @@ import nox
 nox.options.sessions = ["lint", "types", "layers", "docs", "tests"]
 nox.options.default_venv_backend = "venv"
 CONSTRAINTS = ("-c", "constraints.txt")
-EVERYTHING = ("dev", "onnx", "openvino", "nncf", "safetensors")
+EVERYTHING = ("dev", "onnx", "openvino", "nncf", "safetensors", "dicom")
 # Tests that load ONNX Runtime and OpenVINO into one process. They run apart from those that handle
 # signals: on a virtual machine with AMX (Linux 6.18), such a process ended at the next handled
 # signal.

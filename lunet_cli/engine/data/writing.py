@@ -6,6 +6,7 @@ import contextlib
 import os
 import shutil
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -34,15 +35,26 @@ def write_volume(array: npt.NDArray[Any], geometry: Geometry, path: Path) -> Non
     image.SetSpacing(geometry.spacing_mm[::-1])
     image.SetOrigin(geometry.origin_mm)
     image.SetDirection(geometry.direction)
-    partial = path.parent / PARTIAL / path.name
-    try:
-        _reserve(partial)
+    with placed_whole(path) as partial:
         with plain_path(partial) as plain:
             sitk.WriteImage(image, str(plain), useCompression=True)
             del image
             stored = sitk.ReadImage(str(plain))
         if not np.array_equal(sitk.GetArrayViewFromImage(stored), array):
             raise OSError("what was written differs from what was to be written")
+
+
+@contextlib.contextmanager
+def placed_whole(path: Path) -> Iterator[Path]:
+    """Yield an empty file in the folder `.partial`; it is moved to `path` if all goes well.
+
+    Raises:
+        DataError: It cannot be written; nothing is left at `path`.
+    """
+    partial = path.parent / PARTIAL / path.name
+    try:
+        _reserve(partial)
+        yield partial
         os.replace(partial, path)
     except (OSError, RuntimeError) as error:
         raise DataError(f"{path}: cannot be written ({_reason(error, path.parent)})") from None

@@ -17,6 +17,8 @@ import torch
 
 from lunet_cli.config.options import OutputOptions
 from lunet_cli.config.vocabulary import Size
+from lunet_cli.engine.data.dicom import DicomSeries
+from lunet_cli.engine.data.dicom_source import require_referable
 from lunet_cli.engine.data.reading import read_header, read_image
 from lunet_cli.engine.data.volume import Geometry
 from lunet_cli.engine.data.writing import remove_partial_folder, write_volume
@@ -38,10 +40,12 @@ from lunet_cli.engine.inference.record import (
     require_same_prediction,
     write_prediction_record,
 )
+from lunet_cli.engine.inference.seg_output import SegWriter
 from lunet_cli.engine.inference.segmentation import Segmentation
 from lunet_cli.engine.inference.sliding_window import ArrayInput
 from lunet_cli.engine.inference.stream import usual_planes
 from lunet_cli.engine.inference.volume_errors import errors_of
+from lunet_cli.engine.runtimes.runtime import require_packages
 from lunet_cli.errors import DataError, LunetError
 from lunet_cli.results.events import CaseFailed, Event, Notice, WarningIssued, warnings_to
 from lunet_cli.results.prediction import (
@@ -158,6 +162,11 @@ class _Job:
         self._steps: list[Step] = [parse_step(text, labels.names) for text in output.postprocess]
         self._values = labels.painted_values(output.order)
         self._record = describe_prediction(predictor, self._steps, output)
+        self._seg: SegWriter | None = None
+        if output.is_seg:
+            require_packages("dicom", "highdicom")
+            self._seg = SegWriter.of(predictor, output, self._record)
+            self._values = self._seg.numbers
         self._mine: list[_Case] = []  # of this share
         self._others: list[_Case] = []
         self._skipped: list[Path] = []
@@ -244,6 +253,8 @@ class _Job:
             stored, channels = read_header(source, on_remark=warnings_to(on_event))
             grids.append(stored)
             num_channels += channels
+        if self._seg is not None:
+            require_referable(case.input.images[0])
         with errors_of(case.input.images[0]):
             self._predictor.require_channels(num_channels)
             windows = self._predictor.plan_windows(
@@ -319,11 +330,16 @@ class _Job:
                 )
                 del channels  # The volume would stay in memory while components are found.
                 postprocess(segmentation, self._steps)
-            self._write(segmentation, files)
+            self._write(segmentation, files, case.images[0])
         return segmentation.volumes_ml()
 
-    def _write(self, segmentation: Segmentation, files: CaseOutput) -> None:
+    def _write(
+        self, segmentation: Segmentation, files: CaseOutput, source: Path | DicomSeries
+    ) -> None:
         with _all_or_none(files):
+            if self._seg is not None:
+                self._seg.write(segmentation, files, source)
+                return
             if segmentation.probabilities is not None:
                 for path, probability in zip(files.maps, segmentation.probabilities, strict=True):
                     write_volume(probability, segmentation.geometry, path)
