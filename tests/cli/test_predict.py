@@ -350,6 +350,5 @@ def test_a_dicom_segmentation(
     assert "--format .nii.gz" in done.stderr
     done = run_lunet("predict", model, source, "-o", tmp_path / "out", "--labelmap")
     assert done.returncode == 2
-    assert (
-        "--labelmap: is a way to write DICOM segmentations (Add --format dicom-seg" in done.stderr
-    )
+    assert "error: --labelmap: is a way to write DICOM segmentations" in done.stderr
+    assert "Add --format dicom-seg." in done.stderr

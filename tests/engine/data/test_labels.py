@@ -180,7 +180,9 @@ def test_labels_that_do_not_fit_are_refused(
 
 
 def test_codes_of_labels_that_the_data_set_has_not() -> None:
-    case_set = CaseSet((), read_case_files, {"liver": (1,)}, "msd", None)
+    case_set = CaseSet(
+        cases=(), reader=read_case_files, labels={"liver": (1,)}, layout="msd", root=None
+    )
     config = RunConfig.model_validate({"label_codes": {"liver": 10200004}})
     assert labels_for(config, case_set).names == ("liver",)
     config = RunConfig.model_validate({"label_codes": {"spleen": 78961009}})
