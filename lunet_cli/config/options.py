@@ -277,7 +277,7 @@ class ExportOptions(Options):
     """What to write."""
 
     output: Path | None = None
-    """The file; beside the checkpoint if not given."""
+    """The file, or the folder of a MONAI bundle; beside the checkpoint if not given."""
 
     weights: WeightPrecision = "fp32"
     """How weights are kept; int8 computes in eight bits as well."""
@@ -304,7 +304,7 @@ class ExportOptions(Options):
                 f"`weights=int8`: {self.format} has no quantised networks here",
                 hint="Take `format=onnx` or `format=openvino`.",
             )
-        if self.weights == "fp16" and self.format == "torch-export":
+        if self.weights == "fp16" and self.format in ("torch-export", "monai-bundle"):
             raise ConfigError(
                 "`weights=fp16`: PyTorch has no fp16 convolution on every CPU",
                 hint="Take one of the other formats.",

@@ -18,7 +18,10 @@ RuntimeChoice = Literal["auto", RuntimeName]
 SplitName = Literal["train", "val", "test", "all"]
 """Which cases of a data set."""
 
-ExportFormat = Literal["onnx", "openvino", "torch-export", "safetensors"]
+FileFormat = Literal["onnx", "openvino", "torch-export", "safetensors"]
+"""Formats of a file with a network."""
+ExportFormat = Literal[FileFormat, "monai-bundle"]
+"""The same, and what holds one of these files: a MONAI bundle has a torch-export file."""
 WeightPrecision = Literal["fp32", "fp16", "int8"]
 """How an exported file keeps its weights; `int8` computes in eight bits as well."""
 
