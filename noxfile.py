@@ -7,7 +7,17 @@ import nox
 nox.options.sessions = ["checks"]
 nox.options.default_venv_backend = "venv"
 CONSTRAINTS = ("-c", "constraints.txt")
-EVERYTHING = ("dev", "onnx", "openvino", "nncf", "optuna", "safetensors", "tensorboard", "mlflow")
+EVERYTHING = (
+    "dev",
+    "onnx",
+    "openvino",
+    "nncf",
+    "dicom",
+    "optuna",
+    "safetensors",
+    "tensorboard",
+    "mlflow",
+)
 # Tests that load ONNX Runtime and OpenVINO into one process. They run apart from those that handle
 # signals: on a virtual machine with AMX (Linux 6.18), such a process ended at the next handled
 # signal.

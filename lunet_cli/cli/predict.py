@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from lunet_cli.results.events import Event
     from lunet_cli.results.prediction import PredictResult
 
-_FORMATS = "|".join(suffix.removeprefix(".") for suffix in VOLUME_SUFFIXES)
+_FORMATS = "|".join([*(suffix.removeprefix(".") for suffix in VOLUME_SUFFIXES), "dicom-seg"])
 
 
 Model = Annotated[
@@ -50,6 +50,7 @@ Inputs = Annotated[
 ]
 Output = Annotated[Path, option(OutputOptions, "output", "--output", "-o", metavar="OUT")]
 Suffix = Annotated[str | None, option(OutputOptions, "suffix", "--format", metavar=_FORMATS)]
+Labelmap = Annotated[bool, option(OutputOptions, "labelmap", "--labelmap")]
 Probabilities = Annotated[bool, option(OutputOptions, "probabilities", "--probabilities")]
 Postprocess = Annotated[
     list[str] | None, option(OutputOptions, "postprocess", metavar="[LABEL:]STEP")
@@ -77,6 +78,7 @@ def predict(
     inputs: Inputs,
     output: Output,
     suffix: Suffix = None,
+    labelmap: Labelmap = False,
     probabilities: Probabilities = False,
     ensemble: Ensemble = None,
     tta: Tta = USUAL_PREDICTION.tta,
@@ -113,6 +115,7 @@ def predict(
     where = OutputOptions(
         output=output,
         suffix=suffix,
+        labelmap=labelmap,
         probabilities=probabilities,
         postprocess=tuple(postprocess or ()),
         order=order,

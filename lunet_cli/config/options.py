@@ -28,8 +28,10 @@ from lunet_cli.config.model import Architecture
 from lunet_cli.config.names import KeyPath, closest
 from lunet_cli.config.preprocessing import PositiveSpacing
 from lunet_cli.config.vocabulary import (
+    SEG_SUFFIX,
     DeviceName,
     ExportFormat,
+    OutputSuffix,
     Precision,
     PrecisionChoice,
     RuntimeChoice,
@@ -85,6 +87,11 @@ def _read_suffix(value: Any) -> Any:
     if isinstance(value, str) and not value.startswith("."):
         return f".{value}"
     return value
+
+
+def _read_output_suffix(value: Any) -> Any:
+    """A suffix, of which a DICOM segmentation is also called by its kind."""
+    return SEG_SUFFIX if value == "dicom-seg" else _read_suffix(value)
 
 
 def _read_names(value: Any) -> Any:
@@ -178,11 +185,17 @@ class OutputOptions(Options):
     output: Path
     """Folder, or file for one volume."""
 
-    suffix: Annotated[VolumeSuffix | None, BeforeValidator(_read_suffix)] = None
-    """Format of the outputs; that of each input if not given."""
+    suffix: Annotated[OutputSuffix | None, BeforeValidator(_read_output_suffix)] = None
+    """Format of the outputs; that of each input if not given, and `.nii.gz` for DICOM. dicom-seg
+    (`.dcm`) is a DICOM segmentation of a DICOM series."""
+
+    labelmap: bool = False
+    """Write DICOM segmentations as one label map (in the standard since 2024), which is smaller for
+    many labels, and which older viewers cannot read."""
 
     probabilities: bool = False
-    """Write a float map per label too, as NAME_prob_LABEL."""
+    """Write a map per label too, as NAME_prob_LABEL: floats, or of dicom-seg a fractional
+    segmentation in 255 steps."""
 
     postprocess: tuple[str, ...] = ()
     """`[LABEL:]STEP`, one or several, in the order in which they are applied: min-volume=ML,
@@ -199,7 +212,29 @@ class OutputOptions(Options):
     """Which share of the cases is done, counted from 0, and how many shares there are."""
 
     series: str | None = None
-    """Number, description or UID of the DICOM series to take."""
+    """Number, description or UID of the DICOM series to take where a folder has several; `all`
+    takes every scan."""
+
+    @property
+    def is_seg(self) -> bool:
+        """Whether DICOM segmentations are written."""
+        has_its_name = self.output.name.lower().endswith(SEG_SUFFIX)
+        return self.suffix == SEG_SUFFIX or (self.suffix is None and has_its_name)
+
+    @model_validator(mode="after")
+    def _segmentation_fits(self) -> Self:
+        if self.labelmap and not self.is_seg:
+            raise ConfigError(
+                "`labelmap`: is a way to write DICOM segmentations",
+                hint="Add `suffix=dicom-seg`.",
+            )
+        if self.order is not None and self.is_seg and not self.labelmap:
+            raise ConfigError(
+                "`order`: in a DICOM segmentation, each label has a segment of its own, and covers "
+                "no other",
+                hint="Leave it out, or add `labelmap`.",
+            )
+        return self
 
     @field_validator("shard")
     @classmethod
@@ -242,7 +277,7 @@ class ExportOptions(Options):
     """What to write."""
 
     output: Path | None = None
-    """The file; beside the checkpoint if not given."""
+    """The file, or the folder of a MONAI bundle; beside the checkpoint if not given."""
 
     weights: WeightPrecision = "fp32"
     """How weights are kept; int8 computes in eight bits as well."""
@@ -269,7 +304,7 @@ class ExportOptions(Options):
                 f"`weights=int8`: {self.format} has no quantised networks here",
                 hint="Take `format=onnx` or `format=openvino`.",
             )
-        if self.weights == "fp16" and self.format == "torch-export":
+        if self.weights == "fp16" and self.format in ("torch-export", "monai-bundle"):
             raise ConfigError(
                 "`weights=fp16`: PyTorch has no fp16 convolution on every CPU",
                 hint="Take one of the other formats.",

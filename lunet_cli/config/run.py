@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from pydantic import model_validator
 
 from lunet_cli.config.augmentation import AugmentationConfig
@@ -10,6 +12,7 @@ from lunet_cli.config.benchmark import BenchmarkConfig
 from lunet_cli.config.data import DataConfig
 from lunet_cli.config.evaluation import EvaluationConfig
 from lunet_cli.config.experiment import ExperimentConfig
+from lunet_cli.config.label_codes import LabelCodes
 from lunet_cli.config.labels import Labels
 from lunet_cli.config.mlflow import MlflowConfig
 from lunet_cli.config.model import ModelConfig
@@ -36,6 +39,10 @@ class RunConfig(Section):
     """Names for the values of the label maps, `{anterior: 1, posterior: 2}`, or for groups of
     values, `{whole: [1, 2]}`. null takes the names from `dataset.json` or from the phantom, and
     `{foreground: 1}` for other layouts."""
+
+    label_codes: LabelCodes = {}
+    """Codes of labels for DICOM segmentations: `{liver: 10200004}` (SNOMED CT), or a section for
+    each. A label without one is looked up by its name among the structures of DICOM."""
 
     data: DataConfig = DataConfig()
     """The volumes, and how they are split."""
@@ -81,6 +88,7 @@ class RunConfig(Section):
                 fitting_loss(self.training.loss.name, self.model.activation)
             except ConfigError as error:
                 raise ValueError(f"{error.message}. {error.hint}") from None
+        self._require_labels(self.label_codes)
         ignored = self.data.ignored_value
         for name, values in (self.labels or {}).items():
             if ignored in values:
@@ -94,3 +102,15 @@ class RunConfig(Section):
                 "augmentation.level: standard, or a probability"
             )
         return self
+
+    def _require_labels(self, names: Iterable[str]) -> None:
+        """Raise if a name is none of the labels, where the configuration names those.
+
+        Raises:
+            ValueError: It is not.
+        """
+        for name in names:
+            if self.labels is not None and name not in self.labels:
+                raise ValueError(
+                    f"label_codes: there is no label {name}; labels are {', '.join(self.labels)}"
+                )

@@ -18,12 +18,17 @@ RuntimeChoice = Literal["auto", RuntimeName]
 SplitName = Literal["train", "val", "test", "all"]
 """Which cases of a data set."""
 
-ExportFormat = Literal["onnx", "openvino", "torch-export", "safetensors"]
+FileFormat = Literal["onnx", "openvino", "torch-export", "safetensors"]
+"""Formats of a file with a network."""
+ExportFormat = Literal[FileFormat, "monai-bundle"]
+"""The same, and what holds one of these files: a MONAI bundle has a torch-export file."""
 WeightPrecision = Literal["fp32", "fp16", "int8"]
 """How an exported file keeps its weights; `int8` computes in eight bits as well."""
 
 VolumeSuffix = Literal[".nii.gz", ".nii", ".nrrd", ".mha"]
 """Ends of the names of volumes that can be written."""
+OutputSuffix = Literal[".nii.gz", ".nii", ".nrrd", ".mha", ".dcm"]
+"""The same for predictions: `.dcm` is a DICOM segmentation."""
 
 Size = tuple[int, int, int]
 """Voxels along z, y and x."""
@@ -32,6 +37,8 @@ DEVICES: tuple[DeviceName, ...] = get_args(DeviceName)
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 RUNTIMES: tuple[RuntimeName, ...] = get_args(RuntimeName)
 VOLUME_SUFFIXES: tuple[VolumeSuffix, ...] = get_args(VolumeSuffix)
+OUTPUT_SUFFIXES: tuple[OutputSuffix, ...] = get_args(OutputSuffix)
+SEG_SUFFIX: OutputSuffix = ".dcm"
 
 # A volume up to this size goes through a network in one piece: activations of a lean network then
 # take about a gigabyte in fp32 (benchmarks/prediction.py). Larger ones are cut into windows of this

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-from lunet_cli.config.vocabulary import ExportFormat, WeightPrecision
+from lunet_cli.config.vocabulary import FileFormat, WeightPrecision
 from lunet_cli.records.network_card import CardRecord, Execution, KeptConfig, Versions
 from lunet_cli.records.record import Record
 from lunet_cli.results.exporting import Agreement
@@ -30,7 +30,7 @@ class ExportMetadata(CardRecord):
 
     lunet_export_version: int = EXPORT_VERSION
     architecture: str
-    format: ExportFormat
+    format: FileFormat
     weights: WeightPrecision
     input: TensorDescription
     output: TensorDescription

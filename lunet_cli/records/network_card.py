@@ -17,6 +17,7 @@ from pydantic import (
     model_validator,
 )
 
+from lunet_cli.config.label_codes import SNOMED, CodeCategory, Side
 from lunet_cli.config.labels import MOST_OVERLAPPING_REGIONS
 from lunet_cli.config.network import NetworkSpec
 from lunet_cli.config.network_cost import require_buildable
@@ -136,11 +137,22 @@ class _KeptAugmentation(Record):
     flip_probability: float | None = None
 
 
+class KeptCode(Record):
+    """The code of a label; see `config.label_codes`."""
+
+    code: str
+    scheme: str = SNOMED
+    meaning: str | None = None
+    category: CodeCategory = "anatomical-structure"
+    side: Side | None = None
+
+
 class _Kept(Record):
     """The part of a configuration that is of use whatever version of lunet has written it."""
 
     model: _KeptModel = _KeptModel()
     augmentation: _KeptAugmentation = _KeptAugmentation()
+    label_codes: dict[str, KeptCode] = {}
 
 
 class KeptConfig(RootModel[dict[str, JsonValue]]):
@@ -163,6 +175,11 @@ class KeptConfig(RootModel[dict[str, JsonValue]]):
         """Whether the training saw mirrored volumes."""
         augmentation = self._kept().augmentation
         return augmentation.enabled is not False and bool(augmentation.flip_probability)
+
+    @property
+    def label_codes(self) -> dict[str, KeptCode]:
+        """Codes of labels, of those that have one."""
+        return self._kept().label_codes
 
     def resolve(self, place: str) -> RunConfig:
         """The configuration as this lunet understands it.

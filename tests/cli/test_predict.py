@@ -381,3 +381,18 @@ def test_torchrun_gives_the_share(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(os.environ, "RANK", "a")
     with pytest.raises(ConfigError, match="RANK=a and WORLD_SIZE=3"):
         parse_shard(None)
+
+
+def test_a_dicom_segmentation(
+    tmp_path: Path, image: np.ndarray, run_lunet: RunLunet, make_threshold_model
+) -> None:
+    model = make_threshold_model(tmp_path / "model.pt", labels={"liver": (1,)})
+    source = write(tmp_path / "scan.nii.gz", image)
+    done = run_lunet("predict", model, source, "-o", tmp_path / "out", "--format", "dicom-seg")
+    assert done.returncode == 1
+    assert "scan.nii.gz: is no DICOM series" in done.stderr
+    assert "--format .nii.gz" in done.stderr
+    done = run_lunet("predict", model, source, "-o", tmp_path / "out", "--labelmap")
+    assert done.returncode == 2
+    assert "error: --labelmap: is a way to write DICOM segmentations" in done.stderr
+    assert "Add --format dicom-seg." in done.stderr

@@ -18,7 +18,7 @@ from lunet_cli.engine.data.dicom_planes import (
 )
 from lunet_cli.engine.data.dicom_stack import stack
 from lunet_cli.engine.data.disk import is_file, list_folder
-from lunet_cli.engine.data.volume import has_volume_suffix
+from lunet_cli.engine.data.volume import Geometry, has_volume_suffix
 from lunet_cli.engine.data.volume_file import VolumeFile, damaged
 from lunet_cli.errors import DataError
 from lunet_cli.results.words import plural
@@ -31,7 +31,13 @@ _TAGS = [
     "Modality",
     "SOPClassUID",
     "Rows",
+    "ImageType",
 ]
+# What lies beside the scans of a study, and is none: results, plans, and pictures.
+_NO_SCANS = frozenset(
+    {"SEG", "RTSTRUCT", "RTDOSE", "RTIMAGE", "RTPLAN", "SR", "PR", "KO", "DOC", "REG"}
+)
+_SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +51,7 @@ class DicomSeries:
         description: Series Description, likewise.
         modality: Modality, likewise.
         files: Its files, ordered by their names.
+        is_scan: Whether it may be a volume: no result of another program, no scout, no picture.
         damaged: What is wrong with DICOM files of the folder that do not say which series they
             belong to.
     """
@@ -55,6 +62,7 @@ class DicomSeries:
     description: str
     modality: str
     files: tuple[Path, ...]
+    is_scan: bool = True
     damaged: tuple[str, ...] = ()
 
     @property
@@ -139,12 +147,14 @@ def choose_series(folder: Path, wanted: str | None = None) -> DicomSeries:
 
 
 def choose_among(series: Sequence[DicomSeries], folder: Path, wanted: str | None) -> DicomSeries:
-    """The series that `wanted` names, or the only one; `folder` is where they come from.
+    """The series that `wanted` names, or the only scan; `folder` is where they come from.
 
     Raises:
         DataError: None or more than one fits; the message lists them.
     """
     fitting = [one for one in series if wanted is None or one.matches(wanted)]
+    if wanted is None:
+        fitting = scans_among(series)
     if len(fitting) == 1:
         return fitting[0]
     listed = "; ".join(one.summary() for one in (fitting or series))
@@ -152,13 +162,51 @@ def choose_among(series: Sequence[DicomSeries], folder: Path, wanted: str | None
         raise DataError(f"{folder}: no DICOM series is called '{wanted}'; there are {listed}")
     raise DataError(
         f"{folder}: holds {len(fitting)} DICOM series ({listed})",
-        hint="Name one by its number, description or UID (`series`), "
-        "or keep one series per folder.",
+        hint="Name one by its number, description or UID (`series`), take all of them "
+        "(`series=all`), or keep one series per folder.",
     )
+
+
+def scans_among(series: Sequence[DicomSeries]) -> list[DicomSeries]:
+    """Those that may be volumes; all, where none may be, so that a reader says why."""
+    return [one for one in series if one.is_scan] or list(series)
+
+
+def merge_series(series: Sequence[DicomSeries], folder: Path) -> list[DicomSeries]:
+    """Series of several folders below `folder`, of which those with one UID are one."""
+    merged: dict[str, DicomSeries] = {}
+    for one in series:
+        known = merged.get(one.uid)
+        if known is None:
+            merged[one.uid] = one
+            continue
+        merged[one.uid] = replace(
+            known,
+            folder=folder,
+            files=known.files + one.files,
+            damaged=tuple(dict.fromkeys(known.damaged + one.damaged)),
+        )
+    return sorted(merged.values(), key=_place_in_list)
 
 
 def open_series(series: DicomSeries) -> VolumeFile:
     """Read the headers of a series, and put its slices and frames in order.
+
+    Raises:
+        DataError: A file is damaged, or they are not one volume; see `stack`.
+    """
+    planes, geometry, remarks = planes_of_series(series)
+    return VolumeFile(
+        geometry=geometry,
+        num_channels=1,
+        number=number_of(planes),
+        read=lambda: read_pixels(planes),
+        remarks=tuple(remarks),
+    )
+
+
+def planes_of_series(series: DicomSeries) -> tuple[list[Plane], Geometry, list[str]]:
+    """The slices and frames of a series in order, the grid that they lie on, and remarks.
 
     Raises:
         DataError: A file is damaged, or they are not one volume; see `stack`.
@@ -177,13 +225,7 @@ def open_series(series: DicomSeries) -> VolumeFile:
     doubts = [*_doubts_on_headers(files, planes), *_doubts_on_instance_numbers(planes)]
     if doubts:
         remarks.append(f"{series}: may be incomplete: {'; '.join(doubts)}")
-    return VolumeFile(
-        geometry=geometry,
-        num_channels=1,
-        number=number_of(planes),
-        read=lambda: read_pixels(planes),
-        remarks=tuple(remarks),
-    )
+    return planes, geometry, remarks
 
 
 def _may_be_dicom(path: Path) -> bool:
@@ -206,7 +248,7 @@ def _series_of(path: Path) -> DicomSeries | None:
         # pydicom converts values when they are asked for, and those of damaged files lead it into
         # errors of every kind; a stranger's file must give one line.
         raise damaged(path, "the description of its series is damaged") from None
-    uid, series_number, description, modality, kind, rows = words
+    uid, series_number, description, modality, kind, rows, image_type = words
     name = UID(kind or str(dataset.file_meta.get("MediaStorageSOPClassUID", ""))).name
     if len(dataset) == 0 and name != MediaStorageDirectoryStorage.name:
         raise damaged(path, "it is not a DICOM file, or its header is damaged")
@@ -221,7 +263,14 @@ def _series_of(path: Path) -> DicomSeries | None:
         description=description,
         modality=modality,
         files=(path,),
+        is_scan=_is_scan(modality, kind, image_type),
     )
+
+
+def _is_scan(modality: str, kind: str, image_type: str) -> bool:
+    is_picture = kind == _SECONDARY_CAPTURE or kind.startswith(f"{_SECONDARY_CAPTURE}.")
+    is_scout = "LOCALIZER" in image_type.upper()
+    return not (is_picture or is_scout or modality in _NO_SCANS)
 
 
 # That slices are missing at an end of a stack, the distances between the others cannot show; counts

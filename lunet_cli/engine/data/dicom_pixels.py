@@ -66,7 +66,7 @@ def read_pixels(planes: Sequence[Plane]) -> Voxels:
     wanted: dict[Path, list[int]] = {}
     for index, plane in enumerate(planes):
         wanted.setdefault(plane.file, []).append(index)
-    for path, frames in _frames_of([*wanted]):
+    for path, frames in frames_of([*wanted]):
         for index in wanted[path]:
             plane = planes[index]
             if frames.shape[1:] != plane.size or plane.frame >= len(frames):
@@ -89,8 +89,12 @@ def _rescale(stored: npt.NDArray[Any], plane: Plane, target: npt.NDArray[Any]) -
         target[...] = stored * np.float64(plane.slope) + np.float64(plane.intercept)
 
 
-def _frames_of(paths: Sequence[Path]) -> Iterator[tuple[Path, npt.NDArray[Any]]]:
-    """Stored values (frames, rows, columns) of each file."""
+def frames_of(paths: Sequence[Path]) -> Iterator[tuple[Path, npt.NDArray[Any]]]:
+    """Stored values (frames, rows, columns) of each file.
+
+    Raises:
+        DataError: A file is damaged, or ends early.
+    """
     packed: list[tuple[Path, Dataset]] = []
     for path in paths:
         dataset = read_dataset(path, with_pixels=True)

@@ -163,16 +163,20 @@ def read_planes(path: Path) -> PlanesOfFile:
     dataset = read_dataset(path, _TAGS)
     _require_image(path, dataset)
     planes = []
-    for index, group in enumerate(_groups_of_frames(path, dataset)):
-        planes.append(_plane(_Frame(path, dataset, group), index))
-    num_images = max(_whole(path, dataset, name, 0) for name in _COUNTS)
-    return PlanesOfFile(planes, num_images, _whole(path, dataset, _CONCATENATION, 0))
+    for index, group in enumerate(groups_of_frames(path, dataset)):
+        planes.append(_plane(Frame(path, dataset, group), index))
+    num_images = max(whole_number(path, dataset, name, 0) for name in _COUNTS)
+    return PlanesOfFile(planes, num_images, whole_number(path, dataset, _CONCATENATION, 0))
 
 
-def _groups_of_frames(path: Path, dataset: Dataset) -> list[Dataset | None]:
-    """The functional group of each frame; a single None for an image of one frame without any."""
-    num_frames = _whole(path, dataset, "NumberOfFrames", 1)
-    groups = _value(path, dataset, _PER_FRAME)
+def groups_of_frames(path: Path, dataset: Dataset) -> list[Dataset | None]:
+    """The functional group of each frame; a single None for an image of one frame without any.
+
+    Raises:
+        DataError: Frames and groups do not fit together.
+    """
+    num_frames = whole_number(path, dataset, "NumberOfFrames", 1)
+    groups = value_of(path, dataset, _PER_FRAME)
     if groups is None:
         if num_frames > 1:
             raise DataError(
@@ -188,8 +192,8 @@ def _groups_of_frames(path: Path, dataset: Dataset) -> list[Dataset | None]:
 
 
 @dataclass(frozen=True)
-class _Frame:
-    """Where the values of a frame stand: in its group, in the shared one, or in the file.
+class Frame:
+    """A frame, and where its values stand: in its group, in the shared one, or in the file.
 
     Args:
         path: The file.
@@ -209,11 +213,12 @@ class _Frame:
         Raises:
             DataError: They are not numbers, or missing without a default.
         """
-        value = _value(self.path, self._place(macro, keyword), keyword)
+        value = value_of(self.path, self._place(macro, keyword), keyword)
         if value is None or value == "":
             if default is None:
                 raise DataError(
-                    f"{self.path}: has no {_words(keyword)}, so its place in the patient is unknown"
+                    f"{self.path}: has no {words_of(keyword)}, so its place in the patient is "
+                    "unknown"
                 )
             return default
         numbers = _floats([value] if count == 1 else value)
@@ -221,16 +226,16 @@ class _Frame:
         if len(numbers) != count or not all(abs(number) < _LARGEST for number in numbers):
             expected = "a number" if count == 1 else f"{count} numbers"
             raise damaged(
-                self.path, f"its {_words(keyword)} is '{str(value)[:60]}', not {expected}"
+                self.path, f"its {words_of(keyword)} is '{str(value)[:60]}', not {expected}"
             )
         return numbers
 
     def _place(self, macro: str, keyword: str) -> Dataset:
         if self.group is None:
             return self.dataset
-        shared = _first(_value(self.path, self.dataset, _SHARED))
+        shared = first_item(value_of(self.path, self.dataset, _SHARED))
         for place in (self.group, shared):
-            item = _first(_value(self.path, place, macro))
+            item = first_item(value_of(self.path, place, macro))
             if keyword in item:
                 return item
         return Dataset()
@@ -244,12 +249,12 @@ def _floats(values: Any) -> list[float]:
         return []
 
 
-def _plane(frame: _Frame, index: int) -> Plane:
+def _plane(frame: Frame, index: int) -> Plane:
     path, dataset = frame.path, frame.dataset
     measures, scale = "PixelMeasuresSequence", "PixelValueTransformationSequence"
     number = None
     if frame.group is None:
-        number = _whole(path, dataset, "InstanceNumber", -1)
+        number = whole_number(path, dataset, "InstanceNumber", -1)
     return Plane(
         file=path,
         frame=index,
@@ -259,28 +264,29 @@ def _plane(frame: _Frame, index: int) -> Plane:
         thickness=frame.numbers(measures, "SliceThickness", 1, [0.0])[0],
         slope=frame.numbers(scale, "RescaleSlope", 1, [1.0])[0],
         intercept=frame.numbers(scale, "RescaleIntercept", 1, [0.0])[0],
-        size=(_whole(path, dataset, "Rows", 0), _whole(path, dataset, "Columns", 0)),
-        bits=_whole(path, dataset, "BitsStored", 0) or _whole(path, dataset, "BitsAllocated", 0),
-        is_signed=_whole(path, dataset, "PixelRepresentation", 0) == 1,
+        size=(whole_number(path, dataset, "Rows", 0), whole_number(path, dataset, "Columns", 0)),
+        bits=whole_number(path, dataset, "BitsStored", 0)
+        or whole_number(path, dataset, "BitsAllocated", 0),
+        is_signed=whole_number(path, dataset, "PixelRepresentation", 0) == 1,
         number=number,
     )
 
 
 def _require_image(path: Path, dataset: Dataset) -> None:
     """Refuse what is not a stack of grey values."""
-    kind = str(_value(path, dataset, "SOPClassUID") or "")
-    modality = str(_value(path, dataset, "Modality") or "")
+    kind = str(value_of(path, dataset, "SOPClassUID") or "")
+    modality = str(value_of(path, dataset, "Modality") or "")
     if kind == _SECONDARY_CAPTURE or kind.startswith(f"{_SECONDARY_CAPTURE}."):
         raise DataError(f"{path}: is a secondary capture, a picture without a place in the patient")
     if modality == "SEG":
         raise DataError(
             f"{path}: is a DICOM segmentation",
-            hint="Convert it to NIfTI, for instance with highdicom.",
+            hint="Name it where a label map is asked for, and its series as the image.",
         )
-    samples = _whole(path, dataset, "SamplesPerPixel", 1)
+    samples = whole_number(path, dataset, "SamplesPerPixel", 1)
     if samples != 1:
         raise DataError(f"{path}: has {samples} values per pixel, so it is a picture in colour")
-    if _value(path, dataset, "ModalityLUTSequence") is not None:
+    if value_of(path, dataset, "ModalityLUTSequence") is not None:
         raise DataError(
             f"{path}: scales its values by a table (Modality LUT Sequence), which is not supported"
         )
@@ -289,34 +295,43 @@ def _require_image(path: Path, dataset: Dataset) -> None:
 
 def _require_bits(path: Path, dataset: Dataset) -> None:
     """Refuse stored values that the masks of `dicom_pixels` would tear apart."""
-    allocated = _whole(path, dataset, "BitsAllocated", 0)
-    stored = _whole(path, dataset, "BitsStored", 0)
+    allocated = whole_number(path, dataset, "BitsAllocated", 0)
+    stored = whole_number(path, dataset, "BitsStored", 0)
     if allocated not in (8, 16, 32) or not 0 < stored <= allocated:
         raise damaged(path, f"it stores {stored} of {allocated} bits per pixel")
-    if _whole(path, dataset, "HighBit", stored - 1) != stored - 1:
+    if whole_number(path, dataset, "HighBit", stored - 1) != stored - 1:
         raise damaged(path, "its High Bit is not the last of its stored bits")
 
 
-def _whole(path: Path, dataset: Dataset, keyword: str, default: int) -> int:
-    value = _value(path, dataset, keyword)
+def whole_number(path: Path, dataset: Dataset, keyword: str, default: int) -> int:
+    """A whole number of a file; `default` where it says none.
+
+    Raises:
+        DataError: Something else stands there.
+    """
+    value = value_of(path, dataset, keyword)
     if value is None or value == "":
         return default
     try:
         number = int(value)
     except (TypeError, ValueError, OverflowError):
         raise damaged(
-            path, f"its {_words(keyword)} is '{str(value)[:60]}', not a whole number"
+            path, f"its {words_of(keyword)} is '{str(value)[:60]}', not a whole number"
         ) from None
     if 0 <= number < 2**31:
         return number
     # These only make remarks, and some writers put -1 for "unknown".
     if keyword in ("InstanceNumber", *_COUNTS):
         return default
-    raise damaged(path, f"its {_words(keyword)} is {number}")
+    raise damaged(path, f"its {words_of(keyword)} is {number}")
 
 
-def _value(path: Path, dataset: Dataset, keyword: str) -> Any:
-    """A value of the file, of whatever type it has there; None where it is absent."""
+def value_of(path: Path, dataset: Dataset, keyword: str) -> Any:
+    """A value of a file, of whatever type it has there; None where it is absent.
+
+    Raises:
+        DataError: It cannot be understood.
+    """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -325,17 +340,17 @@ def _value(path: Path, dataset: Dataset, keyword: str) -> Any:
         # pydicom converts a value only now, and fails with errors of every kind where something
         # else stands.
         reason = one_line(error)
-        raise damaged(path, f"its {_words(keyword)} cannot be understood ({reason})") from None
+        raise damaged(path, f"its {words_of(keyword)} cannot be understood ({reason})") from None
 
 
-def _first(sequence: object) -> Dataset:
+def first_item(sequence: object) -> Dataset:
     """The first item; an empty one where there is none."""
     if isinstance(sequence, pydicom.Sequence) and len(sequence):
         return sequence[0]
     return Dataset()
 
 
-def _words(keyword: str) -> str:
+def words_of(keyword: str) -> str:
     """The keyword as the standard prints it, such as `Image Position Patient`."""
     return re.sub("(?=[A-Z])", " ", keyword).strip()
 

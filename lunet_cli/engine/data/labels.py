@@ -189,13 +189,19 @@ def labels_for(config: RunConfig, case_set: CaseSet) -> LabelScheme:
         ConfigError: Configuration and data do not fit together.
     """
     ignored = config.data.ignored_value
-    return resolve_labels(
+    scheme = resolve_labels(
         config.labels,
         case_set.labels,
         activation=config.model.activation,
         out_channels=config.model.out_channels,
         ignored=case_set.ignored if ignored is None else ignored,
     )
+    for name in config.label_codes:
+        if name not in scheme.names:
+            raise ConfigError(
+                f"label_codes: there is no label {name}", hint=f"Labels: {', '.join(scheme.names)}"
+            )
+    return scheme
 
 
 def resolve_labels(

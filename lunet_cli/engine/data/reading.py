@@ -17,6 +17,7 @@ import SimpleITK as sitk  # noqa: N813
 from lunet_cli.engine.data import metaimage, nifti, nrrd
 from lunet_cli.engine.data.dicom import DicomSeries, choose_series, open_series, series_of_file
 from lunet_cli.engine.data.dicom_planes import is_dicom
+from lunet_cli.engine.data.dicom_seg import is_segmentation, open_segmentation
 from lunet_cli.engine.data.disk import is_folder
 from lunet_cli.engine.data.other_formats import open_with_itk
 from lunet_cli.engine.data.volume import Geometry
@@ -106,13 +107,23 @@ def open_channels(
     return volumes
 
 
-def read_label(path: Path, *, on_remark: OnRemark = ignore_remark) -> sitk.Image:
-    """Read a label map as a three-dimensional uint16 image.
+def read_label(
+    path: Path, *, grid: Geometry | None = None, on_remark: OnRemark = ignore_remark
+) -> sitk.Image:
+    """Read a label map, or a DICOM segmentation, as a three-dimensional uint16 image.
+
+    Args:
+        path: The file. Of a segmentation, the numbers of its segments are the values.
+        grid: Where the voxels of a segmentation are placed, which has only planes with segments;
+            label maps stay on their own grid.
+        on_remark: Called with each line that a person should know about the file.
 
     Raises:
         DataError: The file is missing, damaged, not three-dimensional, or holds values that are not
-            labels.
+            labels; or segments overlap.
     """
+    if is_segmentation(path):
+        return _read_segmentation(path, grid)
     volume = open_volume(path, on_remark=on_remark)
     if volume.num_channels != 1:
         raise DataError(
@@ -132,6 +143,12 @@ def read_label(path: Path, *, on_remark: OnRemark = ignore_remark) -> sitk.Image
         )
     with within_memory(path):
         return _to_image(array.astype(np.uint16), volume.geometry)
+
+
+def _read_segmentation(path: Path, grid: Geometry | None) -> sitk.Image:
+    seg = open_segmentation(path)
+    with within_memory(path):
+        return _to_image(seg.label_map(grid), grid or seg.geometry)
 
 
 def read_header(source: Source, *, on_remark: OnRemark = ignore_remark) -> tuple[Geometry, int]:

@@ -138,6 +138,25 @@ def write_volume(array: npt.NDArray[Any], geometry: Geometry, path: Path) -> Non
             writer.write(array[first : first + step])
 
 
+@contextlib.contextmanager
+def placed_whole(path: Path) -> Iterator[Path]:
+    """Yield an empty file in the folder `.partial`; it is moved to `path` if all goes well.
+
+    Raises:
+        DataError: It cannot be written; nothing is left at `path`.
+    """
+    partial = path.parent / PARTIAL / path.name
+    try:
+        _reserve(partial)
+        yield partial
+        os.replace(partial, path)
+    except (OSError, RuntimeError) as error:
+        raise DataError(f"{path}: cannot be written ({_reason(error, path.parent)})") from None
+    finally:  # Of a file that was moved, nothing is left; an interrupted one goes.
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
+
+
 def remove_partial_folder(folder: Path) -> None:
     """Remove the folder of unfinished files, unless another process has some there."""
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
@@ -14,25 +15,24 @@ import SimpleITK as sitk  # noqa: N813
 
 from lunet_cli.config.labels import Regions
 from lunet_cli.config.options import EvaluationOptions
-from lunet_cli.engine.data.disk import is_file, is_folder, require_present
-from lunet_cli.engine.data.findings import present_values, require_known_values
+from lunet_cli.engine.data.dicom_seg import is_segmentation, open_segmentation
+from lunet_cli.engine.data.disk import is_file, is_folder, list_folder, require_present
 from lunet_cli.engine.data.labels import LabelScheme
 from lunet_cli.engine.data.layouts import find_description, volumes_in
 from lunet_cli.engine.data.reading import read_label
 from lunet_cli.engine.data.volume import Geometry, stem
+from lunet_cli.engine.evaluation.label_masks import LabelMasks, read_masks, shared_grid
 from lunet_cli.engine.evaluation.measurement import (
     CasePair,
     LabelPair,
     Measurement,
     OnEvent,
     Subject,
-    has_value,
-    masks_of_label,
 )
 from lunet_cli.engine.inference.images import Location
 from lunet_cli.errors import DataError
 from lunet_cli.results.evaluation import EvalResult, EvaluatedMaps
-from lunet_cli.results.events import CaseFailed, WarningIssued, warnings_to
+from lunet_cli.results.events import CaseFailed, WarningIssued
 from lunet_cli.results.words import plural
 
 # What marks images and label maps in layouts of the field: `ct_1`, `label_1`, `1_0000`.
@@ -56,11 +56,11 @@ def score(
     """Measure label maps of any tool.
 
     Args:
-        predictions: A folder of label maps, or one.
+        predictions: A folder of label maps, or one; DICOM segmentations count as such.
         references: A folder of label maps of the same names, or one. Of the names, `ct_`, `label_`
             and `_0000` do not count.
-        labels: Names and values; None takes those of a `dataset.json` beside, or else each value as
-            its own label.
+        labels: Names and values; None takes those of a `dataset.json` beside, or else the segments
+            of DICOM segmentations, or each value as its own label.
         ignored_value: Value of voxels of the references that nobody has labelled, and that do not
             count; None takes what the `dataset.json` calls `ignore`.
         only_predicted: Whether references without a prediction are left out in silence instead of
@@ -91,7 +91,7 @@ def score(
     named, ignored = _described(references, predictions)
     if ignored_value is not None:
         ignored = ignored_value
-    regions = labels or named
+    regions = labels or named or _segments_that_occur(found.values(), expected.values(), on_event)
     if regions is None:
         regions = _labels_that_occur(found.values(), expected.values(), on_event)
         regions.pop(str(ignored), None)
@@ -174,10 +174,10 @@ def _label_maps(path: Path) -> dict[str, Path]:
     require_present(path)
     files = [path]
     if is_folder(path):
-        files = volumes_in(path)
+        files = [*volumes_in(path), *filter(is_segmentation, list_folder(path))]
     if not files:
         raise DataError(f"{path}: holds no label map")
-    return {_MARKS.sub("", stem(file)): file for file in files}
+    return {_MARKS.sub("", stem(file).removesuffix(".dcm")): file for file in files}
 
 
 def _labels_that_occur(
@@ -211,6 +211,32 @@ def _values_in(paths: Iterable[Path]) -> set[int]:
     return values - {0}
 
 
+def _segments_that_occur(
+    predictions: Iterable[Path], references: Iterable[Path], on_event: OnEvent
+) -> Regions | None:
+    """The segments of DICOM segmentations as labels; None if there are none."""
+    of_references, of_predictions = _segments_in(references), _segments_in(predictions)
+    unexpected = ", ".join(name for name in of_predictions if name not in of_references)
+    if of_references and unexpected:
+        on_event(WarningIssued(f"the segments {unexpected} occur in predictions only"))
+    numbers: dict[str, int] = {}
+    for name, number in (of_predictions | of_references).items():
+        # A number that names another segment in another file is of no use here.
+        free = itertools.chain([number], itertools.count(1))
+        numbers[name] = next(value for value in free if value not in numbers.values())
+    return {name: (number,) for name, number in numbers.items()} or None
+
+
+def _segments_in(paths: Iterable[Path]) -> dict[str, int]:
+    """Names and numbers of segments, of which the number of the first file counts."""
+    numbers: dict[str, int] = {}
+    for path in filter(is_segmentation, paths):
+        with contextlib.suppress(DataError):  # What cannot be read is told when it is measured.
+            for segment in open_segmentation(path).segments:
+                numbers.setdefault(segment.label, segment.number)
+    return numbers
+
+
 def _without_prediction(missing: list[str], num_references: int, predictions: Path) -> CaseFailed:
     references = plural(num_references, "reference")
     return CaseFailed(
@@ -223,26 +249,25 @@ def _without_prediction(missing: list[str], num_references: int, predictions: Pa
 def _read_masks(
     scheme: LabelScheme, prediction: Path, reference: Path, on_event: OnEvent
 ) -> tuple[Iterator[LabelPair], Geometry]:
-    on_remark = warnings_to(on_event)
-    predicted = read_label(prediction, on_remark=on_remark)
-    expected = read_label(reference, on_remark=on_remark)
-    geometry = Geometry.of(expected)
-    differences = Geometry.of(predicted).differences(geometry)
+    grid = shared_grid(prediction, reference)
+    of_prediction = replace(scheme, ignored=None)  # It has a verdict everywhere.
+    predicted = read_masks(prediction, of_prediction, grid, on_event)
+    expected = read_masks(reference, scheme, grid, on_event)
+    differences = predicted.geometry.differences(expected.geometry)
     if differences:
         raise DataError(
             f"{prediction}: does not lie on the grid of {reference}: {'; '.join(differences)}",
             hint="Resample the prediction onto the reference (nearest neighbour).",
         )
-    of_prediction = replace(scheme, ignored=None)  # It has a verdict everywhere.
-    require_known_values(str(prediction), present_values(predicted), of_prediction)
-    require_known_values(str(reference), present_values(expected), scheme)
-    return _masks_of_labels(scheme, predicted, expected), geometry
+    return _pairs_of_masks(scheme, predicted, expected), expected.geometry
 
 
-def _masks_of_labels(
-    scheme: LabelScheme, prediction: sitk.Image, reference: sitk.Image
+def _pairs_of_masks(
+    scheme: LabelScheme, prediction: LabelMasks, reference: LabelMasks
 ) -> Iterator[LabelPair]:
-    predicted, expected = map(sitk.GetArrayFromImage, (prediction, reference))
     for name, values in scheme.regions:
-        mask = has_value(predicted, values)
-        yield name, *masks_of_label(mask, expected, values, scheme.ignored)
+        predicted, expected = prediction.mask(name, values), reference.mask(name, values)
+        if scheme.ignored is not None:
+            # Nothing is predicted where nobody has said what is there.
+            predicted &= ~reference.mask("", (scheme.ignored,))
+        yield name, predicted, expected

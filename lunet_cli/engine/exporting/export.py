@@ -12,8 +12,14 @@ from torch import Tensor
 from lunet_cli.config.options import ExportOptions
 from lunet_cli.config.vocabulary import WeightPrecision
 from lunet_cli.engine.checkpoints.models import Model, load_model
+from lunet_cli.engine.exporting.bundle import NETWORK, write_bundle
 from lunet_cli.engine.exporting.comparison import compare
-from lunet_cli.engine.exporting.formats import require_installed, suffix_of, write_format
+from lunet_cli.engine.exporting.formats import (
+    file_format,
+    require_installed,
+    suffix_of,
+    write_format,
+)
 from lunet_cli.engine.exporting.windows import (
     Channels,
     same_size,
@@ -91,7 +97,11 @@ def export(
     try:
         # Beside its place, since a file can be moved at once only within a file system.
         with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
-            partial = Path(folder) / path.name
+            whole = Path(folder) / path.name
+            partial = whole
+            if options.format == "monai-bundle":
+                partial = whole / NETWORK
+                partial.parent.mkdir(parents=True)
             write_format(
                 model.network,
                 partial,
@@ -106,7 +116,11 @@ def export(
                 **dict(metadata), agreement=agreement, machine=machine_name()
             )
             described.write(_description_of(partial))
-            files = _move(Path(folder), path)
+            if options.format == "monai-bundle":
+                write_bundle(whole, described)
+                files = _move_bundle(whole, path)
+            else:
+                files = _move(Path(folder), path)
     except OSError as error:
         raise OutputError(f"{path}: cannot be written ({error.strerror or error})") from None
     return ExportResult(
@@ -144,12 +158,13 @@ def _target(model: Model, options: ExportOptions) -> Path:
     Raises:
         OutputError: Its folder cannot be made, or it is there already.
     """
-    suffix = suffix_of(options.format)
+    is_bundle = options.format == "monai-bundle"
+    suffix = "_bundle" if is_bundle else suffix_of(file_format(options.format))
     name = model.path.stem
     if options.weights != "fp32":
         name = f"{name}_{options.weights}"
     path = options.output or model.path.with_name(f"{name}{suffix}")
-    if path.suffix != suffix:
+    if not is_bundle and path.suffix != suffix:
         raise OutputError(
             f"{path}: {options.format} files end in {suffix}", hint=f"Name it {path.stem}{suffix}."
         )
@@ -169,6 +184,15 @@ def _target(model: Model, options: ExportOptions) -> Path:
     return path
 
 
+def _move_bundle(whole: Path, path: Path) -> tuple[Path, ...]:
+    """Move a folder to its place, and return its files: the network first, what it says last."""
+    os.rename(whole, path)
+    network = path / NETWORK
+    others = [file for file in sorted(path.rglob("*")) if file.is_file()]
+    ends = (network, _description_of(network))
+    return (network, *(file for file in others if file not in ends), ends[1])
+
+
 def _description_of(path: Path) -> Path:
     return path.with_name(f"{path.name}.json")
 
@@ -178,7 +202,7 @@ def _describe(model: Model, options: ExportOptions) -> ExportMetadata:
     labels = model.card.labels
     return ExportMetadata(
         architecture=model.architecture,
-        format=options.format,
+        format=file_format(options.format),
         weights=options.weights,
         input=TensorDescription(
             name=INPUT, axes=("batch", "channel", "z", "y", "x"), dtype="float32"
@@ -225,9 +249,9 @@ def _move(folder: Path, path: Path) -> tuple[Path, ...]:
 
 
 def _size(files: tuple[Path, ...]) -> int:
-    """Bytes of the network's files, the JSON left out."""
+    """Bytes of the network's files, what is said about it left out."""
     size = 0
     for file in files:
-        if file.suffix != ".json":
+        if file.suffix not in (".json", ".py", ".md"):
             size += file.stat().st_size
     return size

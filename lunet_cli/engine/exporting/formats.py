@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from lunet_cli.config.vocabulary import ExportFormat, Size, WeightPrecision
+from lunet_cli.config.vocabulary import ExportFormat, FileFormat, Size, WeightPrecision
 from lunet_cli.engine.checkpoints.exported_files import SAFETENSORS_SUFFIX
 from lunet_cli.engine.exporting.quantization import quantize_onnx, quantize_openvino
 from lunet_cli.engine.networks.blocks import SegmentationNetwork
@@ -27,7 +27,12 @@ _PACKAGES: dict[ExportFormat, tuple[str, ...]] = {
 }
 
 
-def suffix_of(name: ExportFormat) -> str:
+def file_format(name: ExportFormat) -> FileFormat:
+    """The format of the file with the network: of a MONAI bundle, that inside it."""
+    return "torch-export" if name == "monai-bundle" else name
+
+
+def suffix_of(name: FileFormat) -> str:
     """The suffix of the file with the network."""
     if name == "safetensors":
         return SAFETENSORS_SUFFIX
@@ -63,7 +68,7 @@ def write_format(
         window: Voxels (D, H, W) that a graph gives the network at least; see `trace`.
         calibration: Windows (C, D, H, W) of one size, for `int8`.
     """
-    writers: dict[ExportFormat, Writer] = {
+    writers: dict[FileFormat, Writer] = {
         "onnx": _write_onnx,
         "openvino": _write_openvino,
         "torch-export": _write_program,

@@ -53,7 +53,7 @@ class CaseWriter:
     @contextlib.contextmanager
     def writing(self) -> Iterator[None]:
         """Let all files appear when the block ends, and none if it fails."""
-        with _all_or_none(self._files), writing(*self._writers):
+        with all_or_none(self._files), writing(*self._writers):
             yield
 
     def put(self, codes: npt.NDArray[Any], probabilities: Sequence[Probabilities]) -> None:
@@ -86,7 +86,7 @@ class CaseWriter:
 
 
 @contextlib.contextmanager
-def _all_or_none(files: CaseOutput) -> Iterator[None]:
+def all_or_none(files: CaseOutput) -> Iterator[None]:
     """Remove the probability maps of a case whose label map could not be written."""
     try:
         yield

@@ -12,7 +12,13 @@ from typing import NamedTuple
 from lunet_cli.config.vocabulary import VOLUME_SUFFIXES, VolumeSuffix
 from lunet_cli.engine.data.bids import find_bids_images, has_bids_images
 from lunet_cli.engine.data.dicom import SUFFIXES as DICOM_SUFFIXES
-from lunet_cli.engine.data.dicom import DicomSeries, choose_among, find_series
+from lunet_cli.engine.data.dicom import (
+    DicomSeries,
+    choose_among,
+    find_series,
+    merge_series,
+    scans_among,
+)
 from lunet_cli.engine.data.disk import (
     is_file,
     is_folder,
@@ -31,6 +37,8 @@ _CHANNEL = re.compile(r"(?P<id>.+)_(?P<channel>\d{4})")
 _ONE_FILE: dict[str, VolumeSuffix] = {".nhdr": ".nrrd", ".mhd": ".mha"}
 _DEFAULT_SUFFIX: VolumeSuffix = ".nii.gz"
 _MOST_NAMES = 4
+_LONGEST_WORDS = 60
+ALL_SERIES = "all"
 _Source = Path | DicomSeries
 
 
@@ -70,7 +78,8 @@ def find_inputs(
             BIDS.
         num_channels: Image channels of the network: where it takes several, files NAME_0000,
             NAME_0001, ... are one case.
-        series: Number, description or UID of the DICOM series to take where a folder has several.
+        series: Number, description or UID of the DICOM series to take where a folder has several;
+            `all` takes every scan of each folder.
         on_event: Called with what could not be used, and with what was left out.
 
     Returns:
@@ -125,6 +134,11 @@ class _Search:
         self._series, self._on_event = series, on_event
         self.failures: list[CaseFailed] = []
 
+    @property
+    def _is_named(self) -> bool:
+        """Whether a certain series is asked for."""
+        return self._series not in (None, ALL_SERIES)
+
     def fail(self, case: str, error: LunetError) -> None:
         self.failures.append(CaseFailed(case, error.message, error.hint))
         self._on_event(self.failures[-1])
@@ -151,7 +165,7 @@ class _Search:
         if not found and any(map(is_file, entries)):
             series = find_series(folder)
             if series:
-                return [_Found(choose_among(series, folder, self._series), folder)]
+                return self._chosen(series, folder)
         below = self._series_of_sub_folders(entries, found)
         if not found and len(self.failures) == num_failures:
             raise DataError(f"{folder}: holds no volume and no DICOM series", hint=below)
@@ -163,18 +177,31 @@ class _Search:
     def _series_of_sub_folders(self, entries: list[Path], found: list[_Found]) -> str:
         """Add the DICOM series of sub-folders; return in words which hold other volumes."""
         passed_over: list[str] = []
+        beside: list[_Found] = []
         for path in filter(is_folder, entries):
             try:
                 if any(map(has_volume_suffix, list_folder(path))):
                     passed_over.append(path.name)
-                else:
-                    found += self._series_below(path)
+                    continue
+                for series in self._series_below(path):
+                    is_wanted = self._is_named or _is_scan(series)
+                    (found if is_wanted else beside).append(series)
             except LunetError as error:
                 self.fail(str(path), error)
+        self._tell_beside(beside, found)
         if not passed_over:
             return ""
         noun = "sub-folder" if len(passed_over) == 1 else "sub-folders"
         return f"Volumes lie in its {noun} {', '.join(passed_over[:_MOST_NAMES])}."
+
+    def _tell_beside(self, beside: list[_Found], found: list[_Found]) -> None:
+        """Leave out scouts, pictures and results, unless there is nothing else to tell of."""
+        if not found:
+            found += beside
+        elif beside:
+            names = ", ".join(str(one.place) for one in beside[:_MOST_NAMES])
+            text = f"{names}: no scan (a scout, a picture, or a result), and left out"
+            self._on_event(WarningIssued(text))
 
     def _files_among(self, entries: list[Path]) -> list[Path]:
         """Volume files; what only has the name of one (a pipe, a link without an end) is told."""
@@ -200,9 +227,33 @@ class _Search:
                 # A link may lead upwards, and the search would not end.
                 if is_folder(path) and not path.is_symlink():
                     folders.append(path)
-        if not series:
-            return []
-        return [_Found(choose_among(series, folder, self._series), folder)]
+        return self._chosen(merge_series(series, folder), folder) if series else []
+
+    def _chosen(self, series: Sequence[DicomSeries], folder: Path) -> list[_Found]:
+        """The series of a folder that is asked for, or each scan, called by number and words."""
+        if self._series != ALL_SERIES:
+            return [_Found(choose_among(series, folder, self._series), folder)]
+        scans = scans_among(series)
+        if len(scans) == 1:
+            return [_Found(scans[0], folder)]
+        names = list(map(_name_of_series, scans))
+        found = []
+        for name, one in zip(names, scans, strict=True):
+            # Where two are called alike, the end of the UID tells them apart.
+            ending = f"_{one.uid.rsplit('.', 1)[-1]}" if names.count(name) > 1 else ""
+            found.append(_Found(one, folder / f"{name}{ending}"))
+        return found
+
+
+def _is_scan(found: _Found) -> bool:
+    return not isinstance(found.source, DicomSeries) or found.source.is_scan
+
+
+def _name_of_series(series: DicomSeries) -> str:
+    """A file name of number and description, such as `4_Thorax_1_5_mm`."""
+    words = re.sub(r"[^\w+-]+", "_", series.description).strip("_")
+    parts = [part for part in (series.number, words[:_LONGEST_WORDS]) if part]
+    return "_".join(parts) or "series"
 
 
 def _without_label_maps(files: list[Path]) -> list[Path]:

@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lunet_cli.config.options import OutputOptions
+from lunet_cli.config.vocabulary import SEG_SUFFIX, OutputSuffix
 from lunet_cli.engine.inference.inputs import InputCase, output_suffix
 from lunet_cli.errors import OutputError
 
 # Names that people give to files in the hope that they can be written; a folder has none of them.
 _UNWRITABLE = frozenset(
-    [".hdr", ".img", ".nhdr", ".mhd", ".dcm", ".png", ".jpg", ".tif", ".tiff", ".npy", ".npz"]
+    [".hdr", ".img", ".nhdr", ".mhd", ".png", ".jpg", ".tif", ".tiff", ".npy", ".npz"]
 )
 _ELSEWHERE = "Write elsewhere: `output=FOLDER`"
 
@@ -139,18 +140,26 @@ def _label_maps(
     path = options.output
     if path.is_file() or path.suffix.lower() in _UNWRITABLE:
         raise OutputError(
-            f"{path}: is not a format that can be written", hint="Use .nii.gz, .nii, .nrrd or .mha."
+            f"{path}: is not a format that can be written",
+            hint="Use .nii.gz, .nii, .nrrd, .mha or .dcm.",
         )
     return [path / f"{case.name}{options.suffix or case.suffix}" for case in cases]
 
 
+def suffix_of(path: Path) -> OutputSuffix | None:
+    """The suffix of a file name that a prediction can have; None if it has none of those."""
+    if path.name.lower().endswith(SEG_SUFFIX):
+        return SEG_SUFFIX
+    return output_suffix(path)
+
+
 def names_a_file(path: Path) -> bool:
     """Whether outputs go to one file, and not into a folder."""
-    return output_suffix(path) is not None and not path.is_dir()
+    return suffix_of(path) is not None and not path.is_dir()
 
 
 def _only_file(num_cases: int, options: OutputOptions, num_inputs: int) -> Path:
-    path, suffix = options.output, output_suffix(options.output)
+    path, suffix = options.output, suffix_of(options.output)
     if options.suffix not in (None, suffix):
         raise OutputError(
             f"{path}: is the name of a {suffix} file, and `suffix` asks for {options.suffix}",
@@ -176,5 +185,5 @@ def _map_endings(labels: Sequence[str]) -> list[str]:
 
 
 def _with_ending(target: Path, ending: str) -> Path:
-    suffix = output_suffix(target) or ""
+    suffix = suffix_of(target) or ""
     return target.with_name(f"{target.name.removesuffix(suffix)}{ending}{suffix}")

@@ -17,11 +17,12 @@ import torch
 
 from lunet_cli.config.options import OutputOptions
 from lunet_cli.config.vocabulary import Size
+from lunet_cli.engine.data.dicom_source import require_referable
 from lunet_cli.engine.data.reading import open_channels, read_image
 from lunet_cli.engine.data.stored_planes import StoredPlanes, can_read_planes, open_planes
 from lunet_cli.engine.data.volume import Geometry
 from lunet_cli.engine.data.writing import remove_partial_folder
-from lunet_cli.engine.inference.case_writer import CaseWriter
+from lunet_cli.engine.inference.case_writer import CaseWriter, all_or_none
 from lunet_cli.engine.inference.images import Location, as_paths
 from lunet_cli.engine.inference.inputs import InputCase, find_inputs
 from lunet_cli.engine.inference.load_model import ModelSource, as_predictor
@@ -40,6 +41,7 @@ from lunet_cli.engine.inference.record import (
     require_same_prediction,
     write_prediction_record,
 )
+from lunet_cli.engine.inference.seg_output import SegWriter
 from lunet_cli.engine.inference.segmentation import (
     PlaneRelay,
     Receiver,
@@ -49,6 +51,7 @@ from lunet_cli.engine.inference.segmentation import (
 from lunet_cli.engine.inference.sliding_window import ArrayInput
 from lunet_cli.engine.inference.stream import usual_planes
 from lunet_cli.engine.inference.volume_errors import errors_of
+from lunet_cli.engine.runtimes.runtime import require_packages
 from lunet_cli.errors import DataError, LunetError
 from lunet_cli.results.events import CaseFailed, Event, Notice, WarningIssued, warnings_to
 from lunet_cli.results.prediction import (
@@ -189,6 +192,11 @@ class _Job:
         self._steps: list[Step] = [parse_step(text, labels.names) for text in output.postprocess]
         self._values = labels.painted_values(output.order)
         self._record = describe_prediction(predictor, self._steps, output)
+        self._seg: SegWriter | None = None
+        if output.is_seg:
+            require_packages("dicom", "highdicom")
+            self._seg = SegWriter.of(predictor, output, self._record)
+            self._values = self._seg.numbers
         self._mine: list[_Case] = []  # of this share
         self._others: list[_Case] = []
         self._skipped: list[Path] = []
@@ -273,13 +281,15 @@ class _Job:
         volumes = open_channels(images, on_remark=warnings_to(on_event))
         stored = volumes[0].geometry
         placement = predictor.card.preprocessing.place(stored)
+        if self._seg is not None:
+            require_referable(images[0])
         with errors_of(images[0]):
             predictor.require_channels(sum(volume.num_channels for volume in volumes))
             windows = predictor.plan_windows(
                 stored,
                 with_probabilities=bool(case.files.maps),
                 reads_planes=can_read_planes(volumes, placement),
-                keeps_result=bool(self._steps),
+                keeps_result=bool(self._steps) or self._seg is not None,
             )
         return _Task(case, windows, placement.grid.size)
 
@@ -342,10 +352,17 @@ class _Job:
             return self._relay(task, work)
         shape = (len(task.case.files.maps), *task.windows.size)
         with _array_on_disk(task.case.files.label_map.parent, shape) as maps:
-            segmentation = self._segment(task, maps, work)
-            writer = self._writer(task.case.files, segmentation.geometry)
-            with writer.writing():
-                writer.put_all(segmentation)
+            return self._write(self._segment(task, maps, work), task.case)
+
+    def _write(self, segmentation: Segmentation, case: _Case) -> dict[str, float]:
+        """Write a case as a whole; return the volume of each label in ml."""
+        if self._seg is not None:
+            with all_or_none(case.files):
+                self._seg.write(segmentation, case.files, case.input.images[0])
+            return segmentation.volumes_ml()
+        writer = self._writer(case.files, segmentation.geometry)
+        with writer.writing():
+            writer.put_all(segmentation)
         return writer.volumes_ml()
 
     def _segment(

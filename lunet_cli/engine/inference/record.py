@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lunet_cli.config.options import OutputOptions
-from lunet_cli.engine.data.volume import has_volume_suffix
-from lunet_cli.engine.inference.outputs import names_a_file
+from lunet_cli.engine.inference.outputs import names_a_file, suffix_of
 from lunet_cli.engine.inference.postprocessing import Step
 from lunet_cli.engine.inference.predictor import Predictor
 from lunet_cli.errors import OutputError
@@ -100,7 +99,7 @@ def _record_path(writing: OutputOptions) -> Path | None:
 
 
 def _holds_volumes(folder: Path) -> bool:
-    return any(has_volume_suffix(path) and path.is_file() for path in folder.rglob("*"))
+    return any(suffix_of(path) is not None and path.is_file() for path in folder.rglob("*"))
 
 
 def _sha256(path: Path) -> str:

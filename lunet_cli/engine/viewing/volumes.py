@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import SimpleITK as sitk  # noqa: N813
 
+from lunet_cli.engine.data.dicom_seg import is_segmentation, open_segmentation
 from lunet_cli.engine.data.layouts import find_description
 from lunet_cli.engine.data.reading import read_image, read_label, stored_number_type
 from lunet_cli.engine.data.volume import Geometry, along_patient, stem
@@ -33,8 +34,8 @@ def read_volume(
 
     Args:
         path: A file of any format that SimpleITK reads, or the folder of a DICOM series.
-        label: A label map on the same grid. Its labels are called as a `dataset.json` around says,
-            or else by value.
+        label: A label map on the same grid, or a DICOM segmentation. Its labels are called as a
+            `dataset.json` around or the segmentation says, or else by value.
         channel: Which channel is shown.
         on_event: Called with what is odd about a file.
 
@@ -112,7 +113,7 @@ def _intensity(array: npt.NDArray[np.number]) -> dict[str, float]:
 def _read_labels(
     label: Path, image: Path, geometry: Geometry, on_event: Callable[[Event], None]
 ) -> tuple[tuple[str, ...], LabelImage]:
-    stored = read_label(label, on_remark=warnings_to(on_event))
+    stored = read_label(label, grid=geometry, on_remark=warnings_to(on_event))
     differences = Geometry.of(stored).differences(geometry)
     if differences:
         raise DataError(
@@ -122,6 +123,9 @@ def _read_labels(
     values = sitk.GetArrayFromImage(stored)
     found = np.unique(values[values > 0]).tolist()
     names: dict[int, str] = {}
+    if is_segmentation(label):
+        for segment in open_segmentation(label).segments:
+            names[segment.number] = segment.label
     description = find_description(label.parent, image.parent)
     named = description.labels if description is not None else None
     for name, of_label in (named or {}).items():

@@ -5,7 +5,9 @@ import json
 import pytest
 import torch
 
-from lunet_cli.engine.data.labels import LabelScheme, resolve_labels
+from lunet_cli.config.run import RunConfig
+from lunet_cli.engine.data.cases import CaseSet, read_case_files
+from lunet_cli.engine.data.labels import LabelScheme, labels_for, resolve_labels
 from lunet_cli.errors import ConfigError
 from lunet_cli.records.network_card import LabelRegions
 
@@ -175,3 +177,14 @@ def test_labels_that_do_not_fit_are_refused(
         resolve_labels(configured, None, activation=activation, out_channels=out_channels)  # type: ignore[arg-type]
     assert all(word in caught.value.message for word in words), caught.value.message
     assert caught.value.hint
+
+
+def test_codes_of_labels_that_the_data_set_has_not() -> None:
+    case_set = CaseSet(
+        cases=(), reader=read_case_files, labels={"liver": (1,)}, layout="msd", root=None
+    )
+    config = RunConfig.model_validate({"label_codes": {"liver": 10200004}})
+    assert labels_for(config, case_set).names == ("liver",)
+    config = RunConfig.model_validate({"label_codes": {"spleen": 78961009}})
+    with pytest.raises(ConfigError, match="label_codes: there is no label spleen"):
+        labels_for(config, case_set)

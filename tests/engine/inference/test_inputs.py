@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import pydicom
 import pytest
 
 from lunet_cli.config.options import PhantomOptions
@@ -256,3 +257,59 @@ def test_contrasts_that_a_network_does_not_take_are_not_guessed(study: Path) -> 
     assert "sub-*/anat/*_T1w.nii.gz" in failure.hint
     named = sorted(study.glob("sub-*/anat/*_T1w.nii.gz"))
     assert len(find_inputs(named, num_channels=1)[0]) == 4
+
+
+def mark(folder: Path, **values: str) -> None:
+    """Change attributes of all files of a series."""
+    for path in folder.iterdir():
+        dataset = pydicom.dcmread(path)
+        for keyword, value in values.items():
+            setattr(dataset, keyword, value)
+        dataset.save_as(path)
+
+
+def test_all_series_of_nested_exports(tmp_path: Path, write_series) -> None:
+    study = tmp_path / "export/patient1/study"
+    write_series(study / "a", ARRAY, uid="1.2.3.4", number=3, description="Thorax 1.5 mm")
+    write_series(study / "b", ARRAY, uid="1.2.3.5", number=4)
+    write_series(study / "c", ARRAY, uid="1.2.3.6", number=4)
+    write_series(tmp_path / "export/patient2/x/y", ARRAY, uid="1.2.3.7", number=1)
+    found = names([tmp_path / "export"], series="all")
+    assert list(found) == ["3_Thorax_1_5_mm", "4_5", "4_6", "patient2"]
+    write_series(tmp_path / "export/patient2/z", ARRAY, uid="1.2.3.8", number=3)
+    mark(tmp_path / "export/patient2/z", SeriesDescription="Thorax 1.5 mm")
+    assert "patient2/3_Thorax_1_5_mm" in names([tmp_path / "export"], series="all")
+
+
+def test_scouts_pictures_and_results_are_no_scans(tmp_path: Path, write_series) -> None:
+    for number, name in enumerate(("scan", "scout", "picture", "result"), start=1):
+        write_series(tmp_path / f"p/{name}", ARRAY, uid=f"1.2.3.{number}", number=number)
+        write_series(tmp_path / f"q/one/{name}", ARRAY, uid=f"1.2.4.{number}", number=number)
+    for folder in (tmp_path / "p", tmp_path / "q/one"):
+        mark(folder / "scout", ImageType="ORIGINAL\\PRIMARY\\LOCALIZER")
+        mark(folder / "picture", SOPClassUID="1.2.840.10008.5.1.4.1.1.7.1")
+        mark(folder / "result", Modality="SEG")
+    # Below a patient's folder, the scan is the only one to choose.
+    assert names([tmp_path / "q"]) == {"one": ["scan"]}
+    assert names([tmp_path / "q"], series="all") == {"one": ["scan"]}
+    assert names([tmp_path / "q"], series="2") == {"one": ["scout"]}, "asked for by number"
+    events: list[Event] = []
+    cases, failures = find_inputs([tmp_path / "p"], num_channels=1, on_event=events.append)
+    assert ([case.name for case in cases], failures) == (["scan"], [])
+    (warning,) = map(str, events)
+    assert "scout: no scan (a scout, a picture, or a result), and left out" in warning
+    (tmp_path / "p/scan").rename(tmp_path / "scan")
+    assert len(names([tmp_path / "p"])) == 3, "a reader says why they cannot be used"
+
+
+def test_a_series_in_several_folders_is_one(tmp_path: Path, write_series) -> None:
+    folder = write_series(tmp_path / "in/patient/a", ARRAY)
+    (tmp_path / "in/patient/b").mkdir()
+    for path in sorted(folder.iterdir())[:2]:
+        path.rename(tmp_path / "in/patient/b" / path.name)
+    (case,), failures = find_inputs([tmp_path / "in"], num_channels=1)
+    assert failures == []
+    (series,) = case.images
+    assert isinstance(series, DicomSeries)
+    assert len(series.files) == 4
+    assert (case.name, series.name) == ("patient", "patient")

@@ -116,3 +116,15 @@ def test_an_empty_label_map_is_told(tmp_path: Path, write_volume) -> None:
     assert facts.label_ml == {}
     assert ("labels", "none: every voxel of the label map is 0") in described(facts)
     assert not any(name == "labels" for name, _ in described(read_volume(image)[1]))
+
+
+def test_segmentations_are_shown_with_their_names(tmp_path: Path, write_series, write_seg) -> None:
+    array = np.zeros((4, 5, 6), np.uint8)
+    array[1:3, 2, 2:4] = 2
+    series = write_series(tmp_path / "ct", array)
+    seg = write_seg(series, tmp_path / "seg.dcm", array, "liver", "lump")
+    volume, facts = read_volume(series, seg)
+    assert volume.labels == ("lump",)
+    assert volume.reference is not None
+    assert (volume.reference > 0).sum() == 4
+    assert facts.label_ml == {"lump": pytest.approx(0.004)}
