@@ -18,7 +18,9 @@ RuntimeChoice = Literal["auto", RuntimeName]
 SplitName = Literal["train", "val", "test", "all"]
 """Which cases of a data set."""
 
-ExportFormat = Literal["onnx", "openvino", "torch-export", "safetensors"]
+ExportFormat = Literal["onnx", "openvino", "torch-export", "safetensors", "html"]
+"""What a network is written as; `html` is a page that segments in a browser."""
+
 WeightPrecision = Literal["fp32", "fp16", "int8"]
 """How an exported file keeps its weights; `int8` computes in eight bits as well."""
 

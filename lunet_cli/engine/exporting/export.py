@@ -13,7 +13,13 @@ from lunet_cli.config.options import ExportOptions
 from lunet_cli.config.vocabulary import WeightPrecision
 from lunet_cli.engine.checkpoints.models import Model, load_model
 from lunet_cli.engine.exporting.comparison import compare
-from lunet_cli.engine.exporting.formats import require_installed, suffix_of, write_format
+from lunet_cli.engine.exporting.formats import (
+    graph_format,
+    require_installed,
+    suffix_of,
+    write_format,
+    write_page,
+)
 from lunet_cli.engine.exporting.windows import (
     Channels,
     same_size,
@@ -92,16 +98,21 @@ def export(
         # Beside its place, since a file can be moved at once only within a file system.
         with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
             partial = Path(folder) / path.name
+            # Of a page, the network in it is compared.
+            inner = graph_format(options.format)
+            graph = partial.with_suffix(suffix_of(inner))
             write_format(
                 model.network,
-                partial,
-                metadata,
+                graph,
+                metadata.model_copy(update={"format": inner}),
                 window=model.window or (1, 1, 1),
                 calibration=calibration,
             )
             on_event(Notice(f"comparing it with PyTorch on {origin}"))
-            runtime, agreement = compare(model, load_model(partial), metadata, volumes, origin)
+            runtime, agreement = compare(model, load_model(graph), metadata, volumes, origin)
             _require_agreement(agreement, options)
+            if options.format == "html":
+                write_page(graph, partial, metadata)
             described = ExportDescription(
                 **dict(metadata), agreement=agreement, machine=machine_name()
             )

@@ -22,6 +22,7 @@ Writer = Callable[[SegmentationNetwork, Path, ExportMetadata, Size, Sequence[Ten
 
 _PACKAGES: dict[ExportFormat, tuple[str, ...]] = {
     "onnx": ("onnx", "onnxscript", "onnxruntime"),
+    "html": ("onnx", "onnxscript", "onnxruntime"),
     "openvino": ("openvino",),
     "safetensors": ("safetensors",),
 }
@@ -31,7 +32,14 @@ def suffix_of(name: ExportFormat) -> str:
     """The suffix of the file with the network."""
     if name == "safetensors":
         return SAFETENSORS_SUFFIX
+    if name == "html":
+        return ".html"
     return SUFFIXES[name]
+
+
+def graph_format(name: ExportFormat) -> ExportFormat:
+    """The format of the file that computes: a page holds one of ONNX."""
+    return "onnx" if name == "html" else name
 
 
 def require_installed(name: ExportFormat, weights: WeightPrecision) -> None:
@@ -70,6 +78,19 @@ def write_format(
         "safetensors": _write_safetensors,
     }
     writers[metadata.format](network, path, metadata, window, calibration)
+
+
+def write_page(graph: Path, path: Path, metadata: ExportMetadata) -> None:
+    """Write a page that segments in a browser, and remove the ONNX file that it takes in."""
+    import onnx
+
+    from lunet_cli.engine.exporting.browser.page import render_page
+
+    model = onnx.load(graph)
+    # The page says what is needed in its own words; the rest tells of the training and its data.
+    del model.metadata_props[:]
+    path.write_text(render_page(model.SerializeToString(), metadata), encoding="utf-8")
+    graph.unlink()
 
 
 def _write_onnx(
