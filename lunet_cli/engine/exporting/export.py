@@ -15,6 +15,7 @@ from lunet_cli.engine.checkpoints.models import Model, load_model
 from lunet_cli.engine.exporting.comparison import compare
 from lunet_cli.engine.exporting.formats import (
     graph_format,
+    prepared,
     require_installed,
     suffix_of,
     write_format,
@@ -102,7 +103,7 @@ def export(
             inner = graph_format(options.format)
             graph = partial.with_suffix(suffix_of(inner))
             write_format(
-                model.network,
+                prepared(model.network, options.format),
                 graph,
                 metadata.model_copy(update={"format": inner}),
                 window=model.window or (1, 1, 1),

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from lunet_cli.config.vocabulary import ExportFormat, Size, WeightPrecision
 from lunet_cli.engine.checkpoints.exported_files import SAFETENSORS_SUFFIX
+from lunet_cli.engine.exporting.browser.network import for_browser
 from lunet_cli.engine.exporting.quantization import quantize_onnx, quantize_openvino
 from lunet_cli.engine.networks.blocks import SegmentationNetwork
 from lunet_cli.engine.runtimes.exported_graph import METADATA_KEY, SUFFIXES
@@ -51,6 +52,11 @@ def require_installed(name: ExportFormat, weights: WeightPrecision) -> None:
     require_packages(name, *_PACKAGES.get(name, ()))
     if weights == "int8" and name == "openvino":
         require_packages("nncf", "nncf")
+
+
+def prepared(network: SegmentationNetwork, name: ExportFormat) -> SegmentationNetwork:
+    """The network as it is written; a browser has its own fast operations."""
+    return for_browser(network) if name == "html" else network
 
 
 def write_format(

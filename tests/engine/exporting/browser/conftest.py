@@ -16,7 +16,7 @@ from lunet_cli.config.options import ExportOptions
 from lunet_cli.engine.checkpoints.models import load_model
 from lunet_cli.engine.exporting.browser import page as page_module
 from lunet_cli.engine.exporting.export import _describe
-from lunet_cli.engine.exporting.formats import write_format, write_page
+from lunet_cli.engine.exporting.formats import prepared, write_format, write_page
 
 BROWSER, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 FLAGS = (
@@ -38,9 +38,10 @@ class Tab:
         self.driver, self._downloads = driver, downloads
 
     def open(self, page: Path) -> None:
-        """Open a page from disk."""
-        self.driver.get(page.as_uri())
-        self.wait_for("ready")
+        """Open a page from disk, unless it is open: loading what computes takes seconds."""
+        if self.driver.current_url != page.as_uri():
+            self.driver.get(page.as_uri())
+            self.wait_for("ready")
 
     @property
     def state(self) -> str | None:
@@ -51,12 +52,14 @@ class Tab:
     def wait_for(self, *states: str) -> str:
         """Wait until the page is in one of these states, and return it."""
         end = time.monotonic() + PATIENCE_S
-        while self.state not in states:
-            if self.state == "failed":
+        while True:
+            state = self.state
+            if state in states:
+                return str(state)
+            if state == "failed":
                 raise AssertionError(self.text("problem"))
-            assert time.monotonic() < end, f"still {self.state}"
+            assert time.monotonic() < end, f"still {state}"
             time.sleep(0.05)
-        return str(self.state)
 
     def give(self, *files: Path, folder: bool = False) -> None:
         """Choose files, or a folder, as the dialogue of the page would."""
@@ -141,7 +144,8 @@ def make_page(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], Path
         folder = tmp_path_factory.mktemp("page")
         metadata = _describe(model, ExportOptions(format="onnx"))
         graph = folder / "network.onnx"
-        write_format(model.network, graph, metadata, window=model.window or (1, 1, 1))
+        network = prepared(model.network, "html")
+        write_format(network, graph, metadata, window=model.window or (1, 1, 1))
         write_page(graph, folder / "page.html", metadata)
         return folder / "page.html"
 

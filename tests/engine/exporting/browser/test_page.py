@@ -27,14 +27,29 @@ MakePage = Callable[[Path], Path]
 
 
 @pytest.fixture(scope="session")
-def thresholds(tmp_path_factory: pytest.TempPathFactory, make_threshold_model: Any) -> Path:
-    """A checkpoint on resampled volumes, whose two regions lie in each other."""
-    folder = tmp_path_factory.mktemp("thresholds")
+def exported(
+    trained_run: Path, volumes: Path, tmp_path_factory: pytest.TempPathFactory
+) -> ExportResult:
+    pytest.importorskip("onnxscript")
+    path = tmp_path_factory.mktemp("exported") / "page.html"
+    return export(trained_run, ExportOptions(format="html", output=path, check=volumes))
+
+
+@pytest.fixture(scope="session")
+def page(exported: ExportResult) -> Path:
+    """The page of a trained network of one channel."""
+    return exported.files[0]
+
+
+@pytest.fixture(scope="session")
+def pair(tmp_path_factory: pytest.TempPathFactory, make_threshold_model: Any) -> Path:
+    """A checkpoint of two channels on resampled volumes, whose regions lie in each other."""
     return Path(
         make_threshold_model(
-            folder / "model.pt",
+            tmp_path_factory.mktemp("pair") / "model.pt",
             thresholds=(80.5, 120.5),
             labels={"whole & all": (1, 2), "<i>core</i>": (2,)},
+            in_channels=2,
             spacing_mm=(1.5, 0.9, 1.1),
             orientation="RAS",
             window=(16, 24, 16),
@@ -43,22 +58,8 @@ def thresholds(tmp_path_factory: pytest.TempPathFactory, make_threshold_model: A
 
 
 @pytest.fixture(scope="session")
-def exported(
-    thresholds: Path, volumes: Path, tmp_path_factory: pytest.TempPathFactory
-) -> ExportResult:
-    pytest.importorskip("onnxscript")
-    path = tmp_path_factory.mktemp("exported") / "page.html"
-    return export(thresholds, ExportOptions(format="html", output=path, check=volumes))
-
-
-@pytest.fixture(scope="session")
-def page(exported: ExportResult) -> Path:
-    return exported.files[0]
-
-
-@pytest.fixture(scope="session")
-def trained_page(trained_run: Path, make_page: MakePage) -> Path:
-    return make_page(trained_run)
+def pair_page(pair: Path, make_page: MakePage) -> Path:
+    return make_page(pair)
 
 
 def waves(size: tuple[int, int, int]) -> np.ndarray[Any, Any]:
@@ -68,60 +69,71 @@ def waves(size: tuple[int, int, int]) -> np.ndarray[Any, Any]:
     return np.asarray(values.astype(np.int16))
 
 
-def assert_equal_to_predict(tab: Any, checkpoint: Path, source: Path) -> None:
+def assert_equal_to_predict(tab: Any, checkpoint: Path, *sources: Path) -> None:
     """The mask that was saved lies on the grid of the scan, and is that of `predict`."""
-    saved = tab.save()
-    found = sitk.ReadImage(str(saved))
-    expected = Predictor.load([checkpoint], options=EXACT).predict(source)
-    grid = Geometry.of(read_image([source])[0])
-    assert Geometry.of(found).differences(grid) == []
-    mine, theirs = map(sitk.GetArrayFromImage, (found, expected.label_map))
+    found = sitk.ReadImage(str(tab.save()))
+    channels = read_image(sources)
+    expected = Predictor.load([checkpoint], options=EXACT).segment(channels)
+    assert Geometry.of(found).differences(Geometry.of(channels[0])) == []
+    mine, theirs = sitk.GetArrayFromImage(found), expected.label_map()
     assert mine.dtype == theirs.dtype
     assert np.count_nonzero(theirs) > 0
     assert np.mean(mine != theirs) <= MOST_DIFFERENT
     cells = tab.driver.find_elements("css selector", "#volumes td:last-child")
     assert [float(cell.text.removesuffix(" ml")) for cell in cells] == pytest.approx(
-        [*expected.volume_ml.values()], abs=0.006, rel=1e-3
+        [*expected.volumes_ml().values()], abs=0.006, rel=1e-3
     )
 
 
 @pytest.mark.parametrize("suffix", [".nii.gz", ".nrrd"])
-def test_oblique_anisotropic_volume(
-    tab: Any, page: Path, thresholds: Path, write_volume: Any, tmp_path: Path, suffix: str
+def test_oblique_anisotropic_volumes_of_two_channels(
+    tab: Any, pair_page: Path, pair: Path, write_volume: Any, tmp_path: Path, suffix: str
 ) -> None:
-    source = write_volume(
-        tmp_path / f"scan{suffix}",
-        waves((12, 33, 40)),
-        spacing=(0.8, 1.3, 3.5),
-        origin=(-20.5, 13.25, 7.0),
-        direction=OBLIQUE,
-    )
-    tab.open(page)
-    tab.segment(source)
-    assert_equal_to_predict(tab, thresholds, source)
+    place: Any = {"spacing": (0.8, 1.3, 3.5), "origin": (-20.5, 13.25, 7.0), "direction": OBLIQUE}
+    array = waves((12, 33, 40))
+    first = write_volume(tmp_path / f"scan_0000{suffix}", array, **place)
+    second = write_volume(tmp_path / f"scan_0001{suffix}", array[::-1], **place)
+    tab.open(pair_page)
+    tab.segment(second, first)
+    assert_equal_to_predict(tab, pair, first, second)
 
 
-def test_dicom_folder_of_a_trained_network(
-    tab: Any, trained_page: Path, trained_run: Path, write_series: Any, tmp_path: Path
+def test_channels_of_one_file_or_of_another_grid(
+    tab: Any, pair_page: Path, pair: Path, write_volume: Any, tmp_path: Path
+) -> None:
+    first = write_volume(tmp_path / "a_0000.nii.gz", waves((18, 20, 22)))
+    second = write_volume(tmp_path / "a_0001.nii.gz", waves((18, 20, 22))[::-1])
+    elsewhere = write_volume(tmp_path / "b_0001.nii.gz", waves((18, 20, 21)))
+    stacked = sitk.JoinSeries([sitk.ReadImage(str(path)) for path in (first, second)])
+    sitk.WriteImage(stacked, str(tmp_path / "both.nii.gz"))
+    tab.open(pair_page)
+    assert "has 1 channel, and the network takes 2" in tab.refusal(first)
+    assert "does not lie on the grid of" in tab.refusal(first, elsewhere)
+    tab.segment(tmp_path / "both.nii.gz")
+    assert_equal_to_predict(tab, pair, tmp_path / "both.nii.gz")
+
+
+def test_dicom_folder(
+    tab: Any, page: Path, trained_run: Path, write_series: Any, tmp_path: Path
 ) -> None:
     folder = write_series(
         tmp_path / "ct", waves((30, 36, 40)), spacing=(0.9, 1.1, 1.7), direction=OBLIQUE
     )
-    tab.open(trained_page)
+    tab.open(page)
     tab.segment(folder, folder=True)
     assert_equal_to_predict(tab, trained_run, folder)
 
 
 @pytest.mark.real_data
-def test_hippocampus(tab: Any, trained_page: Path, trained_run: Path, hippocampus: Path) -> None:
+def test_hippocampus(tab: Any, page: Path, trained_run: Path, hippocampus: Path) -> None:
     source = hippocampus / "imagesTr" / "hippocampus_003.nii.gz"
-    tab.open(trained_page)
+    tab.open(page)
     tab.segment(source)
     assert_equal_to_predict(tab, trained_run, source)
 
 
 def test_one_of_several_series_is_asked_for(
-    tab: Any, page: Path, thresholds: Path, write_series: Any, tmp_path: Path
+    tab: Any, page: Path, write_series: Any, tmp_path: Path
 ) -> None:
     folder = tmp_path / "both"
     write_series(folder, waves((4, 9, 9)), uid="1.2.3", number=1, description="scout")
@@ -142,27 +154,6 @@ def test_one_of_several_series_is_asked_for(
     assert tab.text("summary").startswith("chest: 24 x 30 x 20 voxels")
 
 
-def test_several_channels(
-    tab: Any, make_page: MakePage, make_threshold_model: Any, write_volume: Any, tmp_path: Path
-) -> None:
-    checkpoint = make_threshold_model(tmp_path / "two.pt", in_channels=2)
-    first = write_volume(tmp_path / "a_0000.nii.gz", waves((18, 20, 22)))
-    second = write_volume(tmp_path / "a_0001.nii.gz", waves((18, 20, 22))[::-1])
-    elsewhere = write_volume(tmp_path / "b_0001.nii.gz", waves((18, 20, 21)))
-    stacked = sitk.JoinSeries([sitk.ReadImage(str(path)) for path in (first, second)])
-    sitk.WriteImage(stacked, str(tmp_path / "both.nii.gz"))
-    tab.open(make_page(checkpoint))
-    assert "has 1 channel, and the network takes 2" in tab.refusal(first)
-    assert "does not lie on the grid of" in tab.refusal(first, elsewhere)
-    tab.segment(second, first)
-    expected = Predictor.load([checkpoint], options=EXACT).segment(read_image([first, second]))
-    found = sitk.GetArrayFromImage(sitk.ReadImage(str(tab.save())))
-    np.testing.assert_array_equal(found, expected.label_map())
-    tab.segment(tmp_path / "both.nii.gz")
-    again = sitk.GetArrayFromImage(sitk.ReadImage(str(tab.save())))
-    np.testing.assert_array_equal(again, found)
-
-
 def test_what_is_wrong_is_told_and_the_page_goes_on(
     tab: Any, page: Path, write_volume: Any, tmp_path: Path
 ) -> None:
@@ -171,14 +162,23 @@ def test_what_is_wrong_is_told_and_the_page_goes_on(
     broken.write_bytes(good.read_bytes()[:-200])
     text = tmp_path / "notes.txt"
     text.write_text("no scan", encoding="utf-8")
-    huge = write_volume(tmp_path / "huge.nii", waves((2, 3, 4)), spacing=(1000.0,) * 3)
     tab.open(page)
     assert "broken.nii.gz: cannot be read: it is damaged" in tab.refusal(broken)
     assert "notes.txt is not a scan that this page reads" in tab.refusal(text)
     assert "has 2 channels, and the network takes 1" in tab.refusal(good, _copy(good))
-    assert "MiB of memory, more than the 3584 MiB of a browser tab" in tab.refusal(huge)
     tab.segment(good)
     assert tab.driver.execute_script("return document.getElementById('problem').hidden")
+
+
+def test_what_does_not_fit_into_a_browser_is_refused_before_it_is_tried(
+    tab: Any, pair_page: Path, write_volume: Any, tmp_path: Path
+) -> None:
+    few = waves((2, 3, 4))  # of 1 m each, which on the grid of the network are 24 billion
+    both = [tmp_path / f"a_000{index}.nii" for index in range(2)]
+    for path in both:
+        write_volume(path, few, spacing=(1000.0, 1000.0, 1000.0))
+    tab.open(pair_page)
+    assert "MiB of memory, more than the 3584 MiB of a browser tab" in tab.refusal(*both)
 
 
 def _copy(path: Path) -> Path:
@@ -220,13 +220,11 @@ def test_the_policy_names_no_host_and_no_inline_code(page: Path) -> None:
     }
 
 
-def test_names_are_text_and_never_markup(tab: Any, page: Path) -> None:
-    assert "<i>core</i>" not in page.read_text(encoding="utf-8")
-    tab.open(page)
-    assert (
-        "whole & all, <i>core</i>"
-        in tab.text("about-heading") + tab.driver.find_element("css selector", "dl.facts").text
-    )
+def test_names_are_text_and_never_markup(tab: Any, pair_page: Path) -> None:
+    assert "<i>core</i>" not in pair_page.read_text(encoding="utf-8")
+    tab.open(pair_page)
+    facts = tab.driver.find_element("css selector", "dl.facts").text
+    assert "whole & all, <i>core</i>" in facts
 
 
 def test_keyboard_and_names_for_screen_readers(
@@ -238,7 +236,7 @@ def test_keyboard_and_names_for_screen_readers(
     tab.segment(write_volume(tmp_path / "scan.nii.gz", waves((12, 30, 30))))
     active = "return document.activeElement.id"
     assert tab.driver.execute_script(active) == "result-heading"
-    assert tab.text("status").startswith("Finished: whole & all ")
+    assert tab.text("status").startswith("Finished: anterior ")
     unnamed = """return [...document.querySelectorAll("button, input, select, canvas")]
         .filter((one) => one.checkVisibility() || one.tagName === "CANVAS")
         .filter((one) => !(one.labels?.length || one.textContent.trim()
@@ -247,20 +245,21 @@ def test_keyboard_and_names_for_screen_readers(
     slider = tab.driver.find_element("css selector", "input[data-across='0']")
     said = "return document.querySelector('canvas[data-across=\"0\"]').getAttribute('aria-label')"
     before = tab.driver.execute_script(said)
-    assert re.fullmatch(r"axial slice \d+ of 12: (no label|.*whole & all.*)", before)
+    assert re.fullmatch(r"axial slice \d+ of 12: (no label|.*anterior.*)", before)
     tab.driver.execute_script("arguments[0].focus()", slider)
     tab.driver.switch_to.active_element.send_keys(Keys.ARROW_RIGHT)
     assert tab.driver.execute_script(said) != before
 
 
 def test_pictures_show_the_voxels(
-    tab: Any, page: Path, thresholds: Path, write_volume: Any, tmp_path: Path
+    tab: Any, pair_page: Path, write_volume: Any, tmp_path: Path
 ) -> None:
     """A bright corner at the patient's left, back and top lies there in all three planes."""
     array = np.zeros((20, 24, 28), np.int16)
     array[12:, 14:, 16:] = 200  # towards L, P and S, which are the axes of the file
-    tab.open(page)
-    tab.segment(write_volume(tmp_path / "corner.nii.gz", array))
+    both = [write_volume(tmp_path / f"c_000{index}.nii.gz", array) for index in range(2)]
+    tab.open(pair_page)
+    tab.segment(*both)
     script = """const canvas = document.querySelector(`canvas[data-across="${arguments[0]}"]`);
         const [width, height] = [canvas.width, canvas.height];
         const pixels = canvas.getContext("2d").getImageData(0, 0, width, height).data;
@@ -298,9 +297,9 @@ def test_export_says_what_it_wrote_and_leaves_nothing_else(exported: ExportResul
     assert exported.size_on_disk_bytes == path.stat().st_size < LARGEST_PAGE
 
 
-def test_pages_are_called_html(thresholds: Path, tmp_path: Path) -> None:
+def test_pages_are_called_html(pair: Path, tmp_path: Path) -> None:
     with pytest.raises(OutputError, match=r"html files end in \.html"):
-        export(thresholds, ExportOptions(format="html", output=tmp_path / "page.htm"))
+        export(pair, ExportOptions(format="html", output=tmp_path / "page.htm"))
 
 
 @pytest.mark.parametrize("weights", ["fp16", "int8"])

@@ -98,9 +98,9 @@ function showProgress({ step, share }) {
   $("status").textContent = share ? `${STEPS[step]}: ${Math.round(100 * share)} %${words}` : `${STEPS[step]}…`;
 }
 
-function showProblem({ message, hint }) {
+function showProblem({ message, hint, isUnderstood = false }) {
   stopped("");
-  restart(); // whatever state the workers are in
+  if (!isUnderstood) restart(); // the workers may be in any state
   $("problem").textContent = hint ? `${message}. ${hint}` : message;
   $("problem").hidden = false;
   document.body.dataset.state = "failed";

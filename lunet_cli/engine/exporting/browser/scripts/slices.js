@@ -4,6 +4,7 @@
 const COLORS = [[230, 159, 0], [86, 180, 233], [0, 158, 115], [204, 121, 167], [213, 94, 0], [240, 228, 66], [0, 114, 178]];
 const GOLDEN_TURN = 137.508; // degrees; hues of further labels never come close to each other soon
 const SAMPLES = 200000;
+const LARGEST_PICTURE = 460; // pixels along its longer side
 const SIDES = [["R", "L", "A", "P"], ["R", "L", "S", "I"], ["A", "P", "S", "I"]]; // left, right, top, bottom
 
 /** The colour of the label at a place in the list. */
@@ -50,11 +51,11 @@ function drawSlice(canvas, scan, across, at, { range, opacity, colorOf }) {
   paint(canvas, pixels, columns * spacing[right], rows * spacing[down], across);
 }
 
-/** Draw pixels in their true proportions, as large as the picture is on the screen. */
+/** Draw pixels in their true proportions. */
 function paint(canvas, pixels, widthMm, heightMm, across) {
-  const ratio = heightMm / widthMm, width = Math.max(160, Math.min(640, Math.round(canvas.clientWidth) || 420));
-  canvas.width = width;
-  canvas.height = Math.max(24, Math.min(Math.round(width * ratio), 3 * width));
+  const scale = LARGEST_PICTURE / Math.max(widthMm, heightMm);
+  const width = canvas.width = Math.max(24, Math.round(widthMm * scale));
+  canvas.height = Math.max(24, Math.round(heightMm * scale));
   const small = document.createElement("canvas"), context = canvas.getContext("2d");
   [small.width, small.height] = [pixels.width, pixels.height];
   small.getContext("2d").putImageData(pixels, 0, 0);

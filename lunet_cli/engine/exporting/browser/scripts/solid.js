@@ -1,6 +1,6 @@
 // The surfaces of labels in three dimensions: voxels as small rectangles, the nearest on top.
 
-const SOLID_EDGE = 420; // pixels
+const SOLID_EDGE = 460; // pixels
 const MOST_VOXELS_ALONG = 160; // of larger labels, every second or third voxel is drawn
 const REACH = 2; // voxels around one that say which way its surface faces
 

@@ -23,10 +23,11 @@ function start(data) {
 
 /** Errors of the browser itself are told by their meaning. */
 function inPlainWords(error) {
-  if (error instanceof Problem) return { message: error.message, hint: error.hint };
+  if (error instanceof Problem) return { message: error.message, hint: error.hint, isUnderstood: true };
   const text = String(error?.message ?? error);
   if (error instanceof RangeError || /memory|allocation|std::bad_alloc|out of bounds/i.test(text)) {
-    return tooLarge(`needs more memory than the browser gives (${text.slice(0, 200)})`);
+    const { message, hint } = tooLarge(`needs more memory than the browser gives (${text.slice(0, 200)})`);
+    return { message, hint };
   }
   return { message: `something went wrong that this page does not know: ${text.slice(0, 300)}`, hint: "Please report it." };
 }
