@@ -304,6 +304,11 @@ class ExportOptions(Options):
                 f"`weights=int8`: {self.format} has no quantised networks here",
                 hint="Take `format=onnx` or `format=openvino`.",
             )
+        if self.weights != "fp32" and self.format == "html":
+            raise ConfigError(
+                f"`weights={self.weights}`: a page keeps fp32",
+                hint="Leave it out: what computes takes far more room in a page than the weights.",
+            )
         if self.weights == "fp16" and self.format in ("torch-export", "monai-bundle"):
             raise ConfigError(
                 "`weights=fp16`: PyTorch has no fp16 convolution on every CPU",

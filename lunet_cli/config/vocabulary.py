@@ -20,8 +20,9 @@ SplitName = Literal["train", "val", "test", "all"]
 
 FileFormat = Literal["onnx", "openvino", "torch-export", "safetensors"]
 """Formats of a file with a network."""
-ExportFormat = Literal[FileFormat, "monai-bundle"]
-"""The same, and what holds one of these files: a MONAI bundle has a torch-export file."""
+ExportFormat = Literal[FileFormat, "html", "monai-bundle"]
+"""The same, and what holds one of these files: `html` is a page that segments in a browser, with
+one of ONNX; a MONAI bundle has a torch-export file."""
 WeightPrecision = Literal["fp32", "fp16", "int8"]
 """How an exported file keeps its weights; `int8` computes in eight bits as well."""
 

@@ -15,10 +15,12 @@ from lunet_cli.engine.checkpoints.models import Model, load_model
 from lunet_cli.engine.exporting.bundle import NETWORK, write_bundle
 from lunet_cli.engine.exporting.comparison import compare
 from lunet_cli.engine.exporting.formats import (
-    file_format,
+    graph_format,
+    prepared,
     require_installed,
     suffix_of,
     write_format,
+    write_page,
 )
 from lunet_cli.engine.exporting.windows import (
     Channels,
@@ -98,28 +100,29 @@ def export(
         # Beside its place, since a file can be moved at once only within a file system.
         with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
             whole = Path(folder) / path.name
-            partial = whole
-            if options.format == "monai-bundle":
-                partial = whole / NETWORK
-                partial.parent.mkdir(parents=True)
+            # Of a page or a bundle, the network in it is compared.
+            graph = _graph_of(whole, options)
             write_format(
-                model.network,
-                partial,
+                prepared(model.network, options.format),
+                graph,
                 metadata,
                 window=model.window or (1, 1, 1),
                 calibration=calibration,
             )
             on_event(Notice(f"comparing it with PyTorch on {origin}"))
-            runtime, agreement = compare(model, load_model(partial), metadata, volumes, origin)
+            runtime, agreement = compare(model, load_model(graph), metadata, volumes, origin)
             _require_agreement(agreement, options)
+            if options.format == "html":
+                write_page(graph, whole, metadata)
             described = ExportDescription(
                 **dict(metadata), agreement=agreement, machine=machine_name()
             )
-            described.write(_description_of(partial))
             if options.format == "monai-bundle":
+                described.write(_description_of(graph))
                 write_bundle(whole, described)
                 files = _move_bundle(whole, path)
             else:
+                described.write(_description_of(whole))
                 files = _move(Path(folder), path)
     except OSError as error:
         raise OutputError(f"{path}: cannot be written ({error.strerror or error})") from None
@@ -159,7 +162,7 @@ def _target(model: Model, options: ExportOptions) -> Path:
         OutputError: Its folder cannot be made, or it is there already.
     """
     is_bundle = options.format == "monai-bundle"
-    suffix = "_bundle" if is_bundle else suffix_of(file_format(options.format))
+    suffix = suffix_of(options.format)
     name = model.path.stem
     if options.weights != "fp32":
         name = f"{name}_{options.weights}"
@@ -184,6 +187,15 @@ def _target(model: Model, options: ExportOptions) -> Path:
     return path
 
 
+def _graph_of(whole: Path, options: ExportOptions) -> Path:
+    """Where the network of a file, page or bundle is written; its folder is made."""
+    if options.format == "monai-bundle":
+        graph = whole / NETWORK
+        graph.parent.mkdir(parents=True)
+        return graph
+    return whole.with_suffix(suffix_of(graph_format(options.format)))
+
+
 def _move_bundle(whole: Path, path: Path) -> tuple[Path, ...]:
     """Move a folder to its place, and return its files: the network first, what it says last."""
     os.rename(whole, path)
@@ -202,7 +214,7 @@ def _describe(model: Model, options: ExportOptions) -> ExportMetadata:
     labels = model.card.labels
     return ExportMetadata(
         architecture=model.architecture,
-        format=file_format(options.format),
+        format=graph_format(options.format),
         weights=options.weights,
         input=TensorDescription(
             name=INPUT, axes=("batch", "channel", "z", "y", "x"), dtype="float32"

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from lunet_cli.config.vocabulary import ExportFormat, FileFormat, Size, WeightPrecision
 from lunet_cli.engine.checkpoints.exported_files import SAFETENSORS_SUFFIX
+from lunet_cli.engine.exporting.browser.network import for_browser
 from lunet_cli.engine.exporting.quantization import quantize_onnx, quantize_openvino
 from lunet_cli.engine.networks.blocks import SegmentationNetwork
 from lunet_cli.engine.runtimes.exported_graph import METADATA_KEY, SUFFIXES
@@ -22,18 +23,27 @@ Writer = Callable[[SegmentationNetwork, Path, ExportMetadata, Size, Sequence[Ten
 
 _PACKAGES: dict[ExportFormat, tuple[str, ...]] = {
     "onnx": ("onnx", "onnxscript", "onnxruntime"),
+    "html": ("onnx", "onnxscript", "onnxruntime"),
     "openvino": ("openvino",),
     "safetensors": ("safetensors",),
 }
 
 
-def file_format(name: ExportFormat) -> FileFormat:
-    """The format of the file with the network: of a MONAI bundle, that inside it."""
-    return "torch-export" if name == "monai-bundle" else name
+def graph_format(name: ExportFormat) -> FileFormat:
+    """The format of the file that computes, which a page or a MONAI bundle holds."""
+    if name == "html":
+        return "onnx"
+    if name == "monai-bundle":
+        return "torch-export"
+    return name
 
 
-def suffix_of(name: FileFormat) -> str:
-    """The suffix of the file with the network."""
+def suffix_of(name: ExportFormat) -> str:
+    """What the name of a file, or of the folder of a bundle, ends in."""
+    if name == "html":
+        return ".html"
+    if name == "monai-bundle":
+        return "_bundle"
     if name == "safetensors":
         return SAFETENSORS_SUFFIX
     return SUFFIXES[name]
@@ -48,6 +58,11 @@ def require_installed(name: ExportFormat, weights: WeightPrecision) -> None:
     require_packages(name, *_PACKAGES.get(name, ()))
     if weights == "int8" and name == "openvino":
         require_packages("nncf", "nncf")
+
+
+def prepared(network: SegmentationNetwork, name: ExportFormat) -> SegmentationNetwork:
+    """The network as it is written; a browser has its own fast operations."""
+    return for_browser(network) if name == "html" else network
 
 
 def write_format(
@@ -75,6 +90,19 @@ def write_format(
         "safetensors": _write_safetensors,
     }
     writers[metadata.format](network, path, metadata, window, calibration)
+
+
+def write_page(graph: Path, path: Path, metadata: ExportMetadata) -> None:
+    """Write a page that segments in a browser, and remove the ONNX file that it takes in."""
+    import onnx
+
+    from lunet_cli.engine.exporting.browser.page import render_page
+
+    model = onnx.load(graph)
+    # The page says what is needed in its own words; the rest tells of the training and its data.
+    del model.metadata_props[:]
+    path.write_text(render_page(model.SerializeToString(), metadata), encoding="utf-8")
+    graph.unlink()
 
 
 def _write_onnx(

@@ -1,0 +1,1 @@
+"""A network as one HTML file that segments scans in a browser."""
