@@ -290,15 +290,11 @@ class ExportOptions(Options):
 
     @model_validator(mode="after")
     def _weights_fit(self) -> Self:
-        if self.weights == "int8" and self.calibrate is None:
-            raise ConfigError(
-                "`weights=int8` and `calibrate`: belong together",
-                hint="Name a folder of typical volumes: `calibrate=FOLDER`",
-            )
-        if self.weights != "int8" and self.calibrate is not None:
-            raise ConfigError(
-                "`weights=int8` and `calibrate`: belong together", hint="Add `weights=int8`."
-            )
+        if (self.weights == "int8") != (self.calibrate is not None):
+            hint = "Add `weights=int8`."
+            if self.calibrate is None:
+                hint = "Name a folder of typical volumes: `calibrate=FOLDER`"
+            raise ConfigError("`weights=int8` and `calibrate`: belong together", hint=hint)
         if self.weights == "int8" and self.format not in ("onnx", "openvino"):
             raise ConfigError(
                 f"`weights=int8`: {self.format} has no quantised networks here",
