@@ -185,7 +185,10 @@ def _next_commands(result: TrainingStudy) -> list[Following]:
         found.append(("a picture for a paper", [*lunet, "viz", "pareto", *picture]))
     if len(trials) > 1:
         found.append(("label by label, case by case", [*lunet, "compare", trials[0], trials[-1]]))
-    found.append(("segment volumes", [*lunet, "predict", trials[0], "FOLDER", "-o", "masks"]))
+    # Of a search, the best comes first.
+    best, *_ = (one.trial for one in result.trials if one.variant == result.variants[0].variant)
+    predict = [*lunet, "predict", str(folder.path / best), "FOLDER", "-o", "masks"]
+    found.append(("segment volumes", predict))
     return found
 
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, JsonValue, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, WithJsonSchema, model_validator
 
 from lunet_cli.config.base import Section
 from lunet_cli.config.document import read_value
@@ -81,7 +81,12 @@ def _number(text: str) -> int | float:
     return float(text)
 
 
-Choices = Annotated[Range | tuple[Any, ...], BeforeValidator(_read_choices)]
+Choices = Annotated[
+    Range | tuple[Any, ...],
+    BeforeValidator(_read_choices),
+    # What may be written, for editors: a range also as text, and one value without its list.
+    WithJsonSchema({"type": ["array", "object", "string", "number", "boolean", "null"]}),
+]
 
 
 class StudyConfig(Section):
@@ -92,7 +97,7 @@ class StudyConfig(Section):
     [lunet_small_4f, unet_small_4f]}`. A study trains every combination; a search also takes ranges
     such as `1e-4..1e-1:log`, or `{low: 1, high: 8}`."""
 
-    settings: dict[str, dict[str, JsonValue]] = {}
+    settings: dict[str, dict[str, Any]] = {}
     """Keys that go with a value: `{model.architecture=*_large_*: {training.batch_size: 1}}`. What
     stands behind the first `=` is a pattern for the value."""
 

@@ -73,7 +73,7 @@ def variant_cells(study: TrainingStudy) -> tuple[list[str], list[list[str]]]:
     headings += [metric.title, "of seeds"]
     rows = []
     for row in study.variants:
-        values = [visible(row.values[key]) for key in keys]
+        values = [_short(row.values[key]) for key in keys]
         rows.append([visible(row.variant), *values, *_costs(row, study), *_reached(row, metric)])
     return headings, rows
 
@@ -148,6 +148,17 @@ def number_text(value: float, metric: Metric) -> str:
     if math.isnan(value):
         return "-"
     return f"{value:.{metric.decimals}f}"
+
+
+def _short(value: str) -> str:
+    """A value as a part of a table: of the decimals that a search has drawn, a few."""
+    try:
+        number = float(value)
+    except ValueError:
+        return visible(value)
+    if number.is_integer():
+        return value
+    return f"{number:.4g}"
 
 
 def _spread(value: OverSeeds, metric: Metric) -> str:

@@ -39,6 +39,9 @@ class Source(Protocol):
     def extend(self) -> bool:
         """Choose a further combination; whether there was one."""
 
+    def num_to_come(self) -> int:
+        """Trainings that will be chosen later."""
+
     def is_hopeless(self, run: Run, moved: TrialMoved) -> bool:
         """Whether a training should be given up; takes note of how far it is."""
 
@@ -81,7 +84,7 @@ class Runner:
         self._done: set[str] = set()
         self._failed: dict[str, TrialFailed] = {}
         self._notes = FailureNotes(folder / CLAIMS)
-        self._is_waiting = False
+        self._is_waiting = self._awaits_others = False
         self._looked = -_POLL_SECONDS
 
     @property
@@ -114,13 +117,13 @@ class Runner:
     def _goes_on(self) -> bool:
         """Start what can be started; whether there is anything to wait for."""
         if len(self._running) < self._jobs and self._is_time_to_look():
+            self._looked = time.monotonic()
             self._start_some()
-        if self._running:
-            return True
-        left = list(self._left())
-        if left and self._waits:
-            self._tell_waiting(left)
-        return bool(left) and self._waits
+            left = list(self._left())
+            self._awaits_others = self._waits and bool(left)
+            if self._awaits_others and not self._running:
+                self._tell_waiting(left)
+        return bool(self._running) or self._awaits_others
 
     def _is_time_to_look(self) -> bool:
         """Whether it may have changed what there is to do; on a shared folder, to look costs."""
@@ -129,7 +132,6 @@ class Runner:
         return time.monotonic() - self._looked >= _POLL_SECONDS
 
     def _start_some(self) -> None:
-        self._looked = time.monotonic()
         while len(self._running) < self._jobs and not self._guard.signal:
             run = next(self._free(), None)
             if run is not None:
@@ -196,7 +198,7 @@ class Runner:
             self._fail(event)
         elif isinstance(event, TrialDone):
             self._done.add(name)
-            num_left = sum(1 for _ in self._left())
+            num_left = sum(1 for _ in self._left()) + self._source.num_to_come()
             self._on_event(replace(event, num_left=num_left))
         else:
             self._on_event(event)

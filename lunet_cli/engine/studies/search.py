@@ -100,6 +100,14 @@ class Search:
         self._refresh()
         return True
 
+    def num_to_come(self) -> int:
+        """Trainings of combinations that have not been chosen yet."""
+        chosen = len(self._variants) + len(self._failures)
+        num_runs = [len(variant.runs) for variant in self._variants.values()]
+        return (self._planner.study.trials - chosen) * max(
+            num_runs, default=self._planner.study.seeds
+        )
+
     def is_hopeless(self, run: Run, moved: TrialMoved) -> bool:
         """Report the Dice of an epoch of the first training of a combination, and ask Optuna."""
         number = self._number_of_first(run)

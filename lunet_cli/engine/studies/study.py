@@ -168,6 +168,10 @@ class _Grid:
         """There are no others."""
         return False
 
+    def num_to_come(self) -> int:
+        """All are known."""
+        return 0
+
     def is_hopeless(self, run: Run, moved: TrialMoved) -> bool:
         """Each is trained to its end: a table compares all with all."""
         return False

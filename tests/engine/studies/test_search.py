@@ -82,11 +82,13 @@ class TestWithOptuna:
     def test_processes_share_one_list(self, tmp_path: Path, tiny_config: MakeConfig) -> None:
         config = tiny_config(tmp_path, "study.search=random", "study.trials=3", "study.seeds=2")
         first, second = self.search(config), self.search(config)
+        assert first.num_to_come() == 6
         assert [first.extend(), second.extend(), first.extend()] == [True] * 3
         assert [first.extend(), second.extend()] == [False] * 2
         names = [run.name for run in first.runs()]
         assert names == [run.name for run in second.runs()]
         assert len(names) == 6
+        assert first.num_to_come() == 0
         # A random search is the same whoever works on it.
         alone = self.search(
             tiny_config(tmp_path / "alone", "study.search=random", "study.trials=3")
