@@ -52,6 +52,7 @@ Output = Annotated[Path, option(OutputOptions, "output", "--output", "-o", metav
 Suffix = Annotated[str | None, option(OutputOptions, "suffix", "--format", metavar=_FORMATS)]
 Labelmap = Annotated[bool, option(OutputOptions, "labelmap", "--labelmap")]
 Probabilities = Annotated[bool, option(OutputOptions, "probabilities", "--probabilities")]
+Bids = Annotated[bool, option(OutputOptions, "bids", "--bids")]
 Postprocess = Annotated[
     list[str] | None, option(OutputOptions, "postprocess", metavar="[LABEL:]STEP")
 ]
@@ -80,6 +81,7 @@ def predict(
     suffix: Suffix = None,
     labelmap: Labelmap = False,
     probabilities: Probabilities = False,
+    bids: Bids = False,
     ensemble: Ensemble = None,
     tta: Tta = USUAL_PREDICTION.tta,
     window: Window = None,
@@ -117,6 +119,7 @@ def predict(
         suffix=suffix,
         labelmap=labelmap,
         probabilities=probabilities,
+        bids=bids,
         postprocess=tuple(postprocess or ()),
         order=order,
         resume=resume,

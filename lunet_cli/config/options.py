@@ -197,6 +197,9 @@ class OutputOptions(Options):
     """Write a map per label too, as NAME_prob_LABEL: floats, or of dicom-seg a fractional
     segmentation in 255 steps."""
 
+    bids: bool = False
+    """Name and describe the outputs as a derivative of the BIDS data set that the images are of."""
+
     postprocess: tuple[str, ...] = ()
     """`[LABEL:]STEP`, one or several, in the order in which they are applied: min-volume=ML,
     fill-holes or largest-component."""
@@ -233,6 +236,22 @@ class OutputOptions(Options):
                 "`order`: in a DICOM segmentation, each label has a segment of its own, and covers "
                 "no other",
                 hint="Leave it out, or add `labelmap`.",
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _fits_bids(self) -> Self:
+        if not self.bids:
+            return self
+        if self.suffix not in (None, ".nii.gz", ".nii"):
+            raise ConfigError(
+                f"`suffix={self.suffix}` and `bids`: BIDS keeps label maps as NIfTI",
+                hint="Leave one of them out.",
+            )
+        if self.output.name.lower().endswith((".nii.gz", ".nii", ".nrrd", ".mha", SEG_SUFFIX)):
+            raise ConfigError(
+                f"{self.output}: is the name of a file, and `bids` fills a folder",
+                hint="Name the folder of the derivative: `output=DATASET/derivatives/lunet`.",
             )
         return self
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import csv
 import io
+import os
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -27,6 +29,8 @@ SUBJECT_PATTERN = r"^(sub-[^_]+)"
 EXPECTED = (
     "bids: sub-*/[ses-*/]anat/*_T1w.nii.gz, and label maps derivatives/*/sub-*/.../*_dseg.nii.gz."
 )
+# Entities, of which the first is the subject, and what the file is.
+_BIDS_NAME = re.compile(r"sub-[A-Za-z0-9]+(_[a-z]+-[A-Za-z0-9+]+)*_[A-Za-z0-9]+")
 # A map of several labels says more than a mask of one.
 _LABEL_SUFFIXES = ("dseg", "mask")
 # What a derivative may add to the entities of its image.
@@ -132,6 +136,63 @@ class _LabelMap:
             if table.suffix == "dseg" and table.entities.items() <= mine:
                 found.append(table)
         return max(found, key=lambda table: len(table.entities)).path if found else None
+
+
+@dataclass(frozen=True)
+class SourceName:
+    """What derivatives of images are called after.
+
+    Args:
+        root: The data set.
+        folder: Place of the images within it, such as `sub-01/ses-2/anat`.
+        entities: Those that all images have, such as `sub-01_ses-2_run-1`.
+        images: The images.
+    """
+
+    root: Path
+    folder: Path
+    entities: str
+    images: tuple[Path, ...]
+
+
+def source_name(images: Sequence[Path]) -> SourceName:
+    """What a derivative of the images of one case is called after.
+
+    Raises:
+        DataError: An image is not named, or does not lie, as BIDS asks.
+    """
+    # Not resolved: data sets are often made of links.
+    paths = [Path(os.path.abspath(image)) for image in images]
+    for path in paths:
+        if _BIDS_NAME.fullmatch(stem(path)) is None or not has_volume_suffix(path):
+            raise DataError(
+                f"{path}: is not named as BIDS asks, such as sub-01_ses-2_T1w.nii.gz",
+                hint="Leave out `bids`, or bring the images into the layout first.",
+            )
+    names = [_Name.of(path) for path in paths]
+    shared = dict(names[0].entities)
+    for name in names[1:]:
+        shared = {k: v for k, v in shared.items() if name.entities.get(k) == v}
+    shared.pop("desc", None)
+    root, folder = _place_in_data_set(paths[0], names[0])
+    parts = [f"{key}-{value}" for key, value in shared.items()]
+    return SourceName(root, folder, "_".join(parts), tuple(paths))
+
+
+def _place_in_data_set(path: Path, name: _Name) -> tuple[Path, Path]:
+    """The data set that an image lies in, and its folder there.
+
+    Raises:
+        DataError: It does not lie below the folder of its subject.
+    """
+    subject = f"sub-{name.entities['sub']}"
+    for place in path.parents:
+        if place.name == subject:
+            return place.parent, path.parent.relative_to(place.parent)
+    raise DataError(
+        f"{path}: does not lie in a folder {subject}, as BIDS asks",
+        hint="Leave out `bids`, or bring the images into the layout first.",
+    )
 
 
 def subject_of(case_id: str) -> str:

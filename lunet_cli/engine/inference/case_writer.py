@@ -12,6 +12,7 @@ import numpy.typing as npt
 from lunet_cli.engine.data.labels import LabelScheme
 from lunet_cli.engine.data.volume import Geometry
 from lunet_cli.engine.data.writing import VolumeWriter, writing
+from lunet_cli.engine.inference.bids_output import write_text
 from lunet_cli.engine.inference.outputs import CaseOutput
 from lunet_cli.engine.inference.segmentation import Painter, Probabilities, Segmentation
 
@@ -53,7 +54,10 @@ class CaseWriter:
     @contextlib.contextmanager
     def writing(self) -> Iterator[None]:
         """Let all files appear when the block ends, and none if it fails."""
+        sidecar = self._files.sidecar
         with all_or_none(self._files), writing(*self._writers):
+            if sidecar is not None:
+                write_text(sidecar.path, sidecar.text)
             yield
 
     def put(self, codes: npt.NDArray[Any], probabilities: Sequence[Probabilities]) -> None:
@@ -87,10 +91,11 @@ class CaseWriter:
 
 @contextlib.contextmanager
 def all_or_none(files: CaseOutput) -> Iterator[None]:
-    """Remove the probability maps of a case whose label map could not be written."""
+    """Remove what lies beside a label map that could not be written."""
     try:
         yield
     except BaseException:  # A signal too.
-        for path in files.maps:
+        beside = [] if files.sidecar is None else [files.sidecar.path]
+        for path in [*files.maps, *beside]:
             path.unlink(missing_ok=True)
         raise

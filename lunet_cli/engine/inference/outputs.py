@@ -21,16 +21,31 @@ _ELSEWHERE = "Write elsewhere: `output=FOLDER`"
 
 
 @dataclass(frozen=True)
+class Sidecar:
+    """A text beside a label map.
+
+    Args:
+        path: Its file.
+        text: What stands in it.
+    """
+
+    path: Path
+    text: str
+
+
+@dataclass(frozen=True)
 class CaseOutput:
     """The files of one case.
 
     Args:
         label_map: The label map.
         maps: A probability map per label; empty where none are asked for.
+        sidecar: What says more about the label map; None where nothing does.
     """
 
     label_map: Path
     maps: tuple[Path, ...]
+    sidecar: Sidecar | None = None
 
     @property
     def files(self) -> tuple[Path, ...]:

@@ -22,6 +22,12 @@ from lunet_cli.engine.data.reading import open_channels, read_image
 from lunet_cli.engine.data.stored_planes import StoredPlanes, can_read_planes, open_planes
 from lunet_cli.engine.data.volume import Geometry
 from lunet_cli.engine.data.writing import remove_partial_folder
+from lunet_cli.engine.inference.bids_output import (
+    bids_outputs,
+    describe_dataset,
+    name_of,
+    require_own_dataset,
+)
 from lunet_cli.engine.inference.case_writer import CaseWriter, all_or_none
 from lunet_cli.engine.inference.images import Location, as_paths
 from lunet_cli.engine.inference.inputs import InputCase, find_inputs
@@ -235,8 +241,18 @@ class _Job:
             series=output.series,
             on_event=self._on_event,
         )
-        outputs = find_outputs(cases, output, card.labels.names, num_inputs=len(paths))
-        index, count = output.shard
+        if output.bids:
+            cases = self._named_as_bids(cases)
+            outputs = bids_outputs(cases, output, card.labels.names)
+        else:
+            outputs = find_outputs(cases, output, card.labels.names, num_inputs=len(paths))
+        self._take_share(cases, outputs)
+        if output.resume:
+            self._skipped = [case.files.label_map for case in self._mine if case.files.is_done]
+
+    def _take_share(self, cases: Sequence[InputCase], outputs: Sequence[CaseOutput]) -> None:
+        """Divide the cases into those of this process and those of others."""
+        index, count = self._output.shard
         if count > 1:
             cases_in_all = plural(len(cases), "case")
             self._on_event(Notice(f"share {index + 1} of {count} of {cases_in_all}"))
@@ -246,8 +262,18 @@ class _Job:
                 self._mine.append(found)
             else:
                 self._others.append(found)
-        if output.resume:
-            self._skipped = [case.files.label_map for case in self._mine if case.files.is_done]
+
+    def _named_as_bids(self, cases: list[InputCase]) -> list[InputCase]:
+        """Those whose derivatives can be named; the others are told."""
+        named: list[InputCase] = []
+        for case in cases:
+            try:
+                name_of(case)
+            except LunetError as error:
+                self._tell_failure(case, error)
+            else:
+                named.append(case)
+        return named
 
     def require_place(self) -> None:
         """Raise if an output is in the way, or was made by another network.
@@ -256,6 +282,8 @@ class _Job:
             OutputError: It is.
         """
         outputs = [case.files for case in self._mine]
+        if self._output.bids:
+            require_own_dataset(self._output)
         if self._output.resume:
             require_whole(outputs)
         else:
@@ -302,10 +330,21 @@ class _Job:
         require_writable([task.case.files for task in self._tasks])
         if self._tasks:
             write_prediction_record(self._output, self._record)
+            self._describe_dataset()
         try:
             self._predict_all()
         finally:
             self._tidy_up()
+
+    def _describe_dataset(self) -> None:
+        """Say of a derivative of BIDS what it is."""
+        if self._output.bids:
+            models = self._predictor.models
+            names = []
+            for model, digest in zip(models, self._record.networks, strict=True):
+                names.append(f"{model.architecture} (SHA-256 {digest})")
+            cases = [task.case.input for task in self._tasks]
+            describe_dataset(self._output.output, cases, self._values, names)
 
     def _predict_all(self) -> None:
         tasks, predictor = self._tasks, self._predictor
@@ -415,7 +454,10 @@ class _Job:
         self._on_event(choice)
 
     def _fail(self, case: _Case, error: LunetError) -> None:
-        failure = CaseFailed(case.input.name, error.message, error.hint)
+        self._tell_failure(case.input, error)
+
+    def _tell_failure(self, case: InputCase, error: LunetError) -> None:
+        failure = CaseFailed(case.name, error.message, error.hint)
         self._failures.append(failure)
         self._on_event(failure)
 
