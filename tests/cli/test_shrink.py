@@ -6,8 +6,14 @@ import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from lunet_cli.config.options import BenchOptions
+from lunet_cli.engine.benchmarking.benchmark import benchmark
+from lunet_cli.engine.pruning import shrink
+from lunet_cli.results.benchmarking import BenchResult
 
 CallLunet = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -56,7 +62,15 @@ def test_what_is_not_a_training_is_told(run: Path, call_lunet: CallLunet) -> Non
     )
 
 
-def test_both_networks_stand_beside_each_other(run: Path, call_lunet: CallLunet) -> None:
+def _in_torch(options: BenchOptions, **more: Any) -> BenchResult:
+    """Measure in PyTorch alone; that each runtime is built and tried is a test of the bench."""
+    return benchmark(options.model_copy(update={"runtimes": ("torch",)}), **more)
+
+
+def test_both_networks_stand_beside_each_other(
+    run: Path, call_lunet: CallLunet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shrink, "benchmark", _in_torch)
     settings = ("--set", "pruning.channels_per_step=0.5", "--set", "pruning.steps=1")
     done = call_lunet("shrink", "mine", "--margin", "1", *settings, cwd=run.parent)
     assert done.returncode == 0, done.stderr

@@ -355,10 +355,10 @@ def test_few_real_volumes_are_learned_with_the_shipped_recipe(
 ) -> None:
     """8 steps per epoch: an average that kept the untrained weights would find nothing for long."""
     ids = json.loads((hippocampus / "splits.json").read_text())[0]["train"][:40]
-    (tmp_path / "forty.json").write_text(json.dumps([{"train": ids[:32], "val": ids[32:]}]))
+    (tmp_path / "forty.json").write_text(json.dumps([{"train": ids[:32], "val": ids[32:38]}]))
     data = sets(f"data.root={hippocampus}", f"data.split.file={tmp_path / 'forty.json'}")
-    more = sets("training.epochs=12", "training.precision=fp32", "evaluation.metrics=[dice]")
-    more += sets("training.patch_size=[32, 48, 32]")  # Which takes half of the time.
+    more = sets("training.epochs=8", "training.precision=fp32", "evaluation.metrics=[dice]")
+    more += sets("training.patch_size=[32, 32, 32]")  # Which takes a third of the time.
     done = run_lunet("train", CONFIGS / "hippocampus.yaml", *data, *more, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     rows = (tmp_path / "runs/hippocampus/history.csv").read_text().splitlines()
@@ -376,13 +376,13 @@ def test_real_volumes_are_learned_in_a_few_epochs(
     """The authors' recipe with small batches, both labels as one, on a third of the cases."""
     fold = json.loads((hippocampus / "splits.json").read_text())[0]
     (tmp_path / "third.json").write_text(
-        json.dumps([{"train": fold["train"][:48], "val": fold["val"][:12]}])
+        json.dumps([{"train": fold["train"][:48], "val": fold["val"][:6]}])
     )
     data = sets(f"data.root={hippocampus}", f"data.split.file={tmp_path / 'third.json'}")
     settings = sets(
-        "training.epochs=8",
+        "training.epochs=6",
         "training.batch_size=4",
-        "training.patch_size=[32, 48, 32]",
+        "training.patch_size=[32, 32, 32]",
         "training.precision=fp32",
         "model.out_channels=1",
     )
@@ -391,7 +391,7 @@ def test_real_volumes_are_learned_in_a_few_epochs(
     rows = (tmp_path / "runs/default/history.csv").read_text().splitlines()
     column = rows[0].split(",").index("val_dice")
     dice = [float(row.split(",")[column]) for row in rows[1:]]
-    assert len(dice) == 8
+    assert len(dice) == 6
     assert max(dice) > 0.75, dice
     manifest = json.loads((tmp_path / "runs/default/manifest.json").read_text())
     assert manifest["split"]["train"] == fold["train"][:48]
