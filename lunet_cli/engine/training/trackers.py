@@ -226,7 +226,7 @@ class MlflowTracker:
         from mlflow import MlflowException
 
         name = self._config.mlflow.experiment
-        found = self._client.get_experiment_by_name(name)
+        found: Any = self._client.get_experiment_by_name(name)
         if found is not None:
             return str(found.experiment_id)
         try:
@@ -235,7 +235,8 @@ class MlflowTracker:
             # It is there since a moment: folds may begin at once.
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
-        return str(self._client.get_experiment_by_name(name).experiment_id)
+            found = self._client.get_experiment_by_name(name)
+        return str(found.experiment_id)
 
     def send(self, points: Sequence[Point]) -> None:
         """Show epochs that the server has not yet."""

@@ -11,7 +11,6 @@ import json
 import lzma
 from pathlib import Path
 from string import Template
-from typing import Any
 
 from lunet_cli.records.export import ExportMetadata
 from lunet_cli.results.words import plural, visible
@@ -110,7 +109,7 @@ def _hash(text: str) -> str:
     return f"sha256-{base64.b64encode(digest).decode()}"
 
 
-def _facts(metadata: ExportMetadata) -> dict[str, Any]:
+def _facts(metadata: ExportMetadata) -> dict[str, object]:
     """What the scripts need to know of the network."""
     window = None
     if not metadata.takes_whole_volumes:
