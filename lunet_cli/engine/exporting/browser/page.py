@@ -35,14 +35,13 @@ def render_page(graph: bytes, metadata: ExportMetadata) -> str:
     """
     script, style = _scripts(_OF_PAGE), _read("page.css")
     facts = _facts(metadata)
-    version = facts["version"]
     return Template(_read("page.html")).substitute(
         policy=_policy(script, style),
-        version=html.escape(version),
+        version=html.escape(_version(metadata)),
         runtime_version=json.loads(_read("vendor/vendor.json"))["version"],
         title=_text(metadata.architecture),
         labels=_text(", ".join(metadata.label_values)),
-        channels=_channels_in_words(facts["inChannels"]),
+        channels=_channels_in_words(metadata.network.in_channels),
         facts=_definitions(_facts_in_words(metadata)),
         style=style,
         script=script,
@@ -122,8 +121,12 @@ def _facts(metadata: ExportMetadata) -> dict[str, object]:
         "preprocessing": metadata.preprocessing.model_dump(mode="json"),
         "window": window,
         "inChannels": metadata.network.in_channels,
-        "version": metadata.versions.get("lunet", "unknown"),
+        "version": _version(metadata),
     }
+
+
+def _version(metadata: ExportMetadata) -> str:
+    return metadata.versions.get("lunet", "unknown")
 
 
 def _facts_in_words(metadata: ExportMetadata) -> list[tuple[str, str]]:
