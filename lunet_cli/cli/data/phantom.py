@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from lunet_cli.cli.following import program
 from lunet_cli.cli.options import option
 from lunet_cli.cli.wording import show_progress
 from lunet_cli.config.options import PhantomOptions
+from lunet_cli.results.words import plural, visible
 
 USUAL_PHANTOM = PhantomOptions()
 
@@ -53,4 +56,5 @@ def phantom(
 
     with show_progress(make_status_console()) as on_event:
         write_phantom(folder, options, on_event=on_event)
-    typer.echo(f"{folder}: {num_cases} cases; train with `lunet train --data {folder}`")
+    command = shlex.join([*program(), "train", "--data", str(folder)])
+    typer.echo(visible(f"{folder}: {plural(num_cases, 'case')}; train with `{command}`"))

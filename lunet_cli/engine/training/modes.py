@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -20,9 +21,12 @@ from lunet_cli.engine.runtimes.runtime import RuntimePlan
 from lunet_cli.engine.training.context import StepContext
 from lunet_cli.engine.training.loop import masks_of
 from lunet_cli.records.checkpoint import Modes
+from lunet_cli.results.events import Event, Notice
 
 
-def measure_modes(best: Path, windows_dice: float, context: StepContext) -> Modes | None:
+def measure_modes(
+    best: Path, windows_dice: float, context: StepContext, report: Callable[[Event], None]
+) -> Modes | None:
     """Mean Dice over labels and validation cases in one pass, beside that in windows.
 
     It takes less time than a validation in windows: each voxel is computed once.
@@ -31,6 +35,7 @@ def measure_modes(best: Path, windows_dice: float, context: StepContext) -> Mode
         best: The checkpoint of the best model.
         windows_dice: Its Dice in windows.
         context: What is fixed.
+        report: Told that it begins, where there is something to measure.
 
     Returns:
         None where the planes of the network cannot flow, or no volume is larger than its window, so
@@ -47,6 +52,7 @@ def measure_modes(best: Path, windows_dice: float, context: StepContext) -> Mode
     share_larger = float(np.mean((sizes > np.array(window)).any(axis=1)))
     if share_larger == 0:
         return None
+    report(Notice("validating the best model in one pass"))
     one_pass = OnePass([model], PredictionOptions(window="stream"))
     plan = RuntimePlan("torch", context.plan.device, context.plan.precision)
     scores = [_dice_of(store[index], model, one_pass, plan) for index in range(len(store))]

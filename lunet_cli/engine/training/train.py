@@ -159,10 +159,10 @@ def _with_one_pass(result: TrainResult, context: StepContext, recorder: RunRecor
     """The result with the Dice of the best model in one pass, which its file then holds too."""
     if result.best is None or not context.config.checkpoint.keep_best:
         return result
-    recorder.report(Notice("validating the best model in one pass"))
     modes = None
     try:
-        modes = measure_modes(recorder.folder.best, result.best.val_dice, context)
+        best, dice = recorder.folder.best, result.best.val_dice
+        modes = measure_modes(best, dice, context, recorder.report)
     except DataError as error:  # No reason to lose a training.
         recorder.warn(f"not validated in one pass: {error.message}")
     recorder.keep_modes(modes)
