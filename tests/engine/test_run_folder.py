@@ -23,7 +23,7 @@ def test_no_two_files_have_one_name(tmp_path: Path) -> None:
         for value in vars(RunFolder).values()
         if isinstance(value, property) and isinstance(value.fget(folder), Path)
     ]
-    assert len(names) == 19
+    assert len(names) == 24
     assert len(set(names)) == len(names)
     assert folder.evaluation("val").parent == folder.evaluations
     assert folder.kept_checkpoint(7).name == "checkpoint_epoch007.pt"

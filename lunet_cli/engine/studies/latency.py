@@ -12,7 +12,6 @@ from lunet_cli.config.run import RunConfig
 from lunet_cli.engine.run_folder import RunFolder
 from lunet_cli.engine.run_lock import RunHeldError, hold_run
 from lunet_cli.engine.studies.plan import Variant
-from lunet_cli.engine.training.interrupts import InterruptGuard
 from lunet_cli.engine.viewing.costed import circumstances
 from lunet_cli.errors import DataError, LunetError
 from lunet_cli.records.bench import BenchRecord
@@ -49,7 +48,6 @@ def measure_latencies(
     folder: RunFolder,
     config: RunConfig,
     variants: Sequence[Variant],
-    guard: InterruptGuard,
     on_event: OnEvent,
 ) -> Latencies:
     """Measure the networks that have been trained, one of each combination, or read what is there.
@@ -61,12 +59,11 @@ def measure_latencies(
         folder: The folder of the study.
         config: What its trainings have in common; its section `benchmark` says how it is measured.
         variants: The combinations.
-        guard: Tells of signals.
         on_event: Called with what happens.
     """
     networks = [network_of(variant) for variant in variants]
     paths = [path for path in networks if path is not None]
-    while paths and not guard.signal:
+    while paths:
         try:
             with hold_run(folder.path, on_event):
                 return _read_or_measure(folder.bench, config, paths, on_event)

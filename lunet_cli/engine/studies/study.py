@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -25,7 +26,7 @@ from lunet_cli.engine.studies.plan import (
     require_possible_runs,
 )
 from lunet_cli.engine.studies.runner import Runner, Source
-from lunet_cli.engine.training.interrupts import InterruptGuard
+from lunet_cli.engine.training.interrupts import InterruptGuard, unwinding
 from lunet_cli.errors import ConfigError, OutputError
 from lunet_cli.results.events import Event
 from lunet_cli.results.studies import TrialFailed, TrialMoved
@@ -97,16 +98,21 @@ def study(
             on_event=on_event,
         )
         runner.run()
-        latencies = Latencies()
-        if options.latency and not guard.signal and not runner.unfinished:
-            latencies = measure_latencies(folder, config, source.variants(), guard, on_event)
+    stopped_by, unfinished, latencies = guard.signal, runner.unfinished, Latencies()
+    if options.latency and not stopped_by and not unfinished:
+        try:
+            # Here, Ctrl-C need not wait for anything to be saved.
+            with unwinding():
+                latencies = measure_latencies(folder, config, source.variants(), on_event)
+        except KeyboardInterrupt:
+            stopped_by = signal.SIGINT
     found = find(folder, config, source.variants(), latencies)
     return replace(
         found,
         failures=runner.failures,
         hopeless=tuple(source.hopeless()),
-        unfinished=runner.unfinished,
-        signal=guard.signal,
+        unfinished=unfinished,
+        signal=stopped_by,
     )
 
 

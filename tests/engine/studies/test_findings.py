@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from lunet_cli.config.options import BenchOptions
 from lunet_cli.config.run import RunConfig
+from lunet_cli.engine.benchmarking import benchmark
 from lunet_cli.engine.run_folder import RunFolder
 from lunet_cli.engine.studies.findings import find, mean_dice
-from lunet_cli.engine.studies.latency import Latencies
+from lunet_cli.engine.studies.latency import Latencies, measure_latencies
 from lunet_cli.engine.studies.plan import Planner
 from lunet_cli.engine.studies.study import with_vary
+from lunet_cli.errors import DeviceError
 from lunet_cli.records.evaluation import read_evaluation
+from lunet_cli.results.benchmarking import BenchResult, BenchRow
 from lunet_cli.results.training_studies import TrainingStudy
 
 NETWORKS = {"model.architecture": ["lunet_small_1f", "unet_small_1f"]}
@@ -119,3 +124,44 @@ def test_latencies_are_those_of_the_files(written: Written, write_studied: Any) 
     assert [row.latency_ms for row in found.variants] == [None, 12.5]
     # One of two is no picture.
     assert [picture.cost.partition(" ")[0] for picture in found.pictures] == ["parameters", "FLOPs"]
+
+
+def test_latencies_are_measured_once_of_one_network_each(
+    written: Written,
+    write_studied: Any,
+    make_row: Callable[..., BenchRow],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for variant in written.variants:
+        for run in variant.runs:
+            write_studied(run, {"a": 0.5, "b": 0.25})
+    asked: list[BenchOptions] = []
+
+    def measure(options: BenchOptions, *, on_event: object) -> BenchResult:
+        asked.append(options)
+        rows = []
+        for scale, path in enumerate(options.targets, start=1):
+            row = make_row(path.parent.name, "torch", "fp32", scale=scale)
+            rows.append(replace(row, source=str(path)))
+        return BenchResult(tuple(rows), (), (), "a machine", {"lunet": "test"}, "")
+
+    monkeypatch.setattr(benchmark, "benchmark", measure)
+
+    def latencies() -> Latencies:
+        return measure_latencies(written.folder, written.config, written.variants, lambda _: None)
+
+    first, second = latencies(), latencies()
+    assert first == second
+    (options,) = asked
+    assert options.sizes == ((64, 64, 64),)
+    found = written.find(first)
+    assert [row.latency_ms for row in found.variants] == [12_345.6, 2 * 12_345.6]
+    assert found.machine == "a machine"
+    assert found.pictures[-1].cost == "median latency in ms, 64 x 64 x 64 voxels on cpu, 2 threads"
+
+    def fail(options: BenchOptions, *, on_event: object) -> BenchResult:
+        raise DeviceError("no device")
+
+    written.folder.bench.write_text("damaged")
+    monkeypatch.setattr(benchmark, "benchmark", fail)
+    assert latencies() == Latencies()  # No reason to lose a study.
