@@ -129,7 +129,8 @@ def _header_of_itk(path: Path, geometry: Geometry, dtype: np.dtype[Any]) -> byte
     image.SetOrigin(geometry.origin_mm)
     image.SetDirection(geometry.direction)
     # Not packed, so that its header can be read as it is.
-    plane = path.with_name(f"{path.name}.plane{path.suffix.replace('.gz', '.nii')}")
+    suffix = path.suffix.lower().replace(".gz", ".nii")
+    plane = path.with_name(f"{path.name}.plane{suffix}")
     try:
         with plain_path(plane) as plain:
             sitk.WriteImage(image, str(plain), useCompression=False)
