@@ -100,7 +100,7 @@ def frames_of(paths: Sequence[Path]) -> Iterator[tuple[Path, npt.NDArray[Any]]]:
         dataset = read_dataset(path, with_pixels=True)
         if "PixelData" not in dataset:
             raise damaged(path, "it has no pixels, or ends before them")
-        if not _needs_codec(dataset):
+        if not _needs_codec(path, dataset):
             yield path, _frames(path, dataset)
             continue
         packed.append((path, dataset))
@@ -123,9 +123,21 @@ def _frames(path: Path, dataset: Dataset) -> npt.NDArray[Any]:
     return frames
 
 
-def _needs_codec(dataset: Dataset) -> bool:
+def is_compressed(path: Path, dataset: Dataset) -> bool:
+    """Whether the pixels of a file are compressed in any way.
+
+    Raises:
+        DataError: It does not say how its pixels are stored.
+    """
     syntax = getattr(dataset, "file_meta", Dataset()).get("TransferSyntaxUID")
-    return syntax is not None and syntax.is_compressed and syntax != RLELossless
+    try:
+        return syntax is not None and bool(syntax.is_compressed)
+    except ValueError:
+        raise damaged(path, "its Transfer Syntax UID is none of DICOM") from None
+
+
+def _needs_codec(path: Path, dataset: Dataset) -> bool:
+    return is_compressed(path, dataset) and dataset.file_meta.TransferSyntaxUID != RLELossless
 
 
 def _decompress(packed: Sequence[tuple[Path, Dataset]]) -> Iterator[tuple[Path, npt.NDArray[Any]]]:

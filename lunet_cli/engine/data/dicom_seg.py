@@ -17,7 +17,7 @@ import numpy.typing as npt
 from pydicom import Sequence as DicomSequence
 from pydicom.dataset import Dataset
 
-from lunet_cli.engine.data.dicom_pixels import frames_of
+from lunet_cli.engine.data.dicom_pixels import frames_of, is_compressed
 from lunet_cli.engine.data.dicom_planes import (
     Frame,
     groups_of_frames,
@@ -328,12 +328,12 @@ class _Pixels:
     def __init__(self, path: Path, num_frames: int, size: tuple[int, ...]) -> None:
         self._size = (size[0], size[1])
         dataset = read_dataset(path, with_pixels=True)
-        syntax = getattr(dataset, "file_meta", Dataset()).get("TransferSyntaxUID")
         is_packed = whole_number(path, dataset, "BitsAllocated", 0) == 1
         self._bits: npt.NDArray[np.uint8] | None = None
         self._frames: npt.NDArray[Any] | None = None
-        if is_packed and (syntax is None or not syntax.is_compressed):
-            self._bits = np.frombuffer(dataset.get("PixelData", b""), np.uint8)
+        if is_packed and not is_compressed(path, dataset):
+            packed = value_of(path, dataset, "PixelData")
+            self._bits = np.frombuffer(packed if isinstance(packed, bytes) else b"", np.uint8)
             if 8 * len(self._bits) < num_frames * size[0] * size[1]:
                 raise damaged(path, "its pixels end early")
             return

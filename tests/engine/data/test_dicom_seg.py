@@ -354,3 +354,21 @@ def test_damaged_segmentations(
         warnings.simplefilter("ignore")
         dataset.save_as(path)
     assert told in refusal(read_label, path)
+
+
+def test_flipped_bytes_give_one_line_or_a_label_map(seg_file: Path, tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    whole = np.frombuffer(seg_file.read_bytes(), np.uint8)
+    path = tmp_path / "seg.dcm"
+    refusals: list[str] = []
+    for _ in range(80):
+        content = whole.copy()
+        places = random.integers(132, len(whole), 5)
+        content[places] = random.integers(0, 256, 5)
+        path.write_bytes(content.tobytes())
+        try:
+            read_label(path)
+        except DataError as error:
+            refusals.append(error.message)
+    assert 0 < len(refusals) < 80
+    assert "\n" not in "".join(refusals)
