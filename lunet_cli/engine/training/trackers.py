@@ -231,11 +231,12 @@ class MlflowTracker:
             return str(found.experiment_id)
         try:
             return str(self._client.create_experiment(name))
-        except MlflowException as error:
-            # It is there since a moment: folds may begin at once.
-            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+        except MlflowException:
+            # It may be there since a moment: folds begin at once.
+            found = self._client.get_experiment_by_name(name)
+            if found is None:
                 raise
-        return str(self._client.get_experiment_by_name(name).experiment_id)
+            return str(found.experiment_id)
 
     def send(self, points: Sequence[Point]) -> None:
         """Show epochs that the server has not yet."""
