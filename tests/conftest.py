@@ -22,6 +22,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 import pytest
 
+from lunet_cli.config.network import NetworkSpec
 from lunet_cli.results.benchmarking import BenchRow, Latency
 from lunet_cli.results.pruning import PruningStep, RemovedChannel
 
@@ -102,6 +103,7 @@ class MakeThresholdModel(Protocol):
         spacing_mm: tuple[float, float, float] | None = ...,
         orientation: str | None = ...,
         config: dict[str, Any] | None = ...,
+        spec: NetworkSpec | None = ...,
     ) -> Path: ...
 
 
@@ -124,6 +126,7 @@ def make_threshold_model() -> MakeThresholdModel:
         spacing_mm: tuple[float, float, float] | None = None,
         orientation: str | None = "LPS",
         config: dict[str, Any] | None = None,
+        spec: NetworkSpec | None = None,
     ) -> Path:
         import torch
 
@@ -136,9 +139,11 @@ def make_threshold_model() -> MakeThresholdModel:
 
         regions = labels or {f"label{index + 1}": (index + 1,) for index in range(len(thresholds))}
         scheme = LabelScheme(tuple(regions.items()), activation)  # type: ignore[arg-type]
-        preset = parse_preset("lunet_small_1f")
         spec = replace(
-            preset.spec, in_channels=in_channels, out_channels=scheme.num_channels, dropout=0.0
+            spec or parse_preset("lunet_small_1f").spec,
+            in_channels=in_channels,
+            out_channels=scheme.num_channels,
+            dropout=0.0,
         )
         network = build_network(spec).eval()
         with torch.no_grad():

@@ -226,17 +226,17 @@ class MlflowTracker:
         from mlflow import MlflowException
 
         name = self._config.mlflow.experiment
-        found: Any = self._client.get_experiment_by_name(name)
+        found = self._client.get_experiment_by_name(name)
         if found is not None:
             return str(found.experiment_id)
         try:
             return str(self._client.create_experiment(name))
-        except MlflowException as error:
-            # It is there since a moment: folds may begin at once.
-            if error.error_code != "RESOURCE_ALREADY_EXISTS":
-                raise
+        except MlflowException:
+            # It may be there since a moment: folds begin at once.
             found = self._client.get_experiment_by_name(name)
-        return str(found.experiment_id)
+            if found is None:
+                raise
+            return str(found.experiment_id)
 
     def send(self, points: Sequence[Point]) -> None:
         """Show epochs that the server has not yet."""

@@ -13,6 +13,7 @@ import pytest
 import SimpleITK as sitk  # noqa: N813
 import torch
 
+from lunet_cli.config.network import NetworkSpec
 from lunet_cli.config.options import ExportOptions, PredictionOptions
 from lunet_cli.engine.exporting import export as module
 from lunet_cli.engine.exporting.export import export
@@ -29,6 +30,8 @@ FORMATS = {
     "safetensors": ".safetensors",
 }
 NEEDS = {"onnx": "onnxscript", "openvino": "openvino", "safetensors": "safetensors"}
+# What takes long is to trace layers, and tests/engine/runtimes has them all.
+SMALL = NetworkSpec("lunet", (1, 1, 1), convs_per_block=1)
 GUIDE = Path(__file__).resolve().parents[3] / "docs" / "export.md"
 
 
@@ -36,7 +39,7 @@ GUIDE = Path(__file__).resolve().parents[3] / "docs" / "export.md"
 def model(tmp_path_factory: pytest.TempPathFactory, make_threshold_model: Make) -> Path:
     folder = tmp_path_factory.mktemp("model")
     return make_threshold_model(
-        folder / "best_model.pt", thresholds=(60.5, 100.5), activation="softmax"
+        folder / "best_model.pt", thresholds=(60.5, 100.5), activation="softmax", spec=SMALL
     )
 
 
@@ -181,7 +184,9 @@ def test_network_without_data_is_compared_on_phantoms(
     make_threshold_model: Make, tmp_path: Path
 ) -> None:
     model = make_threshold_model(
-        tmp_path / "run" / "best_model.pt", config={"data": {"root": str(tmp_path / "gone")}}
+        tmp_path / "run" / "best_model.pt",
+        config={"data": {"root": str(tmp_path / "gone")}},
+        spec=SMALL,
     )
     events: list[str] = []
     result = export(
