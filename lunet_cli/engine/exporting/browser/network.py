@@ -1,4 +1,4 @@
-"""A network as a browser computes it fastest: the same function by other operations."""
+"""A network as a browser computes it well: the same function by other operations."""
 
 from __future__ import annotations
 
@@ -45,13 +45,46 @@ class ShuffledUpsampling(nn.Module):
         return blocks.permute(0, 1, 5, 2, 6, 3, 7, 4).reshape(batch, self.num_channels, *size)
 
 
+class ExactChannelNorm(nn.Module):
+    """The normalisation of each channel by itself, from means of means.
+
+    ONNX Runtime in WebAssembly adds up all voxels of a channel one by one in float32, which leaves
+    4e-5 of a value; this leaves 5e-7, for twice the time.
+
+    Args:
+        layer: A normalisation of one channel per group.
+    """
+
+    def __init__(self, layer: nn.GroupNorm) -> None:
+        super().__init__()
+        self.eps = layer.eps
+        shape = (1, layer.num_channels, 1, 1, 1)
+        self.weight = nn.Parameter(layer.weight.detach().reshape(shape))
+        self.bias = nn.Parameter(layer.bias.detach().reshape(shape))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """See `GroupNorm`; (B, C, D, H, W)."""
+        centred = x - _mean(x)
+        deviation = torch.sqrt(_mean(centred * centred) + self.eps)
+        return centred / deviation * self.weight + self.bias
+
+
+def _mean(x: Tensor) -> Tensor:
+    """Mean of each channel, axis by axis: sums of few values lose little."""
+    for axis in (4, 3, 2):
+        x = x.mean(axis, keepdim=True)
+    return x
+
+
 def for_browser(network: _Network) -> _Network:
-    """A copy of a network that computes the same in less time in a browser."""
+    """A copy of a network that a browser computes faster, or more exactly."""
     found = copy.deepcopy(network)
     for parent in list(found.modules()):
         for name, layer in parent.named_children():
             if isinstance(layer, nn.ConvTranspose3d) and _makes_blocks(layer):
                 setattr(parent, name, ShuffledUpsampling(layer))
+            elif isinstance(layer, nn.GroupNorm) and layer.num_groups == layer.num_channels:
+                setattr(parent, name, ExactChannelNorm(layer))
     return found.eval()
 
 

@@ -57,7 +57,7 @@ def render_page(graph: bytes, metadata: ExportMetadata) -> str:
 @functools.cache
 def _parts_of_others() -> dict[str, str]:
     """What is the same in all pages; packing it takes some seconds."""
-    runtime = _as_plain_script(vendored("ort.wasm.bundle.min.mjs").decode())
+    runtime = as_plain_script(vendored("ort.wasm.bundle.min.mjs").decode())
     return {
         "runtime": _packed(runtime.encode()),
         "binary": _packed(vendored("ort-wasm-simd-threaded.wasm")),
@@ -73,7 +73,7 @@ def vendored(name: str) -> bytes:
     return (VENDOR / name).read_bytes()
 
 
-def _as_plain_script(module: str) -> str:
+def as_plain_script(module: str) -> str:
     """A module as a script that defines `ort`.
 
     Browsers let a page from disk start workers from its own text, but neither as modules nor so

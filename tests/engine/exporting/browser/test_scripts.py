@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gzip
 import itertools
 import struct
@@ -16,6 +17,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import JPEGLSLossless, RLELossless
 
 from lunet_cli.engine.data.nifti import open_nifti
+from lunet_cli.engine.data.preprocessing import Normalization, Preprocessing
 from lunet_cli.engine.data.reading import read_image
 from lunet_cli.engine.data.volume import Geometry, place
 from lunet_cli.engine.inference.sliding_window import _importance, window_starts
@@ -103,6 +105,32 @@ def test_oblique_grids(scripts: Any, write_volume: Any, tmp_path: Path, suffix: 
         name = tmp_path / f"a{seed}{suffix}"
         place = {"spacing": (0.7, 1.3, 4.0), "origin": (-12.5, 30.25, -100.0)}
         assert_same(scripts, write_volume(name, ARRAY, direction=direction(seed), **place))
+
+
+@pytest.mark.parametrize("spacing", [None, (1.0, 0.9, 2.2)])
+@pytest.mark.parametrize("kind", ["zscore", "minmax", "ct_window", "none"])
+def test_input_of_the_network(
+    scripts: Any, write_volume: Any, tmp_path: Path, kind: Any, spacing: Any
+) -> None:
+    place_in_file = {"spacing": (0.7, 1.3, 4.0), "direction": direction(3)}
+    for number in ("i2", "f8"):
+        array = (ARRAY * 1.37).astype(number)
+        path = write_volume(tmp_path / f"{number}.nii.gz", array, **place_in_file)
+        normalization = Normalization(kind, 40.0, 400.0)
+        image, placement = Preprocessing("RAS", spacing, normalization).apply(read_image([path]))
+        script = """{
+            const [file, spacing, normalization] = given;
+            const { geometry, channels } = await readNifti(fileOf(file));
+            const placement = place(geometry, "RAS", spacing), { size } = placement.grid;
+            const channel = networkChannel("a", channels[0], placement, normalization);
+            return [size, [...cropOf([channel], [0, 0, 0], size, [0, 0, 0])]];
+        }"""
+        size, values = scripts.call(
+            script, scripts.file(path), spacing, dataclasses.asdict(normalization)
+        )
+        assert tuple(size) == placement.grid.size
+        found = np.array(values, np.float32).reshape(size)
+        np.testing.assert_allclose(found, image.whole()[0], rtol=3e-7, atol=3e-7)
 
 
 def change_header(path: Path, target: Path, *fields: tuple[str, int, tuple[float, ...]]) -> Path:
