@@ -217,7 +217,7 @@ def joined_group() -> Iterator[ProcessGroup]:
     except (ValueError, RuntimeError) as error:
         raise DeviceError(
             f"the {size} processes of WORLD_SIZE cannot be joined ({_first_line(error)})",
-            hint="Start them with torchrun: torchrun --nproc-per-node 2 -m lunet_cli train CONFIG",
+            hint="Let torchrun start them, which tells each where the others are.",
         ) from None
     try:
         yield _current_group()
@@ -255,7 +255,7 @@ def _take_own_gpu() -> None:
     if rank >= number:
         raise DeviceError(
             f"LOCAL_RANK={rank}: this machine has {number} GPU(s), one for each process",
-            hint=f"Start torchrun with --nproc-per-node {number}.",
+            hint=f"Let torchrun start no more than {number} here.",
         )
     torch.cuda.set_device(rank)
 
