@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -47,7 +48,6 @@ from lunet_cli.engine.inference.record import (
     require_same_prediction,
     write_prediction_record,
 )
-from lunet_cli.engine.inference.seg_output import SegWriter
 from lunet_cli.engine.inference.segmentation import (
     PlaneRelay,
     Receiver,
@@ -69,6 +69,9 @@ from lunet_cli.results.prediction import (
 )
 from lunet_cli.results.runtimes import RuntimeChosen
 from lunet_cli.results.words import plural
+
+if TYPE_CHECKING:
+    from lunet_cli.engine.inference.seg_output import SegWriter
 
 OnEvent = Callable[[Event], None]
 # Takes a moment on every machine, and long enough for its clock.
@@ -201,6 +204,9 @@ class _Job:
         self._seg: SegWriter | None = None
         if output.is_seg:
             require_packages("dicom", "highdicom")
+            # Only now: it loads the dictionary of codes, which takes a third of a second.
+            from lunet_cli.engine.inference.seg_output import SegWriter
+
             self._seg = SegWriter.of(predictor, output, self._record)
             self._values = self._seg.numbers
         self._mine: list[_Case] = []  # of this share
