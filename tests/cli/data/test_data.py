@@ -19,7 +19,7 @@ def test_from_a_folder_to_a_model(run_lunet: RunLunet, tmp_path: Path) -> None:
     shown = run_lunet("data", "fingerprint", "few", "--json", cwd=tmp_path)
     assert len(json.loads(shown.stdout)["cases"]) == 3
     trained = run_lunet(
-        "train", "--data", "few", "--minutes", "0.5", "--set", "training.epochs=1", cwd=tmp_path
+        "train", "--data", "few", "--minutes", "2", "--set", "training.epochs=1", cwd=tmp_path
     )
     assert trained.returncode == 0, trained.stderr
     run = tmp_path / "runs" / "few"
