@@ -15,7 +15,7 @@ class ShuffledUpsampling(nn.Module):
     """A transposed convolution whose kernel is its stride, as a 1x1x1 convolution and a shuffle.
 
     No two of its outputs overlap, so that each voxel becomes a block of voxels by itself. ONNX
-    Runtime in WebAssembly takes a fifth of the time for it (benchmarks/browser.py).
+    Runtime in WebAssembly takes far less time for it (docs/adr/0037).
 
     Args:
         layer: The transposed convolution.
