@@ -67,6 +67,15 @@ class Tab:
         self.driver.execute_script("delete document.body.dataset.state")
         field.send_keys("\n".join(map(str, files)))
 
+    def drop(self, *paths: Path) -> None:
+        """Drop files or folders on the page, as from a file manager."""
+        self.driver.execute_script("delete document.body.dataset.state")
+        data = {"items": [], "files": [*map(str, paths)], "dragOperationsMask": 19}
+        for kind in ("dragEnter", "dragOver", "drop"):
+            event = {"type": kind, "x": 300, "y": 300, "data": data}
+            self.driver.execute_cdp_cmd("Input.dispatchDragEvent", event)
+        self.wait_for("done")
+
     def segment(self, *files: Path, folder: bool = False) -> None:
         """Give files and wait for the mask."""
         self.give(*files, folder=folder)

@@ -122,6 +122,9 @@ def test_dicom_folder(
     tab.open(page)
     tab.segment(folder, folder=True)
     assert_equal_to_predict(tab, trained_run, folder)
+    volumes = tab.text("volumes")
+    tab.drop(folder)
+    assert tab.text("volumes") == volumes
 
 
 @pytest.mark.real_data

@@ -224,14 +224,32 @@ function moveOthers(across, event) {
 
 /** All files of what was dropped, also those in folders. */
 async function droppedFiles(transfer) {
-  const entries = [...transfer.items].map((item) => item.webkitGetAsEntry?.()).filter(Boolean);
-  if (!entries.length) return [...transfer.files];
-  const found = [], waiting = entries;
+  // All of it at once: what was dropped is gone after the first wait.
+  const dropped = [...transfer.items].filter(({ kind }) => kind === "file").map((item) => {
+    const entry = item.webkitGetAsEntry?.();
+    // Chromium gives a page from disk no file of an entry, but the file of an item.
+    return entry?.isDirectory ? filesBelow(item.getAsFileSystemHandle?.(), entry) : [item.getAsFile()];
+  });
+  return (await Promise.all(dropped)).flat();
+}
+
+/** Files in a folder and those below it, by its handle, or where there are none, by its entry. */
+async function filesBelow(promised, entry) {
+  const handle = await promised;
+  if (handle) return filesOfHandle(handle);
+  const found = [], waiting = [entry];
   while (waiting.length) {
-    const entry = waiting.shift();
-    if (entry.isFile) found.push(await new Promise((resolve, reject) => entry.file(resolve, reject)));
-    else waiting.push(...(await entriesOf(entry.createReader())));
+    const next = waiting.shift();
+    if (next.isFile) found.push(await new Promise((resolve, reject) => next.file(resolve, reject)));
+    else waiting.push(...(await entriesOf(next.createReader())));
   }
+  return found;
+}
+
+async function filesOfHandle(handle) {
+  if (handle.kind === "file") return [await handle.getFile()];
+  const found = [];
+  for await (const inside of handle.values()) found.push(...(await filesOfHandle(inside)));
   return found;
 }
 
@@ -251,7 +269,12 @@ addEventListener("dragleave", () => zone.classList.remove("over"));
 addEventListener("drop", async (event) => {
   event.preventDefault();
   zone.classList.remove("over");
-  segment(await droppedFiles(event.dataTransfer));
+  try {
+    segment(await droppedFiles(event.dataTransfer));
+  } catch (error) {
+    const message = `this browser does not let the page read what was dropped (${error.message})`;
+    showProblem({ message, hint: "Open it by one of the buttons.", isUnderstood: true });
+  }
 });
 for (const [button, input] of [["choose-files", "files"], ["choose-folder", "folder"]]) {
   $(button).addEventListener("click", () => $(input).click());
