@@ -39,7 +39,7 @@ class Tracking:
         folder: Its folder.
         history: Epochs of before, for services that have not all of them.
         report: Called with where the run can be seen, and once for each service that gives up.
-        services: Those that may be asked for.
+        services: Those that may be asked for; all if not given.
     """
 
     def __init__(
@@ -48,14 +48,14 @@ class Tracking:
         folder: RunFolder,
         history: Sequence[EpochRecord],
         report: Callable[[Event], None],
-        services: Sequence[Service] = SERVICES,
+        services: Sequence[Service] | None = None,
     ) -> None:
         self.ending: Ending = "failed"
         """How the training has ended; said to the services at the end of the block."""
         self._report = report
         self._mirrors: list[_Mirror] = []
         run = TrackedRun(config, folder, KnownIds(folder))
-        for service in services:
+        for service in SERVICES if services is None else services:
             if service.is_wanted(config) and self._is_there(service):
                 self._mirrors.append(_Mirror(service, run))
         self._send(points_of(history, time.time()))

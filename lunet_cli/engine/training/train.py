@@ -48,7 +48,6 @@ from lunet_cli.engine.training.start import (
     require_work_left,
 )
 from lunet_cli.engine.training.state import DIVERGED, TrainState
-from lunet_cli.engine.training.trackers import SERVICES
 from lunet_cli.engine.training.tracking import Tracking
 from lunet_cli.engine.training.verification import choose_plan
 from lunet_cli.errors import DataError, TrainingError
@@ -221,7 +220,7 @@ def _run_epochs(state: TrainState, context: StepContext, recorder: RunRecorder) 
     config, folder = recorder.config, recorder.folder
     start = time.perf_counter()
     # The first of several processes speaks for all.
-    services = SERVICES if context.group.leads else ()
+    services = None if context.group.leads else ()
     tracking = Tracking(config, folder, state.history, recorder.report, services)
     with tracking, InterruptGuard(context.group) as guard:
         outcome = tracking.ending = _train_and_validate(state, context, recorder, tracking, guard)
