@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import base64
+import contextlib
+import gzip
 import json
 import shutil
 import time
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -100,9 +103,11 @@ class Tab:
         self.driver.execute_script("document.getElementById('save').click()")
         end = time.monotonic() + PATIENCE_S
         while True:
-            found = list(self._downloads.glob("*.nii.gz"))
-            if found:
-                return found[0]
+            # The name is there before the bytes are.
+            for path in self._downloads.glob("*.nii.gz"):
+                with contextlib.suppress(OSError, EOFError, zlib.error):
+                    if gzip.decompress(path.read_bytes()):
+                        return path
             assert time.monotonic() < end, "nothing was saved"
             time.sleep(0.05)
 
