@@ -21,9 +21,8 @@ from lunet_cli.records.record import compact_json
 
 Writer = Callable[[SegmentationNetwork, Path, ExportMetadata, Size, Sequence[Tensor]], None]
 
-_PACKAGES: dict[ExportFormat, tuple[str, ...]] = {
+_PACKAGES: dict[FileFormat, tuple[str, ...]] = {
     "onnx": ("onnx", "onnxscript", "onnxruntime"),
-    "html": ("onnx", "onnxscript", "onnxruntime"),
     "openvino": ("openvino",),
     "safetensors": ("safetensors",),
 }
@@ -55,7 +54,9 @@ def require_installed(name: ExportFormat, weights: WeightPrecision) -> None:
     Raises:
         MissingDependencyError: A package is not installed.
     """
-    require_packages(name, *_PACKAGES.get(name, ()))
+    # Extras are called as the formats of files.
+    extra = graph_format(name)
+    require_packages(extra, *_PACKAGES.get(extra, ()))
     if weights == "int8" and name == "openvino":
         require_packages("nncf", "nncf")
 
