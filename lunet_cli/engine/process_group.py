@@ -208,7 +208,7 @@ def joined_group() -> Iterator[ProcessGroup]:
     if size in ("", "1") or dist.is_initialized():
         yield _current_group()
         return
-    _take_own_gpu()
+    take_own_gpu()
     # A kernel with one input channel has two layouts that are the same.
     warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
@@ -228,8 +228,22 @@ def joined_group() -> Iterator[ProcessGroup]:
 
 
 def processes_here() -> int:
-    """How many processes of the group share this machine."""
-    return max(1, int(os.environ.get("LOCAL_WORLD_SIZE", "1") or 1))
+    """How many processes of the group share this machine.
+
+    Raises:
+        DeviceError: The launcher's word is no number.
+    """
+    return max(1, _launchers_number("LOCAL_WORLD_SIZE", 1))
+
+
+def _launchers_number(variable: str, default: int) -> int:
+    value = os.environ.get(variable, "") or str(default)
+    if not value.isdecimal():
+        raise DeviceError(
+            f"{variable}={value}: not a whole number",
+            hint=f"Let torchrun set it, or unset {variable} for one process.",
+        )
+    return int(value)
 
 
 def _current_group() -> ProcessGroup:
@@ -247,11 +261,15 @@ def _is_running(number: int) -> bool:
         return False
 
 
-def _take_own_gpu() -> None:
-    """Compute on the GPU that belongs to this process, if there are GPUs."""
+def take_own_gpu() -> None:
+    """Compute on the GPU that belongs to this process, if there are GPUs.
+
+    Raises:
+        DeviceError: There are more processes than GPUs, or the launcher's word is no number.
+    """
     if not torch.cuda.is_available():
         return
-    rank, number = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
+    rank, number = _launchers_number("LOCAL_RANK", 0), torch.cuda.device_count()
     if rank >= number:
         raise DeviceError(
             f"LOCAL_RANK={rank}: this machine has {number} GPU(s), one for each process",

@@ -69,6 +69,7 @@ from lunet_cli.engine.inference.sliding_window import (
     window_starts,
 )
 from lunet_cli.engine.inference.stream import FEWEST_PLANES, usual_planes
+from lunet_cli.engine.process_group import take_own_gpu
 from lunet_cli.errors import CheckpointError, DataError
 from lunet_cli.results.runtimes import RuntimeChosen
 from lunet_cli.results.words import plural
@@ -728,12 +729,15 @@ def set_up_process(num_threads: int | None) -> None:
 
     Args:
         num_threads: None leaves it to PyTorch.
+
+    Raises:
+        DeviceError: There are more processes than GPUs.
     """
     if num_threads is not None:
         torch.set_num_threads(num_threads)
     # torchrun starts a process for each GPU, and says in this variable which one it is.
-    if "LOCAL_RANK" in os.environ and torch.cuda.is_available():
-        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    if "LOCAL_RANK" in os.environ:
+        take_own_gpu()
 
 
 def _chosen_window(

@@ -228,3 +228,12 @@ def test_a_launcher_that_says_too_little_is_told(
         with pytest.raises(DeviceError, match=f"the {world} processes of WORLD_SIZE cannot"):
             train(config_of(tmp_path, "run"))
     assert not os.listdir(tmp_path)
+
+
+def test_a_launcher_that_gives_no_number_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "two")
+    with pytest.raises(DeviceError, match="LOCAL_WORLD_SIZE=two: not a whole number"):
+        train(config_of(tmp_path, "run"))
+    assert not os.listdir(tmp_path)
