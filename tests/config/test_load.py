@@ -64,7 +64,7 @@ REPORTS = {
     "6: model.learning_rate: unknown key": ["Did you mean 'training.learning_rate'?"],
     "8: training.epochs: ": ["expected a whole number, found 'ten'"],
     "9: training.batch_size: ": ["expected at least 1, found 0"],
-    "10: training.optimizer: ": ["one of adam, adamw, sgd", "found 'adamm'"],
+    "10: training.optimizer: ": ["one of adam, adamw, sgd, soap", "found 'adamm'"],
     "11: training.optimiser: unknown key": ["Did you mean 'optimizer'?"],
     "12: training.compile: ": ["one of true, false, auto", "found 'maybe'"],
     "13: training.patch_size.1: ": ["found 1", "2"],

@@ -89,7 +89,7 @@ def test_sections_and_their_words_are_found_by_path() -> None:
     assert section_at(RunConfig, ("training", "loss")) is LossConfig
     assert section_at(RunConfig, ("training", "epochs")) is None
     assert section_at(RunConfig, ()) is RunConfig
-    assert allowed_words(RunConfig, ("training", "optimizer")) == ["adam", "adamw", "sgd"]
+    assert allowed_words(RunConfig, ("training", "optimizer")) == ["adam", "adamw", "sgd", "soap"]
     assert allowed_words(RunConfig, ("training", "compile")) == ["true", "false", "auto"]
     assert allowed_words(RunConfig, ("training", "epochs")) == []
     assert allowed_words(RunConfig, ()) == []

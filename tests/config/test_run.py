@@ -71,7 +71,7 @@ def test_every_property_of_the_schema_has_a_description_and_a_default(
 
 def test_schema_names_allowed_words_and_ranges(schema: dict[str, Any]) -> None:
     training = schema["$defs"]["TrainingConfig"]["properties"]
-    assert training["optimizer"]["enum"] == ["adam", "adamw", "sgd"]
+    assert training["optimizer"]["enum"] == ["adam", "adamw", "sgd", "soap"]
     assert training["learning_rate"]["exclusiveMinimum"] == 0
     assert training["epochs"]["minimum"] == 1
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from itertools import chain
 from operator import itemgetter
 from pathlib import Path
@@ -69,13 +70,17 @@ def _is_optimizer(values: object) -> bool:
 
 
 def require_fitting_optimizer(
-    values: dict[str, Any], optimizer: Optimizer, path: Path | None
+    values: dict[str, Any],
+    optimizer: Optimizer,
+    shapes_of: Callable[[Tensor], dict[str, torch.Size]],
+    path: Path | None,
 ) -> None:
     """Raise if the state of an optimiser in a checkpoint is not one of `optimizer`.
 
     Args:
         values: `training.optimizer` of a checkpoint that was read by `load_checkpoint`.
         optimizer: A fresh optimiser of the configuration, over the parameters of the network.
+        shapes_of: What that optimiser keeps of a parameter, by name, and the shapes.
         path: Where the file lies, for messages.
 
     Raises:
@@ -91,17 +96,15 @@ def require_fitting_optimizer(
     # In the order in which the state counts them: across groups.
     groups_of_ours = map(itemgetter("params"), optimizer.param_groups)
     parameters = dict(enumerate(chain.from_iterable(groups_of_ours)))
-    names = _state_names(optimizer)
     for index, state in values["state"].items():
         # True and 1.0 are equal to 1, and not the key that an optimiser looks up.
         if type(index) is not int or index not in parameters or not isinstance(state, dict):
             raise _unlike(path, "it holds values of a parameter that is not there")
-        if set(state) != names:
-            raise _unlike(
-                path, f"it holds {_listed(state)} of each parameter, not {_listed(names)}"
-            )
+        shapes = shapes_of(parameters[index])
+        if set(state) != set(shapes):
+            raise _unlike(path, f"it holds {_listed(state)} of a parameter, not {_listed(shapes)}")
         for name, value in state.items():
-            _require_moment(name, value, parameters[index], path)
+            _require_moment(name, value, shapes[name], path)
 
 
 def _require_group(group: object, expected: dict[str, Any], path: Path | None) -> None:
@@ -127,21 +130,12 @@ def _is_setting_like(found: object, expected: object) -> bool:
     return type(found) is type(expected)
 
 
-def _require_moment(name: str, value: object, parameter: Tensor, path: Path | None) -> None:
-    """Counters are single numbers, averages of gradients have the shape of their parameter."""
+def _require_moment(name: str, value: object, shape: torch.Size, path: Path | None) -> None:
     # Before its first step, SGD has none.
     if value is None and name == "momentum_buffer":
         return
-    shape = torch.Size([]) if name == "step" else parameter.shape
     if not is_plain(value) or not value.is_floating_point() or value.shape != shape:
-        raise _unlike(path, f"its {name} has not the shape of its parameter")
-
-
-def _state_names(optimizer: Optimizer) -> set[str]:
-    """What an optimiser keeps for each parameter."""
-    if isinstance(optimizer, torch.optim.SGD):
-        return {"momentum_buffer"}
-    return {"step", "exp_avg", "exp_avg_sq"}
+        raise _unlike(path, f"its {name} has not the shape {tuple(shape)}")
 
 
 def _require_history(history: object, epoch: int, path: Path) -> None:

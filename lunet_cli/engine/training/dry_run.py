@@ -17,7 +17,7 @@ from lunet_cli.engine.training.context import StepContext
 from lunet_cli.engine.training.gradients import Gradients
 from lunet_cli.engine.training.interrupts import InterruptGuard
 from lunet_cli.engine.training.loop import train_step, validate
-from lunet_cli.engine.training.memory import BYTES_PER_WEIGHT, KeptBytes
+from lunet_cli.engine.training.memory import KeptBytes, weights_mib
 from lunet_cli.engine.training.setup import set_up
 from lunet_cli.engine.training.start import require_one_process
 from lunet_cli.engine.training.state import TrainState
@@ -49,11 +49,9 @@ def dry_run(config: RunConfig, *, on_event: Callable[[Event], None]) -> DryRunRe
     setup.sampler.epoch, setup.sampler.first_step = 0, 0
     batch = next(batches(setup.loader))
     loss, activation_mib = _measure_memory(state, batch, context)
-    num_parameters = count_parameters(state.network)
-    weights_mib = num_parameters * BYTES_PER_WEIGHT[config.training.optimizer] / 2**20
     return DryRunResult(
         architecture=config.model.architecture,
-        num_parameters=num_parameters,
+        num_parameters=count_parameters(state.network),
         plan=str(plan),
         num_train=len(setup.train),
         num_val=len(setup.val),
@@ -61,7 +59,7 @@ def dry_run(config: RunConfig, *, on_event: Callable[[Event], None]) -> DryRunRe
         batch_size=config.training.batch_size,
         loss=loss,
         activation_mib=activation_mib,
-        total_mib=activation_mib + weights_mib,
+        total_mib=activation_mib + weights_mib(state.network, state.optimizer),
         cache_mib=setup.cache_mib,
         epoch_seconds=_measure_seconds(state, batch, context),
         num_epochs=config.training.epochs,

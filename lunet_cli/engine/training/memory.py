@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from lunet_cli.config.network import NetworkSpec
 from lunet_cli.config.training import TrainingConfig
 from lunet_cli.config.vocabulary import MIB, Size
-from lunet_cli.engine.networks import build_network, count_parameters
+from lunet_cli.engine.networks import build_network
+from lunet_cli.engine.training.optimization import make_optimizer, state_shapes
 
-# Weight, gradient and one or two moments, each in fp32.
-BYTES_PER_WEIGHT = {"adam": 16, "adamw": 16, "sgd": 12}
+_BYTES = 4  # of a number in fp32
 
 
 class KeptBytes:
@@ -47,7 +48,16 @@ def step_mib(spec: NetworkSpec, window: Size, batch_size: int, config: TrainingC
     with torch.autograd.graph.saved_tensors_hooks(kept.note, lambda tensor: tensor):
         logits = network(image)
     # The loss keeps the logits, their probabilities and the targets, and gradients come on top.
-    per_sample = kept.total / 2 + 4 * 4 * logits[0].numel()
-    weights = count_parameters(network) * BYTES_PER_WEIGHT[config.optimizer]
-    needed: float = (batch_size * per_sample + weights) / MIB
+    per_sample = kept.total / 2 + 4 * _BYTES * logits[0].numel()
+    optimizer = make_optimizer(config, network.parameters())
+    needed: float = batch_size * per_sample / MIB + weights_mib(network, optimizer)
     return needed
+
+
+def weights_mib(network: nn.Module, optimizer: Optimizer) -> float:
+    """MiB of weights, their gradients and what the optimiser keeps of them, in fp32."""
+    numbers = 0
+    for parameter in network.parameters():
+        kept = state_shapes(optimizer, parameter).values()
+        numbers += 2 * parameter.numel() + sum(shape.numel() for shape in kept)
+    return numbers * _BYTES / MIB

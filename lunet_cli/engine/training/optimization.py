@@ -6,11 +6,12 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Size, Tensor, nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from lunet_cli.config.training import TrainingConfig
+from lunet_cli.engine.training.soap import Soap, soap_shapes
 
 _Tensors = list[Tensor] | tuple[Tensor, ...]
 
@@ -30,7 +31,18 @@ def make_optimizer(config: TrainingConfig, parameters: Iterable[nn.Parameter]) -
         return SGD(groups, lr=rate, momentum=config.momentum, nesterov=True)
     if config.optimizer == "adamw":
         return AdamW(groups, lr=rate)
+    if config.optimizer == "soap":
+        return Soap(groups, lr=rate)
     return Adam(groups, lr=rate)
+
+
+def state_shapes(optimizer: Optimizer, parameter: Tensor) -> dict[str, Size]:
+    """What an optimiser keeps of a parameter from its first step on, by name, and the shapes."""
+    if isinstance(optimizer, Soap):
+        return soap_shapes(parameter)
+    if isinstance(optimizer, SGD):
+        return {"momentum_buffer": parameter.shape}
+    return {"step": Size(), "exp_avg": parameter.shape, "exp_avg_sq": parameter.shape}
 
 
 def _groups(parameters: Iterable[nn.Parameter], decay: float) -> list[dict[str, Any]]:

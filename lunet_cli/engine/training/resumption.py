@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -18,6 +19,7 @@ from lunet_cli.engine.networks.blocks import SegmentationNetwork
 from lunet_cli.engine.networks.execution import ExecutionPlan, resolve_device
 from lunet_cli.engine.run_folder import PRUNED_CONFIG, RunFolder
 from lunet_cli.engine.training.context import StepContext
+from lunet_cli.engine.training.optimization import state_shapes
 from lunet_cli.engine.training.recorder import RunRecorder
 from lunet_cli.engine.training.setup import Setup
 from lunet_cli.engine.training.start import SavedState, Start
@@ -90,7 +92,8 @@ def restore(
     checkpoint = start.checkpoint
     require_fitting(checkpoint.weights, state.network, start.path)
     _require_same_heads(state, start)
-    require_fitting_optimizer(start.training["optimizer"], state.optimizer, start.path)
+    shapes_of = partial(state_shapes, state.optimizer)
+    require_fitting_optimizer(start.training["optimizer"], state.optimizer, shapes_of, start.path)
     try:
         state.restore(
             checkpoint.weights,

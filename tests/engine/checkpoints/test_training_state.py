@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from lunet_cli.engine.checkpoints.training_state import (
     require_fitting_optimizer,
     require_training_state,
 )
+from lunet_cli.engine.training.optimization import state_shapes
+from lunet_cli.engine.training.soap import Soap
 from lunet_cli.errors import CheckpointError
 
 PATH = Path("last.pt")
@@ -101,6 +104,7 @@ OPTIMIZERS: dict[str, Callable[[Any], torch.optim.Optimizer]] = {
     "adam": lambda parameters: Adam(parameters, lr=0.1),
     "adamw": lambda parameters: AdamW(parameters, lr=0.1),
     "sgd": lambda parameters: SGD(parameters, lr=0.1, momentum=0.99, nesterov=True),
+    "soap": lambda parameters: Soap(parameters, lr=0.1),
 }
 
 
@@ -113,21 +117,27 @@ def trained(name: str) -> tuple[torch.optim.Optimizer, dict[str, Any]]:
     return optimizer, copy.deepcopy(optimizer.state_dict())
 
 
+def require_fitting(values: dict[str, Any], optimizer: torch.optim.Optimizer) -> None:
+    require_fitting_optimizer(values, optimizer, partial(state_shapes, optimizer), PATH)
+
+
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_the_state_of_the_same_optimizer_fits(name: str) -> None:
     optimizer, values = trained(name)
-    require_fitting_optimizer(values, optimizer, PATH)
+    require_fitting(values, optimizer)
     fresh = OPTIMIZERS[name](nn.Linear(3, 2).parameters())
-    require_fitting_optimizer(values, fresh, PATH)
-    require_fitting_optimizer(fresh.state_dict(), fresh, PATH)
+    require_fitting(values, fresh)
+    require_fitting(fresh.state_dict(), fresh)
 
 
-@pytest.mark.parametrize(("ours", "theirs"), [("adam", "sgd"), ("sgd", "adamw")])
+@pytest.mark.parametrize(
+    ("ours", "theirs"), [("adam", "sgd"), ("sgd", "adamw"), ("soap", "adam"), ("adam", "soap")]
+)
 def test_another_optimizer_does_not(ours: str, theirs: str) -> None:
     with pytest.raises(
         CheckpointError, match="is not of the optimizer of this configuration"
     ) as caught:
-        require_fitting_optimizer(trained(theirs)[1], trained(ours)[0], PATH)
+        require_fitting(trained(theirs)[1], trained(ours)[0])
     assert caught.value.hint == "Resume with the optimizer that the run was started with."
 
 
@@ -154,7 +164,7 @@ def change_group(values: dict[str, Any], **changes: Any) -> None:
             lambda v: v["state"].__setitem__("0", {}),
             "it holds values of a parameter that is not there",
         ),
-        (lambda v: v["state"][0].pop("exp_avg"), "it holds exp_avg_sq, step of each parameter"),
+        (lambda v: v["state"][0].pop("exp_avg"), "it holds exp_avg_sq, step of a parameter"),
         (
             lambda v: v["state"][0].update(exp_avg=torch.zeros(3, 3)),
             "its exp_avg has not the shape",
@@ -171,4 +181,4 @@ def test_a_changed_optimizer(change: Callable[[dict[str, Any]], Any], message: s
     optimizer, values = trained("adam")
     change(values)
     with pytest.raises(CheckpointError, match=message):
-        require_fitting_optimizer(values, optimizer, PATH)
+        require_fitting(values, optimizer)

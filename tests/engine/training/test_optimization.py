@@ -25,6 +25,7 @@ from lunet_cli.engine.training.optimization import (
     make_optimizer,
     set_num_updates,
 )
+from lunet_cli.engine.training.soap import Soap
 
 BASE = 0.02
 
@@ -139,6 +140,7 @@ def test_no_rate_is_negative_or_above_the_base(scheduler: str) -> None:
         ("adam", Adam, {"betas": (0.9, 0.999), "amsgrad": False}),
         ("adamw", AdamW, {"betas": (0.9, 0.999), "amsgrad": False}),
         ("sgd", SGD, {"momentum": 0.8, "nesterov": True}),
+        ("soap", Soap, {}),
     ],
 )
 def test_optimizers_get_their_settings(name: str, kind: type, settings: dict[str, Any]) -> None:
