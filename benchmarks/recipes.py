@@ -1,9 +1,10 @@
-"""Which recipe trains best: single changes to the hippocampus recipe, and sums of good ones.
+"""Which recipe trains best: single changes to the hippocampus recipe, and other sizes.
 
-`python benchmarks/recipes.py run --data FOLDER --out FOLDER --jobs 12 --seconds 270` trains row by
-row, three seeds each, in the order of this file; what has not ended in time is left out. `python
-benchmarks/recipes.py table FOLDER` prints the table. Each run leaves its configuration, its
-history, two models (best and last epoch), and `recipe.json` with the Dice of each validation case.
+`python benchmarks/recipes.py run --data FOLDER --out FOLDER --jobs 2 [--epochs 15]` trains row by
+row, in the order of this file and seed by seed; `--seconds` ends it early, and what has not ended
+is left out and begun again by the next run. `python benchmarks/recipes.py table FOLDER` prints the
+table. Each run leaves its configuration, its history, two models (best and last epoch), and
+`recipe.json` with the Dice of each validation case.
 """
 
 from __future__ import annotations
@@ -25,8 +26,7 @@ from pathlib import Path
 from typing import Any
 
 _CONFIG = Path(__file__).parents[1] / "configs" / "hippocampus.yaml"
-_BASE_EPOCHS = 60
-_FEW_SEEDS, _SEEDS = (1, 2), (1, 2, 3)
+_SEEDS = (1, 2, 3)
 
 
 @dataclass(frozen=True)
@@ -36,63 +36,44 @@ class Row:
     Args:
         name: What it is called.
         settings: What it changes.
-        compared_with: The row that it is a change of.
-        seeds: One training each.
+        longer: How many times the epochs of the others it trains.
     """
 
     name: str
     settings: tuple[str, ...] = ()
-    compared_with: str = "base"
-    seeds: tuple[int, ...] = _SEEDS
-
-    @property
-    def epochs(self) -> int:
-        """How long it trains."""
-        for setting in self.settings:
-            if setting.startswith("training.epochs="):
-                return int(setting.partition("=")[2])
-        return _BASE_EPOCHS
+    longer: int = 1
 
 
-def _sized(name: str, *more: str, epochs: int) -> tuple[str, ...]:
-    return (f"model.architecture=lunet_small_{name}", f"training.epochs={epochs}", *more)
-
-
-_DEEP, _STANDARD = "training.deep_supervision=true", "augmentation.level=standard"
-_STRONG, _SLOW_EMA = "augmentation.level=strong", "training.ema_decay=0.998"
-_HALF_RATE = "training.learning_rate=0.005"
 # In the order in which they are trained.
 ROWS = (
     Row("base"),
-    Row("deep supervision", (_DEEP,)),
-    Row("augmentation standard", (_STANDARD,)),
+    Row("Adam, rate 0.01", ("training.optimizer=adam", "training.learning_rate=0.01")),
+    Row("deep supervision", ("training.deep_supervision=true",)),
+    Row("mirrored along x", ("augmentation.flip_probability=0.5", "augmentation.flip_axes=[x]")),
     Row("augmentation none", ("augmentation.level=none",)),
-    Row("180 epochs", ("training.epochs=180",)),
-    Row("180 epochs, standard", ("training.epochs=180", _STANDARD), "180 epochs"),
-    Row("ema 0.998", (_SLOW_EMA,)),
-    Row("augmentation strong", (_STRONG,)),
-    Row("16f, 150 epochs", _sized("16f", _HALF_RATE, epochs=150), seeds=_FEW_SEEDS),
-    Row("8f, 150 epochs", _sized("8f", epochs=150), seeds=_FEW_SEEDS),
-    Row("2f, 180 epochs", _sized("2f", epochs=180), seeds=_FEW_SEEDS),
-    Row("180 epochs, deep", ("training.epochs=180", _DEEP), "180 epochs"),
-    Row("batch 2", ("training.batch_size=2",)),
-    Row("learning rate 0.02", ("training.learning_rate=0.02",)),
-    Row("learning rate 0.005", (_HALF_RATE,)),
+    Row("augmentation standard", ("augmentation.level=standard",)),
+    Row("whole volumes, batch 4", ("training.patch_size=null", "training.batch_size=4")),
+    Row("rate 0.01", ("training.learning_rate=0.01",)),
+    Row("rate 0.0025", ("training.learning_rate=0.0025",)),
+    Row("batch 1", ("training.batch_size=1",)),
+    Row("batch 4", ("training.batch_size=4",)),
     Row("Dice only", ("training.loss.name=dice",)),
-    Row("AdamW, decay 0.01", ("training.optimizer=adamw", "training.weight_decay=0.01")),
-    Row("16f, 150 epochs, standard", _sized("16f", _HALF_RATE, _STANDARD, epochs=150),
-        "16f, 150 epochs", _FEW_SEEDS),
-    Row("8f, 150 epochs, standard", _sized("8f", _STANDARD, epochs=150),
-        "8f, 150 epochs", _FEW_SEEDS),
-    Row("1f, 180 epochs", _sized("1f", epochs=180), seeds=_FEW_SEEDS),
-    Row("flips", ("augmentation.flip_probability=0.5",)),
+    Row("Dice of each patch", ("training.loss.batch_dice=false",)),
+    Row("average 0.998", ("training.ema_decay=0.998",)),
+    Row("no average", ("training.ema_decay=null",)),
+    Row("cosine", ("training.scheduler=cosine",)),
+    Row("three times as long", longer=3),
+    Row("augmentation strong", ("augmentation.level=strong",)),
     Row("label smoothing 0.1", ("training.loss.label_smoothing=0.1",)),
-    Row("Dice per sample", ("training.loss.batch_dice=false",)),
+    Row("focal, gamma 2", ("training.loss.focal_gamma=2",)),
+    Row("decay 0.01", ("training.weight_decay=0.01",)),
+    Row("AdamW, rate 0.01, decay 0.01", ("training.optimizer=adamw", "training.weight_decay=0.01",
+        "training.learning_rate=0.01")),
+    Row("SGD, rate 0.05", ("training.optimizer=sgd", "training.momentum=0.9",
+        "training.learning_rate=0.05")),
     Row("no gradient clip", ("training.gradient_clip=null",)),
     Row("dropout 0.005", ("model.drop_prob=0.005",)),
-    Row("focal, gamma 2", ("training.loss.focal_gamma=2",)),
-    Row("batch 8", ("training.batch_size=8",)),
-    Row("SGD", ("training.optimizer=sgd", "training.momentum=0.9", "training.learning_rate=0.05")),
+    *(Row(f"{size}f", (f"model.architecture=lunet_small_{size}f",)) for size in (1, 2, 8, 16)),
 )  # fmt: skip
 
 
@@ -102,6 +83,7 @@ class Job:
 
     row: Row
     seed: int
+    epochs: int
 
     @property
     def name(self) -> str:
@@ -110,12 +92,15 @@ class Job:
         return f"{plain}_seed{self.seed}"
 
 
-def run(data: Path, out: Path, *, jobs: int, seconds: float, more: Sequence[str]) -> None:
+def run(
+    data: Path, out: Path, *, epochs: int, jobs: int, seconds: float, more: Sequence[str]
+) -> None:
     """Train what there is time for.
 
     Args:
         data: The folder of the data, with its split.
         out: Where the run folders go; those that are there and done are left alone.
+        epochs: Those of most rows.
         jobs: Trainings at a time.
         seconds: When whatever still trains is ended.
         more: Settings for all rows.
@@ -127,7 +112,7 @@ def run(data: Path, out: Path, *, jobs: int, seconds: float, more: Sequence[str]
     settings = (*more, f"data.root={data}", f"experiment.output_dir={out}")
     with context.Manager() as manager:
         todo: Any = manager.Queue()
-        for job in (Job(row, seed) for row in ROWS for seed in row.seeds):
+        for job in (Job(row, seed, row.longer * epochs) for row in ROWS for seed in _SEEDS):
             if not (out / job.name / "recipe.json").exists():
                 todo.put(job)
         workers = [
@@ -161,7 +146,7 @@ def _work(todo: Any, out: Path, settings: tuple[str, ...], deadline: float, numb
             except queue.Empty:
                 return
             left = deadline - time.time()
-            if left <= 0 or seconds_per_epoch * job.row.epochs > left:
+            if left <= 0 or seconds_per_epoch * job.epochs > left:
                 print(f"no time for {job.name}: {left:.0f} s left, {seconds_per_epoch:.2f} each")
                 continue
             start = time.time()
@@ -171,7 +156,7 @@ def _work(todo: Any, out: Path, settings: tuple[str, ...], deadline: float, numb
                 # The other rows do not depend on it.
                 traceback.print_exc()
             else:
-                seconds_per_epoch = (time.time() - start) / job.row.epochs
+                seconds_per_epoch = (time.time() - start) / job.epochs
 
 
 def _train(job: Job, out: Path, settings: tuple[str, ...]) -> None:
@@ -183,8 +168,12 @@ def _train(job: Job, out: Path, settings: tuple[str, ...]) -> None:
     training: Any = import_module("lunet_cli.engine.training.train")
     folder = out / job.name
     shutil.rmtree(folder, ignore_errors=True)
-    interval = max(1, job.row.epochs // 12)
-    own = (f"experiment.name={job.name}", f"experiment.seed={job.seed}")
+    interval = max(1, job.epochs // 12)
+    own = (
+        f"experiment.name={job.name}",
+        f"experiment.seed={job.seed}",
+        f"training.epochs={job.epochs}",
+    )
     fixed = (f"training.validation_interval={interval}", *_WITHOUT_EXTRAS)
     config = load_config(_CONFIG, [*settings, *fixed, *own, *job.row.settings])
     found: list[Validation] = []
@@ -232,6 +221,7 @@ _WITHOUT_EXTRAS = (
     "visualization.plot_training_curves=false",
     "visualization.plot_slices=false",
     "data.pin_memory=false",
+    "training.num_threads=1",
 )
 
 
@@ -256,7 +246,7 @@ def table(folder: Path) -> str:
         runs.setdefault(record["row"], []).append(record)
     lines = [
         "| recipe | parameters | epochs | seeds | last epoch | by seed | best epoch | "
-        "last minus compared (95 % CI) |",
+        "last minus base (95 % CI) |",
         "|---|--:|--:|--:|--:|---|--:|---|",
     ]
     import numpy as np
@@ -268,14 +258,11 @@ def table(folder: Path) -> str:
         seeds = [statistics.fmean(_per_case(run, "last").values()) for run in found]
         best = statistics.fmean(statistics.fmean(_per_case(run, "best").values()) for run in found)
         difference = ""
-        others = runs.get(row.compared_with, [])
-        if others and row.name != row.compared_with:
-            ours, theirs = _mean_per_case(found), _mean_per_case(others)
+        if row.name != "base" and "base" in runs:
+            ours, theirs = _mean_per_case(found), _mean_per_case(runs["base"])
             values = np.array([ours[case] - theirs[case] for case in ours])
             low, high = bootstrap_interval(values)
             difference = f"{values.mean():+.4f} ({low:+.4f} to {high:+.4f})"
-            if row.compared_with != "base":
-                difference += f", {row.compared_with}"
         lines.append(
             f"| {row.name} | {found[0]['parameters']:,} | {found[0]['epochs']} | {len(found)} | "
             f"{statistics.fmean(seeds):.4f} | {', '.join(f'{seed:.4f}' for seed in seeds)} | "
@@ -301,6 +288,7 @@ def _arguments() -> argparse.Namespace:
     command = commands.add_parser("run", help="train")
     command.add_argument("--data", type=Path, required=True)
     command.add_argument("--out", type=Path, required=True)
+    command.add_argument("--epochs", type=int, default=15)
     command.add_argument("--jobs", type=int, default=1)
     command.add_argument("--seconds", type=float, default=1e6)
     command.add_argument("--set", action="append", default=[])
@@ -317,6 +305,7 @@ def main() -> None:
         run(
             arguments.data,
             arguments.out,
+            epochs=arguments.epochs,
             jobs=arguments.jobs,
             seconds=arguments.seconds,
             more=arguments.set,

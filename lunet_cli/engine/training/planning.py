@@ -72,11 +72,12 @@ _VALIDATION_SHARE = 0.2
 
 _RECIPE = (
     Setting(
-        "training.learning_rate",
-        1e-2,
-        "Rate, schedule and average of the recipe that "
+        "training.optimizer",
+        "soap",
+        "Optimiser, rate, schedule and average of the recipe that "
         "the shipped hippocampus.yaml has been measured with.",
     ),
+    Setting("training.learning_rate", 5e-3),
     Setting("training.scheduler", "one-cycle"),
     Setting("training.gradient_clip", 1.0),
     Setting("training.ema_decay", 0.99),
