@@ -43,8 +43,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from measured import CommandFailedError, run_measured
-from nnunet_side import pace
+from measured import CommandFailedError, leave_at_sigterm, run_measured
+from nnunet_side import environment_of, pace
 
 from lunet_cli.config.load import load_config
 from lunet_cli.engine.provenance import machine_name, versions
@@ -170,18 +170,6 @@ def link(source: Path, root: Path, num_cases: int) -> None:
     (root / "dataset.json").write_text(json.dumps(description), encoding="utf-8")
 
 
-def nnunet_environment(folder: Path, num_workers: int) -> dict[str, str]:
-    """The folders and limits of nnU-Net; nothing of this environment's packages."""
-    return {
-        "nnUNet_raw": str(folder / "raw"),
-        "nnUNet_preprocessed": str(folder / "preprocessed"),
-        "nnUNet_results": str(folder / "results"),
-        "nnUNet_n_proc_DA": str(num_workers),
-        "OMP_NUM_THREADS": "1",
-        "PYTHONPATH": "",
-    }
-
-
 def asked_of(options: argparse.Namespace) -> dict[str, Any]:
     """What a measurement of patches depends on."""
     return {name: getattr(options, name) for name in ASKED}
@@ -214,7 +202,7 @@ def prepare(way: str, options: argparse.Namespace) -> dict[str, Any]:
         edge = [str(options.edge)] * 3
         command = [options.python, SIDE, "prepare", "--patch", *edge]
         command += ["--batch-size", str(BATCH_SIZE)]
-        took = run_measured(command, log, nnunet_environment(folder, 2))
+        took = run_measured(command, log, environment_of(folder, num_workers=2, num_threads=1))
     else:
         took = run_measured(own_command(way, options, "--prepare"), log, {"OMP_NUM_THREADS": "1"})
     files = [path for path in folder.rglob("*") if path.is_file() and not path.is_symlink()]
@@ -259,7 +247,7 @@ def draw(way: str, level: str, workers: int, number: int, options: argparse.Name
         command = [options.python, SIDE, "draw", "--seconds", str(options.seconds)]
         command += ["--warm", str(NUM_WARM), "--share", str(options.share)]
         command += ["--augmented"] if level == "standard" else []
-        environment = nnunet_environment(folder, workers)
+        environment = environment_of(folder, num_workers=workers, num_threads=1)
     else:
         command = own_command(way, options, "--level", level, "--workers", str(workers))
         environment = {"OMP_NUM_THREADS": "1"}
@@ -363,6 +351,7 @@ def main() -> None:
     parser.add_argument("--level", choices=LEVELS, default="none", help=argparse.SUPPRESS)
     parser.add_argument("--workers", type=int, default=0, help=argparse.SUPPRESS)
     options = parser.parse_args()
+    leave_at_sigterm()
     options.out = options.out.absolute()
     if options.way is None:
         compare(options)

@@ -9,6 +9,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -18,7 +19,8 @@ from typing import Any
 
 import psutil
 
-INTERVAL_S = 0.2
+# Each look at memory takes some milliseconds, which are not to be missed by what is measured.
+INTERVAL_S = 1.0
 
 
 @dataclass
@@ -54,7 +56,11 @@ class CommandFailedError(Exception):
 
 
 def run_measured(
-    command: Sequence[str | Path], log: Path, environment: Mapping[str, str] | None = None
+    command: Sequence[str | Path],
+    log: Path,
+    environment: Mapping[str, str] | None = None,
+    *,
+    interval_s: float = INTERVAL_S,
 ) -> Measured:
     """Run a command to its end, and end all its processes if this one is interrupted.
 
@@ -62,6 +68,7 @@ def run_measured(
         command: The program and its arguments.
         log: Where it writes what it says; both channels.
         environment: Variables beside those of this process.
+        interval_s: Seconds between two looks at memory.
 
     Raises:
         CommandFailedError: It ended with an error.
@@ -77,7 +84,7 @@ def run_measured(
             start_new_session=True,
         )
         peak, ended = Peak(), threading.Event()
-        watcher = threading.Thread(target=_watch, args=(process.pid, peak, ended))
+        watcher = threading.Thread(target=_watch, args=(process.pid, peak, ended, interval_s))
         watcher.start()
         try:
             process.wait()
@@ -88,11 +95,18 @@ def run_measured(
     seconds = time.perf_counter() - begin
     lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines() or ["(silent)"]
     if process.returncode:
-        raise CommandFailedError(f"{lines[-1]} (exit code {process.returncode}, see {log})")
+        # Ours say what is wrong before a hint.
+        told = [line for line in lines if line.startswith("error: ")] or lines
+        raise CommandFailedError(f"{told[-1]} (exit code {process.returncode}, see {log})")
     found = {}
     if lines[-1].startswith("{"):
         found = json.loads(lines[-1])
     return Measured(found, seconds, peak)
+
+
+def leave_at_sigterm() -> None:
+    """Let the signal that ends a program end what it has started, too."""
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
 
 
 def _end_session(process: subprocess.Popen[bytes]) -> None:
@@ -104,8 +118,8 @@ def _end_session(process: subprocess.Popen[bytes]) -> None:
     process.wait()
 
 
-def _watch(pid: int, peak: Peak, ended: threading.Event) -> None:
-    while not ended.wait(INTERVAL_S):
+def _watch(pid: int, peak: Peak, ended: threading.Event, interval_s: float) -> None:
+    while not ended.wait(interval_s):
         resident, own = _memory_mib(pid)
         peak.resident_mib = max(peak.resident_mib, resident)
         peak.own_mib = max(peak.own_mib, own)

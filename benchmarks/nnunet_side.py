@@ -17,7 +17,29 @@ from pathlib import Path
 from typing import Any
 
 CONFIGURATION, PLANS = "3d_fullres", "nnUNetPlans"
+EXPONENT = 0.9  # Of the schedule of nnU-Net.
 PACKAGES = ("nnunetv2", "batchgeneratorsv2", "blosc2", "torch", "numpy")
+
+
+def environment_of(folder: Path, *, num_workers: int, num_threads: int) -> dict[str, str]:
+    """Variables of a process of nnU-Net's environment: folders, limits, none of our packages.
+
+    Args:
+        folder: Where `raw` lies, and the others go.
+        num_workers: Processes that load and augment.
+        num_threads: Threads of a process.
+    """
+    return {
+        "nnUNet_raw": str(folder / "raw"),
+        "nnUNet_preprocessed": str(folder / "preprocessed"),
+        "nnUNet_results": str(folder / "results"),
+        "nnUNet_n_proc_DA": str(num_workers),
+        "nnUNet_def_n_proc": str(num_threads),
+        "OMP_NUM_THREADS": str(num_threads),
+        # As lunet has it: threads that wait do not spin, and so leave the cores to the workers.
+        "GOMP_SPINCOUNT": "10000",
+        "PYTHONPATH": "",
+    }
 
 
 def preprocessed() -> Path:
@@ -64,15 +86,15 @@ def versions() -> dict[str, str]:
     return {package: importlib.metadata.version(package) for package in PACKAGES}
 
 
-def new_trainer(class_: Any) -> Any:
-    """A trainer of the first fold, for the processor."""
+def new_trainer(class_: Any, fold: int | str) -> Any:
+    """A trainer for the processor; the fold `all` trains on all cases."""
     import torch
 
     folder = preprocessed()
     plans = json.loads((folder / f"{PLANS}.json").read_text(encoding="utf-8"))
     description = json.loads((folder / "dataset.json").read_text(encoding="utf-8"))
     plans["continue_training"] = False
-    return class_(plans, CONFIGURATION, 0, description, torch.device("cpu"))
+    return class_(plans, CONFIGURATION, fold, description, torch.device("cpu"))
 
 
 def draw(seconds: float, warm: int, share: float, *, augmented: bool) -> dict[str, Any]:
@@ -89,7 +111,7 @@ def draw(seconds: float, warm: int, share: float, *, augmented: bool) -> dict[st
 
     torch.set_num_threads(1)
     begin = time.perf_counter()
-    trainer = new_trainer(nnUNetTrainer if augmented else nnUNetTrainerNoDA)
+    trainer = new_trainer(nnUNetTrainer if augmented else nnUNetTrainerNoDA, 0)
     trainer.enable_deep_supervision = False  # Or each batch holds its labels several times.
     trainer.oversample_foreground_percent = share
     # So that it is this share of the patches. Without it, nnU-Net rounds up in each batch.
@@ -103,6 +125,77 @@ def draw(seconds: float, warm: int, share: float, *, augmented: bool) -> dict[st
     if hasattr(training, "_finish"):
         training._finish()
     return found
+
+
+def learning_rate(initial: float, progress: float) -> float:
+    """nnU-Net's polynomial schedule at a share of the training, 0 to 1."""
+    return float(initial * (1 - progress) ** EXPONENT)
+
+
+def train(seconds: float, seed: int, *, compiled: bool) -> dict[str, Any]:
+    """Train on all cases for so long, by the trainer of nnU-Net and its steps.
+
+    Its schedule is made for 1000 epochs of 250 steps. Here it ends with the time: the learning rate
+    of each step is that of the share of the time that has gone. There is no validation on the way,
+    nor a picture of it, which do not change the weights.
+
+    Args:
+        seconds: From here to the last step.
+        seed: Of the weights; what workers draw is not seeded, as nnU-Net has it.
+        compiled: Whether the network is compiled, which nnU-Net does on GPUs only.
+    """
+    import numpy as np
+    import torch
+    from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+
+    torch.manual_seed(seed)
+    np.random.seed(seed)
+    begin = time.perf_counter()
+    trainer = new_trainer(nnUNetTrainer, "all")
+    if compiled:
+        trainer._do_i_compile = lambda: True
+    trainer.on_train_start()
+    if hasattr(trainer.dataloader_val, "_finish"):
+        trainer.dataloader_val._finish()
+    trainer.network.train()
+    first = time.perf_counter()
+    num_steps, longest, last = 0, 0.0, first
+    while last + longest < begin + seconds:
+        rate = learning_rate(trainer.initial_lr, (last - begin) / seconds)
+        for group in trainer.optimizer.param_groups:
+            group["lr"] = rate
+        trainer.train_step(next(trainer.dataloader_train))
+        num_steps += 1
+        now = time.perf_counter()
+        longest, last = max(longest if num_steps > 2 else 0.0, now - last), now
+    trainer.on_train_end()
+    checkpoint = Path(trainer.output_folder) / "checkpoint_final.pth"
+    return {
+        "num_steps": num_steps,
+        "beginning_seconds": first - begin,
+        "training_seconds": time.perf_counter() - begin,
+        "parameters": sum(weight.numel() for weight in trainer.network.parameters()),
+        "model": str(checkpoint),
+        "patch_size": trainer.configuration_manager.patch_size,
+        "batch_size": trainer.batch_size,
+    }
+
+
+def predict(images: Path, output: Path, *, mirrored: bool) -> dict[str, Any]:
+    """Segment a folder in one process, which is faster for small volumes than three."""
+    import torch
+    from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
+
+    name = "nnUNet_results"
+    (folder,) = Path(os.environ[name]).glob("Dataset001_*/*")
+    predictor = nnUNetPredictor(
+        use_mirroring=mirrored, device=torch.device("cpu"), allow_tqdm=False
+    )
+    predictor.initialize_from_trained_model_folder(str(folder), use_folds=("all",))
+    output.mkdir(parents=True)
+    begin = time.perf_counter()
+    predictor.predict_from_files_sequential(str(images), str(output))
+    return {"seconds": time.perf_counter() - begin}
 
 
 def pace(batches: Iterator[Any], begin: float, seconds: float, warm: int) -> dict[str, Any]:
@@ -147,11 +240,24 @@ def main() -> None:
     command.add_argument("--warm", type=int, required=True)
     command.add_argument("--share", type=float, required=True)
     command.add_argument("--augmented", action="store_true")
+    command = commands.add_parser("train")
+    command.add_argument("--seconds", type=float, required=True)
+    command.add_argument("--seed", type=int, default=1)
+    command.add_argument("--compile", action="store_true")
+    command = commands.add_parser("predict")
+    command.add_argument("images", type=Path)
+    command.add_argument("output", type=Path)
+    command.add_argument("--mirrored", action="store_true")
     options = parser.parse_args()
-    if options.command == "prepare":
-        found = prepare(options.processes, options.patch, options.batch_size)
-    else:
-        found = draw(options.seconds, options.warm, options.share, augmented=options.augmented)
+    match options.command:
+        case "prepare":
+            found = prepare(options.processes, options.patch, options.batch_size)
+        case "draw":
+            found = draw(options.seconds, options.warm, options.share, augmented=options.augmented)
+        case "train":
+            found = train(options.seconds, options.seed, compiled=options.compile)
+        case _:
+            found = predict(options.images, options.output, mirrored=options.mirrored)
     print(json.dumps(found), flush=True)
 
 

@@ -1,11 +1,9 @@
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator
 from types import ModuleType
 from typing import Any
 
-import pytest
 import torch
 
 Load = Callable[[str], ModuleType]
@@ -62,29 +60,3 @@ def test_a_record_of_other_options_is_not_kept(load: Load, tmp_path: Any) -> Non
     path.write_text('{"asked": {"edge": 96}, "seconds": 1}')
     assert loaders.read_kept(path, {"edge": 96})["seconds"] == 1
     assert loaders.read_kept(path, {"edge": 64}) is None
-
-
-def test_measured_takes_the_last_line_and_memory_of_children(load: Load, tmp_path: Any) -> None:
-    measured = load("measured")
-    child = "import time; kept = b'x' * (96 << 20); time.sleep(1.2)"
-    program = (
-        "import json, subprocess, sys\n"
-        f"subprocess.run([sys.executable, '-c', {child!r}], check=True)\n"
-        "print('noise')\nprint(json.dumps({'dice': 0.5}))"
-    )
-
-    took = measured.run_measured([sys.executable, "-c", program], tmp_path / "logs" / "a.log")
-
-    assert took.found == {"dice": 0.5}
-    assert took.seconds > 1
-    assert 96 < took.peak.own_mib <= took.peak.resident_mib < 400
-
-
-def test_measured_names_the_last_line_of_a_failure(load: Load, tmp_path: Any) -> None:
-    measured = load("measured")
-    log = tmp_path / "a.log"
-    with pytest.raises(measured.CommandFailedError, match=r"no such plan \(exit code 3") as caught:
-        measured.run_measured(
-            [sys.executable, "-c", "import sys; print('no such plan'); sys.exit(3)"], log
-        )
-    assert str(log) in str(caught.value)
