@@ -132,9 +132,18 @@ def write_record(path: Path, record: dict[str, Any]) -> None:
     partial.replace(path)
 
 
+def read_prepared(out: Path) -> dict[str, Any]:
+    """The record of `prepare`."""
+    path = out / "prepared.json"
+    if not path.exists():
+        raise SystemExit(f"{path} is not there; begin with: prepare {out} --data FOLDER")
+    record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return record
+
+
 def run(options: argparse.Namespace) -> None:
     """Train, predict and score what has no record yet."""
-    prepared = json.loads((options.out / "prepared.json").read_text(encoding="utf-8"))
+    prepared = read_prepared(options.out)
     for minutes in options.minutes:
         for seed in range(1, options.seeds + 1):
             for entrant in options.entrants:
@@ -391,8 +400,12 @@ def print_table(out: Path) -> None:
     records = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
     for machine in sorted({record["machine"] for record in records}):
         print(f"{machine}; lunet's {records[0]['versions']}")
-    prepared = json.loads((out / "prepared.json").read_text(encoding="utf-8"))
+    prepared = read_prepared(out)
     print(f"nnU-Net planned and preprocessed in {prepared['seconds']:.0f} s: {prepared['found']}")
+    for record in records:
+        if record["entrant"] == NNUNET:
+            steps = record["training"]["found"]["num_steps"]
+            print(f"nnU-Net, {record['minutes']:g} minutes, seed {record['seed']}: {steps} steps")
     load = max((record["load_before"] for record in records), default=0.0)
     print(f"load before a training: at most {load:.1f}\n\n{table(records)}")
 
@@ -425,7 +438,10 @@ def main() -> None:
     match options.command:
         case "prepare":
             options.out, options.data = options.out.absolute(), options.data.absolute()
-            prepare(options)
+            try:
+                prepare(options)
+            except CommandFailedError as error:
+                raise SystemExit(str(error)) from None
         case "run":
             options.out = options.out.absolute()
             run(options)

@@ -354,7 +354,10 @@ def main() -> None:
     leave_at_sigterm()
     options.out = options.out.absolute()
     if options.way is None:
-        compare(options)
+        try:
+            compare(options)
+        except CommandFailedError as error:
+            raise SystemExit(str(error)) from None
     else:
         print(json.dumps(be_one(options)), flush=True)
 
