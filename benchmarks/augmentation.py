@@ -20,6 +20,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -88,46 +89,51 @@ def batched(images: Tensor, labels: Tensor) -> None:
     images * (1 + 0.1 * happens(STANDARD.contrast_probability)) + 0.1
 
 
-def of_monai(size: tuple[int, int, int]) -> Candidate:
+def monai_transforms(size: tuple[int, int, int]) -> list[Any]:
     """The dictionary transforms of MONAI, with the probabilities and limits of `standard`."""
     from monai import transforms as m
 
     both = ["image", "label"]
     modes = ["bilinear", "nearest"]
     scale, shear = (STANDARD.scale,) * 3, (STANDARD.shear,) * 6
-    compose = m.Compose(
-        [
-            m.RandAffined(
-                both,
-                prob=STANDARD.affine_probability,
-                rotate_range=(ANGLE,) * 3,
-                scale_range=scale,
-                shear_range=shear,
-                mode=modes,
-                padding_mode="zeros",
-            ),
-            m.Rand3DElasticd(
-                both,
-                sigma_range=(5, 7),
-                magnitude_range=(50, 100),
-                prob=STANDARD.elastic_probability,
-                spatial_size=size,
-                mode=modes,
-                padding_mode="zeros",
-            ),
-            m.RandBiasFieldd(["image"], coeff_range=(0, 0.3), prob=STANDARD.bias_field_probability),
-            m.RandGaussianSmoothd(
-                ["image"], (0.5, 1), (0.5, 1), (0.5, 1), prob=STANDARD.blur_probability
-            ),
-            m.RandSimulateLowResolutiond(
-                ["image"], prob=STANDARD.low_resolution_probability, zoom_range=(0.5, 1)
-            ),
-            m.RandGaussianNoised(["image"], prob=STANDARD.noise_probability, std=0.1),
-            m.RandAdjustContrastd(["image"], prob=STANDARD.gamma_probability, gamma=(0.74, 1.35)),
-            m.RandScaleIntensityd(["image"], 0.25, prob=STANDARD.contrast_probability),
-            m.RandShiftIntensityd(["image"], 0.25, prob=STANDARD.brightness_probability),
-        ]
-    )
+    return [
+        m.RandAffined(
+            both,
+            prob=STANDARD.affine_probability,
+            rotate_range=(ANGLE,) * 3,
+            scale_range=scale,
+            shear_range=shear,
+            mode=modes,
+            padding_mode="zeros",
+        ),
+        m.Rand3DElasticd(
+            both,
+            sigma_range=(5, 7),
+            magnitude_range=(50, 100),
+            prob=STANDARD.elastic_probability,
+            spatial_size=size,
+            mode=modes,
+            padding_mode="zeros",
+        ),
+        m.RandBiasFieldd(["image"], coeff_range=(0, 0.3), prob=STANDARD.bias_field_probability),
+        m.RandGaussianSmoothd(
+            ["image"], (0.5, 1), (0.5, 1), (0.5, 1), prob=STANDARD.blur_probability
+        ),
+        m.RandSimulateLowResolutiond(
+            ["image"], prob=STANDARD.low_resolution_probability, zoom_range=(0.5, 1)
+        ),
+        m.RandGaussianNoised(["image"], prob=STANDARD.noise_probability, std=0.1),
+        m.RandAdjustContrastd(["image"], prob=STANDARD.gamma_probability, gamma=(0.74, 1.35)),
+        m.RandScaleIntensityd(["image"], 0.25, prob=STANDARD.contrast_probability),
+        m.RandShiftIntensityd(["image"], 0.25, prob=STANDARD.brightness_probability),
+    ]
+
+
+def of_monai(size: tuple[int, int, int]) -> Candidate:
+    """Each patch by MONAI."""
+    from monai.transforms.compose import Compose
+
+    compose = Compose(monai_transforms(size))
 
     def run(images: Tensor, labels: Tensor) -> None:
         for image, label in zip(images, labels, strict=True):
