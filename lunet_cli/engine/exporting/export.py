@@ -68,7 +68,7 @@ def export(
     give the label maps of the checkpoint.
 
     Args:
-        source: A checkpoint or run folder.
+        source: A checkpoint, a run folder or the name of a model.
         options: What is written.
         architecture: Preset name, for a checkpoint of the authors.
         on_event: Called with what happens.
@@ -167,6 +167,8 @@ def _target(model: Model, options: ExportOptions) -> Path:
     if options.weights != "fp32":
         name = f"{name}_{options.weights}"
     path = options.output or model.path.with_name(f"{name}{suffix}")
+    if options.output is None and model.page is not None:
+        path = Path(f"{name}{suffix}")
     if not is_bundle and path.suffix != suffix:
         raise OutputError(
             f"{path}: {options.format} files end in {suffix}", hint=f"Name it {path.stem}{suffix}."
