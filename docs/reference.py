@@ -157,8 +157,8 @@ def models_page() -> str:
     """The models of the package."""
     parts = [
         "# Models",
-        f"{WARNING} [Use ready models](../models.md) tells how. Dice with its 95 % bootstrap interval "
-        "over the cases that the page of each model names.",
+        f"{WARNING} [Use ready models](../models.md) tells how. Dice with its 95 % bootstrap "
+        "interval over the cases that the page of each model names.",
     ]
     pages = [found.page for found in list_models().models if found.is_shipped]
     rows = ["| model | parameters | kB | Dice |", "|---|--:|--:|---|"]

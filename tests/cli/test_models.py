@@ -27,7 +27,7 @@ def test_list_shows_names_dice_and_the_warning(call_lunet: CallLunet, tmp_path: 
     assert "hippocampus-mri-1f" in done.stdout
     assert "Not a medical device" in done.stdout
     listed = json.loads(call_lunet("models", "list", "--json", cwd=tmp_path).stdout)
-    assert [model["name"] for model in listed][0] == "hippocampus-mri-1f"
+    assert listed[0]["name"] == "hippocampus-mri-1f"
     assert all(model["is_shipped"] for model in listed)
 
 

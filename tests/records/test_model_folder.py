@@ -58,7 +58,7 @@ def test_the_short_name_is_that_of_one_size(own: Path) -> None:
     [
         ("", "is not valid JSON"),
         ("[]", "is not the page of a model"),
-        ('{"format": "lunet model 99"}', "version"),
+        ('{"format": "lunet model 99"}', "has format 99"),
         ('{"format": "lunet model 1"}', "is not the page of a model"),
         ('{"format": "lunet prediction 1"}', "is not"),
     ],
