@@ -91,9 +91,9 @@ def test_names_stand_for_models_in_other_commands(
     done = call_lunet("eval", "mine", "--metric", "dice", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "models" / "mine" / "eval" / "val" / "summary.json").is_file()
-    done = call_lunet("export", "hippocampus-mri-1f", "--format", "torch-export", cwd=tmp_path)
+    done = call_lunet("export", "hippocampus-mri-1f", "--format", "safetensors", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert (tmp_path / "hippocampus-mri-1f.pt2").is_file()
+    assert (tmp_path / "hippocampus-mri-1f.safetensors").is_file()
     assert (
         "hippocampus-mri-1f"
         in call_lunet("viz", "network", "hippocampus-mri-1f", cwd=tmp_path).stdout

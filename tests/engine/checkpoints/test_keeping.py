@@ -9,9 +9,11 @@ import torch
 from lunet_cli.engine.checkpoints.checkpoint import load_checkpoint
 from lunet_cli.engine.checkpoints.keeping import add_model, without_places
 from lunet_cli.engine.checkpoints.models import load_model
+from lunet_cli.engine.evaluation.evaluate import evaluate
 from lunet_cli.errors import CheckpointError, ConfigError, LunetError, OutputError
 from lunet_cli.records import model_folder
 from lunet_cli.records.network_card import KeptConfig
+from lunet_cli.records.training_summary import TrainingSummary
 
 
 @pytest.fixture
@@ -34,11 +36,24 @@ def test_a_run_becomes_a_model(own: Path, trained_run: Path) -> None:
         assert torch.equal(model.network.state_dict()[name], tensor)
     assert load_checkpoint(own / "phantoms.pt").training is None
     assert str(trained_run.parent) not in (own / "phantoms.json").read_text(encoding="utf-8")
-    assert found.page.seed == 42
-    # The phantoms of the training, three of twelve, are measured at its end.
-    assert found.page.dice is not None
-    assert found.page.dice.overall.label == "mean of labels"
+    assert (found.page.seed, found.page.dice) == (42, None)
     assert sorted(path.name for path in own.iterdir()) == ["phantoms.json", "phantoms.pt"]
+
+
+def test_the_dice_at_the_end_of_a_training_stands_on_the_page(
+    own: Path, trained_run: Path, tmp_path: Path
+) -> None:
+    run = shutil.copytree(trained_run, tmp_path / "measured")
+    scores = evaluate(trained_run, write=False)
+    summary = TrainingSummary.read(run / "training.json")
+    summary.model_copy(update={"metrics": scores.summaries}).write(run / "training.json")
+    dice = add_model(run, "measured").page.dice
+    assert dice is not None
+    assert (dice.num_cases, dice.overall.label) == (2, "mean of labels")
+    (expected,) = [
+        row for row in scores.summaries if (row.metric, row.label) == ("dice", dice.overall.label)
+    ]
+    assert (dice.overall.mean, dice.overall.low) == (expected.mean, expected.interval[0])
 
 
 def test_a_checkpoint_alone_becomes_one_without_dice(
