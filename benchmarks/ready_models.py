@@ -39,8 +39,8 @@ STATEMENT = Statement(
         "Not for whole-brain MRI: it has seen crops only, and what it marks elsewhere in a brain "
         "means nothing. Crop around each hippocampus first.",
         "Other spacings than 1 mm are not resampled: resample before.",
-        "Trained and validated on adults of one centre and one data set; scanners, sequences, "
-        "children and lesions of other places have not been tried.",
+        "Trained and validated on one data set of one centre; other scanners, sequences, ages and "
+        "lesions have not been tried.",
         "The best epoch was chosen by the same validation cases that its Dice is told for, which "
         "flatters by a little.",
     ),
