@@ -24,6 +24,8 @@ from lunet_cli.config.metrics import METRICS
 from lunet_cli.config.network_cost import count_conv_flops, count_parameters
 from lunet_cli.config.presets import named_presets
 from lunet_cli.config.run import RunConfig
+from lunet_cli.records.model_folder import list_models
+from lunet_cli.render.model_tables import WARNING, facts, kilobytes, with_interval
 
 FOLDER = Path(__file__).parent / "reference"
 NOTE = "<!-- Written by docs/reference.py; do not edit. -->"
@@ -151,10 +153,39 @@ def presets_page() -> str:
     )
 
 
+def models_page() -> str:
+    """The models of the package."""
+    parts = [
+        "# Models",
+        f"{WARNING} [Use ready models](../models.md) tells how. Dice with its 95 % bootstrap "
+        "interval over the cases that the page of each model names.",
+    ]
+    pages = [found.page for found in list_models().models if found.is_shipped]
+    rows = ["| model | parameters | kB | Dice |", "|---|--:|--:|---|"]
+    for page in pages:
+        if page.dice is None:
+            continue
+        name = f"[`{page.name}`](#{page.name})"
+        if page.also_called is not None:
+            name += f" (`{page.also_called}`)"
+        dice = with_interval(page.dice.overall)
+        rows.append(f"| {name} | {page.num_parameters:,} | {kilobytes(page)} | {dice} |")
+    parts.append("\n".join(rows))
+    for page in pages:
+        rows = ["| | |", "|---|---|"]
+        rows += [f"| {heading} | {_cell(text)} |" for heading, text in facts(page)]
+        if page.dice is not None:
+            rows.append(f"| measured on | {_cell(page.dice.on)} |")
+            rows += [f"| Dice, {row.label} | {with_interval(row)} |" for row in page.dice.labels]
+        parts += [f"## {page.name}", "\n".join(rows)]
+    return _page(parts)
+
+
 PAGES: dict[str, Callable[[], str]] = {
     "commands.md": commands_page,
     "configuration.md": configuration_page,
     "metrics.md": metrics_page,
+    "models.md": models_page,
     "options.md": options_page,
     "presets.md": presets_page,
     "python.md": python_page,

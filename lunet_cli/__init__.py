@@ -63,6 +63,7 @@ _HOMES = {
     ),
     "lunet_cli.records.check": ("DataCheck", "DataMending"),
     "lunet_cli.records.fingerprint": ("Fingerprint",),
+    "lunet_cli.records.model_folder": ("list_models",),
     "lunet_cli.results.benchmarking": ("BenchResult",),
     "lunet_cli.results.cache": ("CacheInfo",),
     "lunet_cli.results.evaluation": ("CompareResult", "EvalResult"),

@@ -94,6 +94,7 @@ from lunet_cli.records.check import (
     DataMending as DataMending,
 )
 from lunet_cli.records.fingerprint import Fingerprint as Fingerprint
+from lunet_cli.records.model_folder import list_models as list_models
 from lunet_cli.results.benchmarking import BenchResult as BenchResult
 from lunet_cli.results.cache import CacheInfo as CacheInfo
 from lunet_cli.results.evaluation import CompareResult as CompareResult

@@ -46,6 +46,9 @@ _COMMANDS = {
     "data": Command("lunet_cli.cli.data:app", "Look at data sets, and plan their training."),
     "report": Command("lunet_cli.cli.report:report", "Write one page about a run."),
     "viz": Command("lunet_cli.cli.viz:app", "Look at trainings, cases, volumes and networks."),
+    "models": Command(
+        "lunet_cli.cli.models:app", "List trained networks that are ready, or add your own."
+    ),
     "presets": Command("lunet_cli.cli.presets:app", "List the named networks, or show one."),
     "config": Command("lunet_cli.cli.config:app", "List, copy, check or show configurations."),
 }

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lunet_cli.cli.helping import AsJson
-from lunet_cli.cli.options import option
+from lunet_cli.cli.options import complete_model, option
 from lunet_cli.cli.wording import show_progress
 from lunet_cli.config.options import BenchOptions
 from lunet_cli.config.vocabulary import DEVICES, PRECISIONS, RUNTIMES
@@ -45,7 +45,9 @@ Counts = list[int] | None
 Targets = Annotated[
     list[Path] | None,
     typer.Argument(
-        metavar="TARGET", help="CONFIG (.yaml), CHECKPOINT, run folder, or exported file."
+        metavar="TARGET",
+        help="CONFIG (.yaml), CHECKPOINT, run folder, exported file, or name of lunet models list.",
+        autocompletion=complete_model,
     ),
 ]
 Precisions = Annotated[Texts, _field("precisions", "--precision", metavar="|".join(PRECISIONS))]

@@ -18,7 +18,7 @@ from lunet_cli.cli.measuring import (
     parse_labels,
     print_result,
 )
-from lunet_cli.cli.options import Architecture, Data, Ensemble, Split, Threads
+from lunet_cli.cli.options import Architecture, Data, Ensemble, Model, Split, Threads
 from lunet_cli.cli.prediction import (
     USUAL_PREDICTION,
     BatchSize,
@@ -34,12 +34,7 @@ from lunet_cli.config.options import EvaluationOptions, PredictionOptions
 
 
 def evaluate(
-    model: Annotated[
-        Path,
-        typer.Argument(
-            metavar="MODEL", help="A best_model.pt, its run folder, or an exported file."
-        ),
-    ],
+    model: Model,
     data: Data = None,
     split: Split = None,
     labels: Labels = None,

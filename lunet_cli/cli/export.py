@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from lunet_cli.cli.helping import AsJson
-from lunet_cli.cli.options import Architecture, Threads, option
+from lunet_cli.cli.options import Architecture, Threads, complete_model, option
 from lunet_cli.cli.signals import ended_by_signals
 from lunet_cli.cli.wording import show_progress
 from lunet_cli.config.options import ExportOptions
@@ -21,7 +21,12 @@ _field = partial(option, ExportOptions)
 
 def export(
     checkpoint: Annotated[
-        Path, typer.Argument(metavar="CHECKPOINT", help="A best_model.pt, or its run folder.")
+        Path,
+        typer.Argument(
+            metavar="MODEL",
+            help="A best_model.pt, its run folder, or a name of lunet models list.",
+            autocompletion=complete_model,
+        ),
     ],
     format: Annotated[ExportFormat, _field("format")],  # noqa: A002  # it has the name of the field
     output: Annotated[Path | None, _field("output", "--output", "-o", metavar="FILE")] = None,

@@ -13,6 +13,18 @@ from lunet_cli.cli.wording import reworded
 if TYPE_CHECKING:
     from lunet_cli.config.base import Section
 
+
+def complete_model(incomplete: str) -> list[str]:
+    """Names of models that a shell offers; where none fits, it offers files by itself."""
+    from lunet_cli.records.model_folder import known_names
+
+    return [name for name in known_names() if name.startswith(incomplete)]
+
+
+MODEL_HELP = "A best_model.pt, its run folder, an exported file, or a name of lunet models list."
+Model = Annotated[
+    Path, typer.Argument(metavar="MODEL", help=MODEL_HELP, autocompletion=complete_model)
+]
 Architecture = Annotated[
     str | None,
     typer.Option(
@@ -36,7 +48,12 @@ Threads = Annotated[
 
 Ensemble = Annotated[
     list[Path] | None,
-    typer.Option("--ensemble", metavar="CHECKPOINT", help="Average with this one too; repeatable."),
+    typer.Option(
+        "--ensemble",
+        metavar="MODEL",
+        help="Average with this one too; repeatable.",
+        autocompletion=complete_model,
+    ),
 ]
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lunet_cli.cli.helping import AsJson
-from lunet_cli.cli.options import Architecture, Ensemble, Threads, option
+from lunet_cli.cli.options import Architecture, Ensemble, Model, Threads, option
 from lunet_cli.cli.prediction import (
     USUAL_PREDICTION,
     BatchSize,
@@ -40,10 +40,6 @@ if TYPE_CHECKING:
 _FORMATS = "|".join([*(suffix.removeprefix(".") for suffix in VOLUME_SUFFIXES), "dicom-seg"])
 
 
-Model = Annotated[
-    Path,
-    typer.Argument(metavar="MODEL", help="A best_model.pt, its run folder, or an exported file."),
-]
 Inputs = Annotated[
     list[Path],
     typer.Argument(metavar="INPUT", help="Volumes, folders of them, or folders of DICOM series."),

@@ -14,6 +14,7 @@ class PredictionRecord(Record):
 
     Args:
         networks: The SHA-256 of each network's file.
+        models: Names and versions of those that were found by their names.
         window: Voxels (D, H, W) of a window, `whole`, `stream`, or None for that of the training.
         overlap: Share of a window that neighbours have in common.
         tta: Whether mirrorings were averaged.
@@ -29,6 +30,7 @@ class PredictionRecord(Record):
 
     format: str = "lunet prediction 1"
     networks: tuple[str, ...]
+    models: tuple[str, ...] = ()
     window: tuple[int, int, int] | Literal["whole", "stream"] | None
     overlap: float
     tta: bool
@@ -38,6 +40,6 @@ class PredictionRecord(Record):
     order: tuple[str, ...] | None
 
     def differences(self, other: PredictionRecord) -> list[str]:
-        """The names of what differs."""
-        ours, theirs = dict(self), dict(other)
+        """The names of what differs; the same network may be found by its name and by its path."""
+        ours, theirs = dict(self.model_copy(update={"models": other.models})), dict(other)
         return [name for name, value in ours.items() if value != theirs[name]]

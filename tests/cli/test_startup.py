@@ -25,6 +25,7 @@ COMMANDS = [
     "bench",
     "report",
     "viz",
+    "models",
     "presets",
     "config",
 ]

@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 def network(
     name: Annotated[
         str,
-        typer.Argument(metavar="NAME|CHECKPOINT", help="A preset, a checkpoint or a run folder."),
+        typer.Argument(metavar="NAME|MODEL", help="A preset, a model, a checkpoint, a run."),
     ],
     against: Annotated[
         str | None,
-        typer.Option(metavar="NAME|CHECKPOINT", help="Another one, drawn at the same scale."),
+        typer.Option(metavar="NAME|MODEL", help="Another one, drawn at the same scale."),
     ] = None,
     output: Output = None,
     no_color: NoColor = False,
@@ -45,17 +45,21 @@ def network(
 
 
 def _find(text: str) -> tuple[str, NetworkSpec]:
-    """Name and description of a preset, or of the network in a file."""
+    """Name and description of a preset, a model, or the network in a file."""
     from lunet_cli.config.presets import parse_preset
+    from lunet_cli.records.model_folder import find_model
 
-    # A file wins over a preset: whoever has one of that name means it.
+    # A file wins over a name: whoever has one of that name means it.
     path = Path(text)
     if not path.exists():
         if len(path.parts) > 1 or path.suffix:
             raise ConfigError(
                 f"{text}: there is no such file",
-                hint="Name a checkpoint, a run folder, or a preset.",
+                hint="Name a checkpoint, a run folder, a model, or a preset.",
             )
+        named = find_model(text)
+        if named is not None:
+            return named.page.name, named.page.network
         preset = parse_preset(text)
         return preset.name, preset.spec
     from lunet_cli.engine.checkpoints.models import load_model

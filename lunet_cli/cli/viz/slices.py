@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lunet_cli.cli.failure import try_each
-from lunet_cli.cli.options import Architecture, Data, Split, Threads
+from lunet_cli.cli.options import Architecture, Data, Model, Split, Threads
 from lunet_cli.cli.prediction import Device
 from lunet_cli.cli.viz.display import (
     Axis,
@@ -42,7 +42,7 @@ _NUM_IN_MONTAGE = 12
 
 
 def slices(
-    target: Annotated[Path, typer.Argument(metavar="RUN|CHECKPOINT", help="What predicts.")],
+    target: Model,
     cases: Annotated[
         list[str] | None,
         typer.Option(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,7 +19,12 @@ from lunet_cli.engine.checkpoints.authors import (
     load_authors_weights,
 )
 from lunet_cli.engine.checkpoints.checkpoint import ModelCard, load_checkpoint, load_values
-from lunet_cli.engine.checkpoints.exported_files import is_exported, read_metadata, read_weights
+from lunet_cli.engine.checkpoints.exported_files import (
+    SAFETENSORS_SUFFIX,
+    is_exported,
+    read_metadata,
+    read_weights,
+)
 from lunet_cli.engine.checkpoints.finite import require_finite_graph
 from lunet_cli.engine.checkpoints.tensors import require_finite, require_fitting
 from lunet_cli.engine.data.labels import LabelScheme
@@ -27,11 +33,14 @@ from lunet_cli.engine.networks import build_network
 from lunet_cli.engine.networks.blocks import SegmentationNetwork
 from lunet_cli.engine.run_folder import BEST, LAST, RunFolder
 from lunet_cli.engine.runtimes.exported_graph import ExportedGraph, format_of
-from lunet_cli.errors import CheckpointError
+from lunet_cli.errors import CheckpointError, LunetError
 from lunet_cli.records.checkpoint import Modes
+from lunet_cli.records.model_folder import NamedModel, find_model, nearest_names
+from lunet_cli.records.model_page import ModelPage, is_name
 from lunet_cli.records.network_card import Execution, KeptConfig
 
 # Their networks have seen whole volumes, with intensities as they are stored.
+_FILE_SUFFIXES = (".pt", ".pth", ".yaml", ".yml", ".onnx", ".xml", ".pt2", SAFETENSORS_SUFFIX)
 _AUTHORS_PREPROCESSING = Preprocessing(None, None, Normalization("none", 40.0, 400.0))
 
 
@@ -49,6 +58,8 @@ class Model:
         config: The configuration of its training; None if that is not known.
         modes: Dice in windows and in one pass; None where it was not measured.
         stands_in: Whether it is the newest state of a run folder that has no best model.
+        page: What is said of it, if it was found by its name.
+        hides: The name of a model that was not taken, since there is a path of that name.
     """
 
     path: Path
@@ -60,15 +71,69 @@ class Model:
     config: KeptConfig | None
     modes: Modes | None = None
     stands_in: bool = False
+    page: ModelPage | None = None
+    hides: str | None = None
 
     def warnings(self) -> list[str]:
-        """What a user should know who has named a run folder."""
-        if not self.stands_in:
+        """What a user should know who has named a run folder, or a path that is a name too."""
+        found = []
+        if self.stands_in:
+            found.append(
+                f"{self.path.parent}: has no {BEST}, so this is its {self.path.name}, the newest "
+                "state of its training"
+            )
+        if self.hides is not None:
+            found.append(
+                f"{self.hides}: is a path here and a model of that name; the path was taken"
+            )
+        return found
+
+    def notices(self) -> list[str]:
+        """What a user should know of a model that others have trained."""
+        if self.page is None or self.page.statement is None:
             return []
+        statement = self.page.statement
         return [
-            f"{self.path.parent}: has no {BEST}, so this is its {self.path.name}, the newest state "
-            "of its training"
+            f"{self.page.name}, version {self.page.version}: for research, not a medical device; "
+            f"expects {statement.expects} (`lunet models show {self.page.name}`)"
         ]
+
+    @property
+    def own_folder(self) -> Path:
+        """Where results go that belong beside the model: into its run, or the current folder.
+
+        What is found by its name lies where nobody looks, and where one may not be able to write.
+        """
+        if self.page is not None:
+            # Not the bare name: a path of that name would win over it from then on.
+            return Path("models") / self.page.name
+        return self.path.parent
+
+
+def _named(source: Path) -> NamedModel | None:
+    """The model that a word is the name of; None where it can only be a path."""
+    if len(source.parts) != 1 or not is_name(source.name) or source.suffix in _FILE_SUFFIXES:
+        return None
+    return find_model(source.name)
+
+
+def _hidden_name(source: Path) -> str | None:
+    """The name of the model that cannot be meant, since a path is called so; None without one."""
+    # What is wrong with a model that is not taken is nobody's concern here.
+    with contextlib.suppress(LunetError):
+        if _named(source) is not None:
+            return source.name
+    return None
+
+
+def _require_path(source: Path) -> None:
+    """Raise if a word is neither a path nor a name."""
+    if source.exists() or len(source.parts) != 1 or source.suffix in _FILE_SUFFIXES:
+        return
+    raise CheckpointError(
+        f"{source}: there is no such checkpoint, run folder or model. {nearest_names(source.name)}",
+        hint="`lunet models list` shows the names of models.",
+    )
 
 
 def find_checkpoint(source: Path) -> Path:
@@ -86,6 +151,8 @@ def find_checkpoint(source: Path) -> Path:
     hint = "A run folder has best_model.pt after an epoch."
     if folder.folds:
         hint = f"It holds the folds of a cross-validation; name one of them: {folder.folds[0]}"
+    elif _hidden_name(source) is not None:
+        hint = "There is a model of that name, too, but a path wins: start in another folder."
     raise CheckpointError(f"{source}: holds no checkpoint", hint=hint)
 
 
@@ -101,8 +168,8 @@ def load_model(source: Path, *, architecture: str | None = None) -> Model:
     """Load a trained network.
 
     Args:
-        source: A checkpoint, a run folder, a checkpoint of the authors' release of Lean Unet, or an
-            exported file.
+        source: A checkpoint, a run folder, a checkpoint of the authors' release of Lean Unet, an
+            exported file, or the name of a model. A path wins over a name.
         architecture: Preset name; needed for, and only for, a checkpoint of the authors.
 
     Raises:
@@ -111,6 +178,16 @@ def load_model(source: Path, *, architecture: str | None = None) -> Model:
         ConfigError: There is no such preset.
         MissingDependencyError: Reading this kind of file needs a package that is not installed.
     """
+    if source.exists():
+        return replace(_load_file(source, architecture), hides=_hidden_name(source))
+    named = _named(source)
+    if named is None:
+        _require_path(source)
+        return _load_file(source, architecture)
+    return replace(_load_file(named.checked_weights(), architecture), page=named.page)
+
+
+def _load_file(source: Path, architecture: str | None) -> Model:
     path = find_checkpoint(source)
     if is_exported(path):
         if architecture is not None:

@@ -61,8 +61,8 @@ def evaluate(
         labels: Names and values that the outputs mean, for a checkpoint of the authors, which does
             not say.
         output: Where `metrics.csv` and `summary.json` go; None takes `eval/<split>` beside the
-            checkpoint, with the names of other data, another checkpoint than the best one, or an
-            ensemble behind.
+            checkpoint, or in `models/<name>` of a model found by its name, with the names of other
+            data, another checkpoint than the best one, or an ensemble behind.
         options: What to measure; None takes all metrics.
         write: Whether the files are written; otherwise, `write_evaluation` does it.
         on_event: Called with what happens.
@@ -117,7 +117,7 @@ def usual_split(data: Path | None) -> SplitName:
 
 
 def evaluation_folder(predictor: Predictor, data: Path | None, split: SplitName) -> Path:
-    """Where an evaluation goes, beside the checkpoint.
+    """Where an evaluation goes, beside the checkpoint, or in the current folder for a named model.
 
     The name holds whatever decides on the result, so that different evaluations of a run do not
     overwrite each other.
@@ -130,12 +130,12 @@ def evaluation_folder(predictor: Predictor, data: Path | None, split: SplitName)
     # their suffix, which is the format.
     if isinstance(model.network, ExportedGraph):
         parts.append(model.path.name.replace(".", "_"))
-    elif model.path.name != BEST:
+    elif model.path.name != BEST and model.page is None:
         parts.append(model.path.stem)
     if len(predictor.models) > 1:
         parts.append(f"ensemble_of_{len(predictor.models)}")
     name = "_".join([*parts, *_unusual_options(options)])
-    return RunFolder(model.path.parent).evaluation(name)
+    return RunFolder(model.own_folder).evaluation(name)
 
 
 def _unusual_options(options: PredictionOptions) -> list[str]:

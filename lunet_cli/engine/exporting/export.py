@@ -68,7 +68,7 @@ def export(
     give the label maps of the checkpoint.
 
     Args:
-        source: A checkpoint or run folder.
+        source: A checkpoint, a run folder or the name of a model.
         options: What is written.
         architecture: Preset name, for a checkpoint of the authors.
         on_event: Called with what happens.
@@ -163,10 +163,7 @@ def _target(model: Model, options: ExportOptions) -> Path:
     """
     is_bundle = options.format == "monai-bundle"
     suffix = suffix_of(options.format)
-    name = model.path.stem
-    if options.weights != "fp32":
-        name = f"{name}_{options.weights}"
-    path = options.output or model.path.with_name(f"{name}{suffix}")
+    path = options.output or _usual_target(model, options)
     if not is_bundle and path.suffix != suffix:
         raise OutputError(
             f"{path}: {options.format} files end in {suffix}", hint=f"Name it {path.stem}{suffix}."
@@ -185,6 +182,15 @@ def _target(model: Model, options: ExportOptions) -> Path:
                 hint="Name another file as `output`, or remove this one.",
             )
     return path
+
+
+def _usual_target(model: Model, options: ExportOptions) -> Path:
+    name = model.path.stem
+    if options.weights != "fp32":
+        name = f"{name}_{options.weights}"
+    # What is found by its name lies where nobody looks: its files go into the current folder.
+    folder = model.path.parent if model.page is None else Path()
+    return folder / f"{name}{suffix_of(options.format)}"
 
 
 def _graph_of(whole: Path, options: ExportOptions) -> Path:

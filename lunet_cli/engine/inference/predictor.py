@@ -184,7 +184,11 @@ class Predictor:
         return found
 
     def notices(self) -> list[str]:
-        """What was decided that the options leave open."""
+        """What the networks are made for, and what was decided that the options leave open."""
+        told = list(itertools.chain(*(model.notices() for model in self.models)))
+        return [*told, *self._chosen_way()]
+
+    def _chosen_way(self) -> list[str]:
         measured = [model.modes for model in self.models if model.modes is not None]
         if self.options.window is not None or not measured:
             return []

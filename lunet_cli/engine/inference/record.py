@@ -22,6 +22,7 @@ def describe_prediction(
     options = predictor.options
     return PredictionRecord(
         networks=tuple(_sha256(model.path) for model in predictor.models),
+        models=tuple(model.page.identity for model in predictor.models if model.page is not None),
         window=predictor.window,
         overlap=options.overlap,
         tta=options.tta,

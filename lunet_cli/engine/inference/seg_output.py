@@ -128,6 +128,8 @@ def _parameters(record: PredictionRecord) -> dict[str, str]:
         "precision": record.precision,
         "runtime": record.runtime or "torch",
     }
+    if record.models:
+        told["models"] = ", ".join(record.models)
     if record.postprocess:
         told["postprocess"] = " ".join(record.postprocess)
     return told
