@@ -41,7 +41,7 @@ class Soap(Optimizer):
 
     def __init__(
         self,
-        parameters: Iterable[nn.Parameter] | Iterable[dict[str, Any]],
+        parameters: Iterable[Any],
         lr: float,
         weight_decay: float = 0.0,
     ) -> None:
@@ -93,7 +93,7 @@ def soap_shapes(parameter: Tensor) -> dict[str, Size]:
     return shapes
 
 
-def _begin(state: dict[str, Any], parameter: Tensor, gradient: Tensor) -> None:
+def _begin(state: dict[str, Tensor], parameter: Tensor, gradient: Tensor) -> None:
     """The state after the first gradient (O, I), or (O,) of what has one axis."""
     for name, shape in soap_shapes(parameter).items():
         state[name] = torch.zeros(shape, dtype=gradient.dtype, device=gradient.device)
@@ -103,7 +103,7 @@ def _begin(state: dict[str, Any], parameter: Tensor, gradient: Tensor) -> None:
         state[side] = torch.linalg.eigh(state[f"{side}_moment"]).eigenvectors.flip(1).contiguous()
 
 
-def _sides(state: dict[str, Any]) -> tuple[str, ...]:
+def _sides(state: dict[str, Tensor]) -> tuple[str, ...]:
     """Those that have axes of their own."""
     return tuple(side for side in _SIDES if side in state)
 
@@ -112,7 +112,7 @@ def _second_moment(gradient: Tensor, side: str) -> Tensor:
     return gradient @ gradient.T if side == "rows" else gradient.T @ gradient
 
 
-def _along_axes(state: dict[str, Any], value: Tensor, *, back: bool = False) -> Tensor:
+def _along_axes(state: dict[str, Tensor], value: Tensor, *, back: bool = False) -> Tensor:
     """A matrix (O, I) as seen along the axes of its sides; `back` undoes it."""
     if "rows" in state:
         value = (state["rows"] if back else state["rows"].T) @ value
@@ -121,7 +121,7 @@ def _along_axes(state: dict[str, Any], value: Tensor, *, back: bool = False) -> 
     return value
 
 
-def _adam_step(state: dict[str, Any], gradient: Tensor) -> Tensor:
+def _adam_step(state: dict[str, Tensor], gradient: Tensor) -> Tensor:
     """The step of Adam along the axes, turned back; its moments are brought up to date."""
     turned = _along_axes(state, gradient)
     state["mean"].lerp_(gradient, 1 - _DECAY)
@@ -133,7 +133,7 @@ def _adam_step(state: dict[str, Any], gradient: Tensor) -> Tensor:
     return _along_axes(state, step, back=True)
 
 
-def _turn_axes(state: dict[str, Any]) -> None:
+def _turn_axes(state: dict[str, Tensor]) -> None:
     """Bring the axes up to date: one step of the power iteration from the old ones, by QR."""
     for dim, side in enumerate(_SIDES):
         if side not in state:
