@@ -169,7 +169,7 @@ class CaseStore:
 
     def _origin(self, index: int) -> Origin:
         case = self.cases[index]
-        files = [] if case.label is None else [*case.images, case.label]
+        files = [*case.images, *([] if case.label is None else [case.label])]
         spacing = "their own spacing"
         if self._preprocessing.spacing_mm is not None:
             spacing = f"{' x '.join(f'{mm:g}' for mm in self._preprocessing.spacing_mm)} mm"

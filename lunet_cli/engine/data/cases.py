@@ -17,17 +17,22 @@ from lunet_cli.errors import DataError
 
 @dataclass(frozen=True)
 class Case:
-    """One labelled volume.
+    """One volume.
 
     Args:
         case_id: Unique name within the data set.
         images: One path per channel, or a single four-dimensional file; empty for a phantom.
-        label: Path of the label map; None for a phantom.
+        label: Path of the label map; None for a phantom, and where nobody has labelled the volume.
     """
 
     case_id: str
     images: tuple[Path, ...] = ()
     label: Path | None = None
+
+    @property
+    def is_unlabelled(self) -> bool:
+        """Whether there is no label map, and none can be made."""
+        return self.label is None and bool(self.images)
 
 
 class CaseReader(Protocol):
@@ -79,6 +84,16 @@ def naming(case: Case) -> Iterator[None]:
     except (RuntimeError, MemoryError) as error:  # SimpleITK raises a RuntimeError for anything.
         files = ", ".join(map(str, case.images))
         raise DataError(f"case {case.case_id} ({files}): {error!r}") from error
+
+
+def read_unlabelled(
+    case: Case, on_remark: OnRemark = ignore_remark
+) -> tuple[list[sitk.Image], sitk.Image]:
+    """Read the image of a case that has no label map, and give it one of zeros."""
+    channels = read_image(case.images, on_remark=on_remark)
+    label = sitk.Image(channels[0].GetSize(), sitk.sitkUInt16)
+    label.CopyInformation(channels[0])
+    return channels, label
 
 
 def read_case_files(

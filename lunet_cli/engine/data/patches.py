@@ -15,6 +15,7 @@ from lunet_cli.config.augmentation import AugmentationConfig
 from lunet_cli.config.vocabulary import Size
 from lunet_cli.engine.data.augmentation import augment
 from lunet_cli.engine.data.cache import CaseStore
+from lunet_cli.engine.data.cases import Case
 from lunet_cli.engine.data.store import PreparedCase
 from lunet_cli.errors import DataError, LunetError
 
@@ -41,11 +42,29 @@ class Failure:
     error: LunetError
 
 
+class JoinedStores:
+    """Stores whose cases are counted through, those of the first one first.
+
+    Args:
+        stores: The stores.
+    """
+
+    def __init__(self, *stores: CaseStore) -> None:
+        self._places = [(store, index) for store in stores for index in range(len(store))]
+        self.cases: tuple[Case, ...] = sum((store.cases for store in stores), ())
+
+    def __getitem__(self, index: int) -> PreparedCase:
+        """See `CaseStore`."""
+        store, place = self._places[index]
+        return store[place]
+
+
 class PatchDataset(Dataset[tuple[Tensor, Tensor] | Failure]):
     """Training patches.
 
     Args:
         store: The training cases.
+        unlabelled_value: What the label maps of unlabelled cases hold in every voxel.
         patch_size: Voxels (D, H, W) of a patch; smaller volumes are padded with zeros, larger ones
             cropped.
         foreground_fraction: Share of crops that are centred on a labelled voxel; each label value
@@ -56,14 +75,16 @@ class PatchDataset(Dataset[tuple[Tensor, Tensor] | Failure]):
 
     def __init__(
         self,
-        store: CaseStore,
+        store: CaseStore | JoinedStores,
         *,
         patch_size: Size,
         foreground_fraction: float,
         augmentation: AugmentationConfig,
         seed: int,
+        unlabelled_value: int = 0,
     ) -> None:
         self._store = store
+        self._unlabelled_value = unlabelled_value
         self._patch_size = patch_size
         self._foreground_fraction = foreground_fraction
         self._augmentation = augmentation
@@ -97,6 +118,9 @@ class PatchDataset(Dataset[tuple[Tensor, Tensor] | Failure]):
             image, label = augment(
                 image, label, self._augmentation, generator, spacing_mm=spacing_mm
             )
+        # Last of all: the zeros around a patch say no more of such a case than the others.
+        if self._store.cases[key.case_index].is_unlabelled:
+            label.fill_(self._unlabelled_value)
         return image, label
 
     def _draw_start(self, prepared: PreparedCase, rng: np.random.Generator) -> list[int]:

@@ -159,7 +159,8 @@ class Pruner:
             checkpoint = load_checkpoint(self._recorder.folder.kept_step(0))
             network = network_of_weights(checkpoint.card.network, checkpoint.weights)
             weight = self._config.distillation
-            self._teacher = Teacher.of(network, self._base.plan, weight=weight)
+            plan, labels = self._base.plan, self._base.labels
+            self._teacher = Teacher.of(network, plan, labels.activation, weight=weight)
         return self._teacher
 
     def _cut(self) -> bool:

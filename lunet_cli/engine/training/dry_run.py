@@ -44,7 +44,7 @@ def dry_run(config: RunConfig, *, on_event: Callable[[Event], None]) -> DryRunRe
     setup = set_up(config, on_event, may_write=False)
     network = setup.new_network()
     plan, _ = choose_plan(config.training, network, setup.first_batch, setup.loss, on_event)
-    context = StepContext(setup, plan)
+    context = StepContext(setup, plan, setup.start_teacher(plan))
     state = TrainState.fresh(network, config.training, plan)
     setup.sampler.epoch, setup.sampler.first_step = 0, 0
     batch = next(batches(setup.loader))

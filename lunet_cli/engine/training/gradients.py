@@ -77,7 +77,8 @@ class Gradients:
 
     def _loss(self, image: Tensor, label: Tensor) -> Tensor:
         """The loss of a batch towards the labels, and towards the teacher where there is one."""
-        plan, labels, teacher = self._context.plan, self._context.labels, self._context.teacher
+        context = self._context
+        plan, labels, teacher = context.plan, context.learned_labels, context.teacher
         label = label.to(plan.device, non_blocking=True)
         target, known = labels.encode(label), labels.known(label)
         image = plan.place_image(image)
@@ -87,4 +88,6 @@ class Gradients:
         loss = supervised_loss(self._loss_of, outputs, strides, target, known)
         if teacher is None:
             return loss
-        return teacher.mixed_loss(loss, outputs[0], image, plan, labels.activation)
+        return teacher.mixed_loss(
+            loss, outputs, strides, image, None, labels.activation, context.group
+        )

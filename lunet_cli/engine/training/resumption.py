@@ -41,6 +41,7 @@ def first_network(setup: Setup, start: Start) -> SegmentationNetwork:
         _require_training(start)
         _require_same_card(setup, start)
         require_same_sides(setup, start.path)
+        _require_same_teacher(setup, start.path)
     elif start is not None:
         load_authors_weights(start.values, network, start.path)
     return network
@@ -223,6 +224,31 @@ def require_same_sides(setup: Setup, checkpoint: Path) -> None:
             f"{checkpoint}: was trained on {number} that would validate it now, such as {mixed[0]}",
             hint=f"Resume with the data, the split and the seed of that run: {_SETTINGS}.",
         )
+
+
+def _require_same_teacher(setup: Setup, checkpoint: Path) -> None:
+    """Raise if a network would learn from another teacher from now on.
+
+    Raises:
+        CheckpointError: With what differs.
+    """
+    manifest = RunFolder(checkpoint.parent).read_manifest()
+    if manifest is None:
+        return
+    before, now = manifest.teacher, None
+    if setup.teacher is not None:
+        now = setup.teacher.record()
+    sums = [[file.sha256 for file in one.files] if one else [] for one in (before, now)]
+    if sums[0] == sums[1]:
+        return
+    words = [", ".join(file.path for file in one.files) if one else "none" for one in (before, now)]
+    change = f"{words[0]} there, {words[1]} here"
+    if words[0] == words[1]:
+        change = f"the content of {words[0]} has changed since"
+    raise CheckpointError(
+        f"{checkpoint}: learned from another teacher: {change}",
+        hint="Resume with the teacher that the run began with, or begin another run.",
+    )
 
 
 def _changed_settings(
