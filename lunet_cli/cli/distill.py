@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -59,15 +60,8 @@ def distill(
         "tta": tta or None,
         "unlabelled_dir": None if unlabelled_dir is None else str(unlabelled_dir),
     }
-    for name in given:
-        call_also(f"distillation.{name}", f"--{name.removesuffix('_dir')}")
-    # JSON is YAML, whatever characters a path has.
-    settings = [
-        f"distillation.{name}={json.dumps(value)}"
-        for name, value in given.items()
-        if value is not None
-    ]
-    config = read_config(config_file, [*settings, *(overrides or ())])
+    settings = [*_settings(given), *(overrides or ())]
+    config = read_config(config_file, settings)
     if not config.distillation.teacher:
         raise ConfigError(
             f"{config_file}: names no teacher",
@@ -76,5 +70,16 @@ def distill(
     if dry_run:
         show_dry_run(config)
         return
-    said = [f"--set={item}" for item in (*settings, *(overrides or ()))]
+    said = [f"--set={item}" for item in settings]
     train_and_show(config, resume, [*launched_program(), "distill", str(config_file), *said])
+
+
+def _settings(given: Mapping[str, object]) -> list[str]:
+    """Settings of the section from options, which stand for its keys in what is told."""
+    settings = []
+    for name, value in given.items():
+        call_also(f"distillation.{name}", f"--{name.removesuffix('_dir')}")
+        if value is not None:
+            # JSON is YAML, whatever characters a path has.
+            settings.append(f"distillation.{name}={json.dumps(value)}")
+    return settings

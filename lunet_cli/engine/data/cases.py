@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import SimpleITK as sitk  # noqa: N813
 
 from lunet_cli.engine.data.mistakes import Mistakes
 from lunet_cli.engine.data.reading import OnRemark, ignore_remark, read_image, read_label
+from lunet_cli.engine.data.volume import Geometry
 from lunet_cli.errors import DataError
+
+if TYPE_CHECKING:
+    from lunet_cli.engine.data.labels import LabelScheme
 
 
 @dataclass(frozen=True)
@@ -23,11 +27,13 @@ class Case:
         case_id: Unique name within the data set.
         images: One path per channel, or a single four-dimensional file; empty for a phantom.
         label: Path of the label map; None for a phantom, and where nobody has labelled the volume.
+        maps: Files of probabilities that a network learns from beside the label map.
     """
 
     case_id: str
     images: tuple[Path, ...] = ()
     label: Path | None = None
+    maps: tuple[Path, ...] = ()
 
     @property
     def is_unlabelled(self) -> bool:
@@ -47,6 +53,17 @@ class CaseReader(Protocol):
         """
 
 
+class MapReader(Protocol):
+    """Reads the probability maps of a case, see `SoftMaps`."""
+
+    @property
+    def origin(self) -> str:
+        """Who writes such files, in words."""
+
+    def read(self, files: Sequence[Path], grid: Geometry, scheme: LabelScheme) -> list[sitk.Image]:
+        """Probabilities of each region on the grid of the image, float32."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class CaseSet:
     """All cases of a data set and what the data set says about itself.
@@ -59,6 +76,7 @@ class CaseSet:
         root: Folder that relative names start at; None for the phantom.
         remarks: What a person should know about what was found.
         ignored: Value of voxels that nobody has labelled; None if the data set names none.
+        soft_maps: Reads the maps of its cases; None where they have none.
     """
 
     cases: tuple[Case, ...]
@@ -68,6 +86,12 @@ class CaseSet:
     root: Path | None
     remarks: tuple[str, ...] = ()
     ignored: int | None = None
+    soft_maps: MapReader | None = None
+
+    @property
+    def names(self) -> frozenset[str]:
+        """Ids of the cases."""
+        return frozenset(case.case_id for case in self.cases)
 
 
 @contextlib.contextmanager

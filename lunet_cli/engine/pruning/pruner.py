@@ -212,7 +212,10 @@ class Pruner:
         scores = score_channels(
             self.progress.train.validated_network,
             before,
-            itertools.islice(batches(setup.loader), config.scoring_batches),
+            (
+                batch[:2]
+                for batch in itertools.islice(batches(setup.loader), config.scoring_batches)
+            ),
             plan=plan,
             loss=loss,
             criterion=criterion_of(config),

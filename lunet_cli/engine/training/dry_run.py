@@ -6,10 +6,9 @@ import time
 from collections.abc import Callable
 
 import torch
-from torch import Tensor
 
 from lunet_cli.config.run import RunConfig
-from lunet_cli.engine.data.patches import batches
+from lunet_cli.engine.data.patches import Batch, batches
 from lunet_cli.engine.networks import count_parameters
 from lunet_cli.engine.networks.execution import resolve_device
 from lunet_cli.engine.run_folder import RunFolder
@@ -68,9 +67,7 @@ def dry_run(config: RunConfig, *, on_event: Callable[[Event], None]) -> DryRunRe
     )
 
 
-def _measure_memory(
-    state: TrainState, batch: tuple[Tensor, Tensor], context: StepContext
-) -> tuple[float, float]:
+def _measure_memory(state: TrainState, batch: Batch, context: StepContext) -> tuple[float, float]:
     """Loss of a step, and MiB that its forward pass keeps for the backward pass."""
     kept = KeptBytes()
     rate = context.config.learning_rate
@@ -81,9 +78,7 @@ def _measure_memory(
     return loss, kept.total / 2**20
 
 
-def _measure_seconds(
-    state: TrainState, batch: tuple[Tensor, Tensor], context: StepContext
-) -> float:
+def _measure_seconds(state: TrainState, batch: Batch, context: StepContext) -> float:
     """Estimated seconds of an epoch, from one step and one validation."""
     gradients = Gradients(state, context)
     rate = context.config.learning_rate

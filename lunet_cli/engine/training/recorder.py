@@ -199,7 +199,7 @@ class RunRecorder:
                 val=tuple(case.case_id for case in setup.split.val),
                 unlabelled=tuple(case.case_id for case in setup.unlabelled_cases),
             ),
-            teacher=None if setup.teacher is None else setup.teacher.record(),
+            teacher=setup.recorded_teacher(),
         )
 
 

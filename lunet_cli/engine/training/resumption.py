@@ -23,6 +23,7 @@ from lunet_cli.engine.training.setup import Setup
 from lunet_cli.engine.training.start import SavedState, Start
 from lunet_cli.engine.training.state import TrainState
 from lunet_cli.errors import CheckpointError
+from lunet_cli.records.manifest import RecordedTeacher
 from lunet_cli.results.events import WarningIssued
 from lunet_cli.results.training import EpochRecord
 from lunet_cli.results.words import plural
@@ -235,20 +236,23 @@ def _require_same_teacher(setup: Setup, checkpoint: Path) -> None:
     manifest = RunFolder(checkpoint.parent).read_manifest()
     if manifest is None:
         return
-    before, now = manifest.teacher, None
-    if setup.teacher is not None:
-        now = setup.teacher.record()
-    sums = [[file.sha256 for file in one.files] if one else [] for one in (before, now)]
-    if sums[0] == sums[1]:
+    before, now = _files_of(manifest.teacher), _files_of(setup.recorded_teacher())
+    if list(before.values()) == list(now.values()):
         return
-    words = [", ".join(file.path for file in one.files) if one else "none" for one in (before, now)]
-    change = f"{words[0]} there, {words[1]} here"
-    if words[0] == words[1]:
-        change = f"the content of {words[0]} has changed since"
+    change = f"{', '.join(before) or 'none'} there, {', '.join(now) or 'none'} here"
+    if list(before) == list(now):
+        change = f"the content of {', '.join(now)} has changed since"
     raise CheckpointError(
         f"{checkpoint}: learned from another teacher: {change}",
         hint="Resume with the teacher that the run began with, or begin another run.",
     )
+
+
+def _files_of(teacher: RecordedTeacher | None) -> dict[str, str]:
+    """Checksums of the files of a teacher, by their paths."""
+    if teacher is None:
+        return {}
+    return {file.path: file.sha256 for file in teacher.files}
 
 
 def _changed_settings(

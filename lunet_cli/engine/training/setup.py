@@ -7,6 +7,7 @@ import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -30,6 +31,7 @@ from lunet_cli.engine.checkpoints.checkpoint import ModelCard
 from lunet_cli.engine.data.cache import CacheKind, CaseStore, choose_cache
 from lunet_cli.engine.data.cases import Case, CaseSet
 from lunet_cli.engine.data.comparing import Expectations, compare_cases, warn
+from lunet_cli.engine.data.content import CONTENTS
 from lunet_cli.engine.data.labels import LabelScheme, labels_for
 from lunet_cli.engine.data.mistakes import Mistakes
 from lunet_cli.engine.data.patches import (
@@ -49,9 +51,10 @@ from lunet_cli.engine.networks.execution import ExecutionPlan, resolve_device
 from lunet_cli.engine.process_group import ALONE, ProcessGroup, processes_here
 from lunet_cli.engine.training.distillation import Teacher
 from lunet_cli.engine.training.losses import Loss, make_loss
-from lunet_cli.engine.training.teachers import TeacherNetworks, find_teacher
+from lunet_cli.engine.training.teachers import TeacherSource, find_teacher
 from lunet_cli.engine.training.unlabelled import find_unlabelled
 from lunet_cli.errors import ConfigError, DataError, LunetError
+from lunet_cli.records.manifest import RecordedTeacher
 from lunet_cli.results.check import CaseFindings
 from lunet_cli.results.events import CaseRead, Event, Notice, WarningIssued
 from lunet_cli.results.words import plural
@@ -84,7 +87,7 @@ class Setup:
     train: CaseStore
     val: CaseStore
     unlabelled: CaseStore | None = None
-    teacher: TeacherNetworks | None = None
+    teacher: TeacherSource | None = None
     loader: DataLoader[Batch | Failure]
     sampler: EpochSampler
     loss: Loss
@@ -108,6 +111,13 @@ class Setup:
             return None
         return self.teacher.start(self.config.distillation, self.card.labels, plan)
 
+    def recorded_teacher(self) -> RecordedTeacher | None:
+        """The teacher by its content; None where there is none."""
+        if self.teacher is None:
+            return None
+        cases = (*self.train.cases, *self.unlabelled_cases)
+        return self.teacher.record(cases, cache_folder(self.config) / CONTENTS)
+
     def new_network(self) -> SegmentationNetwork:
         """A network with weights drawn from the seed of the configuration."""
         torch.manual_seed(self.config.experiment.seed)
@@ -116,7 +126,7 @@ class Setup:
     def first_batch(self) -> tuple[Tensor, Tensor]:
         """Images and targets of the first step."""
         self.sampler.epoch, self.sampler.first_step = 0, 0
-        image, label = next(batches(self.loader))
+        image, label, _ = next(batches(self.loader))
         return image, self.learned_labels.encode(label)
 
 
@@ -169,7 +179,7 @@ def set_up(
     require_startable(config)
     require_work_for(config, group.size)
     teacher = find_teacher(config.distillation)
-    read = _read_cases(config, on_event, may_write=may_write)
+    read = _read_cases(config, teacher, on_event, may_write=may_write)
     channels = read.shapes[0][0]
     require_channels(config, channels)
     largest = tuple(np.max(read.shapes, axis=0)[1:].tolist())
@@ -238,8 +248,17 @@ def _loader(
     )
 
 
+def cache_folder(config: RunConfig) -> Path:
+    """Where preprocessed volumes are kept, if they are kept in files."""
+    return config.data.cache_dir or config.experiment.output_dir / ".cache"
+
+
 def _read_cases(
-    config: RunConfig, on_event: Callable[[Event], None], *, may_write: bool
+    config: RunConfig,
+    teacher: TeacherSource | None,
+    on_event: Callable[[Event], None],
+    *,
+    may_write: bool,
 ) -> _ReadCases:
     mistakes = Mistakes()
     case_set, split = load_cases(config.data, seed=config.experiment.seed, mistakes=mistakes)
@@ -252,27 +271,33 @@ def _read_cases(
         on_event(WarningIssued(remark))
     preprocessing = Preprocessing.from_config(config.preprocessing)
 
-    def store_of(of: CaseSet, cases: Sequence[Case], kind: CacheKind) -> CaseStore:
+    def store_of(of: CaseSet, kind: CacheKind) -> CaseStore:
         return CaseStore(
             of,
-            cases,
+            of.cases,
             preprocessing,
             labels,
             kind=kind,
-            folder=config.data.cache_dir or config.experiment.output_dir / ".cache",
+            folder=cache_folder(config),
             precision=config.data.cache_precision,
         )
 
     cases = split.train + split.val
-    shape = _first_shape(store_of(case_set, cases, "none"))
-    others = _unlabelled_cases(config, cases, shape, on_event, mistakes)
+    shape = _first_shape(store_of(replace(case_set, cases=cases), "none"))
+    training, others = _taught(
+        replace(case_set, cases=split.train),
+        _unlabelled_cases(config, cases, shape, on_event, mistakes),
+        teacher,
+        labels,
+        mistakes,
+    )
     additional = () if others is None else others.cases
     cache = _choose_cache(config, len(cases) + len(additional), shape)
     if cache == "disk" and not may_write:
         cache = "none"
-    train = store_of(case_set, split.train, cache)
-    val = store_of(case_set, split.val, cache)
-    unlabelled = None if others is None else store_of(others, additional, cache)
+    train = store_of(training, cache)
+    val = store_of(replace(case_set, cases=split.val), cache)
+    unlabelled = None if others is None else store_of(others, cache)
     # Whether a copy of a validation case trains, with labels or without, is told.
     sides = replace(split, train=split.train + additional)
     expected = Expectations(config.preprocessing, labels, sides)
@@ -331,6 +356,28 @@ def _unlabelled_cases(
         on_event(Notice(f"unlabelled: {plural(len(found.cases), 'volume')} of {folder}"))
         return found
     return None
+
+
+def _taught(
+    training: CaseSet,
+    unlabelled: CaseSet | None,
+    teacher: TeacherSource | None,
+    labels: LabelScheme,
+    mistakes: Mistakes,
+) -> tuple[CaseSet, CaseSet | None]:
+    """Both sets with what the teacher has for each of their cases."""
+    if teacher is None:
+        return training, unlabelled
+    num_train = len(training.cases)
+    others = () if unlabelled is None else unlabelled.cases
+    together = replace(training, cases=training.cases + others)
+    with mistakes.gathering():
+        attached = teacher.attached(together, labels)
+        training = replace(attached, cases=attached.cases[:num_train])
+        if unlabelled is not None:
+            others = attached.cases[num_train:]
+            unlabelled = replace(unlabelled, cases=others, soft_maps=attached.soft_maps)
+    return training, unlabelled
 
 
 def _choose_cache(config: RunConfig, num_cases: int, shape: tuple[int, ...] | None) -> CacheKind:

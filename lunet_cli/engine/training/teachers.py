@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -15,15 +16,17 @@ from lunet_cli.config.distillation import DistillationConfig
 from lunet_cli.config.vocabulary import Size
 from lunet_cli.engine.checkpoints.checkpoint import ModelCard
 from lunet_cli.engine.checkpoints.models import Model, load_model, members_of
-from lunet_cli.engine.data.cases import Case
+from lunet_cli.engine.data.cases import Case, CaseSet
+from lunet_cli.engine.data.content import content_of
 from lunet_cli.engine.data.labels import LabelScheme
+from lunet_cli.engine.data.soft_maps import SoftMaps, find_soft_maps
 from lunet_cli.engine.data.translation import Translation, channels_of_regions
 from lunet_cli.engine.networks.execution import ExecutionPlan
 from lunet_cli.engine.run_folder import RunFolder
 from lunet_cli.engine.runtimes.exported_graph import ExportedGraph
 from lunet_cli.engine.runtimes.runtime import RuntimePlan, load_runtime, runtimes_of
 from lunet_cli.engine.training.distillation import Teacher, probabilities_of
-from lunet_cli.errors import CheckpointError, ConfigError
+from lunet_cli.errors import CheckpointError, ConfigError, DataError
 from lunet_cli.records.files import sha256_of
 from lunet_cli.records.manifest import RecordedTeacher, TeacherFile
 from lunet_cli.results.events import Event, Notice, WarningIssued
@@ -59,6 +62,10 @@ class TeacherNetworks:
         mirrored = tuple(_mirrorings(model, tta=config.tta) for model in models)
         return cls(models, mirrored)
 
+    def attached(self, case_set: CaseSet, _: LabelScheme) -> CaseSet:
+        """The cases as they are: networks need nothing beside the images."""
+        return case_set
+
     def require_fitting(self, card: ModelCard) -> None:
         """Raise if a network cannot teach that of `card`.
 
@@ -91,7 +98,7 @@ class TeacherNetworks:
                     f"{_edges(window)} here, less around each voxel than it has learned with"
                 )
 
-    def record(self) -> RecordedTeacher:
+    def record(self, _: Sequence[Case], __: Path) -> RecordedTeacher:
         """The files of the networks, by their bytes."""
         files = [TeacherFile(path=str(one.path), sha256=_sha256(one.path)) for one in self.models]
         return RecordedTeacher(kind="networks", files=tuple(files))
@@ -113,7 +120,87 @@ class TeacherNetworks:
         return Teacher(expects, config.weight, config.temperature)
 
 
-def find_teacher(config: DistillationConfig) -> TeacherNetworks | None:
+@dataclass(frozen=True)
+class TeacherMaps:
+    """A folder of probability maps, of whatever network.
+
+    Args:
+        maps: The folder.
+    """
+
+    maps: SoftMaps
+
+    def attached(self, case_set: CaseSet, labels: LabelScheme) -> CaseSet:
+        """The cases with their maps.
+
+        Args:
+            case_set: Cases that train.
+            labels: Those of the student.
+
+        Raises:
+            DataError: A case has none, or two cases have the same.
+        """
+        cases: list[Case] = []
+        lacking: list[Path] = []
+        for case in case_set.cases:
+            # An unlabelled case that is called like a labelled one has its folder in front.
+            name = Path(case.case_id).name if case.is_unlabelled else case.case_id
+            files = self.maps.of_case(name, labels)
+            if not files:
+                lacking.append(self.maps.expected(name, labels))
+            elif name != case.case_id and name in case_set.names:
+                raise DataError(
+                    f"{files[0]}: two cases are called {name}, and it is not known of which it is",
+                    hint="Call the unlabelled volume and its maps otherwise.",
+                )
+            cases.append(replace(case, maps=files))
+        if lacking:
+            raise DataError(
+                f"{self.maps.folder}: has no probabilities for {plural(len(lacking), 'case')} of "
+                f"{len(cases)} that train, such as {lacking[0].name}",
+                hint="Predict all of them, or leave them out of the training.",
+            )
+        return replace(case_set, cases=tuple(cases), soft_maps=self.maps)
+
+    def require_fitting(self, card: ModelCard) -> None:
+        """Maps have been compared with the labels and the images of their cases already."""
+
+    def remarks(self, _: Sequence[Case], __: Size) -> Iterator[Event]:
+        """What a person should know who has named this folder."""
+        yield Notice(
+            f"teacher: probability maps of {self.maps.origin} in {self.maps.folder}; what their "
+            "network was trained on is not known, and flatters the Dice where it has seen the "
+            "validation cases"
+        )
+
+    def record(self, cases: Sequence[Case], known: Path) -> RecordedTeacher:
+        """The folder, by the content of the maps that are used.
+
+        Args:
+            cases: Those with maps.
+            known: Folder that remembers the digests of files, see `content_of`.
+        """
+        total = hashlib.sha256()
+        for case in sorted(cases, key=lambda case: case.case_id):
+            files = Case(case.case_id, case.maps)
+            total.update(f"{case.case_id}\n{content_of(files, known).digest}\n".encode())
+        file = TeacherFile(path=str(self.maps.folder), sha256=total.hexdigest())
+        return RecordedTeacher(kind="maps", files=(file,))
+
+    def start(self, config: DistillationConfig, labels: LabelScheme, _: ExecutionPlan) -> Teacher:
+        """The maps, ready to teach a student of these labels."""
+
+        def expects(_: Tensor, soft: Tensor | None) -> Tensor:
+            assert soft is not None  # All cases have maps.
+            return channels_of_regions(soft, labels.activation)
+
+        return Teacher(expects, config.weight, config.temperature)
+
+
+TeacherSource = TeacherNetworks | TeacherMaps
+
+
+def find_teacher(config: DistillationConfig) -> TeacherSource | None:
     """The teacher that the section names; None where it names none.
 
     Raises:
@@ -121,7 +208,29 @@ def find_teacher(config: DistillationConfig) -> TeacherNetworks | None:
     """
     if not config.teacher:
         return None
-    return TeacherNetworks.load(config)
+    folders = [path for path in config.teacher if path.is_dir() and not _holds_networks(path)]
+    if not folders:
+        return TeacherNetworks.load(config)
+    maps = find_soft_maps(folders[0])
+    if maps is None:
+        raise DataError(
+            f"{_KEY}: {folders[0]} holds neither a trained network nor probability maps",
+            hint="Name a run folder, or a folder that `predict(RUN, FOLDER, output=MAPS, "
+            "probabilities=True)` or nnUNetv2_predict --save_probabilities has written.",
+        )
+    if len(config.teacher) > 1:
+        raise ConfigError(
+            f"{_KEY}: {folders[0]} is a folder of probability maps, and teaches alone",
+            hint="Name networks only, or one folder of maps.",
+        )
+    if config.tta:
+        raise ConfigError(f"distillation.tta: {folders[0]} holds maps, which are as they are")
+    return TeacherMaps(maps)
+
+
+def _holds_networks(path: Path) -> bool:
+    folder = RunFolder(path)
+    return folder.best.is_file() or folder.last.is_file() or bool(folder.folds)
 
 
 def _sha256(path: Path) -> str:

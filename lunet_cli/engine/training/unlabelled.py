@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from lunet_cli.engine.data.cases import Case, CaseSet, read_unlabelled
@@ -30,27 +31,14 @@ def find_unlabelled(
     Raises:
         DataError: Something in the folder cannot be used, or nothing is left.
     """
-
-    def tell(event: Event) -> None:
-        # Told as errors, all at once.
-        if not isinstance(event, CaseFailed):
-            on_event(event)
-
-    found, failures = find_inputs([folder], num_channels=num_channels, on_event=tell)
-    if failures:
-        raise DataError(
-            [failure.message for failure in failures],
-            hint=" ".join(dict.fromkeys(failure.hint for failure in failures)),
-        )
     names = {case.case_id for case in labelled}
     files = {path.resolve() for case in labelled for path in case.images}
     cases: list[Case] = []
-    for one in found:
-        # A DICOM series is found again by the folder that it lies in.
-        images = tuple(Path(str(source)) for source in one.images)
-        if not files.intersection(path.resolve() for path in images):
-            name = one.name if one.name not in names else f"{folder.name}/{one.name}"
-            cases.append(Case(name, images))
+    found = _usable(folder, num_channels, on_event)
+    for case in found:
+        if not files.intersection(path.resolve() for path in case.images):
+            name = case.case_id if case.case_id not in names else f"{folder.name}/{case.case_id}"
+            cases.append(replace(case, case_id=name))
     if not cases:
         raise DataError(
             f"{folder}: holds no volume that is not a labelled case already",
@@ -63,3 +51,25 @@ def find_unlabelled(
     return CaseSet(
         cases=tuple(cases), reader=read_unlabelled, labels=None, layout="unlabelled", root=folder
     )
+
+
+def _usable(folder: Path, num_channels: int, on_event: Callable[[Event], None]) -> list[Case]:
+    """All volumes of a folder.
+
+    Raises:
+        DataError: Something in it cannot be used.
+    """
+
+    def tell(event: Event) -> None:
+        # Told as errors, all at once.
+        if not isinstance(event, CaseFailed):
+            on_event(event)
+
+    found, failures = find_inputs([folder], num_channels=num_channels, on_event=tell)
+    if failures:
+        raise DataError(
+            [failure.message for failure in failures],
+            hint=" ".join(dict.fromkeys(failure.hint for failure in failures)),
+        )
+    # A DICOM series is found again by the folder that it lies in.
+    return [Case(one.name, tuple(Path(str(source)) for source in one.images)) for one in found]
