@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 import json
+import pickle
 import shutil
 import signal
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import SimpleITK as sitk  # noqa: N813
 import torch
 from torch import Tensor
 
 from lunet_cli.config.distillation import DistillationConfig
 from lunet_cli.config.labels import Activation
 from lunet_cli.config.load import with_settings
-from lunet_cli.config.options import PhantomOptions
+from lunet_cli.config.options import OutputOptions, PhantomOptions, PredictionOptions
 from lunet_cli.engine.checkpoints.checkpoint import load_checkpoint, save_checkpoint
 from lunet_cli.engine.checkpoints.models import load_model
 from lunet_cli.engine.data.labels import LabelScheme
+from lunet_cli.engine.data.patches import batches
 from lunet_cli.engine.data.phantom_files import write_phantom
+from lunet_cli.engine.inference.load_model import load_model as load_predictor
+from lunet_cli.engine.inference.predict import predict
 from lunet_cli.engine.networks.execution import ExecutionPlan
 from lunet_cli.engine.training.dry_run import dry_run
 from lunet_cli.engine.training.setup import set_up
@@ -293,3 +299,170 @@ def test_a_dry_run_asks_the_teacher(runs: Any, teacher: Path, tmp_path: Path) ->
     alone = dry_run(runs.tiny(tmp_path), on_event=told.append)
     assert dry_run(config, on_event=told.append).loss != alone.loss
     assert any(isinstance(event, Notice) and "teacher: lunet" in str(event) for event in told)
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four labelled volumes of anisotropic voxels."""
+    folder = tmp_path_factory.mktemp("labelled") / "data"
+    options = PhantomOptions(num_cases=4, size=(32, 32, 32), spacing_mm=(2.0, 1.0, 1.5), seed=4)
+    write_phantom(folder, options)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def maps(teacher: Path, data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the teacher predicts for them in a single window, of the size of a patch."""
+    folder = tmp_path_factory.mktemp("maps") / "maps"
+    output = OutputOptions(output=folder, probabilities=True)
+    options = PredictionOptions(window="trained", device="cpu", tta=False, precision="fp32")
+    model = load_predictor(teacher, options=options)
+    predict(model, [data / "imagesTr"], output)
+    return folder
+
+
+def on_maps(runs: Any, output_dir: Path, name: str, source: Path, data: Path, *more: str) -> Any:
+    whole = ("training.patch_size=[32, 32, 32]", "training.batch_size=3", "distillation.weight=1")
+    return taught(runs, output_dir, name, source, f"data.root={data}", *whole, *more)
+
+
+def first_expected(config: Any) -> tuple[Tensor, Tensor]:
+    """Images of the first batch, and what the teacher expects of them."""
+    setup = set_up(config, lambda _: None)
+    setup.sampler.epoch = setup.sampler.first_step = 0
+    batch = next(batches(setup.loader))
+    teacher = setup.start_teacher(PLAN)
+    assert teacher is not None
+    with torch.no_grad():
+        return batch.image, teacher.expects(batch.image, batch.soft)
+
+
+@pytest.mark.parametrize("cache", ["memory", "disk", "none"])
+def test_maps_teach_what_the_network_does_that_wrote_them(
+    runs: Any, teacher: Path, maps: Path, data: Path, tmp_path: Path, cache: str
+) -> None:
+    more = ("augmentation.enabled=false", "augmentation.flip_probability=0", f"data.cache={cache}")
+    image, expected = first_expected(on_maps(runs, tmp_path, "network", teacher, data, *more))
+    again, found = first_expected(on_maps(runs, tmp_path, "maps", maps, data, *more))
+    assert torch.equal(image, again)
+    torch.testing.assert_close(found, expected, rtol=0, atol=2e-3)
+
+
+def test_maps_are_mirrored_with_their_image(
+    runs: Any, maps: Path, data: Path, tmp_path: Path
+) -> None:
+    still = ("augmentation.enabled=false", "augmentation.flip_probability=0")
+    flips = ("augmentation.enabled=null", "augmentation.flip_probability=1")
+    image, expected = first_expected(on_maps(runs, tmp_path, "still", maps, data, *still))
+    mirrored, found = first_expected(on_maps(runs, tmp_path, "flips", maps, data, *flips))
+    assert torch.equal(mirrored, image.flip(2, 3, 4))
+    assert torch.equal(found, expected.flip(2, 3, 4))
+
+
+def test_maps_stay_with_their_image_when_it_is_resampled(
+    runs: Any, maps: Path, data: Path, tmp_path: Path
+) -> None:
+    more = ("preprocessing.spacing_mm=[1, 1, 1]", "augmentation.enabled=null")
+    config = on_maps(runs, tmp_path, "run", maps, data, *more, "training.patch_size=[64, 32, 48]")
+    setup = set_up(config, lambda _: None)
+    prepared = setup.train[0]
+    assert prepared.soft is not None
+    assert prepared.soft.shape[1:] == prepared.label.shape == (64, 32, 48)
+
+
+def test_a_student_of_maps_goes_on_exactly_and_with_no_others(
+    runs: Any, maps: Path, data: Path, volumes: Path, tmp_path: Path
+) -> None:
+    copied = tmp_path / "maps"
+    shutil.copytree(maps, copied)
+    more = ("training.epochs=2", "training.batch_size=2", "data.cache=disk")
+    whole = train(on_maps(runs, tmp_path, "whole", copied, data, *more)).run_dir
+    config = on_maps(runs, tmp_path, "run", copied, data, *more)
+    runs.train_in_subprocess(config, kill_at=(2, 1), number=signal.SIGKILL)
+    train(config, resume="auto")
+    runs.assert_same_result(tmp_path / "run", whole)
+    names = sorted(copied.glob("*_prob_anterior.nii.gz"))
+    for first, second in ((names[0], names[1]), (names[2], names[3])):
+        shutil.copy(first, second)
+        shutil.copy(second, first)
+    longer = with_settings(config, ["training.epochs=3"])
+    with pytest.raises(CheckpointError, match=f"the content of {copied} has changed since"):
+        train(longer, resume="auto")
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (("distillation.tta=true",), r"distillation\.tta: .* holds maps"),
+        (("labels.front=1", "labels.b=[2, 3]"), "has no probabilities for 3 cases of 3 that train"),
+    ],
+)
+def test_maps_that_do_not_fit(
+    runs: Any, maps: Path, data: Path, tmp_path: Path, more: Any, message: str
+) -> None:
+    with pytest.raises(LunetError, match=message):
+        train(on_maps(runs, tmp_path, "run", maps, data, *more))
+    assert not (tmp_path / "run").exists()
+
+
+def test_maps_and_networks_do_not_teach_together(teacher: Path, maps: Path) -> None:
+    with pytest.raises(ConfigError, match="is a folder of probability maps, and teaches alone"):
+        find_teacher(DistillationConfig(teacher=(teacher, maps)))
+
+
+def test_unlabelled_volumes_need_maps_too(
+    runs: Any, maps: Path, data: Path, volumes: Path, tmp_path: Path
+) -> None:
+    config = on_maps(runs, tmp_path, "run", maps, data)
+    others = tmp_path / "others"
+    shutil.copytree(volumes, others)
+    for path in sorted(others.iterdir()):
+        path.rename(others / f"new_{path.name}")
+    config = with_settings(config, [f"distillation.unlabelled_dir={others}"])
+    with pytest.raises(DataError, match="no probabilities for 3 cases of 6 that train"):
+        set_up(config, lambda _: None)
+
+
+@pytest.mark.real_data
+def test_a_student_of_real_volumes_learns_from_arrays_of_nnunet(
+    runs: Any, teacher: Path, tmp_path: Path, hippocampus: Path
+) -> None:
+    """Arrays and properties as nnU-Net 2 writes them, for volumes of several shapes."""
+    source = tmp_path / "data"
+    arrays = tmp_path / "arrays"
+    for name in ("imagesTr", "labelsTr"):
+        (source / name).mkdir(parents=True)
+    arrays.mkdir()
+    for path in sorted((hippocampus / "labelsTr").glob("*.nii.gz"))[:5]:
+        case = path.name.removesuffix(".nii.gz")
+        shutil.copy(
+            hippocampus / "imagesTr" / path.name, source / "imagesTr" / f"{case}_0000.nii.gz"
+        )
+        shutil.copy(path, source / "labelsTr" / path.name)
+        label = sitk.ReadImage(str(path))
+        values = sitk.GetArrayFromImage(label)
+        classes = np.stack([values == value for value in range(3)]).astype(np.float32)
+        np.savez_compressed(arrays / f"{case}.npz", probabilities=classes)
+        stuff = {
+            "spacing": label.GetSpacing(),
+            "origin": label.GetOrigin(),
+            "direction": label.GetDirection(),
+        }
+        (arrays / f"{case}.pkl").write_bytes(pickle.dumps({"sitk_stuff": stuff}))
+    labels = {"background": 0, "Anterior": 1, "Posterior": 2}
+    about = {"labels": labels, "channel_names": {"0": "MRI"}, "file_ending": ".nii.gz"}
+    for folder in (source, arrays):
+        (folder / "dataset.json").write_text(json.dumps({**about, "numTraining": 5}))
+    config = taught(runs, tmp_path, "run", arrays, f"data.root={source}")
+    config = with_settings(config, ["training.epochs=1", "augmentation.level=strong"])
+    setup = set_up(config, lambda _: None)
+    setup.sampler.epoch = setup.sampler.first_step = 0
+    batch = next(batches(setup.loader))
+    assert batch.soft is not None
+    # Moved linearly, and the labels from the nearest voxel: where a class is sure, it is the label.
+    for index in range(2):
+        sure = batch.soft[:, index] > 0.99
+        assert int(sure.sum()) > 100
+        agree = (batch.label[sure] == index + 1).float().mean()
+        assert agree > 0.99
+    assert train(config).outcome == "finished"
