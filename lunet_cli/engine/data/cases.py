@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import SimpleITK as sitk  # noqa: N813
 
@@ -14,9 +14,6 @@ from lunet_cli.engine.data.mistakes import Mistakes
 from lunet_cli.engine.data.reading import OnRemark, ignore_remark, read_image, read_label
 from lunet_cli.engine.data.volume import Geometry
 from lunet_cli.errors import DataError
-
-if TYPE_CHECKING:
-    from lunet_cli.engine.data.labels import LabelScheme
 
 
 @dataclass(frozen=True)
@@ -54,14 +51,14 @@ class CaseReader(Protocol):
 
 
 class MapReader(Protocol):
-    """Reads the probability maps of a case, see `SoftMaps`."""
+    """Reads the probability maps of a case, see `MapsOfRegions`."""
 
     @property
     def origin(self) -> str:
         """Who writes such files, in words."""
 
-    def read(self, files: Sequence[Path], grid: Geometry, scheme: LabelScheme) -> list[sitk.Image]:
-        """Probabilities of each region on the grid of the image, float32."""
+    def read(self, files: Sequence[Path], grid: Geometry) -> list[sitk.Image]:
+        """Probabilities of each region that is learned, on the grid of the image, float32."""
 
 
 @dataclass(frozen=True, kw_only=True)

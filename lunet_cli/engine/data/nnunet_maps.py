@@ -20,7 +20,7 @@ Properties = Mapping[str, Any]
 # nnU-Net 2 and 1.
 _NAMES = ("probabilities.npy", "softmax.npy")
 _MOST_CHANNELS = 1000
-_HINT = "Write it again: nnUNetv2_predict --save_probabilities"
+_HINT = "Write it again: nnUNetv2_predict with save_probabilities"
 # What a pickle of numbers, texts and arrays needs; anything else could run a program.
 _ALLOWED = {
     ("numpy", "ndarray"),

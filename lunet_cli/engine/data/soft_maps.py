@@ -169,6 +169,28 @@ class NnunetMaps(SoftMaps):
         return LabelScheme(tuple(sorted(values.items(), key=lambda item: item[1])), "softmax")
 
 
+@dataclass(frozen=True)
+class MapsOfRegions:
+    """A folder of probability maps, read as the probabilities of certain regions.
+
+    Args:
+        maps: The folder.
+        scheme: The regions.
+    """
+
+    maps: SoftMaps
+    scheme: LabelScheme
+
+    @property
+    def origin(self) -> str:
+        """Who writes such files, in words."""
+        return self.maps.origin
+
+    def read(self, files: Sequence[Path], grid: Geometry) -> list[sitk.Image]:
+        """See `SoftMaps`."""
+        return self.maps.read(files, grid, self.scheme)
+
+
 def find_soft_maps(folder: Path) -> SoftMaps | None:
     """The probability maps of a folder; None where it holds none."""
     arrays: dict[str, Path] = {}

@@ -76,7 +76,7 @@ def prepare_case(
         labels = labels.astype(np.uint8)
     soft = None
     if case.maps and case_set.soft_maps is not None:
-        maps = case_set.soft_maps.read(case.maps, Geometry.of(channels[0]), scheme)
+        maps = case_set.soft_maps.read(case.maps, Geometry.of(channels[0]))
         soft = preprocessing.apply_to_maps(maps)
     prepared = PreparedCase(
         volume.array,

@@ -19,7 +19,7 @@ from lunet_cli.engine.checkpoints.models import Model, load_model, members_of
 from lunet_cli.engine.data.cases import Case, CaseSet
 from lunet_cli.engine.data.content import content_of
 from lunet_cli.engine.data.labels import LabelScheme
-from lunet_cli.engine.data.soft_maps import SoftMaps, find_soft_maps
+from lunet_cli.engine.data.soft_maps import MapsOfRegions, SoftMaps, find_soft_maps
 from lunet_cli.engine.data.translation import Translation, channels_of_regions
 from lunet_cli.engine.networks.execution import ExecutionPlan
 from lunet_cli.engine.run_folder import RunFolder
@@ -160,7 +160,7 @@ class TeacherMaps:
                 f"{len(cases)} that train, such as {lacking[0].name}",
                 hint="Predict all of them, or leave them out of the training.",
             )
-        return replace(case_set, cases=tuple(cases), soft_maps=self.maps)
+        return replace(case_set, cases=tuple(cases), soft_maps=MapsOfRegions(self.maps, labels))
 
     def require_fitting(self, card: ModelCard) -> None:
         """Maps have been compared with the labels and the images of their cases already."""
@@ -216,7 +216,7 @@ def find_teacher(config: DistillationConfig) -> TeacherSource | None:
         raise DataError(
             f"{_KEY}: {folders[0]} holds neither a trained network nor probability maps",
             hint="Name a run folder, or a folder that `predict(RUN, FOLDER, output=MAPS, "
-            "probabilities=True)` or nnUNetv2_predict --save_probabilities has written.",
+            "probabilities=True)` or nnUNetv2_predict with save_probabilities has written.",
         )
     if len(config.teacher) > 1:
         raise ConfigError(
