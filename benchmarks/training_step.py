@@ -148,7 +148,7 @@ def loader_share(config_file: Path, data_root: Path | None, device: str) -> None
 
     def run_epoch(step: Callable[[Tensor, Tensor], None]) -> float:
         start = time.perf_counter()
-        for image, label in batches(setup.loader):
+        for image, label, _ in batches(setup.loader):
             step(image, label)
         return time.perf_counter() - start
 

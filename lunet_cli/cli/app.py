@@ -19,6 +19,11 @@ _COMMANDS = {
     "train": Command(
         "lunet_cli.cli.train:train", "Train a network as a configuration says.", LENIENT
     ),
+    "distill": Command(
+        "lunet_cli.cli.distill:distill",
+        "Train a network on the probabilities of a teacher, beside the labels.",
+        LENIENT,
+    ),
     "predict": Command("lunet_cli.cli.predict:predict", "Segment volumes with a trained network."),
     "eval": Command("lunet_cli.cli.evaluate:evaluate", "Measure a network on labelled cases."),
     "score": Command("lunet_cli.cli.score:score", "Measure label maps of any tool."),

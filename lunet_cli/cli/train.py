@@ -104,8 +104,19 @@ def train(
         _cross_validate(config, fold, resume, [*command, "--fold", fold], dry_run=dry_run)
         return
     if dry_run:
-        _dry_run(config)
+        show_dry_run(config)
         return
+    train_and_show(config, resume, command)
+
+
+def train_and_show(config: RunConfig, resume: str | None, command: list[str]) -> None:
+    """Train, and print what came out and what one may do next.
+
+    Args:
+        config: What is trained.
+        resume: What it goes on with.
+        command: The command line that began it, without `--resume`.
+    """
     pictures: list[Path] = []
     result = _train(config, resume, pictures)
     if os.environ.get("WORLD_SIZE", "1") != "1" and os.environ.get("RANK", "0") != "0":
@@ -170,7 +181,8 @@ def _planned(
     return folder.plan
 
 
-def _dry_run(config: RunConfig) -> None:
+def show_dry_run(config: RunConfig) -> None:
+    """Check what a training needs, and print what it would cost."""
     from lunet_cli.engine.training.dry_run import dry_run
     from lunet_cli.render.console import make_console, make_status_console
     from lunet_cli.render.tables import dry_run_table
@@ -195,7 +207,7 @@ def _cross_validate(
     from lunet_cli.render.folds import folds_table
 
     if dry_run:
-        _dry_run(fold_configs(config)[0])
+        show_dry_run(fold_configs(config)[0])
         return
     with show_progress(make_status_console()) as on_event:
         found = train_folds(

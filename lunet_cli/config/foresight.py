@@ -9,6 +9,7 @@ from pathlib import Path
 
 from lunet_cli.config.data import PHANTOM_LABELS, PHANTOM_NAME, DataConfig
 from lunet_cli.config.description import read_description, require_apart, require_folder
+from lunet_cli.config.distillation import DistillationConfig
 from lunet_cli.config.fit import (
     choose_window,
     count_validation,
@@ -23,7 +24,7 @@ from lunet_cli.config.machine import GIB, memory_bytes, require_possible
 from lunet_cli.config.run import RunConfig
 from lunet_cli.config.training import fitting_loss
 from lunet_cli.config.vocabulary import Size
-from lunet_cli.errors import ConfigError
+from lunet_cli.errors import ConfigError, DataError
 
 _VALUE_BYTES = 5  # An image in fp32 and its labels in uint8.
 
@@ -36,6 +37,7 @@ def require_startable(config: RunConfig) -> None:
     """
     require_possible(config)
     require_files(config.data)
+    _require_teacher(config.distillation)
     if config.labels is not None:
         _resolve(config, None)
     if config.data.uses_phantom:
@@ -57,6 +59,22 @@ def require_files(data: DataConfig) -> None:
     splits_file = data.split.path_below(data.root)
     if splits_file is not None:
         read_description(splits_file)
+
+
+def _require_teacher(config: DistillationConfig) -> None:
+    """Raise if nothing lies where the section `distillation` says.
+
+    Raises:
+        DataError: With its name.
+    """
+    if config.unlabelled_dir is not None:
+        require_folder(config.unlabelled_dir)
+    for path in config.teacher:
+        if not path.exists():
+            raise DataError(
+                f"distillation.teacher: there is no {path}",
+                hint="Name a run folder, a checkpoint, or a folder of probability maps.",
+            )
 
 
 def _resolve(config: RunConfig, known: Regions | None) -> tuple[Regions, Activation]:

@@ -89,6 +89,10 @@ _ELSEWHERE = {
     "training.checkpoint.save_every": (
         "save_freq save_period every_n_epochs save_interval checkpoint_every save_top_k"
     ),
+    "distillation.teacher": "teacher_path teacher_model teacher_run distill_from",
+    "distillation.weight": "distill_weight distillation_weight kd_weight kd_alpha",
+    "distillation.temperature": "distill_temperature kd_temperature temp",
+    "distillation.unlabelled_dir": "unlabelled unlabeled unlabeled_data unlabelled_data",
     "evaluation.metrics": "metric eval_metrics",
     "wandb.enabled": "use_wandb logger",
     "wandb.project": "wandb_project project_name",

@@ -10,6 +10,7 @@ from lunet_cli.config.augmentation import AugmentationConfig
 from lunet_cli.config.base import Section
 from lunet_cli.config.benchmark import BenchmarkConfig
 from lunet_cli.config.data import DataConfig
+from lunet_cli.config.distillation import DistillationConfig
 from lunet_cli.config.evaluation import EvaluationConfig
 from lunet_cli.config.experiment import ExperimentConfig
 from lunet_cli.config.label_codes import LabelCodes
@@ -56,6 +57,9 @@ class RunConfig(Section):
     training: TrainingConfig = TrainingConfig()
     """How the network learns."""
 
+    distillation: DistillationConfig = DistillationConfig()
+    """What it learns from beside the labels; a pruning does not look at it."""
+
     pruning: PruningConfig = PruningConfig()
     """How channels are removed; a training does not look at it."""
 
@@ -79,6 +83,11 @@ class RunConfig(Section):
 
     mlflow: MlflowConfig = MlflowConfig()
     """A copy of the history at MLflow."""
+
+    @property
+    def without_teacher(self) -> RunConfig:
+        """The same configuration, where the labels are all that there is to learn from."""
+        return self.model_copy(update={"distillation": DistillationConfig()})
 
     @model_validator(mode="after")
     def _sections_fit(self) -> RunConfig:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import FailFast
 
@@ -36,11 +36,30 @@ class DataOrigin(Record):
 
 
 class RecordedSplit(Record):
-    """The cases of both sides, and where the split comes from in words."""
+    """The cases of both sides, and where the split comes from in words.
+
+    Args:
+        unlabelled: Cases that train without labels, where a teacher has probabilities for them.
+    """
 
     origin: str
     train: _CaseIds
     val: _CaseIds
+    unlabelled: _CaseIds = ()
+
+
+class TeacherFile(Record):
+    """A file, or a folder as one, that a network learns from, by its content."""
+
+    path: str
+    sha256: str
+
+
+class RecordedTeacher(Record):
+    """What a network learns from beside the labels."""
+
+    kind: Literal["networks", "maps"]
+    files: Annotated[tuple[TeacherFile, ...], FailFast()]
 
 
 class Manifest(CardRecord):
@@ -62,3 +81,4 @@ class Manifest(CardRecord):
     execution: Execution
     data: DataOrigin
     split: RecordedSplit
+    teacher: RecordedTeacher | None = None

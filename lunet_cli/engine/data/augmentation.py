@@ -32,6 +32,7 @@ def augment(
     generator: torch.Generator,
     *,
     spacing_mm: Spacing = (1.0, 1.0, 1.0),
+    num_soft: int = 0,
 ) -> tuple[Tensor, Tensor]:
     """Change a patch as `config` asks.
 
@@ -41,6 +42,8 @@ def augment(
         config: The section `augmentation`.
         generator: Source of all randomness.
         spacing_mm: Edges (z, y, x) of a voxel in mm.
+        num_soft: How many of the last channels are probabilities: they move with the image, and
+            their values stay.
 
     Returns:
         New image and label of the same shapes and types.
@@ -49,7 +52,10 @@ def augment(
     changes = config.changes
     image, label = _flip(image, label, changes, config.flip_axes, draw)
     image, label = _move(image, label, changes, spacing_mm, draw)
-    return _recolor(image, changes, spacing_mm, draw), label
+    if num_soft == 0:
+        return _recolor(image, changes, spacing_mm, draw), label
+    recolored = _recolor(image[:-num_soft], changes, spacing_mm, draw)
+    return torch.cat([recolored, image[-num_soft:]]), label
 
 
 @dataclass(frozen=True)

@@ -169,7 +169,7 @@ class CaseStore:
 
     def _origin(self, index: int) -> Origin:
         case = self.cases[index]
-        files = [] if case.label is None else [*case.images, case.label]
+        files = [*case.images, *([] if case.label is None else [case.label]), *case.maps]
         spacing = "their own spacing"
         if self._preprocessing.spacing_mm is not None:
             spacing = f"{' x '.join(f'{mm:g}' for mm in self._preprocessing.spacing_mm)} mm"
@@ -231,5 +231,7 @@ def _fingerprint(
 ) -> str:
     # A function's repr holds its address, which is another in every process.
     reader = getattr(case_set.reader, "__qualname__", None) or repr(case_set.reader)
+    if case_set.soft_maps is not None:
+        reader += f", maps of {case_set.soft_maps.origin}"
     settings = [preprocessing.to_dict(), scheme.to_dict(), precision, _LAYOUT]
     return "\n".join([__version__, reader, json.dumps(settings)])

@@ -23,6 +23,7 @@ from lunet_cli.results.cache import Origin
 from lunet_cli.results.check import CaseFindings
 
 _ARRAYS = ("image.npy", "label.npy", "foreground.npy")
+_SOFT = "soft.npy"  # only of a case that has it
 _FACTS = "facts.json"
 _FINDINGS, _ORIGIN = "findings.json", "origin.json"
 _PART = ".part-"
@@ -60,7 +61,8 @@ def read_facts(entry: Path) -> Facts | None:
             ends=tuple(stored["ends"]),
             sizes=dict(stored["sizes"]),
         )
-        is_whole = all((entry / name).stat().st_size == facts.sizes[name] for name in _ARRAYS)
+        names = [*_ARRAYS, *({_SOFT} & facts.sizes.keys())]
+        is_whole = all((entry / name).stat().st_size == facts.sizes[name] for name in names)
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return facts if is_whole else None
@@ -73,10 +75,11 @@ def open_entry(entry: Path) -> PreparedCase | None:
         return None
     try:
         image, label, positions = (np.load(entry / name, mmap_mode="r") for name in _ARRAYS)
+        soft = np.load(entry / _SOFT, mmap_mode="r") if _SOFT in facts.sizes else None
     except (OSError, ValueError):  # Cleared in this moment, or not ours.
         return None
     foreground = Foreground(facts.values, facts.ends, positions)
-    return PreparedCase(image, label, facts.spacing_mm, foreground)
+    return PreparedCase(image, label, facts.spacing_mm, foreground, soft)
 
 
 def read_findings(entry: Path) -> CaseFindings | None:
@@ -108,8 +111,16 @@ def write_entry(
         entry.parent.mkdir(parents=True, exist_ok=True)
         part = Path(tempfile.mkdtemp(prefix=_PART, dir=entry.parent))
         part.chmod(0o755)
-        arrays = (prepared.image, prepared.label, prepared.foreground.positions)
-        for name, array in zip(_ARRAYS, arrays, strict=True):
+        arrays = dict(
+            zip(
+                _ARRAYS,
+                (prepared.image, prepared.label, prepared.foreground.positions),
+                strict=True,
+            )
+        )
+        if prepared.soft is not None:
+            arrays[_SOFT] = prepared.soft
+        for name, array in arrays.items():
             _save(part / name, array)
         (part / _FINDINGS).write_text(json_text(findings), encoding="utf-8")
         (part / _ORIGIN).write_text(json_text(origin), encoding="utf-8")
@@ -118,7 +129,7 @@ def write_entry(
             "spacing_mm": prepared.spacing_mm,
             "values": prepared.foreground.values,
             "ends": prepared.foreground.ends,
-            "sizes": {name: (part / name).stat().st_size for name in _ARRAYS},
+            "sizes": {name: (part / name).stat().st_size for name in arrays},
         }
         (part / _FACTS).write_text(json.dumps(facts), encoding="utf-8")
         if entry.exists() and read_facts(entry) is None:

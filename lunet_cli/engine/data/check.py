@@ -77,12 +77,16 @@ def check_data(
 
 @dataclass(frozen=True)
 class _Subject:
-    """What is checked: cases, what they should be like, and what was wrong with finding them."""
+    """What is checked: cases, what they should be like, and what was wrong with finding them.
+
+    In `unlabelled_dir`, volumes may belong to no case.
+    """
 
     place: str
     case_set: CaseSet
     expected: Expectations
     problems: list[Problem]
+    unlabelled_dir: Path | None = None
 
 
 def _single(image: Path, label: Path) -> _Subject:
@@ -116,7 +120,8 @@ def _of_config(config: RunConfig) -> _Subject:
     subject = _subject(place, data, config.experiment.seed, config.preprocessing)
     scheme = labels_for(config, subject.case_set)
     expected = Expectations(config.preprocessing, scheme, subject.expected.split)
-    return _Subject(place, subject.case_set, expected, subject.problems)
+    unlabelled_dir = config.distillation.unlabelled_dir
+    return _Subject(place, subject.case_set, expected, subject.problems, unlabelled_dir)
 
 
 def _subject(
@@ -154,7 +159,10 @@ def _strays(subject: _Subject) -> Iterator[Problem]:
         return
     used = _files_of(case_set.cases)
     told = " ".join(problem.text for problem in subject.problems)  # As of a label without image.
-    for folder in sorted({path.parent for path in used}):
+    folders = {path.parent for path in used}
+    if subject.unlabelled_dir is not None:
+        folders -= {path for path in folders if path.resolve() == subject.unlabelled_dir.resolve()}
+    for folder in sorted(folders):
         for path in list_folder(folder):
             if has_volume_suffix(path) and path not in used and stem(path) not in told:
                 text = f"{path}: belongs to no case, and is not used"

@@ -58,7 +58,7 @@ def content_of(case: Case, known: Path) -> Content:
     total, stamps = hashlib.sha256(), []
     if case.label is None:  # A phantom: the name is all that there is.
         total.update(case.case_id.encode())
-    for path in (*case.images, *([case.label] if case.label else [])):
+    for path in (*case.images, *([case.label] if case.label else []), *case.maps):
         total.update(f"\n{path.suffix}".encode())
         try:
             for file in _files_of(path):

@@ -183,7 +183,7 @@ def _oddities(
         if look.low == look.high:
             text = f"channel {index} of the image has the value {look.low:g} everywhere"
             yield _odd(case, "intensities", text, "Replace it, or leave the case out.")
-    if not values:
+    if not values and not case.is_unlabelled:
         hint = "Intended for a healthy case; else label it, or leave it out."
         yield _odd(case, "labels", f"{case.label}: nothing is labelled", hint)
 

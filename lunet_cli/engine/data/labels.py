@@ -64,6 +64,23 @@ class LabelScheme:
         """The same labels, where voxels of a value are unlabelled if none are so far."""
         return self if value is None or self.ignored is not None else replace(self, ignored=value)
 
+    @property
+    def with_unlabelled(self) -> LabelScheme:
+        """The same labels, with a value for voxels that nobody has labelled, if it lacks one.
+
+        Raises:
+            ConfigError: No value is left.
+        """
+        # As many bits as the label maps have that prepared cases are kept with.
+        highest = 255 if max(self.values) < 256 else 65535
+        for value in range(highest, 0, -1):
+            if value not in self.values:
+                return self.ignoring(value)
+        raise ConfigError(
+            f"labels: all values up to {highest} are taken, and unlabelled voxels need one",
+            hint="Leave out a label, or the unlabelled volumes.",
+        )
+
     def encode(self, label: Tensor) -> Tensor:
         """Turn label values (B, D, H, W), integers, into target channels (B, C, D, H, W), bool."""
         channels = [_is_one_of(label, values) for _, values in self.regions]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from lunet_cli.config.augmentation import AugmentationConfig
 from lunet_cli.config.vocabulary import Size
 from lunet_cli.engine.data.augmentation import augment
 from lunet_cli.engine.data.cache import CaseStore
+from lunet_cli.engine.data.cases import Case
 from lunet_cli.engine.data.store import PreparedCase
 from lunet_cli.errors import DataError, LunetError
 
@@ -41,11 +43,44 @@ class Failure:
     error: LunetError
 
 
-class PatchDataset(Dataset[tuple[Tensor, Tensor] | Failure]):
+class JoinedStores:
+    """Stores whose cases are counted through, those of the first one first.
+
+    Args:
+        stores: The stores.
+    """
+
+    def __init__(self, *stores: CaseStore) -> None:
+        self._places = [(store, index) for store in stores for index in range(len(store))]
+        self.cases: tuple[Case, ...] = sum((store.cases for store in stores), ())
+
+    def __getitem__(self, index: int) -> PreparedCase:
+        """See `CaseStore`."""
+        store, place = self._places[index]
+        return store[place]
+
+
+class Batch(NamedTuple):
+    """Training patches, or a single one without the first axis.
+
+    Args:
+        image: (B, C, D, H, W), float32.
+        label: Label maps (B, D, H, W), uint8 or int32.
+        soft: Probabilities of each region (B, R, D, H, W), float32; None where none belong to the
+            cases.
+    """
+
+    image: Tensor
+    label: Tensor
+    soft: Tensor | None = None
+
+
+class PatchDataset(Dataset[Batch | Failure]):
     """Training patches.
 
     Args:
         store: The training cases.
+        unlabelled_value: What the label maps of unlabelled cases hold in every voxel.
         patch_size: Voxels (D, H, W) of a patch; smaller volumes are padded with zeros, larger ones
             cropped.
         foreground_fraction: Share of crops that are centred on a labelled voxel; each label value
@@ -56,21 +91,23 @@ class PatchDataset(Dataset[tuple[Tensor, Tensor] | Failure]):
 
     def __init__(
         self,
-        store: CaseStore,
+        store: CaseStore | JoinedStores,
         *,
         patch_size: Size,
         foreground_fraction: float,
         augmentation: AugmentationConfig,
         seed: int,
+        unlabelled_value: int = 0,
     ) -> None:
         self._store = store
+        self._unlabelled_value = unlabelled_value
         self._patch_size = patch_size
         self._foreground_fraction = foreground_fraction
         self._augmentation = augmentation
         self._seed = seed
 
-    def __getitem__(self, key: PatchKey) -> tuple[Tensor, Tensor] | Failure:
-        """Image (C, D, H, W) float32 and label (D, H, W) uint8 or int32, or what went wrong."""
+    def __getitem__(self, key: PatchKey) -> Batch | Failure:
+        """A patch, or what went wrong."""
         try:
             return self._sample(key)
         except LunetError as error:
@@ -80,7 +117,7 @@ class PatchDataset(Dataset[tuple[Tensor, Tensor] | Failure]):
             error.add_note(f"while preparing a patch of {self._store.cases[key.case_index]}")
             raise
 
-    def _sample(self, key: PatchKey) -> tuple[Tensor, Tensor]:
+    def _sample(self, key: PatchKey) -> Batch:
         rng = np.random.default_rng([self._seed, key.epoch, key.position])
         prepared = self._store[key.case_index]
         z, y, x = self._draw_start(prepared, rng)
@@ -91,13 +128,29 @@ class PatchDataset(Dataset[tuple[Tensor, Tensor] | Failure]):
         if label.dtype == torch.uint16:  # a type that torch hardly computes with
             label = label.int()
         image, label = pad_to(image, self._patch_size), pad_to(label, self._patch_size)
+        num_soft = 0
+        if prepared.soft is not None:
+            soft = torch.from_numpy(np.array(prepared.soft[:, *window], dtype=np.float32))
+            # As channels of the image, they go through the one interpolation of the augmentation.
+            image = torch.cat([image, pad_to(soft, self._patch_size)])
+            num_soft = len(soft)
         if self._augmentation.changes.any:
             generator = torch.Generator().manual_seed(int(rng.integers(2**63)))
             spacing_mm = prepared.spacing_mm
             image, label = augment(
-                image, label, self._augmentation, generator, spacing_mm=spacing_mm
+                image,
+                label,
+                self._augmentation,
+                generator,
+                spacing_mm=spacing_mm,
+                num_soft=num_soft,
             )
-        return image, label
+        # Last of all: the zeros around a patch say no more of such a case than the others.
+        if self._store.cases[key.case_index].is_unlabelled:
+            label.fill_(self._unlabelled_value)
+        if num_soft == 0:
+            return Batch(image, label)
+        return Batch(image[:-num_soft], label, image[-num_soft:])
 
     def _draw_start(self, prepared: PreparedCase, rng: np.random.Generator) -> list[int]:
         """First voxel (z, y, x) of a patch; the order of the draws is part of what a seed means."""
@@ -209,18 +262,17 @@ class EpochSampler:
         return slice(start, end)
 
 
-Batch = tuple[Tensor, Tensor]
-
-
-def collate(samples: list[tuple[Tensor, Tensor] | Failure]) -> Batch | Failure:
-    """Stack samples to image (B, C, D, H, W) and label (B, D, H, W), or hand on a failure."""
-    images, labels = [], []
+def collate(samples: list[Batch | Failure]) -> Batch | Failure:
+    """Stack samples to a batch, or hand on a failure."""
+    images, labels, soft = [], [], []
     for sample in samples:
         if isinstance(sample, Failure):
             return sample
-        images.append(sample[0])
-        labels.append(sample[1])
-    return torch.stack(images), torch.stack(labels)
+        images.append(sample.image)
+        labels.append(sample.label)
+        if sample.soft is not None:
+            soft.append(sample.soft)
+    return Batch(torch.stack(images), torch.stack(labels), torch.stack(soft) if soft else None)
 
 
 def make_loader(

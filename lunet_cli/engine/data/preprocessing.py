@@ -175,6 +175,16 @@ class Preprocessing:
         image = _resample(label, placement, sitk.sitkNearestNeighbor)
         return LabelMap(np.array(_view(image, placement)), placement.grid)
 
+    def apply_to_maps(self, maps: list[sitk.Image]) -> npt.NDArray[np.float16]:
+        """Turn maps of probabilities into an array (R, D, H, W) on the grid of the same image.
+
+        Between voxels, they are interpolated linearly, as their image is.
+        """
+        placement = self.place(Geometry.of(maps[0]))
+        images = [_resample(image, placement, sitk.sitkLinear) for image in maps]
+        # float16 rounds probabilities by less than 0.0003.
+        return np.stack([_view(image, placement).astype(np.float16) for image in images])
+
     def to_dict(self) -> dict[str, object]:
         """Plain values for a checkpoint."""
         values: dict[str, object] = asdict(self)

@@ -30,12 +30,14 @@ class PreparedCase:
         label: Label values (D, H, W), uint8 or uint16.
         spacing_mm: Voxel size (z, y, x).
         foreground: Where the labelled voxels lie.
+        soft: Probabilities of each region (R, D, H, W), float16; None where none belong to it.
     """
 
     image: npt.NDArray[np.float32] | npt.NDArray[np.float16]
     label: npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
     spacing_mm: tuple[float, float, float]
     foreground: Foreground
+    soft: npt.NDArray[np.float16] | None = None
 
 
 def prepare_case(
@@ -72,11 +74,16 @@ def prepare_case(
     # Labels are kept for every case, and few data sets have more than 255 of them.
     if max(*scheme.values, scheme.ignored or 0) < 256:
         labels = labels.astype(np.uint8)
+    soft = None
+    if case.maps and case_set.soft_maps is not None:
+        maps = case_set.soft_maps.read(case.maps, Geometry.of(channels[0]))
+        soft = preprocessing.apply_to_maps(maps)
     prepared = PreparedCase(
         volume.array,
         labels,
         volume.geometry.spacing_mm,
         Foreground.of(labels, ignored=scheme.ignored),
+        soft,
     )
     return prepared, examined.findings
 

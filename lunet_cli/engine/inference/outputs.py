@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from lunet_cli.config.options import OutputOptions
 from lunet_cli.config.vocabulary import SEG_SUFFIX, OutputSuffix
+from lunet_cli.engine.data.soft_maps import map_endings
 from lunet_cli.engine.inference.inputs import InputCase, output_suffix
 from lunet_cli.errors import OutputError
 
@@ -77,7 +77,7 @@ def find_outputs(
     _require_apart(targets, cases)
     endings: list[str] = []
     if options.probabilities:
-        endings = _map_endings(labels)
+        endings = map_endings(labels)
     outputs: list[CaseOutput] = []
     for target in targets:
         maps = [_with_ending(target, ending) for ending in endings]
@@ -186,17 +186,6 @@ def _only_file(num_cases: int, options: OutputOptions, num_inputs: int) -> Path:
             hint="Give a folder: `output=FOLDER`",
         )
     return path
-
-
-def _map_endings(labels: Sequence[str]) -> list[str]:
-    """What the probability map of each label ends with: its name, as a file name can have it."""
-    endings: list[str] = []
-    for index, name in enumerate(labels, start=1):
-        ending = "_prob_" + re.sub(r"[^\w.+-]+", "_", name)
-        if ending in endings:
-            ending = f"{ending}_{index}"
-        endings.append(ending)
-    return endings
 
 
 def _with_ending(target: Path, ending: str) -> Path:

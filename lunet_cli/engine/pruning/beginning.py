@@ -39,7 +39,7 @@ from lunet_cli.engine.training.state import TrainState
 from lunet_cli.engine.training.verification import choose_plan
 from lunet_cli.errors import CheckpointError, ConfigError
 from lunet_cli.records.pruning import PruningState
-from lunet_cli.results.events import Event
+from lunet_cli.results.events import Event, Notice
 from lunet_cli.results.training import PlanChosen
 from lunet_cli.results.words import plural
 
@@ -90,6 +90,10 @@ def begin(
     """
     if config.training.num_threads is not None:
         torch.set_num_threads(config.training.num_threads)
+    if config.distillation.teacher:
+        text = "distillation: left out, since a pruning learns from the network before it"
+        on_event(Notice(f"{text} (`pruning.distillation`)"))
+    config = config.without_teacher
     setup = set_up(config, on_event)
     if saved is not None:
         return _go_on(setup, saved, on_event)

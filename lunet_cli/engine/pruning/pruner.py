@@ -159,7 +159,8 @@ class Pruner:
             checkpoint = load_checkpoint(self._recorder.folder.kept_step(0))
             network = network_of_weights(checkpoint.card.network, checkpoint.weights)
             weight = self._config.distillation
-            self._teacher = Teacher.of(network, self._base.plan, weight=weight)
+            plan, labels = self._base.plan, self._base.labels
+            self._teacher = Teacher.of(network, plan, labels.activation, weight=weight)
         return self._teacher
 
     def _cut(self) -> bool:
@@ -211,7 +212,10 @@ class Pruner:
         scores = score_channels(
             self.progress.train.validated_network,
             before,
-            itertools.islice(batches(setup.loader), config.scoring_batches),
+            (
+                batch[:2]
+                for batch in itertools.islice(batches(setup.loader), config.scoring_batches)
+            ),
             plan=plan,
             loss=loss,
             criterion=criterion_of(config),

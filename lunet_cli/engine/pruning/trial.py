@@ -79,7 +79,7 @@ def _measure_cases(trial: Trial, on_event: OnEvent) -> Outcome:
         plan = ExecutionPlan(**dict(checkpoint.execution))
         plan = replace(plan, device=resolve_device(config.training.device))
         network = network_of_weights(checkpoint.card.network, checkpoint.weights)
-        context = StepContext(set_up(config, on_event), plan)
+        context = StepContext(set_up(config.without_teacher, on_event), plan)
         try:
             found = validate(plan.place(network), context, guard)
         except InterruptRequested:

@@ -42,6 +42,11 @@ class StepContext:
         return self.setup.config.training
 
     @property
+    def learned_labels(self) -> LabelScheme:
+        """The same for training patches, some of which may be unlabelled."""
+        return self.setup.learned_labels
+
+    @property
     def labels(self) -> LabelScheme:
         """The meaning of the channels."""
         return self.setup.card.labels

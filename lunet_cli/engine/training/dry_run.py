@@ -6,10 +6,9 @@ import time
 from collections.abc import Callable
 
 import torch
-from torch import Tensor
 
 from lunet_cli.config.run import RunConfig
-from lunet_cli.engine.data.patches import batches
+from lunet_cli.engine.data.patches import Batch, batches
 from lunet_cli.engine.networks import count_parameters
 from lunet_cli.engine.networks.execution import resolve_device
 from lunet_cli.engine.run_folder import RunFolder
@@ -44,7 +43,7 @@ def dry_run(config: RunConfig, *, on_event: Callable[[Event], None]) -> DryRunRe
     setup = set_up(config, on_event, may_write=False)
     network = setup.new_network()
     plan, _ = choose_plan(config.training, network, setup.first_batch, setup.loss, on_event)
-    context = StepContext(setup, plan)
+    context = StepContext(setup, plan, setup.start_teacher(plan))
     state = TrainState.fresh(network, config.training, plan)
     setup.sampler.epoch, setup.sampler.first_step = 0, 0
     batch = next(batches(setup.loader))
@@ -66,9 +65,7 @@ def dry_run(config: RunConfig, *, on_event: Callable[[Event], None]) -> DryRunRe
     )
 
 
-def _measure_memory(
-    state: TrainState, batch: tuple[Tensor, Tensor], context: StepContext
-) -> tuple[float, float]:
+def _measure_memory(state: TrainState, batch: Batch, context: StepContext) -> tuple[float, float]:
     """Loss of a step, and MiB that its forward pass keeps for the backward pass."""
     kept = KeptBytes()
     rate = context.config.learning_rate
@@ -79,9 +76,7 @@ def _measure_memory(
     return loss, kept.total / 2**20
 
 
-def _measure_seconds(
-    state: TrainState, batch: tuple[Tensor, Tensor], context: StepContext
-) -> float:
+def _measure_seconds(state: TrainState, batch: Batch, context: StepContext) -> float:
     """Estimated seconds of an epoch, from one step and one validation."""
     gradients = Gradients(state, context)
     rate = context.config.learning_rate

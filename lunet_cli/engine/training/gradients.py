@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from lunet_cli.engine.data.patches import Batch
 from lunet_cli.engine.networks.normalization import BatchNormDropout
 from lunet_cli.engine.training.context import StepContext
 from lunet_cli.engine.training.losses import make_loss
@@ -59,32 +60,37 @@ class Gradients:
             return contextlib.nullcontext()
         return self._learner.no_sync()
 
-    def add(self, image: Tensor, label: Tensor, *, share: float) -> float:
+    def add(self, batch: Batch, *, share: float) -> float:
         """Add the gradients of a batch, and return its part of the loss.
 
         Where that is not finite, nothing has been added: it would reach every weight in one step.
 
         Args:
-            image: (B, C, D, H, W), float32.
-            label: Label maps (B, D, H, W).
+            batch: Images and what is learned from them.
             share: What loss and gradients are multiplied by.
         """
-        loss = share * self._loss(image, label)
+        loss = share * self._loss(batch)
         value = float(loss.detach())
         if math.isfinite(value):
             self._state.scaler.scale(loss).backward()
         return value
 
-    def _loss(self, image: Tensor, label: Tensor) -> Tensor:
+    def _loss(self, batch: Batch) -> Tensor:
         """The loss of a batch towards the labels, and towards the teacher where there is one."""
-        plan, labels, teacher = self._context.plan, self._context.labels, self._context.teacher
-        label = label.to(plan.device, non_blocking=True)
+        context = self._context
+        plan, labels, teacher = context.plan, context.learned_labels, context.teacher
+        label = batch.label.to(plan.device, non_blocking=True)
         target, known = labels.encode(label), labels.known(label)
-        image = plan.place_image(image)
+        image = plan.place_image(batch.image)
         with plan.autocast():
             outputs = self._forward(image)
         strides = self._state.learner.strides
         loss = supervised_loss(self._loss_of, outputs, strides, target, known)
         if teacher is None:
             return loss
-        return teacher.mixed_loss(loss, outputs[0], image, plan, labels.activation)
+        soft = batch.soft
+        if soft is not None:
+            soft = soft.to(plan.device, non_blocking=True)
+        return teacher.mixed_loss(
+            loss, outputs, strides, image, soft, labels.activation, context.group
+        )

@@ -139,8 +139,7 @@ def train_step(
     Args:
         state: What changes.
         gradients: How those of `state.learner` are computed.
-        parts: Images (B, C, D, H, W), float32, and label maps (B, D, H, W); the gradients of all of
-            them are added up.
+        parts: Batches; the gradients of all of them are added up.
         context: What is fixed.
         learning_rate: That of this step.
 
@@ -150,16 +149,16 @@ def train_step(
     for group in state.optimizer.param_groups:
         group["lr"] = learning_rate
     gradients.clear()
-    sizes, mean_loss = [len(image) for image, _ in parts], 0.0
+    sizes, mean_loss = [len(part.image) for part in parts], 0.0
     if context.group.size > 1:
         # Of all processes: this one has a part of each batch, or a patch that stands in for none.
         sampler = context.setup.sampler
         sizes = sampler.num_patches(state.step)
         own = map(sampler.num_own, sizes)
-        parts = [(image[:n], label[:n]) for n, (image, label) in zip(own, parts, strict=True)]
-    for index, (image, label) in enumerate(parts):
+        parts = [_first(n, part) for n, part in zip(own, parts, strict=True)]
+    for index, part in enumerate(parts):
         with gradients.sharing(now=index == len(parts) - 1):
-            value = gradients.add(image, label, share=sizes[index] / sum(sizes))
+            value = gradients.add(part, share=sizes[index] / sum(sizes))
         if not math.isfinite(value):
             raise TrainingError(
                 f"the loss became {value} in epoch {state.epoch + 1}, step {state.step + 1}; "
@@ -176,6 +175,12 @@ def train_step(
     state.scaler.step(state.optimizer)
     state.scaler.update()
     return mean_loss
+
+
+def _first(number: int, batch: Batch) -> Batch:
+    """The first patches of a batch."""
+    soft = None if batch.soft is None else batch.soft[:number]
+    return Batch(batch.image[:number], batch.label[:number], soft)
 
 
 def validate(

@@ -197,7 +197,9 @@ class RunRecorder:
                 origin=setup.split.origin,
                 train=tuple(case.case_id for case in setup.split.train),
                 val=tuple(case.case_id for case in setup.split.val),
+                unlabelled=tuple(case.case_id for case in setup.unlabelled_cases),
             ),
+            teacher=setup.recorded_teacher(),
         )
 
 

@@ -25,6 +25,7 @@ from lunet_cli.engine.training.setup import Setup
 from lunet_cli.engine.training.start import SavedState, Start
 from lunet_cli.engine.training.state import TrainState
 from lunet_cli.errors import CheckpointError
+from lunet_cli.records.manifest import RecordedTeacher
 from lunet_cli.results.events import WarningIssued
 from lunet_cli.results.training import EpochRecord
 from lunet_cli.results.words import plural
@@ -43,6 +44,7 @@ def first_network(setup: Setup, start: Start) -> SegmentationNetwork:
         _require_training(start)
         _require_same_card(setup, start)
         require_same_sides(setup, start.path)
+        _require_same_teacher(setup, start.path)
     elif start is not None:
         load_authors_weights(start.values, network, start.path)
     return network
@@ -226,6 +228,34 @@ def require_same_sides(setup: Setup, checkpoint: Path) -> None:
             f"{checkpoint}: was trained on {number} that would validate it now, such as {mixed[0]}",
             hint=f"Resume with the data, the split and the seed of that run: {_SETTINGS}.",
         )
+
+
+def _require_same_teacher(setup: Setup, checkpoint: Path) -> None:
+    """Raise if a network would learn from another teacher from now on.
+
+    Raises:
+        CheckpointError: With what differs.
+    """
+    manifest = RunFolder(checkpoint.parent).read_manifest()
+    if manifest is None:
+        return
+    before, now = _files_of(manifest.teacher), _files_of(setup.recorded_teacher())
+    if list(before.values()) == list(now.values()):
+        return
+    change = f"{', '.join(before) or 'none'} there, {', '.join(now) or 'none'} here"
+    if list(before) == list(now):
+        change = f"the content of {', '.join(now)} has changed since"
+    raise CheckpointError(
+        f"{checkpoint}: learned from another teacher: {change}",
+        hint="Resume with the teacher that the run began with, or begin another run.",
+    )
+
+
+def _files_of(teacher: RecordedTeacher | None) -> dict[str, str]:
+    """Checksums of the files of a teacher, by their paths."""
+    if teacher is None:
+        return {}
+    return {file.path: file.sha256 for file in teacher.files}
 
 
 def _changed_settings(

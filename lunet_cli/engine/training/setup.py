@@ -6,7 +6,8 @@ import contextlib
 import itertools
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -28,14 +29,16 @@ from lunet_cli.config.training import fitting_loss
 from lunet_cli.config.vocabulary import Size
 from lunet_cli.engine.checkpoints.checkpoint import ModelCard
 from lunet_cli.engine.data.cache import CacheKind, CaseStore, choose_cache
-from lunet_cli.engine.data.cases import Case
+from lunet_cli.engine.data.cases import Case, CaseSet
 from lunet_cli.engine.data.comparing import Expectations, compare_cases, warn
+from lunet_cli.engine.data.content import CONTENTS
 from lunet_cli.engine.data.labels import LabelScheme, labels_for
 from lunet_cli.engine.data.mistakes import Mistakes
 from lunet_cli.engine.data.patches import (
     Batch,
     EpochSampler,
     Failure,
+    JoinedStores,
     PatchDataset,
     batches,
     make_loader,
@@ -44,10 +47,14 @@ from lunet_cli.engine.data.preprocessing import Preprocessing
 from lunet_cli.engine.data.splits import Split, load_cases
 from lunet_cli.engine.networks import build_network
 from lunet_cli.engine.networks.blocks import SegmentationNetwork
-from lunet_cli.engine.networks.execution import resolve_device
+from lunet_cli.engine.networks.execution import ExecutionPlan, resolve_device
 from lunet_cli.engine.process_group import ALONE, ProcessGroup, processes_here
+from lunet_cli.engine.training.distillation import Teacher
 from lunet_cli.engine.training.losses import Loss, make_loss
+from lunet_cli.engine.training.teachers import TeacherSource, find_teacher
+from lunet_cli.engine.training.unlabelled import find_unlabelled
 from lunet_cli.errors import ConfigError, DataError, LunetError
+from lunet_cli.records.manifest import RecordedTeacher
 from lunet_cli.results.check import CaseFindings
 from lunet_cli.results.events import CaseRead, Event, Notice, WarningIssued
 from lunet_cli.results.words import plural
@@ -64,6 +71,8 @@ class Setup:
         layout: Name of the data layout.
         train: Training cases.
         val: Validation cases.
+        unlabelled: Cases that train without labels; None where there are none.
+        teacher: What is learned from beside the labels; None where these are all.
         loader: Training batches.
         sampler: The order of the training patches.
         loss: The loss.
@@ -77,11 +86,37 @@ class Setup:
     layout: str
     train: CaseStore
     val: CaseStore
+    unlabelled: CaseStore | None = None
+    teacher: TeacherSource | None = None
     loader: DataLoader[Batch | Failure]
     sampler: EpochSampler
     loss: Loss
     cache: CacheKind
     cache_mib: float
+
+    @property
+    def learned_labels(self) -> LabelScheme:
+        """The labels of training patches, with a value for those of unlabelled cases."""
+        labels = self.card.labels
+        return labels if self.unlabelled is None else labels.with_unlabelled
+
+    @property
+    def unlabelled_cases(self) -> tuple[Case, ...]:
+        """Those that train without labels."""
+        return () if self.unlabelled is None else self.unlabelled.cases
+
+    def start_teacher(self, plan: ExecutionPlan) -> Teacher | None:
+        """The teacher, ready for a student that is computed by `plan`; None where there is none."""
+        if self.teacher is None:
+            return None
+        return self.teacher.start(self.config.distillation, self.card.labels, plan)
+
+    def recorded_teacher(self) -> RecordedTeacher | None:
+        """The teacher by its content; None where there is none."""
+        if self.teacher is None:
+            return None
+        cases = (*self.train.cases, *self.unlabelled_cases)
+        return self.teacher.record(cases, cache_folder(self.config) / CONTENTS)
 
     def new_network(self) -> SegmentationNetwork:
         """A network with weights drawn from the seed of the configuration."""
@@ -91,8 +126,8 @@ class Setup:
     def first_batch(self) -> tuple[Tensor, Tensor]:
         """Images and targets of the first step."""
         self.sampler.epoch, self.sampler.first_step = 0, 0
-        image, label = next(batches(self.loader))
-        return image, self.card.labels.encode(label)
+        image, label, _ = next(batches(self.loader))
+        return image, self.learned_labels.encode(label)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,6 +141,7 @@ class _ReadCases:
         preprocessing: Applied to each case.
         train: Training cases.
         val: Validation cases.
+        unlabelled: Cases that train without labels; None where there are none.
         cache: Where volumes are kept.
         shapes: Shapes (C, D, H, W) of all images.
     """
@@ -116,6 +152,7 @@ class _ReadCases:
     preprocessing: Preprocessing
     train: CaseStore
     val: CaseStore
+    unlabelled: CaseStore | None
     cache: CacheKind
     shapes: list[tuple[int, ...]]
 
@@ -141,19 +178,21 @@ def set_up(
     """
     require_startable(config)
     require_work_for(config, group.size)
-    read = _read_cases(config, on_event, may_write=may_write)
+    teacher = find_teacher(config.distillation)
+    read = _read_cases(config, teacher, on_event, may_write=may_write)
     channels = read.shapes[0][0]
     require_channels(config, channels)
     largest = tuple(np.max(read.shapes, axis=0)[1:].tolist())
     spec = network_spec(config, in_channels=channels, out_channels=read.labels.num_channels)
     window = choose_window(config, largest, spec.total_stride)
-    require_deep_enough(config, spec, window, num_train=len(read.train), num_processes=group.size)
+    num_train = len(read.train) + (0 if read.unlabelled is None else len(read.unlabelled))
+    require_deep_enough(config, spec, window, num_train=num_train, num_processes=group.size)
     device = resolve_device(config.training.device)
     too_large = batch_mistakes(config, spec, window, on_cpu=device == "cpu")
     if too_large:
         raise ConfigError(too_large[0])
     sampler = EpochSampler(
-        num_cases=len(read.train),
+        num_cases=num_train,
         patches_per_case=config.training.patches_per_case,
         batch_size=config.training.batch_size,
         seed=config.experiment.seed,
@@ -161,14 +200,21 @@ def set_up(
         rank=group.rank,
         num_shares=group.size,
     )
+    card = ModelCard(spec, read.labels, read.preprocessing, window)
+    if teacher is not None:
+        teacher.require_fitting(card)
+        for remark in teacher.remarks(read.split.val, window):
+            on_event(remark)
     return Setup(
         config=config,
-        card=ModelCard(spec, read.labels, read.preprocessing, window),
+        card=card,
         split=read.split,
         layout=read.layout,
         train=read.train,
         val=read.val,
-        loader=_loader(config, read.train, window, sampler, device),
+        unlabelled=read.unlabelled,
+        teacher=teacher,
+        loader=_loader(config, read, window, sampler, device),
         sampler=sampler,
         loss=make_loss(config.training.loss, read.labels.activation, read.labels.names),
         cache=read.cache,
@@ -177,14 +223,20 @@ def set_up(
 
 
 def _loader(
-    config: RunConfig, train: CaseStore, window: Size, sampler: EpochSampler, device: str
+    config: RunConfig, read: _ReadCases, window: Size, sampler: EpochSampler, device: str
 ) -> DataLoader[Batch | Failure]:
+    store: CaseStore | JoinedStores = read.train
+    unlabelled_value = 0
+    if read.unlabelled is not None:
+        store = JoinedStores(read.train, read.unlabelled)
+        unlabelled_value = read.labels.with_unlabelled.ignored or 0
     dataset = PatchDataset(
-        train,
+        store,
         patch_size=window,
         foreground_fraction=config.training.foreground_fraction,
         augmentation=config.augmentation,
         seed=config.experiment.seed,
+        unlabelled_value=unlabelled_value,
     )
     return make_loader(
         dataset,
@@ -196,8 +248,17 @@ def _loader(
     )
 
 
+def cache_folder(config: RunConfig) -> Path:
+    """Where preprocessed volumes are kept, if they are kept in files."""
+    return config.data.cache_dir or config.experiment.output_dir / ".cache"
+
+
 def _read_cases(
-    config: RunConfig, on_event: Callable[[Event], None], *, may_write: bool
+    config: RunConfig,
+    teacher: TeacherSource | None,
+    on_event: Callable[[Event], None],
+    *,
+    may_write: bool,
 ) -> _ReadCases:
     mistakes = Mistakes()
     case_set, split = load_cases(config.data, seed=config.experiment.seed, mistakes=mistakes)
@@ -210,23 +271,37 @@ def _read_cases(
         on_event(WarningIssued(remark))
     preprocessing = Preprocessing.from_config(config.preprocessing)
 
-    def store_of(cases: Sequence[Case], kind: CacheKind) -> CaseStore:
+    def store_of(of: CaseSet, kind: CacheKind) -> CaseStore:
         return CaseStore(
-            case_set,
-            cases,
+            of,
+            of.cases,
             preprocessing,
             labels,
             kind=kind,
-            folder=config.data.cache_dir or config.experiment.output_dir / ".cache",
+            folder=cache_folder(config),
             precision=config.data.cache_precision,
         )
 
     cases = split.train + split.val
-    cache = _choose_cache(config, cases, store_of(cases, "none"))
+    shape = _first_shape(store_of(replace(case_set, cases=cases), "none"))
+    training, others = _taught(
+        replace(case_set, cases=split.train),
+        _unlabelled_cases(config, cases, shape, on_event, mistakes),
+        teacher,
+        labels,
+        mistakes,
+    )
+    additional = () if others is None else others.cases
+    cache = _choose_cache(config, len(cases) + len(additional), shape)
     if cache == "disk" and not may_write:
         cache = "none"
-    train, val = store_of(split.train, cache), store_of(split.val, cache)
-    expected = Expectations(config.preprocessing, labels, split)
+    train = store_of(training, cache)
+    val = store_of(replace(case_set, cases=split.val), cache)
+    unlabelled = None if others is None else store_of(others, cache)
+    # Whether a copy of a validation case trains, with labels or without, is told.
+    sides = replace(split, train=split.train + additional)
+    expected = Expectations(config.preprocessing, labels, sides)
+    stores = tuple(store for store in (train, val, unlabelled) if store is not None)
     return _ReadCases(
         split=split,
         layout=case_set.layout,
@@ -234,8 +309,9 @@ def _read_cases(
         preprocessing=preprocessing,
         train=train,
         val=val,
+        unlabelled=unlabelled,
         cache=cache,
-        shapes=_scan((train, val), expected, on_event, mistakes),
+        shapes=_scan(stores, expected, on_event, mistakes),
     )
 
 
@@ -256,16 +332,63 @@ def _tell_findings(
         on_event(Notice(f"loss: {loss_name} ({why})"))
 
 
-def _choose_cache(config: RunConfig, cases: Sequence[Case], store: CaseStore) -> CacheKind:
-    """Where the volumes are kept, judged by one of them; `store` keeps none."""
+def _unlabelled_cases(
+    config: RunConfig,
+    labelled: Sequence[Case],
+    shape: tuple[int, ...] | None,
+    on_event: Callable[[Event], None],
+    mistakes: Mistakes,
+) -> CaseSet | None:
+    """The volumes without labels, if the configuration names a folder of them.
+
+    Args:
+        config: The configuration.
+        labelled: The cases that train and validate.
+        shape: Of the image (C, D, H, W) of one of them; None where none can be used.
+        on_event: Called with what is found.
+        mistakes: Gathers what is wrong with the folder.
+    """
+    folder = config.distillation.unlabelled_dir
+    if folder is None or shape is None:
+        return None
+    with mistakes.gathering():
+        found = find_unlabelled(folder, labelled, num_channels=shape[0], on_event=on_event)
+        on_event(Notice(f"unlabelled: {plural(len(found.cases), 'volume')} of {folder}"))
+        return found
+    return None
+
+
+def _taught(
+    training: CaseSet,
+    unlabelled: CaseSet | None,
+    teacher: TeacherSource | None,
+    labels: LabelScheme,
+    mistakes: Mistakes,
+) -> tuple[CaseSet, CaseSet | None]:
+    """Both sets with what the teacher has for each of their cases."""
+    if teacher is None:
+        return training, unlabelled
+    num_train = len(training.cases)
+    others = () if unlabelled is None else unlabelled.cases
+    together = replace(training, cases=training.cases + others)
+    with mistakes.gathering():
+        attached = teacher.attached(together, labels)
+        training = replace(attached, cases=attached.cases[:num_train])
+        if unlabelled is not None:
+            others = attached.cases[num_train:]
+            unlabelled = replace(unlabelled, cases=others, soft_maps=attached.soft_maps)
+    return training, unlabelled
+
+
+def _choose_cache(config: RunConfig, num_cases: int, shape: tuple[int, ...] | None) -> CacheKind:
+    """Where the volumes are kept, judged by the shape of one of them."""
     if config.data.cache != "auto":
         return config.data.cache
-    shape = _first_shape(store)
     if shape is None:
         return "none"
     limit = config.data.cache_limit_mib // processes_here()
     size = _kept_bytes(shape, config)
-    return choose_cache(len(cases), "auto", limit_mib=limit, case_bytes=size)
+    return choose_cache(num_cases, "auto", limit_mib=limit, case_bytes=size)
 
 
 def _kept_bytes(shape: tuple[int, ...], config: RunConfig) -> int:

@@ -184,7 +184,8 @@ def _get_ready(
         plan, chosen = group.from_first(
             lambda: choose_plan(config.training, network, setup.first_batch, setup.loss, on_event)
         )
-    return StepContext(setup, plan, group=group), network, chosen
+    teacher = setup.start_teacher(plan)
+    return StepContext(setup, plan, teacher, group=group), network, chosen
 
 
 def _open(
@@ -248,6 +249,7 @@ def _train_and_validate(
 ) -> Outcome:
     num_epochs, num_steps = context.config.epochs, context.setup.sampler.num_steps
     gradients = Gradients(state, context)
+    first_epoch = state.epoch + 1
     health, pace = Health(context.config, num_steps), Pace(num_steps)
     while state.epoch < num_epochs:
         if _is_stale(state, context.config.early_stopping_patience):
@@ -270,11 +272,22 @@ def _train_and_validate(
         pace.note(time.perf_counter() - start, num_steps - first_step)
         seconds_left = pace.seconds_left(num_epochs - record.epoch)
         tracking.show(recorder.finish_epoch(state, record, seconds_left=seconds_left))
+        if record.epoch == first_epoch:
+            _tell_time_of_teacher(context, recorder)
         for warning in warnings:
             recorder.warn(warning)
         if guard.is_asked():
             return "interrupted"
     return "finished"
+
+
+def _tell_time_of_teacher(context: StepContext, recorder: RunRecorder) -> None:
+    """Say what the teacher costs, once it has been measured."""
+    if context.teacher is None:
+        return
+    seconds = context.teacher.stopwatch.mean_seconds
+    if seconds is not None:
+        recorder.report(Notice(f"teacher: {1000 * seconds:.3g} ms for each batch"))
 
 
 def _is_stale(state: TrainState, patience: int | None) -> bool:

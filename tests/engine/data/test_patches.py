@@ -119,7 +119,7 @@ def test_patch_is_a_piece_of_the_volume_with_its_label(folder: Path) -> None:
     dataset = _dataset(folder, foreground_fraction=0)
     starts = set()
     for position in range(60):
-        image, label = _patch(dataset, 0, position, 2)
+        image, label, _ = _patch(dataset, 0, position, 2)
         assert image.shape == (1, 6, 6, 6)
         assert image.dtype == torch.float32
         start = np.unravel_index(int(image[0, 0, 0, 0]) - 20000, SHAPE)
@@ -157,7 +157,7 @@ def test_foreground_fraction_of_zero_draws_anywhere(folder: Path) -> None:
 
 def test_volume_without_foreground_still_gives_patches(folder: Path, write_volume: Any) -> None:
     write_volume(folder / "labels" / "c0.nii.gz", np.zeros(SHAPE, np.uint8))
-    image, label = _patch(_dataset(folder, foreground_fraction=1), 0, 0, 0)
+    image, label, _ = _patch(_dataset(folder, foreground_fraction=1), 0, 0, 0)
     assert image.shape == (1, 6, 6, 6)
     assert label.sum() == 0
 
@@ -165,13 +165,13 @@ def test_volume_without_foreground_still_gives_patches(folder: Path, write_volum
 def test_large_label_values_become_int32(folder: Path, write_volume: Any) -> None:
     for index in range(NUM_CASES):
         write_volume(folder / "labels" / f"c{index}.nii.gz", np.full(SHAPE, 40000, np.uint16))
-    _, label = _patch(_dataset(folder, values=(40000,)), 0, 0, 0)
+    _, label, _ = _patch(_dataset(folder, values=(40000,)), 0, 0, 0)
     assert label.dtype == torch.int32
     assert label.unique().tolist() == [40000]
 
 
 def test_small_volume_is_padded_with_zeros_on_both_sides(folder: Path) -> None:
-    image, label = _patch(_dataset(folder, patch_size=(13, 12, 16)), 0, 0, 1)
+    image, label, _ = _patch(_dataset(folder, patch_size=(13, 12, 16)), 0, 0, 1)
     assert image.shape == (1, 13, 12, 16)
     assert label.shape == (13, 12, 16)
     # 3 planes are missing along z (1 before, 2 after) and 2 along x (1 before, 1 after).

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from lunet_cli.engine.data.patches import batches
+from lunet_cli.engine.data.patches import Batch, batches
 from lunet_cli.engine.networks.execution import ExecutionPlan
 from lunet_cli.engine.training.context import StepContext
 from lunet_cli.engine.training.gradients import Gradients
@@ -31,20 +31,20 @@ def begun(setup: Setup) -> tuple[TrainState, StepContext]:
 
 def test_a_loss_that_is_not_finite_adds_nothing(setup: Setup) -> None:
     state, context = begun(setup)
-    image, label = next(batches(setup.loader))
+    image, label, _ = next(batches(setup.loader))
     gradients = Gradients(state, context)
     gradients.clear()
-    assert math.isnan(gradients.add(image * math.nan, label, share=1.0))
+    assert math.isnan(gradients.add(Batch(image * math.nan, label), share=1.0))
     assert all(parameter.grad is None for parameter in state.learner.parameters())
-    assert math.isfinite(gradients.add(image, label, share=1.0))
+    assert math.isfinite(gradients.add(Batch(image, label), share=1.0))
 
 
 def test_a_share_scales_loss_and_gradients(setup: Setup) -> None:
-    image, label = next(batches(setup.loader))
+    image, label, _ = next(batches(setup.loader))
     found: list[tuple[float, Tensor]] = []
     for share in (1.0, 0.25):
         state, context = begun(setup)
-        loss = Gradients(state, context).add(image, label, share=share)
+        loss = Gradients(state, context).add(Batch(image, label), share=share)
         gradient = next(state.learner.parameters()).grad
         assert gradient is not None
         found.append((loss, gradient))

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from lunet_cli.engine.data.patches import batches
+from lunet_cli.engine.data.patches import Batch, batches
 from lunet_cli.engine.evaluation.overlap import dice
 from lunet_cli.engine.networks.execution import ExecutionPlan
 from lunet_cli.engine.training.context import StepContext
@@ -32,9 +32,12 @@ def test_summed_gradients_are_those_of_the_large_batch(runs: Any, tmp_path: Path
     """But for what is computed over a batch: here a loss over voxels, and no normalisation."""
     more = ("model.architecture=mednext_small", "model.drop_prob=0", "training.loss.name=ce")
     setup = set_up(runs.tiny(tmp_path, "run", "training.batch_size=5", *more), lambda _: None)
-    image, label = next(batches(setup.loader))
+    image, label, _ = next(batches(setup.loader))
     context, weights, losses = StepContext(setup, PLAN), [], []
-    for parts in ([(image, label)], [(image[:2], label[:2]), (image[2:], label[2:])]):
+    for parts in (
+        [Batch(image, label)],
+        [Batch(image[:2], label[:2]), Batch(image[2:], label[2:])],
+    ):
         state = TrainState.fresh(setup.new_network(), setup.config.training, PLAN)
         state.optimizer = torch.optim.SGD(state.learner.parameters())
         losses.append(train_step(state, Gradients(state, context), parts, context, 1.0))
