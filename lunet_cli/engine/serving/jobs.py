@@ -25,6 +25,8 @@ from lunet_cli.errors import DataError, LunetError
 from lunet_cli.results.events import CaseFailed, Event, WarningIssued
 from lunet_cli.results.prediction import WindowDone
 
+MASKS = "masks"
+
 
 @dataclass(frozen=True)
 class Wish:
@@ -50,7 +52,7 @@ class Wish:
         Raises:
             ConfigError: They do not fit together.
         """
-        return OutputOptions(output=folder / f"mask{self.suffix}", **vars(self))
+        return OutputOptions(output=folder / MASKS, **vars(self))
 
 
 @dataclass(frozen=True)
@@ -166,7 +168,7 @@ class Job:
         if not done.predicted:
             raise DataError("the upload: holds nothing to segment")
         case = done.predicted[0]
-        maps = sorted(self.folder.glob(f"mask_prob_*{self.wish.suffix}"))
+        maps = sorted(case.output.parent.glob(f"*_prob_*{self.wish.suffix}"))
         seconds = time.perf_counter() - start
         return Result((case.output, *maps), dict(done.values), dict(case.volume_ml), seconds)
 

@@ -17,6 +17,8 @@ from lunet_cli.engine.serving.problems import TooLargeError, UnknownFormatError
 from lunet_cli.errors import DataError, LunetError
 from lunet_cli.results.words import plural, visible
 
+# What a scan is called here, whatever its sender calls it.
+SCAN = "scan"
 _ZIP = b"PK\x03\x04"
 _HEAD = 348
 # A file for each slice of a long series; more would only keep the processor busy.
@@ -113,11 +115,11 @@ class _Found:
         placed: list[Path] = []
         for index, (path, suffix) in enumerate(self._volumes):
             number = f"_{index:04d}" if len(self._volumes) > 1 else ""
-            placed.append(path.rename(self._folder / f"scan{number}{suffix}"))
+            placed.append(path.rename(self._folder / f"{SCAN}{number}{suffix}"))
         return placed
 
     def _series(self) -> Path:
-        folder = self._folder / "scan"
+        folder = self._folder / SCAN
         folder.mkdir()
         for index, path in enumerate(self._dicom):
             path.rename(folder / f"{index:06d}.dcm")

@@ -16,6 +16,7 @@ from filelock import FileLock, Timeout
 from lunet_cli.config.options import OutputOptions, WatchOptions
 from lunet_cli.engine.data.volume import stem
 from lunet_cli.engine.inference.inputs import output_suffix
+from lunet_cli.engine.inference.outputs import suffix_of
 from lunet_cli.engine.inference.predict import predict
 from lunet_cli.engine.serving.drop_folder import DropFolder, Scan, content_of
 from lunet_cli.engine.serving.problems import unexpected, without_folder
@@ -230,7 +231,7 @@ class _Watcher:
     def _remove_earlier(self, mask: Path) -> None:
         """Remove what was made of an earlier content: nobody shall take it for the new one's."""
         mask.unlink(missing_ok=True)
-        suffix = self._output.suffix or output_suffix(mask) or ""
+        suffix = suffix_of(mask) or ""
         beginning = glob.escape(mask.name.removesuffix(suffix))
         for path in self._folder.glob(f"{beginning}_prob_*{suffix}"):
             path.unlink()
@@ -245,16 +246,20 @@ class _Watcher:
 
         apart = self._folder / LOCKS / f"{mask.name}.work"
         shutil.rmtree(apart, ignore_errors=True)  # Of a process that was killed.
-        output = self._output.model_copy(update={"output": apart / mask.name, "suffix": None})
+        suffix = suffix_of(mask)
+        output = self._output.model_copy(update={"output": apart, "suffix": suffix})
         try:
             done = predict(self._model.predictor, scan.paths, output, on_event=on_event)
             if done.failures:
                 failure = done.failures[0]
                 raise DataError(without_folder(failure.message, apart), hint=failure.hint)
+            if len(done.predicted) != 1:
+                raise DataError(
+                    f"{scan.name}: holds {len(done.predicted)} scans",
+                    hint="Drop a folder for each of them.",
+                )
             case = done.predicted[0]
-            # The mask last: where it is, all is.
-            for path in sorted(apart.iterdir(), key=lambda path: path.name == mask.name):
-                os.replace(path, self._folder / path.name)
+            _move(case.output, mask)
         finally:
             shutil.rmtree(apart, ignore_errors=True)
         found = {"labels": dict(done.values), "volumes_ml": dict(case.volume_ml)}
@@ -267,6 +272,15 @@ class _Watcher:
             return
         found = record.volumes_ml or {}
         self._on_event(ScanFinished(record.scan, mask, record.seconds or 0.0, found))
+
+
+def _move(found: Path, mask: Path) -> None:
+    """Move a mask and its probability maps to their place; the mask last: where it is, all is."""
+    suffix = suffix_of(mask) or ""
+    stem_here, stem_there = found.name.removesuffix(suffix), mask.name.removesuffix(suffix)
+    for path in found.parent.glob(f"{glob.escape(stem_here)}_prob_*{suffix}"):
+        os.replace(path, mask.with_name(stem_there + path.name.removeprefix(stem_here)))
+    os.replace(found, mask)
 
 
 def _failed(record: ScanRecord, error: LunetError) -> ScanRecord:

@@ -24,7 +24,7 @@ from lunet_cli.engine.serving.jobs import Job, Result, Wish
 from lunet_cli.engine.serving.problems import unexpected, without_folder
 from lunet_cli.engine.serving.served_models import ServedModel, choose
 from lunet_cli.engine.serving.service import Service
-from lunet_cli.engine.serving.uploads import Upload, arrange
+from lunet_cli.engine.serving.uploads import SCAN, Upload, arrange
 from lunet_cli.engine.serving.web.metrics import Metrics
 from lunet_cli.engine.serving.web.receiving import receive_files
 from lunet_cli.engine.serving.web.refusals import RefusedError, answer_of
@@ -197,7 +197,7 @@ def _packed(job: Job, result: Result) -> Path:
     # What is in it is packed already, but for formats that never are.
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
         for file in result.files:
-            archive.write(file, file.name)
+            archive.write(file, f"mask{file.name.removeprefix(SCAN)}")
         archive.writestr("result.json", job.status(0).model_dump_json(indent=2))
     return path
 

@@ -574,6 +574,31 @@ def test_nan_is_told(client: httpx.Client, write_volume: Any, tmp_path: Path) ->
     assert str(tmp_path) not in answer.text
 
 
+def test_channels_are_files_in_the_order_of_their_names(
+    make_threshold_model: Any, write_volume: Any, scan: np.ndarray[Any, Any], tmp_path: Path
+) -> None:
+    path = make_threshold_model(tmp_path / "two.pt", in_channels=2)
+    service = Service(
+        load_models([path], PredictionOptions(device="cpu")), ServeOptions(), tmp_path / "work"
+    )
+    service.folder.mkdir()
+    service.start()
+    client = client_of(service)
+    bright = write_volume(tmp_path / "bright.nii", scan).read_bytes()
+    dark = write_volume(tmp_path / "dark.nii", np.zeros_like(scan)).read_bytes()
+    parts = [("scan", ("b.nii", dark)), ("scan", ("a.nii", bright))]
+    answer = client.post("/predict", files=parts)
+    assert answer.status_code == 200, answer.text
+    (tmp_path / "mask.nii").write_bytes(answer.content)
+    found = sitk.GetArrayFromImage(sitk.ReadImage(tmp_path / "mask.nii"))
+    np.testing.assert_array_equal(found, scan > 100.5)
+    alone = client.post("/predict", files=parts[:1])
+    assert alone.status_code == 422
+    assert "1 channel" in alone.json()["error"]
+    service.hurry()
+    service.end()
+
+
 @pytest.mark.real_data
 def test_real_volume_gives_the_mask_of_predict(
     client: httpx.Client, models: dict[str, ServedModel], hippocampus: Path, tmp_path: Path
