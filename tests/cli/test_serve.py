@@ -6,7 +6,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -33,17 +33,35 @@ def work_dir(tmp_path: Path) -> Path:
     return folder
 
 
-def started(nursery: Any, *arguments: object) -> tuple[Any, httpx.Client]:
-    """A service on a free port, once it listens, and a client of it."""
-    process = nursery.start("serve", *arguments, "--port", "0", "--threads", "1")
-    for _ in range(1200):
-        text = process._files[1].read_text(encoding="utf-8")
-        found = re.search(r"listening on (http://\S+)", text)
-        if found:
-            return process, httpx.Client(base_url=found[1], timeout=60)
-        assert process.poll() is None, text
-        time.sleep(0.05)
-    raise AssertionError("the service does not listen")
+Start = Callable[..., tuple[Any, httpx.Client]]
+
+
+@pytest.fixture
+def started(nursery: Any) -> Iterator[Start]:
+    """Start a service on a free port; return its process and a client, once it listens."""
+    processes: list[Any] = []
+    clients: list[httpx.Client] = []
+
+    def start(*arguments: object) -> tuple[Any, httpx.Client]:
+        process = nursery.start("serve", *arguments, "--port", "0", "--threads", "1")
+        processes.append(process)
+        for _ in range(1200):
+            said = process._files[1]
+            found = None
+            if said.exists():  # The process makes it.
+                found = re.search(r"listening on (http://\S+)", said.read_text(encoding="utf-8"))
+            if found:
+                clients.append(httpx.Client(base_url=found[1], timeout=60))
+                return process, clients[-1]
+            assert process.poll() is None, process.communicate()
+            time.sleep(0.05)
+        raise AssertionError("the service does not listen")
+
+    yield start
+    for client in clients:
+        client.close()
+    for process in processes:
+        process.kill()
 
 
 def scan(path: Path, size: int = 16) -> bytes:
@@ -54,9 +72,9 @@ def scan(path: Path, size: int = 16) -> bytes:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads what a forked process says")
 def test_sigterm_lets_accepted_jobs_finish_and_leaves_nothing(
-    nursery: Any, model: Path, work_dir: Path, tmp_path: Path
+    started: Start, model: Path, work_dir: Path, tmp_path: Path
 ) -> None:
-    process, client = started(nursery, model, "--work-dir", work_dir)
+    process, client = started(model, "--work-dir", work_dir)
     content = scan(tmp_path / "scan.nii.gz", size=64)
     place = client.post("/predict?wait=false", content=content).headers["location"]
     process.send_signal(signal.SIGTERM)
@@ -76,16 +94,16 @@ def test_sigterm_lets_accepted_jobs_finish_and_leaves_nothing(
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads what a forked process says")
 def test_what_a_killed_service_leaves_goes_with_the_next(
-    nursery: Any, model: Path, work_dir: Path, tmp_path: Path
+    started: Start, model: Path, work_dir: Path, tmp_path: Path
 ) -> None:
-    process, client = started(nursery, model, "--work-dir", work_dir)
+    process, client = started(model, "--work-dir", work_dir)
     client.post("/predict?wait=false", content=scan(tmp_path / "scan.nii.gz"))
     process.kill()
     process.wait()
     killed = [path for path in work_dir.iterdir() if path.is_dir()]
     assert len(killed) == 1
-    first, _ = started(nursery, model, "--work-dir", work_dir)
-    second, _ = started(nursery, model, "--work-dir", work_dir)
+    first, _ = started(model, "--work-dir", work_dir)
+    second, _ = started(model, "--work-dir", work_dir)
     assert not killed[0].exists()
     # A living one is left alone.
     assert len([path for path in work_dir.iterdir() if path.is_dir()]) == 2
@@ -170,12 +188,12 @@ def test_token_that_others_can_read_is_warned_of(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads what a forked process says")
-def test_token_is_in_no_log(nursery: Any, model: Path, work_dir: Path, tmp_path: Path) -> None:
+def test_token_is_in_no_log(started: Start, model: Path, work_dir: Path, tmp_path: Path) -> None:
     token = "a-token-that-nobody-may-see"
     (tmp_path / "token").write_text(token)
     os.chmod(tmp_path / "token", 0o600)
     process, client = started(
-        nursery, model, "--work-dir", work_dir, "--host", "0.0.0.0",
+        model, "--work-dir", work_dir, "--host", "0.0.0.0",
         "--token-file", tmp_path / "token",
     )  # fmt: skip
     address = str(client.base_url).replace("0.0.0.0", "127.0.0.1")

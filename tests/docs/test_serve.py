@@ -43,11 +43,13 @@ def place(
 def address_of(process: Any) -> str:
     """Where a service listens, once it says so."""
     for _ in range(1200):
-        text = process._files[1].read_text(encoding="utf-8")
-        found = re.search(r"listening on (http://\S+)", text)
+        said = process._files[1]
+        found = None
+        if said.exists():  # The process makes it.
+            found = re.search(r"listening on (http://\S+)", said.read_text(encoding="utf-8"))
         if found:
             return found[1]
-        assert process.poll() is None, text
+        assert process.poll() is None, process.communicate()
         time.sleep(0.05)
     raise AssertionError("the service does not listen")
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 from fastapi import FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import FileResponse, PlainTextResponse, Response
+from fastapi.responses import FileResponse, HTMLResponse, PlainTextResponse, Response
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.background import BackgroundTask
 from starlette.concurrency import run_in_threadpool
@@ -26,6 +26,7 @@ from lunet_cli.engine.serving.served_models import ServedModel, choose
 from lunet_cli.engine.serving.service import Service
 from lunet_cli.engine.serving.uploads import SCAN, Upload, arrange
 from lunet_cli.engine.serving.web.metrics import Metrics
+from lunet_cli.engine.serving.web.page import page
 from lunet_cli.engine.serving.web.receiving import receive_files
 from lunet_cli.engine.serving.web.refusals import RefusedError, answer_of
 from lunet_cli.errors import LunetError
@@ -252,6 +253,12 @@ def make_app(service: Service, metrics: Metrics) -> FastAPI:
 
 def _add_facts(app: FastAPI, service: Service, metrics: Metrics) -> None:
     """Add what can be asked of the service itself."""
+
+    @app.get("/", response_class=HTMLResponse)
+    async def start() -> Response:
+        """A page from which a person sends scans."""
+        text, policy = page()
+        return HTMLResponse(text, headers={"Content-Security-Policy": policy})
 
     @app.get("/models")
     async def models() -> Models:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from http import HTTPStatus
 
 from starlette.responses import Response
@@ -45,9 +46,13 @@ class RefusedError(LunetError):
         hint: See `LunetError`.
     """
 
-    def __init__(self, code: HTTPStatus, message: str, hint: str = "") -> None:
+    def __init__(self, code: HTTPStatus, message: str | Sequence[str], hint: str = "") -> None:
         super().__init__(message, hint)
         self.code = code
+
+    def reworded(self, reword: Callable[[str], str]) -> RefusedError:
+        """The same in other words; see `LunetError`."""
+        return RefusedError(self.code, [reword(line) for line in self.lines], reword(self.hint))
 
 
 def code_of(error: LunetError) -> HTTPStatus:

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import gzip
+import hashlib
 import io
 import json
 import math
+import re
 import socket
 import struct
 import threading
@@ -557,6 +560,18 @@ def test_bug_of_the_door_is_told_too(service: Service, monkeypatch: pytest.Monke
     assert answer.status_code == 500
     assert "KeyError" in answer.json()["error"]
     assert len(told) == 1
+
+
+def test_page_may_ask_its_own_service_only(client: httpx.Client) -> None:
+    answer = client.get("/")
+    policy = answer.headers["content-security-policy"]
+    assert "connect-src 'self'" in policy
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    script = answer.text.split("<script>")[1].split("</script>")[0]
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert f"script-src 'sha256-{digest}'" in policy
+    assert "//" not in re.sub(r"^//.*$", "", script, flags=re.MULTILINE)
 
 
 def test_paths_that_there_are_not(client: httpx.Client) -> None:
