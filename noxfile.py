@@ -14,6 +14,7 @@ EVERYTHING = (
     "nncf",
     "dicom",
     "optuna",
+    "serve",
     "safetensors",
     "tensorboard",
     "mlflow",

@@ -25,6 +25,9 @@ _COMMANDS = {
         LENIENT,
     ),
     "predict": Command("lunet_cli.cli.predict:predict", "Segment volumes with a trained network."),
+    "serve": Command(
+        "lunet_cli.cli.serve:serve", "Keep networks in memory, and segment what is sent to them."
+    ),
     "eval": Command("lunet_cli.cli.evaluate:evaluate", "Measure a network on labelled cases."),
     "score": Command("lunet_cli.cli.score:score", "Measure label maps of any tool."),
     "compare": Command(

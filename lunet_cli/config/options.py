@@ -435,6 +435,54 @@ class StudyOptions(Options):
     """Measure how long a pass of each network takes, once all have been trained."""
 
 
+class ServeOptions(Options):
+    """How a service listens, and what it bears."""
+
+    host: Annotated[str, Field(min_length=1, max_length=253)] = "127.0.0.1"
+    """Address to listen on; any other than that of this machine itself needs `token_file`."""
+
+    port: Annotated[int, Field(ge=0, le=65535)] = 8000
+    """Port to listen on; 0 takes a free one."""
+
+    token_file: Path | None = None
+    """File with the token that every request has to show, in one line of at least 16 characters."""
+
+    max_upload_mib: Annotated[
+        Annotated[float, Field(gt=0, le=2**20)], BeforeValidator(_read_memory)
+    ] = 1024.0
+    """Size of a request, such as 1G; what is larger is refused."""
+
+    max_voxels: Positive = 2**28
+    """Voxels of a volume, counted with its channels and on the grid of the network, and of its
+    answer likewise."""
+
+    job_seconds: Annotated[float, Field(gt=0, le=86400)] = 600.0
+    """Time of one job in seconds, from its beginning; it is stopped then."""
+
+    max_queue: Annotated[int, Field(ge=1, le=10_000)] = 16
+    """Jobs that wait or are worked on; further ones are refused until one has ended."""
+
+    keep_seconds: Annotated[float, Field(gt=0, le=86400)] = 600.0
+    """Time in seconds for which a result waits to be fetched."""
+
+    grace_seconds: Annotated[float, Field(ge=0, le=86400)] = 30.0
+    """Time in seconds for accepted jobs when the service is asked to end."""
+
+    work_dir: Path | None = None
+    """Folder in which uploads and results lie while they are needed; one of your own in the
+    temporary folder if not given."""
+
+
+class WatchOptions(Options):
+    """How a drop folder is watched."""
+
+    settle_seconds: Annotated[float, Field(gt=0, le=86400)] = 3.0
+    """Time in seconds for which a scan has to stay as it is before it is taken."""
+
+    once: bool = False
+    """End when all scans that are there are finished, instead of waiting for more."""
+
+
 class PhantomOptions(Options):
     """How built-in volumes are written as files."""
 

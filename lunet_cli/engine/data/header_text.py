@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import re
+from collections.abc import Iterator
+from contextvars import ContextVar
 from pathlib import Path
 
 from lunet_cli.engine.data.volume_file import damaged
+from lunet_cli.errors import DataError
 from lunet_cli.results.words import plural
 
 LARGEST_HEADER = 2**18  # bytes; real ones have some hundred
@@ -15,6 +19,7 @@ _WHOLE_NUMBER = re.compile(r"[+-]?\d{1,18}")  # Longer ones do not fit into 64 b
 _PATTERN = re.compile(r"[^%]*%0?\d{0,3}d[^%]*")
 # A file for each slice of any scan; names alone of many more would take memory and time.
 _MOST_FILES = 100_000
+_refuses_other_files = ContextVar("_refuses_other_files", default=False)
 
 
 def whole_numbers(path: Path, field: str, text: str) -> tuple[int, ...]:
@@ -70,8 +75,10 @@ def data_files(
         sizes: Voxels along each axis.
 
     Raises:
-        DataError: They are not as many as the sizes ask for, or the field is damaged.
+        DataError: They are not as many as the sizes ask for, or the field is damaged; or other
+            files are refused.
     """
+    _require_allowed(path)
     words = text.split()
     if words[:1] == ["LIST"]:
         found, extra = [name.strip() for name in names if name.strip()], words[1:]
@@ -89,6 +96,24 @@ def data_files(
         counted = plural(len(found), "data file")
         raise damaged(path, f"'{field}' names {counted}, and its sizes ask for {expected}")
     return [path.parent / name for name in found]
+
+
+def _require_allowed(path: Path) -> None:
+    if _refuses_other_files.get():
+        raise DataError(
+            f"{path}: its voxels lie in another file",
+            hint="Write header and voxels into one file, such as .nrrd or .mha.",
+        )
+
+
+@contextlib.contextmanager
+def refusing_other_files() -> Iterator[None]:
+    """Within the block, a header that names other files is refused: it may name any of them."""
+    token = _refuses_other_files.set(True)
+    try:
+        yield
+    finally:
+        _refuses_other_files.reset(token)
 
 
 def _expand(path: Path, field: str, words: list[str]) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 import math
 import os
@@ -71,6 +72,7 @@ from lunet_cli.engine.inference.sliding_window import (
 from lunet_cli.engine.inference.stream import FEWEST_PLANES, usual_planes
 from lunet_cli.engine.process_group import take_own_gpu
 from lunet_cli.errors import CheckpointError, DataError
+from lunet_cli.records.files import sha256_of
 from lunet_cli.results.runtimes import RuntimeChosen
 from lunet_cli.results.words import plural
 
@@ -159,6 +161,11 @@ class Predictor:
     def __repr__(self) -> str:
         names = ", ".join(model.architecture for model in self.models)
         return f"<{type(self).__name__} of {names}: {', '.join(self.card.labels.names)}>"
+
+    @functools.cached_property
+    def digests(self) -> tuple[str, ...]:
+        """The SHA-256 of each network's file, as it was when this was first asked for."""
+        return tuple(_sha256(model.path) for model in self.models)
 
     @property
     def card(self) -> ModelCard:
@@ -662,6 +669,15 @@ class Predictor:
             num_windows=num_windows,
             memory=memory,
         )
+
+
+def _sha256(path: Path) -> str:
+    """The SHA-256 of a network's file, and of the weights that an `.xml` has beside it."""
+    digest = sha256_of(path)
+    # OpenVINO keeps the graph in one file and the weights in another.
+    if path.suffix == ".xml":
+        digest += sha256_of(path.with_suffix(".bin"))
+    return digest
 
 
 def _rows_on_grid(band: tuple[int, int], placement: Placement, seen: Size) -> tuple[int, int]:

@@ -10,7 +10,6 @@ from lunet_cli.engine.inference.outputs import names_a_file, suffix_of
 from lunet_cli.engine.inference.postprocessing import Step
 from lunet_cli.engine.inference.predictor import Predictor
 from lunet_cli.errors import OutputError
-from lunet_cli.records.files import sha256_of
 from lunet_cli.records.prediction import PREDICTION, PredictionRecord
 from lunet_cli.results.words import plural
 
@@ -21,7 +20,7 @@ def describe_prediction(
     """What decides on the label maps: the networks by their bytes, and the settings."""
     options = predictor.options
     return PredictionRecord(
-        networks=tuple(_sha256(model.path) for model in predictor.models),
+        networks=predictor.digests,
         models=tuple(model.page.identity for model in predictor.models if model.page is not None),
         window=predictor.window,
         overlap=options.overlap,
@@ -101,12 +100,3 @@ def _record_path(writing: OutputOptions) -> Path | None:
 
 def _holds_volumes(folder: Path) -> bool:
     return any(suffix_of(path) is not None and path.is_file() for path in folder.rglob("*"))
-
-
-def _sha256(path: Path) -> str:
-    """The SHA-256 of a network's file, and of the weights that an `.xml` has beside it."""
-    digest = sha256_of(path)
-    # OpenVINO keeps the graph in one file and the weights in another.
-    if path.suffix == ".xml":
-        digest += sha256_of(path.with_suffix(".bin"))
-    return digest

@@ -1,0 +1,1 @@
+"""The door to a service over HTTP; the only place that knows FastAPI and uvicorn."""
