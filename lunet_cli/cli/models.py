@@ -32,12 +32,18 @@ def list_all(as_json: AsJson = False) -> None:
     from lunet_cli.records.record import json_text
     from lunet_cli.render.console import make_console, make_status_console
     from lunet_cli.render.model_tables import models_table
+    from lunet_cli.results.words import visible
 
     found = list_models()
     if as_json:
         typer.echo(json_text([_described(model) for model in found.models]), nl=False)
     else:
-        make_console().print(models_table(found))
+        folder = visible(str(found.own_folder))
+        below = (
+            "What one expects, and its limits: lunet models show NAME",
+            f"Your own: lunet models add RUN --name NAME (kept in {folder})",
+        )
+        make_console().print(models_table(found, below))
     for problem in found.problems:
         make_status_console().print(f"warning: {problem}", style="yellow", markup=False)
 

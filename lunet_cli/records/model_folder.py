@@ -61,7 +61,7 @@ class NamedModel:
         if self.is_shipped:
             return "Install lunet again."
         name = self.page.name
-        return f"`lunet models remove {name}`, then `lunet models add RUN --name {name}`"
+        return f"`remove_model({name})`, then `add_model(RUN, name={name})`"
 
 
 @dataclass(frozen=True)
@@ -141,7 +141,7 @@ def require_model(name: str) -> NamedModel:
     if found is None:
         raise CheckpointError(
             f"{name}: there is no such model. {nearest_names(name)}",
-            hint="`lunet models list` shows all names.",
+            hint="`list_models()` shows all names.",
         )
     return found
 
@@ -175,7 +175,7 @@ def require_free(name: str) -> None:
     if taken.exists():
         raise OutputError(
             f"{name}: is there already ({taken})",
-            hint=f"Choose another name, or `lunet models remove {name}` first.",
+            hint=f"Choose another name, or `remove_model({name})` first.",
         )
 
 

@@ -130,7 +130,7 @@ class ModelPage(CardRecord):
     """
 
     what: ClassVar[str] = "the page of a model"
-    written_by: ClassVar[str] = "`lunet models add RUN --name NAME` writes it."
+    written_by: ClassVar[str] = "`add_model(RUN, name=NAME)` writes it."
     is_always_marked: ClassVar[bool] = True
 
     format: str = "lunet model 1"

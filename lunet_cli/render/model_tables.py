@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from rich.console import Group, RenderableType
 from rich.padding import Padding
@@ -16,8 +16,8 @@ from lunet_cli.results.words import plural, visible
 WARNING = "For research. Not a medical device: never base the care of a patient on its output."
 
 
-def models_table(found: ModelList) -> RenderableType:
-    """Models as rows, then how to go on."""
+def models_table(found: ModelList, below: Sequence[str]) -> RenderableType:
+    """Models as rows, then how to go on, a line each."""
     table = Table(
         title=plural(len(found.models), "model"), title_justify="left", box=None, pad_edge=False
     )
@@ -36,12 +36,7 @@ def models_table(found: ModelList) -> RenderableType:
             visible(", ".join(page.labels.regions)),
             "lunet" if model.is_shipped else "you",
         )
-    below = [
-        "What one expects, and its limits: lunet models show NAME",
-        f"Your own: lunet models add RUN --name NAME (kept in {visible(str(found.own_folder))})",
-        WARNING,
-    ]
-    return Group(table, Text("\n".join(["", *below])))
+    return Group(table, Text("\n".join(["", *below, WARNING])))
 
 
 def model_page(found: NamedModel) -> RenderableType:

@@ -95,7 +95,7 @@ class Model:
         statement = self.page.statement
         return [
             f"{self.page.name}, version {self.page.version}: for research, not a medical device; "
-            f"expects {statement.expects} (`lunet models show {self.page.name}`)"
+            f"expects {statement.expects} (more: `require_model({self.page.name})`)"
         ]
 
     @property
@@ -132,7 +132,7 @@ def _require_path(source: Path) -> None:
         return
     raise CheckpointError(
         f"{source}: there is no such checkpoint, run folder or model. {nearest_names(source.name)}",
-        hint="`lunet models list` shows the names of models.",
+        hint="`list_models()` shows the names of models.",
     )
 
 

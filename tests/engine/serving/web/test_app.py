@@ -559,6 +559,10 @@ def test_bug_of_the_door_is_told_too(service: Service, monkeypatch: pytest.Monke
     answer = client.get("/jobs/x")
     assert answer.status_code == 500
     assert "KeyError" in answer.json()["error"]
+    # The answer leaves before the bug is told.
+    deadline = time.monotonic() + 10
+    while not told and time.monotonic() < deadline:
+        time.sleep(0.01)
     assert len(told) == 1
 
 
