@@ -194,7 +194,7 @@ def test_number_of_workers_does_not_change_the_batches(
 ) -> None:
     alone = list(_batches(_dataset(folder, augmentation=augmentation), 0, epoch=2))
     helped = list(_batches(_dataset(folder, augmentation=augmentation), 2, epoch=2))
-    assert [len(image) for image, _ in alone] == [3, 3, 2]
+    assert [len(batch.image) for batch in alone] == [3, 3, 2]
     for one, other in zip(alone, helped, strict=True):
         assert torch.equal(one[0], other[0])
         assert torch.equal(one[1], other[1])

@@ -117,7 +117,9 @@ def test_batches_beyond_the_memory_are_refused_once_the_volumes_are_known(
     with pytest.raises(
         ConfigError, match=r"training.batch_size: batches of 4 patches of 32 x 32 x 32 voxels"
     ):
-        set_up(recipe(data_set), lambda _: None)
+        set_up(
+            recipe(data_set, "training.patch_size=null", "training.batch_size=4"), lambda _: None
+        )
 
 
 @pytest.mark.parametrize("may_write", [True, False])
