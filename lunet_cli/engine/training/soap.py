@@ -35,8 +35,7 @@ class Soap(Optimizer):
 
     References:
         Vyas et al., SOAP: Improving and Stabilizing Shampoo using Adam, arXiv:2409.11321,
-        algorithm 3; sides longer than 1,024 stay as they are, as its section 4.2 has it for large
-        ones.
+        algorithm 3. Sides longer than 1,024 stay as they are.
     """
 
     def __init__(
