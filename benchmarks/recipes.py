@@ -1,7 +1,7 @@
 """Which recipe trains best: single changes to the hippocampus recipe, and other sizes.
 
-`python benchmarks/recipes.py run --data FOLDER --out FOLDER --jobs 2 [--epochs 15]` trains row by
-row, in the order of this file and seed by seed; `--seconds` ends it early, and what has not ended
+`python benchmarks/recipes.py run --data FOLDER --out FOLDER --jobs 2 [--epochs 15]` trains seed
+by seed the rows of this file; `--seconds` ends it early, and what has not ended
 is left out and begun again by the next run. `python benchmarks/recipes.py table FOLDER` prints the
 table. Each run leaves its configuration, its history, two models (best and last epoch), and
 `recipe.json` with the Dice of each validation case.
@@ -27,6 +27,7 @@ from typing import Any
 
 _CONFIG = Path(__file__).parents[1] / "configs" / "hippocampus.yaml"
 _SEEDS = (1, 2, 3)
+_VALIDATIONS = 5  # Of a training, so that the best of them is not the best of many.
 
 
 @dataclass(frozen=True)
@@ -44,12 +45,16 @@ class Row:
     longer: int = 1
 
 
+_TEACHER = Path(__file__).parents[1] / "lunet_cli" / "models" / "hippocampus-mri-16f.pt"
+_TAUGHT = (f"distillation.teacher=[{_TEACHER}]",)
+
 # In the order in which they are trained.
 ROWS = (
     Row("base"),
     Row("Adam, rate 0.01", ("training.optimizer=adam", "training.learning_rate=0.01")),
     Row("deep supervision", ("training.deep_supervision=true",)),
     Row("mirrored along x", ("augmentation.flip_probability=0.5", "augmentation.flip_axes=[x]")),
+    Row("mirrored along all axes", ("augmentation.flip_probability=0.5",)),
     Row("augmentation none", ("augmentation.level=none",)),
     Row("augmentation standard", ("augmentation.level=standard",)),
     Row("whole volumes, batch 4", ("training.patch_size=null", "training.batch_size=4")),
@@ -66,6 +71,11 @@ ROWS = (
     Row("augmentation strong", ("augmentation.level=strong",)),
     Row("label smoothing 0.1", ("training.loss.label_smoothing=0.1",)),
     Row("focal, gamma 2", ("training.loss.focal_gamma=2",)),
+    *(
+        Row(f"taught by ready 16f, {weight}", (*_TAUGHT, f"distillation.weight={weight}"))
+        for weight in (0.3, 0.7)
+    ),
+    Row("half around labels", ("training.foreground_fraction=0.5",)),
     Row("decay 0.01", ("training.weight_decay=0.01",)),
     Row("AdamW, rate 0.01, decay 0.01", ("training.optimizer=adamw", "training.weight_decay=0.01",
         "training.learning_rate=0.01")),
@@ -112,7 +122,7 @@ def run(
     settings = (*more, f"data.root={data}", f"experiment.output_dir={out}")
     with context.Manager() as manager:
         todo: Any = manager.Queue()
-        for job in (Job(row, seed, row.longer * epochs) for row in ROWS for seed in _SEEDS):
+        for job in (Job(row, seed, row.longer * epochs) for seed in _SEEDS for row in ROWS):
             if not (out / job.name / "recipe.json").exists():
                 todo.put(job)
         workers = [
@@ -168,7 +178,7 @@ def _train(job: Job, out: Path, settings: tuple[str, ...]) -> None:
     training: Any = import_module("lunet_cli.engine.training.train")
     folder = out / job.name
     shutil.rmtree(folder, ignore_errors=True)
-    interval = max(1, job.epochs // 12)
+    interval = max(1, job.epochs // _VALIDATIONS)
     own = (
         f"experiment.name={job.name}",
         f"experiment.seed={job.seed}",

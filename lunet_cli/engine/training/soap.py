@@ -96,6 +96,8 @@ def _begin(state: dict[str, Tensor], parameter: Tensor, gradient: Tensor) -> Non
     """The state after the first gradient (O, I), or (O,) of what has one axis."""
     for name, shape in soap_shapes(parameter).items():
         state[name] = torch.zeros(shape, dtype=gradient.dtype, device=gradient.device)
+    # Where it can be read without waiting for a GPU.
+    state["step"] = state["step"].cpu()
     for side in _sides(state):
         state[f"{side}_moment"].copy_(_second_moment(gradient, side))
         # The largest first.
