@@ -199,7 +199,7 @@ def predict(images: Path, output: Path, *, mirrored: bool) -> dict[str, Any]:
 
 
 def pace(batches: Iterator[Any], begin: float, seconds: float, warm: int) -> dict[str, Any]:
-    """Draw batches of (image, label), each (B, C, D, H, W), for so many seconds.
+    """Draw batches of (image, label, ...), each (B, C, D, H, W), for so many seconds.
 
     Args:
         batches: They never end.
@@ -207,11 +207,11 @@ def pace(batches: Iterator[Any], begin: float, seconds: float, warm: int) -> dic
         seconds: How long patches are counted.
         warm: Batches before that: more than workers keep ready.
     """
-    image, label = next(batches)
+    image, label, *_ = next(batches)
     first = time.perf_counter()
     num_seen = num_labelled = 0
     for _ in range(warm):
-        image, label = next(batches)
+        image, label, *_ = next(batches)
         num_seen += len(image)
         num_labelled += int((label.flatten(1) > 0).any(1).sum())
     start = now = time.perf_counter()

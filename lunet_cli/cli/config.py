@@ -62,8 +62,11 @@ def check(context: typer.Context, path: ConfigFile, overrides: Overrides = None)
     config = read_config(path, overrides)
     from lunet_cli.config.foresight import require_startable
     from lunet_cli.records.files import require_makeable
+    from lunet_cli.records.model_folder import require_path_or_model
 
     require_startable(config)
+    for teacher in config.distillation.teacher:
+        require_path_or_model(teacher)
     require_makeable(config.experiment.output_dir / config.experiment.name)
     epochs = plural(config.training.epochs, "epoch")
     typer.echo(visible(f"{path}: correct ({config.model.architecture}, {epochs})"))

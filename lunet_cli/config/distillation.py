@@ -13,10 +13,10 @@ class DistillationConfig(Section):
     """A teacher, whose probabilities a network learns from beside the labels."""
 
     teacher: tuple[PlainPath, ...] = ()
-    """Trained networks (run folders, checkpoints, or the folder of a cross-validation), whose
-    probabilities are averaged; or one folder of probability maps, as `lunet predict
-    --probabilities` or `nnUNetv2_predict --save_probabilities` writes them. None: the labels are
-    all."""
+    """Trained networks (run folders, checkpoints, names of models, or the folder of a
+    cross-validation), whose probabilities are averaged; or one folder of probability maps, as
+    `lunet predict --probabilities` or `nnUNetv2_predict --save_probabilities` writes them. None:
+    the labels are all."""
 
     weight: Annotated[float, Field(gt=0, le=1)] = 0.5
     """Share of the loss that is towards the teacher; the labels have the rest."""

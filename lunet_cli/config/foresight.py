@@ -70,10 +70,11 @@ def _require_teacher(config: DistillationConfig) -> None:
     if config.unlabelled_dir is not None:
         require_folder(config.unlabelled_dir)
     for path in config.teacher:
-        if not path.exists():
+        # A bare word may be the name of a model, which is looked up when it is loaded.
+        if not path.exists() and (len(path.parts) > 1 or path.suffix):
             raise DataError(
                 f"distillation.teacher: there is no {path}",
-                hint="Name a run folder, a checkpoint, or a folder of probability maps.",
+                hint="Name a run folder, a checkpoint, a model, or a folder of probability maps.",
             )
 
 

@@ -146,6 +146,17 @@ def require_model(name: str) -> NamedModel:
     return found
 
 
+def require_path_or_model(source: Path) -> None:
+    """Raise if a word is neither a path nor the name of a model.
+
+    Raises:
+        CheckpointError: With the name that was perhaps meant.
+        LunetError: The page of the model is damaged.
+    """
+    if not source.exists():
+        require_model(str(source))
+
+
 def nearest_names(name: str) -> str:
     """Ask whether one of the names most like this one was meant."""
     return closest(name, known_names())

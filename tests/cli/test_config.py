@@ -166,6 +166,23 @@ def test_check_is_the_door_of_a_training(call_lunet, tmp_path: Path) -> None:
     assert "runs is a file" in in_the_way.stderr
 
 
+def test_check_knows_teachers_by_name(call_lunet, tmp_path: Path) -> None:
+    shipped, misspelt = (
+        call_lunet(
+            "config",
+            "check",
+            "quickstart",
+            "--set",
+            f"distillation.teacher=[{name}]",
+            cwd=tmp_path,
+        )
+        for name in ("hippocampus-mri-4f", "hipocampus-mri-4f")
+    )
+    assert shipped.returncode == 0, shipped.stderr
+    assert misspelt.returncode == 1
+    assert "Did you mean 'hippocampus-mri-4f'" in misspelt.stderr
+
+
 # --- options that are keys
 
 

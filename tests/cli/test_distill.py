@@ -49,7 +49,8 @@ def test_a_student_learns_and_is_told_of(
     ("arguments", "error", "hint"),
     [
         ([], "names no teacher", "--teacher RUN"),
-        (["--teacher", "nowhere"], "there is no nowhere", "Name a run folder"),
+        (["--teacher", "nowhere"], "no such checkpoint, run folder or model", "lunet models list"),
+        (["--teacher", "runs/no"], "there is no runs/no", "Name a run folder"),
         (
             ["--teacher", "."],
             "holds neither a trained network nor probability maps",

@@ -30,10 +30,12 @@ from lunet_cli.engine.inference.predict import predict
 from lunet_cli.engine.networks.execution import ExecutionPlan
 from lunet_cli.engine.training.dry_run import dry_run
 from lunet_cli.engine.training.setup import set_up
-from lunet_cli.engine.training.teachers import find_teacher
+from lunet_cli.engine.training.teachers import TeacherNetworks, find_teacher
 from lunet_cli.engine.training.train import train
 from lunet_cli.errors import CheckpointError, ConfigError, DataError, LunetError
+from lunet_cli.records.files import sha256_of
 from lunet_cli.records.manifest import Manifest
+from lunet_cli.records.model_folder import SHIPPED
 from lunet_cli.results.events import Event, Notice, WarningIssued
 
 PLAN = ExecutionPlan("cpu", "fp32", channels_last=False, compile=False)
@@ -163,6 +165,13 @@ def test_another_preprocessing_is_refused(runs: Any, teacher: Path, tmp_path: Pa
         train(config)
     assert "probabilities=True" in caught.value.hint
     assert not (tmp_path / "run").exists()
+
+
+def test_a_ready_model_teaches_by_its_name() -> None:
+    source = TeacherNetworks.load(DistillationConfig(teacher=(Path("hippocampus-mri-1f"),)))
+    assert [model.architecture for model in source.models] == ["lunet_small_1f"]
+    record = source.record((), Path())
+    assert record.files[0].sha256 == sha256_of(SHIPPED / "hippocampus-mri-1f.pt")
 
 
 @pytest.mark.parametrize("name", ["nothing", "empty"])
