@@ -180,7 +180,7 @@ def test_check_knows_teachers_by_name(call_lunet, tmp_path: Path) -> None:
     )
     assert shipped.returncode == 0, shipped.stderr
     assert misspelt.returncode == 1
-    assert "Did you mean 'hippocampus-mri-4f'" in misspelt.stderr
+    assert "Did you mean hippocampus-mri-4f" in misspelt.stderr
 
 
 # --- options that are keys
