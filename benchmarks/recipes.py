@@ -1,10 +1,14 @@
-"""Which recipe trains best: single changes to the hippocampus recipe, and other sizes.
+"""Which recipe trains best, how small a network may be, how long it takes, and how many cases.
 
-`python benchmarks/recipes.py run --data FOLDER --out FOLDER --jobs 2 [--epochs 15]` trains seed
-by seed the rows of this file; `--seconds` ends it early, and what has not ended
-is left out and begun again by the next run. `python benchmarks/recipes.py table FOLDER` prints the
-table. Each run leaves its configuration, its history, two models (best and last epoch), and
-`recipe.json` with the Dice of each validation case.
+    python benchmarks/recipes.py run STUDY --data FOLDER --out FOLDER --jobs 2
+    python benchmarks/recipes.py table STUDY FOLDER
+
+A study is a list of rows, each a change to the hippocampus recipe: `ablation` changes one thing,
+`sizes` the channels, `time` the epochs, and `cases` how many cases there are to learn from, drawn
+anew for each seed, in as many steps. `run` trains them seed by seed; `--seconds` ends it early, and
+what has not ended is left out and begun again by the next run. Each run leaves its configuration,
+its history, two models (best and last epoch), and `recipe.json` with the Dice of each validation
+case.
 """
 
 from __future__ import annotations
@@ -14,6 +18,7 @@ import json
 import multiprocessing
 import os
 import queue
+import random
 import shutil
 import statistics
 import sys
@@ -37,45 +42,50 @@ class Row:
     Args:
         name: What it is called.
         settings: What it changes.
-        longer: How many times the epochs of the others it trains.
+        epochs: How long it trains.
+        cases: How many cases it has to learn from; None for all.
     """
 
     name: str
     settings: tuple[str, ...] = ()
-    longer: int = 1
+    epochs: int = 15
+    cases: int | None = None
+
+
+def _size(size: int, more: str = "", **others: Any) -> Row:
+    return Row(f"{size}f{more}", (f"model.architecture=lunet_small_{size}f",), **others)
 
 
 _TEACHER = Path(__file__).parents[1] / "lunet_cli" / "models" / "hippocampus-mri-16f.pt"
 _TAUGHT = (f"distillation.teacher=[{_TEACHER}]",)
-
-# In the order in which they are trained.
-ROWS = (
+_MIRRORED = "augmentation.flip_probability=0.5"
+_ABLATION = (
     Row("base"),
     Row("Adam, rate 0.01", ("training.optimizer=adam", "training.learning_rate=0.01")),
-    Row("deep supervision", ("training.deep_supervision=true",)),
-    Row("mirrored along x", ("augmentation.flip_probability=0.5", "augmentation.flip_axes=[x]")),
-    Row("mirrored along all axes", ("augmentation.flip_probability=0.5",)),
+    Row("rate 0.04", ("training.learning_rate=0.04",)),
+    Row("rate 0.01", ("training.learning_rate=0.01",)),
+    Row("rate 0.005", ("training.learning_rate=0.005",)),
     Row("augmentation none", ("augmentation.level=none",)),
     Row("augmentation standard", ("augmentation.level=standard",)),
-    Row("whole volumes, batch 4", ("training.patch_size=null", "training.batch_size=4")),
-    Row("rate 0.01", ("training.learning_rate=0.01",)),
-    Row("rate 0.0025", ("training.learning_rate=0.0025",)),
-    Row("batch 1", ("training.batch_size=1",)),
-    Row("batch 4", ("training.batch_size=4",)),
-    Row("Dice only", ("training.loss.name=dice",)),
-    Row("Dice of each patch", ("training.loss.batch_dice=false",)),
-    Row("average 0.998", ("training.ema_decay=0.998",)),
-    Row("no average", ("training.ema_decay=null",)),
-    Row("cosine", ("training.scheduler=cosine",)),
-    Row("three times as long", longer=3),
     Row("augmentation strong", ("augmentation.level=strong",)),
-    Row("label smoothing 0.1", ("training.loss.label_smoothing=0.1",)),
-    Row("focal, gamma 2", ("training.loss.focal_gamma=2",)),
+    Row("mirrored along x", (_MIRRORED, "augmentation.flip_axes=[x]")),
+    Row("deep supervision", ("training.deep_supervision=true",)),
     *(
         Row(f"taught by ready 16f, {weight}", (*_TAUGHT, f"distillation.weight={weight}"))
         for weight in (0.3, 0.7)
     ),
+    Row("Dice only", ("training.loss.name=dice",)),
+    Row("whole volumes, batch 4", ("training.patch_size=null", "training.batch_size=4")),
+    Row("batch 1", ("training.batch_size=1",)),
+    Row("batch 4", ("training.batch_size=4",)),
+    Row("cosine", ("training.scheduler=cosine",)),
+    Row("no average", ("training.ema_decay=null",)),
+    Row("average 0.998", ("training.ema_decay=0.998",)),
+    Row("Dice of each patch", ("training.loss.batch_dice=false",)),
+    Row("label smoothing 0.1", ("training.loss.label_smoothing=0.1",)),
+    Row("focal, gamma 2", ("training.loss.focal_gamma=2",)),
     Row("half around labels", ("training.foreground_fraction=0.5",)),
+    Row("mirrored along all axes", (_MIRRORED,)),
     Row("decay 0.01", ("training.weight_decay=0.01",)),
     Row("AdamW, rate 0.01, decay 0.01", ("training.optimizer=adamw", "training.weight_decay=0.01",
         "training.learning_rate=0.01")),
@@ -83,8 +93,21 @@ ROWS = (
         "training.learning_rate=0.05")),
     Row("no gradient clip", ("training.gradient_clip=null",)),
     Row("dropout 0.005", ("model.drop_prob=0.005",)),
-    *(Row(f"{size}f", (f"model.architecture=lunet_small_{size}f",)) for size in (1, 2, 8, 16)),
 )  # fmt: skip
+STUDIES = {
+    "ablation": _ABLATION,
+    "sizes": tuple(_size(size, epochs=60) for size in (1, 2, 4, 8, 16)),
+    "time": tuple(
+        _size(size, f", {epochs} epochs", epochs=epochs)
+        for epochs in (5, 10, 20, 40)
+        for size in (1, 4, 16)
+    ),
+    "cases": tuple(
+        _size(size, f", {cases} cases", cases=cases)
+        for cases in (10, 20, 40, 80, 160)
+        for size in (4, 16)
+    ),
+}
 
 
 @dataclass(frozen=True)
@@ -93,7 +116,6 @@ class Job:
 
     row: Row
     seed: int
-    epochs: int
 
     @property
     def name(self) -> str:
@@ -103,14 +125,14 @@ class Job:
 
 
 def run(
-    data: Path, out: Path, *, epochs: int, jobs: int, seconds: float, more: Sequence[str]
+    rows: Sequence[Row], data: Path, out: Path, *, jobs: int, seconds: float, more: Sequence[str]
 ) -> None:
     """Train what there is time for.
 
     Args:
+        rows: What is trained.
         data: The folder of the data, with its split.
         out: Where the run folders go; those that are there and done are left alone.
-        epochs: Those of most rows.
         jobs: Trainings at a time.
         seconds: When whatever still trains is ended.
         more: Settings for all rows.
@@ -122,7 +144,7 @@ def run(
     settings = (*more, f"data.root={data}", f"experiment.output_dir={out}")
     with context.Manager() as manager:
         todo: Any = manager.Queue()
-        for job in (Job(row, seed, row.longer * epochs) for seed in _SEEDS for row in ROWS):
+        for job in (Job(row, seed) for seed in _SEEDS for row in rows):
             if not (out / job.name / "recipe.json").exists():
                 todo.put(job)
         workers = [
@@ -156,7 +178,7 @@ def _work(todo: Any, out: Path, settings: tuple[str, ...], deadline: float, numb
             except queue.Empty:
                 return
             left = deadline - time.time()
-            if left <= 0 or seconds_per_epoch * job.epochs > left:
+            if left <= 0 or seconds_per_epoch * job.row.epochs > left:
                 print(f"no time for {job.name}: {left:.0f} s left, {seconds_per_epoch:.2f} each")
                 continue
             start = time.time()
@@ -166,7 +188,7 @@ def _work(todo: Any, out: Path, settings: tuple[str, ...], deadline: float, numb
                 # The other rows do not depend on it.
                 traceback.print_exc()
             else:
-                seconds_per_epoch = (time.time() - start) / job.epochs
+                seconds_per_epoch = (time.time() - start) / job.row.epochs
 
 
 def _train(job: Job, out: Path, settings: tuple[str, ...]) -> None:
@@ -178,11 +200,12 @@ def _train(job: Job, out: Path, settings: tuple[str, ...]) -> None:
     training: Any = import_module("lunet_cli.engine.training.train")
     folder = out / job.name
     shutil.rmtree(folder, ignore_errors=True)
-    interval = max(1, job.epochs // _VALIDATIONS)
+    interval = max(1, job.row.epochs // _VALIDATIONS)
     own = (
         f"experiment.name={job.name}",
         f"experiment.seed={job.seed}",
-        f"training.epochs={job.epochs}",
+        f"training.epochs={job.row.epochs}",
+        *_of_cases(job, settings, out),
     )
     fixed = (f"training.validation_interval={interval}", *_WITHOUT_EXTRAS)
     config = load_config(_CONFIG, [*settings, *fixed, *own, *job.row.settings])
@@ -226,6 +249,19 @@ def _train(job: Job, out: Path, settings: tuple[str, ...]) -> None:
     (folder / "recipe.json").write_text(json.dumps(record), encoding="utf-8")
 
 
+def _of_cases(job: Job, settings: Sequence[str], out: Path) -> tuple[str, ...]:
+    """The settings that leave a job fewer cases, and as many steps."""
+    if job.row.cases is None:
+        return ()
+    (root,) = (one.removeprefix("data.root=") for one in settings if one.startswith("data.root="))
+    split = json.loads((Path(root) / "splits.json").read_text(encoding="utf-8"))[0]
+    names = random.Random(job.seed).sample(sorted(split["train"]), job.row.cases)
+    path = out / f"{job.name}.json"
+    path.write_text(json.dumps([{"train": names, "val": split["val"]}]), encoding="utf-8")
+    repeated = len(split["train"]) // job.row.cases
+    return (f"data.split.file={path.absolute()}", f"training.patches_per_case={repeated}")
+
+
 _WITHOUT_EXTRAS = (
     "evaluation.metrics=[dice]",
     "visualization.plot_training_curves=false",
@@ -246,7 +282,7 @@ def _keep_last_model(folder: Path) -> None:
     (folder / "last.pt").unlink()
 
 
-def table(folder: Path) -> str:
+def table(rows: Sequence[Row], folder: Path) -> str:
     """Rows with Dice of the last and of the best epoch, and differences with their intervals."""
     from lunet_cli.engine.evaluation.summary import bootstrap_interval
 
@@ -255,13 +291,13 @@ def table(folder: Path) -> str:
         record = json.loads(path.read_text(encoding="utf-8"))
         runs.setdefault(record["row"], []).append(record)
     lines = [
-        "| recipe | parameters | epochs | seeds | last epoch | by seed | best epoch | "
+        "| recipe | parameters | epochs | seconds | seeds | last epoch | by seed | best epoch | "
         "last minus base (95 % CI) |",
-        "|---|--:|--:|--:|--:|---|--:|---|",
+        "|---|--:|--:|--:|--:|--:|---|--:|---|",
     ]
     import numpy as np
 
-    for row in ROWS:
+    for row in rows:
         found = runs.get(row.name, [])
         if not found:
             continue
@@ -274,7 +310,8 @@ def table(folder: Path) -> str:
             low, high = bootstrap_interval(values)
             difference = f"{values.mean():+.4f} ({low:+.4f} to {high:+.4f})"
         lines.append(
-            f"| {row.name} | {found[0]['parameters']:,} | {found[0]['epochs']} | {len(found)} | "
+            f"| {row.name} | {found[0]['parameters']:,} | {found[0]['epochs']} | "
+            f"{statistics.fmean(run['seconds'] for run in found):.0f} | {len(found)} | "
             f"{statistics.fmean(seeds):.4f} | {', '.join(f'{seed:.4f}' for seed in seeds)} | "
             f"{best:.4f} | {difference} |"
         )
@@ -296,30 +333,34 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     commands = parser.add_subparsers(dest="command", required=True)
     command = commands.add_parser("run", help="train")
+    command.add_argument("study", choices=STUDIES)
     command.add_argument("--data", type=Path, required=True)
     command.add_argument("--out", type=Path, required=True)
-    command.add_argument("--epochs", type=int, default=15)
     command.add_argument("--jobs", type=int, default=1)
     command.add_argument("--seconds", type=float, default=1e6)
     command.add_argument("--set", action="append", default=[])
-    commands.add_parser("table", help="print").add_argument("folder", type=Path)
+    command.add_argument("--only", action="append", help="name of a row; all if not given")
+    command = commands.add_parser("table", help="print")
+    command.add_argument("study", choices=STUDIES)
+    command.add_argument("folder", type=Path)
     return parser.parse_args()
 
 
 def main() -> None:
     """Train, or print the table."""
     arguments = _arguments()
+    rows = STUDIES[arguments.study]
     if arguments.command == "table":
-        print(table(arguments.folder))
-    else:
-        run(
-            arguments.data,
-            arguments.out,
-            epochs=arguments.epochs,
-            jobs=arguments.jobs,
-            seconds=arguments.seconds,
-            more=arguments.set,
-        )
+        print(table(rows, arguments.folder))
+        return
+    run(
+        [row for row in rows if not arguments.only or row.name in arguments.only],
+        arguments.data,
+        arguments.out,
+        jobs=arguments.jobs,
+        seconds=arguments.seconds,
+        more=arguments.set,
+    )
 
 
 if __name__ == "__main__":
