@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -120,7 +121,9 @@ def place(
         orientation: Direction in which x, y and z increase, such as `LPS`; None keeps the axes.
         spacing_mm: Voxel size (z, y, x) to resample to; None keeps that of the file.
     """
-    order, flips = _itk_orientation(stored, orientation)
+    order, flips = np.arange(3), np.zeros(3, dtype=bool)
+    if orientation is not None:
+        order, flips = map(np.array, _itk_orientation(tuple(stored.direction), orientation))
     direction = np.array(stored.direction).reshape(3, 3)[:, order]
     spacing = np.array(stored.spacing_mm[::-1])[order]
     size = np.array(stored.size[::-1])[order]
@@ -149,20 +152,19 @@ def along_patient(geometry: Geometry) -> Placement:
     return place(geometry, "LPS")
 
 
+# Asked for each volume several times, and ITK starts its threads for each answer.
+@functools.lru_cache(maxsize=1024)
 def _itk_orientation(
-    stored: Geometry, orientation: str | None
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
+    direction: tuple[float, ...], orientation: str
+) -> tuple[tuple[int, ...], tuple[bool, ...]]:
     """The stored axis (x, y, z) that becomes each axis, and whether each is then mirrored."""
-    if orientation is None:
-        return np.arange(3), np.zeros(3, dtype=bool)
     # A single voxel lets ITK decide which axis of an oblique grid lies nearest to which direction.
     voxel = sitk.Image([1, 1, 1], sitk.sitkUInt8)
-    voxel.SetDirection(stored.direction)
+    voxel.SetDirection(direction)
     orient = sitk.DICOMOrientImageFilter()
     orient.SetDesiredCoordinateOrientation(orientation)
     orient.Execute(voxel)
-    order = np.array(orient.GetPermuteOrder(), dtype=np.int64)
-    return order, np.array(orient.GetFlipAxes(), dtype=bool)
+    return tuple(orient.GetPermuteOrder()), tuple(map(bool, orient.GetFlipAxes()))
 
 
 def _triple(values: list[_T]) -> tuple[_T, _T, _T]:
