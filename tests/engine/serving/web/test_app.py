@@ -30,7 +30,7 @@ from lunet_cli.engine.serving.service import Service
 from lunet_cli.engine.serving.web.app import make_app
 from lunet_cli.engine.serving.web.gate import Gate
 from lunet_cli.engine.serving.web.metrics import Metrics
-from lunet_cli.engine.serving.web.serve import Server
+from lunet_cli.engine.serving.web.serve import Server, listening
 
 MakeService = Callable[..., Service]
 RUNNING: list[Any] = []
@@ -576,6 +576,13 @@ def test_page_may_ask_its_own_service_only(client: httpx.Client) -> None:
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     assert f"script-src 'sha256-{digest}'" in policy
     assert "//" not in re.sub(r"^//.*$", "", script, flags=re.MULTILINE)
+
+
+def test_an_answer_does_not_wait_for_the_confirmation_of_its_headers() -> None:
+    with listening(ServeOptions(port=0)) as listener:
+        address = listener.getsockname()
+        with socket.create_connection(address, timeout=10), listener.accept()[0] as connection:
+            assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 def test_paths_that_there_are_not(client: httpx.Client) -> None:
