@@ -53,7 +53,13 @@ class Row:
 
 
 def _size(size: int, more: str = "", **others: Any) -> Row:
-    return Row(f"{size}f{more}", (f"model.architecture=lunet_small_{size}f",), **others)
+    """A row of so many channels, with the rate and the augmentation that `data plan` gives it."""
+    settings = (
+        f"model.architecture=lunet_small_{size}f",
+        f"training.learning_rate={0.1 / size:.2g}",
+        f"augmentation.level={'light' if size < 8 else 'standard'}",
+    )
+    return Row(f"{size}f{more}", settings, **others)
 
 
 _TEACHER = Path(__file__).parents[1] / "lunet_cli" / "models" / "hippocampus-mri-16f.pt"
@@ -61,8 +67,10 @@ _TAUGHT = (f"distillation.teacher=[{_TEACHER}]",)
 _MIRRORED = "augmentation.flip_probability=0.5"
 _ABLATION = (
     Row("base"),
+    Row("one-cycle", ("training.scheduler=one-cycle", "training.warmup_epochs=0")),
     Row("Adam, rate 0.01", ("training.optimizer=adam", "training.learning_rate=0.01")),
-    Row("rate 0.04", ("training.learning_rate=0.04",)),
+    Row("rate 0.1", ("training.learning_rate=0.1",)),
+    Row("rate 0.05", ("training.learning_rate=0.05",)),
     Row("rate 0.01", ("training.learning_rate=0.01",)),
     Row("rate 0.005", ("training.learning_rate=0.005",)),
     Row("augmentation none", ("augmentation.level=none",)),
@@ -80,7 +88,7 @@ _ABLATION = (
     Row("batch 4", ("training.batch_size=4",)),
     Row("cosine", ("training.scheduler=cosine",)),
     Row("no average", ("training.ema_decay=null",)),
-    Row("average 0.998", ("training.ema_decay=0.998",)),
+    Row("average 0.99", ("training.ema_decay=0.99",)),
     Row("Dice of each patch", ("training.loss.batch_dice=false",)),
     Row("label smoothing 0.1", ("training.loss.label_smoothing=0.1",)),
     Row("focal, gamma 2", ("training.loss.focal_gamma=2",)),
@@ -96,7 +104,7 @@ _ABLATION = (
 )  # fmt: skip
 STUDIES = {
     "ablation": _ABLATION,
-    "sizes": tuple(_size(size, epochs=60) for size in (1, 2, 4, 8, 16)),
+    "sizes": tuple(_size(size, epochs=60 if size < 8 else 30) for size in (1, 2, 4, 8, 16)),
     "time": tuple(
         _size(size, f", {epochs} epochs", epochs=epochs)
         for epochs in (5, 10, 20, 40)

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
+import statistics
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 
+from lunet_cli.config.augmentation import Level
 from lunet_cli.config.labels import Regions
+from lunet_cli.config.layers import level_widths
+from lunet_cli.config.network import NetworkSpec
 from lunet_cli.config.planned import Setting
 from lunet_cli.config.vocabulary import Size
 from lunet_cli.engine.data.bids import subject_of
@@ -40,6 +44,8 @@ _FEWEST_VOXELS = 64
 _BATCHES_WITH_LABEL, _LEAST_FOREGROUND = 0.36, 0.33
 # Labels and the channels of a lean network that they get: a rule of thumb, not a measurement.
 _CHANNELS = ((3, 4), (15, 8), (255, 16))
+_RATE_OF_ONE_CHANNEL = 0.1
+_WIDE = 8
 
 
 def spacing_rule(found: Fingerprint, nnunet: NnunetPlan | None) -> tuple[Spacing, bool, str]:
@@ -182,6 +188,24 @@ def network_rule(num_labels: int, depth: float) -> tuple[str, str]:
         size = "large"
         why += f", and 4 levels instead of 5 because the volumes have about {depth:.0f} planes"
     return f"lunet_{size}_{channels}f", f"A lean network: {why}."
+
+
+def augmentation_rule(spec: NetworkSpec) -> tuple[Level, str]:
+    """How much patches are changed for a network (docs/accuracy.md)."""
+    if _channels_of(spec) < _WIDE:
+        return "light", "Rotation, scaling, noise and contrast; a narrow network learns no more."
+    return "standard", f"From {_WIDE} channels on, a network would learn the cases by heart."
+
+
+def _channels_of(spec: NetworkSpec) -> float:
+    return statistics.median(level_widths(spec))
+
+
+def rate_rule(spec: NetworkSpec) -> tuple[float, str]:
+    """The rate of SOAP for a network: the wider, the smaller (docs/accuracy.md)."""
+    channels = _channels_of(spec)
+    rate = float(f"{_RATE_OF_ONE_CHANNEL / channels:.2g}")
+    return rate, f"{_RATE_OF_ONE_CHANNEL:g} / {channels:g} channels, as measured for 1 to 16."
 
 
 def foreground_rule(num_labels: int, batch_size: int) -> tuple[float, str]:

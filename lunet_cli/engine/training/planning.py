@@ -30,6 +30,7 @@ from lunet_cli.engine.data.splits import SPLIT_FILES
 from lunet_cli.engine.networks.execution import resolve_device
 from lunet_cli.engine.training.context import StepContext
 from lunet_cli.engine.training.data_rules import (
+    augmentation_rule,
     coarser_rule,
     find_nnunet_plans,
     foreground_rule,
@@ -37,6 +38,7 @@ from lunet_cli.engine.training.data_rules import (
     intensity_rule,
     labels_rule,
     network_rule,
+    rate_rule,
     smaller,
     spacing_rule,
     window_rule,
@@ -59,9 +61,9 @@ _SHARE_OF_DEVICE = 0.5
 # Twice the steps of a batch of 4 in about the same time, and a better network (docs/adr/0028).
 _BATCH_SIZE = 2
 _PROBED_SECONDS, _FEWEST_PROBED, _MOST_PROBED = 5.0, 3, 20
-# Of the time that is left, for a machine that is busier later on. A training that ends before its
-# schedule has lost more than one that is a little shorter.
-_RESERVE = 0.15
+# Of the time that is left, for a machine that is busier later on. A training that is stopped
+# earlier loses no more than that time: its rate stays the same, and its average is ready.
+_RESERVE = 0.05
 _USEFUL_EPOCHS = 10
 # Many small steps are worth more than few large ones (docs/adr/0028), as long as a patch is no
 # smaller than this; below the fewest steps, a training hardly begins.
@@ -69,18 +71,21 @@ _WANTED_STEPS, _FEWEST_STEPS, _COMFORTABLE_EDGE = 1000, 100, 64
 # What a core reaches in training with few channels: 5 to 20 GFLOPS, by its instructions.
 _CPU_FLOPS = 1e10
 _VALIDATION_SHARE = 0.2
+_WARMUP_STEPS = 80
 
 _RECIPE = (
     Setting(
         "training.optimizer",
         "soap",
-        "Optimiser, rate, schedule and average of the recipe that "
-        "the shipped hippocampus.yaml has been measured with.",
+        "Optimiser and average of the recipe that the shipped hippocampus.yaml has been measured "
+        "with.",
     ),
-    Setting("training.learning_rate", 5e-3),
-    Setting("training.scheduler", "one-cycle"),
     Setting("training.gradient_clip", 1.0),
-    Setting("training.ema_decay", 0.99),
+    Setting(
+        "training.ema_decay",
+        0.999,
+        "In place of a falling rate: the average of many networks is better than the last one.",
+    ),
     Setting("training.loss.name", "auto", "Dice and cross-entropy."),
 )
 
@@ -241,13 +246,12 @@ def _network_settings(
         name, why = options.architecture, "As asked for."
     yield Setting("model.architecture", name, why)
     yield Setting("model.drop_prob", 0.0, "Narrow networks have no channel to spare.")
-    yield Setting(
-        "augmentation.level", "light", "Rotation, scaling, noise and contrast; no mirror."
-    )
     yield from _RECIPE
     config = planned_config([Setting("model.architecture", name)])
-    stride = network_spec(config, in_channels=1, out_channels=1).total_stride
-    window, why = window_rule(_grids(found, spacing), stride, nnunet)
+    spec = network_spec(config, in_channels=1, out_channels=1)
+    yield Setting("training.learning_rate", *rate_rule(spec))
+    yield Setting("augmentation.level", *augmentation_rule(spec))
+    window, why = window_rule(_grids(found, spacing), spec.total_stride, nnunet)
     yield Setting("training.patch_size", list(window), why)
     batch_size, why = _BATCH_SIZE, "Small, for more steps in the same time."
     if nnunet is not None:
@@ -412,6 +416,8 @@ def _time_settings(
         on_event(Notice(f"time for {plural(epochs, 'epoch')} only; more minutes will give more"))
     why = f"So that validation takes about a fifth of the time: {plural(steps, 'step')} an epoch."
     yield Setting("training.patches_per_case", patches, why)
+    warmup = min(1.0, round(_WARMUP_STEPS / steps, 3))
+    yield Setting("training.warmup_epochs", warmup, "The rate rises before it stays.")
     why = f"{options.minutes:g} minutes: a step takes {pace.step:.2f} s, a validation"
     why += f" {pace.validation:.1f} s (measured); {_RESERVE:.0%} is kept for a busier machine."
     yield Setting("training.epochs", epochs, why)
