@@ -32,7 +32,7 @@ from typing import Any
 
 _CONFIG = Path(__file__).parents[1] / "configs" / "hippocampus.yaml"
 _SEEDS = (1, 2, 3)
-_VALIDATIONS = 5  # Of a training, so that the best of them is not the best of many.
+_VALIDATIONS = 10  # Of a training, so that the best of them is not the best of many.
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,10 @@ _ABLATION = (
 )  # fmt: skip
 STUDIES = {
     "ablation": _ABLATION,
-    "sizes": tuple(_size(size, epochs=60 if size < 8 else 30) for size in (1, 2, 4, 8, 16)),
+    "sizes": tuple(
+        _size(size, epochs=epochs)
+        for size, epochs in ((1, 40), (2, 40), (4, 40), (8, 30), (16, 20))
+    ),
     "time": tuple(
         _size(size, f", {epochs} epochs", epochs=epochs)
         for epochs in (5, 10, 20, 40)
