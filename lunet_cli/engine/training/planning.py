@@ -83,7 +83,7 @@ _RECIPE = (
     Setting("training.gradient_clip", 1.0),
     Setting(
         "training.ema_decay",
-        0.999,
+        0.998,
         "In place of a falling rate: the average of many networks is better than the last one.",
     ),
     Setting("training.loss.name", "auto", "Dice and cross-entropy."),
