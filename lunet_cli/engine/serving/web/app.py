@@ -26,7 +26,7 @@ from lunet_cli.engine.serving.served_models import ServedModel, choose
 from lunet_cli.engine.serving.service import Service
 from lunet_cli.engine.serving.uploads import SCAN, Upload, arrange
 from lunet_cli.engine.serving.web.metrics import Metrics
-from lunet_cli.engine.serving.web.page import page
+from lunet_cli.engine.serving.web.page import render_page
 from lunet_cli.engine.serving.web.receiving import receive_files
 from lunet_cli.engine.serving.web.refusals import RefusedError, answer_of
 from lunet_cli.errors import LunetError
@@ -125,6 +125,8 @@ class _Door:
         """The mask of a scan, or the id of its job."""
         job = await self.accept(request, asked)
         if not asked.wait:
+            if await request.is_disconnected():
+                self._service.forget(job)  # Nobody will ever know its id.
             return _json(self.status(job), HTTPStatus.ACCEPTED, {"Location": f"/jobs/{job.id}"})
         try:
             await _ended(job, request)
@@ -253,12 +255,14 @@ def make_app(service: Service, metrics: Metrics) -> FastAPI:
 
 def _add_facts(app: FastAPI, service: Service, metrics: Metrics) -> None:
     """Add what can be asked of the service itself."""
+    page = render_page((model.facts for model in service.models.values()), service.options)
+    # What forbids other pages to frame it is obeyed in a header only.
+    policy = f"{page.policy}; frame-ancestors 'none'"
 
     @app.get("/", response_class=HTMLResponse)
     async def start() -> Response:
-        """A page from which a person sends scans."""
-        text, policy = page()
-        return HTMLResponse(text, headers={"Content-Security-Policy": policy})
+        """A page from which a person sends scans, and on which masks are seen."""
+        return HTMLResponse(page.text, headers={"Content-Security-Policy": policy})
 
     @app.get("/models")
     async def models() -> Models:
