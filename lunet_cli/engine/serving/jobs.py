@@ -18,6 +18,7 @@ from lunet_cli.engine.serving.problems import (
     CancelledError,
     NoRoomError,
     StopJob,
+    as_sent,
     without_folder,
 )
 from lunet_cli.engine.serving.served_models import ServedModel
@@ -186,7 +187,7 @@ class Job:
         return kind(message, self._plain(failure.hint))
 
     def _plain(self, text: str) -> str:
-        return without_folder(text, self.folder)
+        return without_folder(as_sent(text, self.inputs, self.scan), self.folder)
 
     def _on_event(self, event: Event) -> None:
         self._require_wanted()

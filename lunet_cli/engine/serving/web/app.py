@@ -21,7 +21,7 @@ from lunet_cli import __version__
 from lunet_cli.config.vocabulary import OutputSuffix
 from lunet_cli.engine.serving.answers import Health, JobStatus, Models, Problem
 from lunet_cli.engine.serving.jobs import Job, Result, Wish
-from lunet_cli.engine.serving.problems import unexpected, without_folder
+from lunet_cli.engine.serving.problems import as_sent, unexpected, without_folder
 from lunet_cli.engine.serving.served_models import ServedModel, choose
 from lunet_cli.engine.serving.service import Service
 from lunet_cli.engine.serving.uploads import SCAN, Upload, arrange
@@ -108,7 +108,13 @@ class _Door:
         options = self._service.options
         most_bytes = options.max_voxels * _BYTES_PER_VOXEL + _HEADERS_BYTES
         paths = arrange(uploads, folder, most_bytes=most_bytes)
-        suffix: OutputSuffix = model.look_at(paths, series=asked.series, limit=options.max_voxels)
+        name = uploads[0].name
+        try:
+            suffix: OutputSuffix = model.look_at(
+                paths, series=asked.series, limit=options.max_voxels
+            )
+        except LunetError as error:
+            raise error.reworded(lambda text: as_sent(text, paths, name)) from None
         if asked.format is not None:
             suffix = _SUFFIXES[asked.format]
         wish = Wish(
@@ -119,7 +125,7 @@ class _Door:
             postprocess=tuple(asked.postprocess),
         )
         wish.options(folder)  # What does not fit together is told now.
-        return Job(model, uploads[0].name, paths, folder, wish, options.job_seconds)
+        return Job(model, name, paths, folder, wish, options.job_seconds)
 
     async def answer(self, request: Request, asked: Asked) -> Response:
         """The mask of a scan, or the id of its job."""

@@ -155,8 +155,9 @@ def test_what_is_wrong_is_told_in_the_words_of_the_service_and_the_page_goes_on(
     client = client_of(service)
     opened(tab, client)
     good = write_volume(tmp_path / "good.nii.gz", scan)
-    broken = tmp_path / "broken.nii.gz"
-    broken.write_bytes(good.read_bytes()[:-100])
+    noise = np.random.default_rng(0).integers(0, 999, (8, 9, 10)).astype(np.int16)
+    broken = write_volume(tmp_path / "broken.nii.gz", noise)
+    broken.write_bytes(broken.read_bytes()[:-200])
     text = tmp_path / "notes.txt"
     text.write_text("no scan", encoding="utf-8")
     many = write_volume(tmp_path / "many.nii.gz", np.zeros((16, 16, 16), np.int16))
@@ -167,6 +168,7 @@ def test_what_is_wrong_is_told_in_the_words_of_the_service_and_the_page_goes_on(
         said = tab.refusal(path)
         assert said == f"{problem['error']}. {problem['hint']}"
     assert "more than 4,000" in said
+    assert tab.refusal(broken).startswith("broken.nii.gz: cannot be read: ")
     assert "more than the 0 MiB that the service takes" in tab.refusal(bytes_)
     tab.segment(good)
     assert tab.driver.execute_script("return document.getElementById('problem').hidden")
