@@ -64,10 +64,19 @@ def options_page() -> str:
         "asked beside their inputs. They are keyword only and checked when they are made; the "
         "options of the commands have the same defaults and meanings.",
     ]
-    for model in options.Options.__subclasses__():
+    for model in _option_classes(options.Options):
         rows = [row for name in model.model_fields for row in _key_rows(model, name, "")]
         parts += [f"## {model.__name__}", _described(model), _table("field", rows)]
     return _page(parts)
+
+
+def _option_classes(base: type[options.Options]) -> Iterator[type[options.Options]]:
+    """Classes of options; of those that share some, each with what they share."""
+    for model in base.__subclasses__():
+        if model.__subclasses__():
+            yield from _option_classes(model)
+        else:
+            yield model
 
 
 def commands_page() -> str:

@@ -23,7 +23,13 @@ from lunet_cli.cli.prediction import (
 )
 from lunet_cli.cli.signals import stopped_by_signals
 from lunet_cli.cli.wording import reworded
-from lunet_cli.config.options import OutputOptions, PredictionOptions, ServeOptions, WatchOptions
+from lunet_cli.config.options import (
+    JobLimits,
+    OutputOptions,
+    PredictionOptions,
+    ServeOptions,
+    WatchOptions,
+)
 from lunet_cli.errors import ConfigError
 from lunet_cli.results.events import WarningIssued
 from lunet_cli.results.words import visible
@@ -42,8 +48,8 @@ Host = Annotated[str, option(ServeOptions, "host", metavar="ADDRESS")]
 Port = Annotated[int, option(ServeOptions, "port", metavar="N")]
 TokenFile = Annotated[Path | None, option(ServeOptions, "token_file", metavar="FILE")]
 MaxUpload = Annotated[str, option(ServeOptions, "max_upload_mib", "--max-upload", metavar="SIZE")]
-MaxVoxels = Annotated[int, option(ServeOptions, "max_voxels", metavar="N")]
-JobSeconds = Annotated[float, option(ServeOptions, "job_seconds", metavar="SECONDS")]
+MaxVoxels = Annotated[int, option(JobLimits, "max_voxels", metavar="N")]
+JobSeconds = Annotated[float, option(JobLimits, "job_seconds", metavar="SECONDS")]
 MaxQueue = Annotated[int, option(ServeOptions, "max_queue", metavar="N")]
 KeepSeconds = Annotated[float, option(ServeOptions, "keep_seconds", metavar="SECONDS")]
 GraceSeconds = Annotated[float, option(ServeOptions, "grace_seconds", metavar="SECONDS")]
@@ -57,7 +63,9 @@ Watch = Annotated[
 SettleSeconds = Annotated[float, option(WatchOptions, "settle_seconds", metavar="SECONDS")]
 Once = Annotated[bool, option(WatchOptions, "once", "--once")]
 _USUAL, _USUAL_WATCH = ServeOptions(), WatchOptions()
-_OF_LISTENING = tuple(ServeOptions.model_fields)
+_OF_LISTENING = tuple(
+    name for name in ServeOptions.model_fields if name not in JobLimits.model_fields
+)
 _OF_WATCHING = (
     *("settle_seconds", "once"),
     *("suffix", "labelmap", "probabilities", "postprocess", "order", "series"),
@@ -119,7 +127,12 @@ def serve(
             order=order,
             series=series,
         )
-        looking = WatchOptions(settle_seconds=settle_seconds, once=once)
+        looking = WatchOptions(
+            settle_seconds=settle_seconds,
+            once=once,
+            max_voxels=max_voxels,
+            job_seconds=job_seconds,
+        )
         _set_up(threads)
         _watch(_load_one(models, how, architecture), watch[0], output, looking)
         return

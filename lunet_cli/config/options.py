@@ -435,7 +435,18 @@ class StudyOptions(Options):
     """Measure how long a pass of each network takes, once all have been trained."""
 
 
-class ServeOptions(Options):
+class JobLimits(Options):
+    """What one scan may cost a service or a watched folder."""
+
+    max_voxels: Positive = 2**28
+    """Voxels of a volume, counted with its channels and on the grid of the network, and of its
+    answer likewise."""
+
+    job_seconds: Annotated[float, Field(gt=0, le=86400)] = 600.0
+    """Time of one job in seconds, from its beginning; it is stopped then."""
+
+
+class ServeOptions(JobLimits):
     """How a service listens, and what it bears."""
 
     host: Annotated[str, Field(min_length=1, max_length=253)] = "127.0.0.1"
@@ -452,13 +463,6 @@ class ServeOptions(Options):
     ] = 1024.0
     """Size of a request, such as 1G; what is larger is refused."""
 
-    max_voxels: Positive = 2**28
-    """Voxels of a volume, counted with its channels and on the grid of the network, and of its
-    answer likewise."""
-
-    job_seconds: Annotated[float, Field(gt=0, le=86400)] = 600.0
-    """Time of one job in seconds, from its beginning; it is stopped then."""
-
     max_queue: Annotated[int, Field(ge=1, le=10_000)] = 16
     """Jobs that wait or are worked on; further ones are refused until one has ended."""
 
@@ -473,7 +477,7 @@ class ServeOptions(Options):
     temporary folder if not given."""
 
 
-class WatchOptions(Options):
+class WatchOptions(JobLimits):
     """How a drop folder is watched."""
 
     settle_seconds: Annotated[float, Field(gt=0, le=86400)] = 3.0

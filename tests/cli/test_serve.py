@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -151,6 +152,25 @@ def test_mistakes_are_one_line(
     assert words in done.stderr
     assert len(done.stderr.splitlines()) <= 2
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("limit", "value"), [("--max-voxels", "1000"), ("--job-seconds", "0.000001")]
+)
+def test_limits_hold_for_a_drop_folder(
+    limit: str, value: str, call_lunet: CallLunet, model: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "in").mkdir()
+    scan(tmp_path / "in" / "a.nii.gz", size=64)
+    done = call_lunet(
+        "serve", model, "--watch", "in", "out", "--once", "--settle-seconds", "0.05", "--window",
+        "trained", limit, value, cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 0
+    assert "Traceback" not in done.stderr
+    record = json.loads((tmp_path / "out" / "a.nii.gz.json").read_text(encoding="utf-8"))
+    assert record["state"] == "failed"
+    assert limit in done.stderr
 
 
 def test_missing_extra_is_named(

@@ -22,6 +22,8 @@ Labels = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
 Probabilities = npt.NDArray[np.float32]
 OnDecided = Callable[[npt.NDArray[Any], list[Probabilities]], None]
 _SLAB_VOXELS = 1 << 22
+# Voxel sizes lie in headers as float32, of which seven digits mean something.
+_VOLUME_DIGITS = 6
 
 
 def mask_of(codes: npt.NDArray[Any], index: int, scheme: LabelScheme) -> Mask:
@@ -59,7 +61,10 @@ class Painter:
     def volumes_ml(self, geometry: Geometry) -> dict[str, float]:
         """Volume of each region that was painted, in ml, with what others cover of it."""
         voxel_ml = math.prod(geometry.spacing_mm) / 1000
-        return {name: count * voxel_ml for name, count in self._counts.items()}
+        found: dict[str, float] = {}
+        for name, count in self._counts.items():
+            found[name] = float(f"{count * voxel_ml:.{_VOLUME_DIGITS}g}")
+        return found
 
 
 @dataclass(frozen=True)

@@ -13,11 +13,12 @@ from lunet_cli.config.options import OutputOptions
 from lunet_cli.config.vocabulary import OutputSuffix
 from lunet_cli.engine.inference.predict import predict
 from lunet_cli.engine.serving.answers import JobState, JobStatus
+from lunet_cli.engine.serving.deadline import Deadline
 from lunet_cli.engine.serving.problems import (
     CancelledError,
     NoRoomError,
-    OutOfTimeError,
     StopJob,
+    as_sent,
     without_folder,
 )
 from lunet_cli.engine.serving.served_models import ServedModel
@@ -162,7 +163,13 @@ class Job:
     def _predict(self) -> Result:
         start = time.perf_counter()
         predictor, output = self.model.predictor, self.wish.options(self.folder)
-        done = predict(predictor, self.inputs, output, on_event=self._on_event)
+        deadline = Deadline(self.scan, self.limit_seconds)
+
+        def on_event(event: Event) -> None:
+            self._on_event(event)
+            deadline.look_at(event)
+
+        done = predict(predictor, self.inputs, output, on_event=on_event)
         if done.failures:
             raise self._told_plainly(done.failures[0])
         if not done.predicted:
@@ -180,30 +187,18 @@ class Job:
         return kind(message, self._plain(failure.hint))
 
     def _plain(self, text: str) -> str:
-        return without_folder(text, self.folder)
+        return without_folder(as_sent(text, self.inputs, self.scan), self.folder)
 
     def _on_event(self, event: Event) -> None:
         self._require_wanted()
         if isinstance(event, WindowDone):
             self._progress = event.num_done / event.num_windows
-            self._require_in_time()
         if isinstance(event, WarningIssued):
             self.remarks.append(self._plain(event.text))
 
     def _require_wanted(self) -> None:
         if self._told.is_set() and self._reason is not None:
             raise StopJob(self._reason)
-
-    def _require_in_time(self) -> None:
-        # After its last window, only the mask is left to be written.
-        is_late = time.monotonic() > self.started_at + self.limit_seconds
-        if is_late and self._progress < 1:
-            raise StopJob(
-                OutOfTimeError(
-                    f"{self.scan}: takes longer than {self.limit_seconds:g} s",
-                    hint="Crop it, or ask who runs the service for a higher `job_seconds`.",
-                )
-            )
 
     def _end(
         self, state: JobState, *, result: Result | None = None, error: LunetError | None = None

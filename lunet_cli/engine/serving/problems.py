@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from lunet_cli.errors import DataError, LunetError
@@ -68,6 +69,13 @@ def unexpected(error: Exception) -> LunetError:
         f"something went wrong inside: {type(error).__name__}: {lines[0][:300]}",
         hint="Please report it, with the version of lunet.",
     )
+
+
+def as_sent(text: str, paths: Sequence[Path], name: str) -> str:
+    """A message in which the only file of a scan is called as its sender calls it."""
+    if len(paths) == 1 and paths[0].is_file():
+        text = text.replace(str(paths[0]), name)
+    return text
 
 
 def without_folder(text: str, folder: Path) -> str:

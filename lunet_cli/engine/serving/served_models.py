@@ -73,7 +73,21 @@ class ServedModel:
         """
         case = self._only_case(paths, series)
         with refusing_other_files():
-            volumes = open_channels(case.images)
+            self.require_bearable(case, limit=limit)
+        return case.suffix
+
+    def require_bearable(self, case: InputCase, *, limit: int) -> None:
+        """Raise if a scan is too large, by its headers.
+
+        Args:
+            case: The scan.
+            limit: See `look_at`.
+
+        Raises:
+            TooLargeError: See `look_at`.
+            DataError: See `look_at`.
+        """
+        volumes = open_channels(case.images)
         stored = volumes[0].geometry
         channels = sum(volume.num_channels for volume in volumes)
         _require_few(channels * math.prod(stored.size), limit, "has")
@@ -85,7 +99,6 @@ class ServedModel:
             self.predictor.plan_windows(stored)
         except DataError as error:
             raise TooLargeError(f"the scan: {error.message}", hint="Crop it.") from None
-        return case.suffix
 
     def _only_case(self, paths: Sequence[Path], series: str | None) -> InputCase:
         channels = self.predictor.card.network.in_channels

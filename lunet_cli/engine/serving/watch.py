@@ -15,16 +15,18 @@ from filelock import FileLock, Timeout
 
 from lunet_cli.config.options import OutputOptions, WatchOptions
 from lunet_cli.engine.data.volume import stem
-from lunet_cli.engine.inference.inputs import output_suffix
+from lunet_cli.engine.inference.inputs import find_inputs, output_suffix
 from lunet_cli.engine.inference.outputs import suffix_of
 from lunet_cli.engine.inference.predict import predict
+from lunet_cli.engine.serving.deadline import Deadline
 from lunet_cli.engine.serving.drop_folder import DropFolder, Scan, content_of
-from lunet_cli.engine.serving.problems import unexpected, without_folder
+from lunet_cli.engine.serving.problems import StopJob, unexpected, without_folder
 from lunet_cli.engine.serving.served_models import ServedModel
 from lunet_cli.errors import ConfigError, DataError, LunetError, OutputError
 from lunet_cli.records.files import require_makeable
 from lunet_cli.records.watching import ScanRecord
 from lunet_cli.results.events import CaseFailed, Event, WarningIssued
+from lunet_cli.results.prediction import PredictResult
 from lunet_cli.results.serving import ScanFinished, Watching
 
 OnEvent = Callable[[Event], None]
@@ -54,7 +56,8 @@ def watch(
         model: What segments.
         inbox: Where scans come; nothing is written or removed there.
         output: The folder for masks, and what is written.
-        options: How the folder is watched.
+        options: How the folder is watched, and what a scan may cost; one that is beyond it gets a
+            record of a failure.
         stop: Lets the scan that is worked on finish, and ends.
         on_event: Called with what happens.
 
@@ -96,7 +99,7 @@ class _Watcher:
         on_event: OnEvent,
     ) -> None:
         self._model, self._output, self._stop, self._on_event = model, output, stop, on_event
-        self._folder = output.output
+        self._folder, self._limits = output.output, options
         channels = model.predictor.card.network.in_channels
         self._drop = DropFolder(inbox, num_channels=channels, settle_seconds=options.settle_seconds)
         # What needs no second look at its record: the content that is done with.
@@ -204,6 +207,8 @@ class _Watcher:
             record.write(self._record_path(scan))
             self._remove_earlier(mask)
             record = self._segmented(scan, mask, record)
+        except StopJob as stopped:
+            record = _failed(record, stopped.reason)
         except LunetError as error:
             record = _failed(record, error)
         except Exception as error:  # One scan with a bug of ours does not end the watch.
@@ -236,28 +241,27 @@ class _Watcher:
         for path in self._folder.glob(f"{beginning}_prob_*{suffix}"):
             path.unlink()
 
+    def _require_bearable(self, scan: Scan) -> None:
+        """Raise if a scan has too many voxels, before one of them is read.
+
+        Raises:
+            TooLargeError: It has.
+        """
+        channels = self._model.predictor.card.network.in_channels
+        cases, _ = find_inputs(scan.paths, num_channels=channels, series=self._output.series)
+        for case in cases:
+            self._model.require_bearable(case, limit=self._limits.max_voxels)
+
     def _segmented(self, scan: Scan, mask: Path, record: ScanRecord) -> ScanRecord:
         """Segment a scan in a folder apart, and move what came out to its place."""
+        self._require_bearable(scan)
         start, remarks = time.perf_counter(), list[str]()
-
-        def on_event(event: Event) -> None:
-            if isinstance(event, WarningIssued):
-                remarks.append(event.text)
-
         apart = self._folder / LOCKS / f"{mask.name}.work"
         shutil.rmtree(apart, ignore_errors=True)  # Of a process that was killed.
         suffix = suffix_of(mask)
         output = self._output.model_copy(update={"output": apart, "suffix": suffix})
         try:
-            done = predict(self._model.predictor, scan.paths, output, on_event=on_event)
-            if done.failures:
-                failure = done.failures[0]
-                raise DataError(without_folder(failure.message, apart), hint=failure.hint)
-            if len(done.predicted) != 1:
-                raise DataError(
-                    f"{scan.name}: holds {len(done.predicted)} scans",
-                    hint="Drop a folder for each of them.",
-                )
+            done = self._predicted(scan, output, remarks)
             case = done.predicted[0]
             _move(case.output, mask)
         finally:
@@ -265,6 +269,26 @@ class _Watcher:
         found = {"labels": dict(done.values), "volumes_ml": dict(case.volume_ml)}
         facts = {"seconds": time.perf_counter() - start, "remarks": tuple(remarks)}
         return record.model_copy(update={"state": "done", **found, **facts})
+
+    def _predicted(self, scan: Scan, output: OutputOptions, remarks: list[str]) -> PredictResult:
+        """What comes of the only scan; what there is to remark on it goes to `remarks`."""
+        deadline = Deadline(scan.name, self._limits.job_seconds)
+
+        def on_event(event: Event) -> None:
+            deadline.look_at(event)
+            if isinstance(event, WarningIssued):
+                remarks.append(event.text)
+
+        done = predict(self._model.predictor, scan.paths, output, on_event=on_event)
+        if done.failures:
+            failure = done.failures[0]
+            raise DataError(without_folder(failure.message, output.output), hint=failure.hint)
+        if len(done.predicted) != 1:
+            raise DataError(
+                f"{scan.name}: holds {len(done.predicted)} scans",
+                hint="Drop a folder for each of them.",
+            )
+        return done
 
     def _tell(self, record: ScanRecord, mask: Path) -> None:
         if record.error is not None:

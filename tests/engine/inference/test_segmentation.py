@@ -163,3 +163,20 @@ def test_codes_hold_every_region(activation: str, count: int) -> None:
     for i in range(count):
         assert np.flatnonzero(found.mask(i)).tolist() == [i]
         assert scheme.decode(logits)[0, i].numpy().tolist() == found.mask(i).tolist()
+
+
+@pytest.mark.parametrize(
+    ("spacing_mm", "count", "volume_ml"),
+    [
+        ((1.0, 1.0, 1.0), 1785, 1.785),  # 1.7850000000000001 as a product of floats
+        ((float(np.float32(1.2)), float(np.float32(0.7)), float(np.float32(0.7))), 1000, 0.588),
+        ((0.01, 0.01, 0.01), 1, 1e-9),
+        ((5.0, 1.0, 1.0), 1_234_567, 6172.84),
+    ],
+)
+def test_volumes_have_as_many_digits_as_voxel_sizes_bear(
+    spacing_mm: tuple[float, float, float], count: int, volume_ml: float
+) -> None:
+    codes = np.ones((1, 1, count), np.uint8)
+    found = Segmentation(codes, TWO, geometry((1, 1, count), spacing_mm))
+    assert found.volumes_ml() == {"a": volume_ml, "b": 0.0}

@@ -18,7 +18,7 @@ from lunet_cli.config.options import OutputOptions, PredictionOptions, WatchOpti
 from lunet_cli.engine.serving.served_models import ServedModel, load_models
 from lunet_cli.engine.serving.watch import LOCKS, watch
 from lunet_cli.errors import ConfigError, LunetError
-from lunet_cli.results.events import Event
+from lunet_cli.results.events import CaseFailed, Event
 from lunet_cli.results.serving import ScanFinished
 
 Look = Callable[..., list[Event]]
@@ -36,9 +36,14 @@ def inbox(tmp_path: Path) -> Path:
 def look(models: dict[str, ServedModel], inbox: Path, tmp_path: Path) -> Look:
     """Watch until nothing is left to do, and return what was reported."""
 
-    def run(model: ServedModel = models["bright"], **changes: Any) -> list[Event]:
+    def run(
+        model: ServedModel = models["bright"],
+        limits: dict[str, float] | None = None,
+        **changes: Any,
+    ) -> list[Event]:
         events: list[Event] = []
-        options = WatchOptions(settle_seconds=SETTLED, once=True)
+        settings = {"settle_seconds": SETTLED, "once": True} | (limits or {})
+        options = WatchOptions.model_validate(settings)
         output = OutputOptions(output=tmp_path / "masks", **changes)
         stop = threading.Event()
         watch(model, inbox, output, options, stop=stop, on_event=events.append)
@@ -213,6 +218,61 @@ def test_probabilities_come_first(
     assert names == {"a.nii.gz", "a.nii.gz.json", "a_prob_low.nii.gz", "a_prob_high.nii.gz"}
 
 
+def test_scan_with_too_many_voxels_is_told(
+    look: Look, inbox: Path, tmp_path: Path, write_volume: Any, scan: np.ndarray[Any, Any]
+) -> None:
+    write_volume(inbox / "large.nii", scan)
+    write_volume(inbox / "small.nii", scan[:6])
+    look(limits={"max_voxels": scan.size - 1})
+    record = record_of(tmp_path, "large.nii")
+    assert record["state"] == "failed"
+    assert record["error"] == f"the scan: has {scan.size:,} voxels, more than {scan.size - 1:,}"
+    assert "`max_voxels`" in record["hint"]
+    assert record["mask"] == ""
+    assert record_of(tmp_path, "small.nii")["state"] == "done"
+    assert not (tmp_path / "masks" / "large.nii").exists()
+    assert left(tmp_path) == []
+
+
+def test_voxels_count_on_the_grid_of_the_network(
+    look: Look, inbox: Path, tmp_path: Path, make_threshold_model: Any, write_volume: Any,
+    scan: np.ndarray[Any, Any],
+) -> None:  # fmt: skip
+    path = make_threshold_model(tmp_path / "fine.pt", spacing_mm=(0.5, 0.5, 0.5))
+    model = load_models([path], PredictionOptions(device="cpu", precision="fp32"))["fine"]
+    write_volume(inbox / "a.nii", scan)
+    look(model, limits={"max_voxels": 8 * scan.size - 1})
+    assert (
+        f"has, on the grid of the network, {8 * scan.size:,} voxels"
+        in (record_of(tmp_path, "a.nii")["error"])
+    )
+
+
+def test_scan_that_takes_too_long_is_told_and_the_next_goes_on(
+    look: Look, inbox: Path, tmp_path: Path, write_volume: Any
+) -> None:
+    # More windows than one, so that there is a moment to stop at.
+    write_volume(inbox / "a.nii", np.zeros((40, 40, 40), np.int16))
+    write_volume(inbox / "b.nii", np.zeros((8, 8, 8), np.int16))
+    events = look(limits={"job_seconds": 1e-6})
+    record = record_of(tmp_path, "a.nii")
+    assert record["state"] == "failed"
+    assert record["error"] == "a.nii: takes longer than 1e-06 s"
+    assert "`job_seconds`" in record["hint"]
+    assert record_of(tmp_path, "b.nii")["state"] == "done"
+    assert [event.case for event in events if isinstance(event, CaseFailed)] == ["a.nii"]
+    assert not (tmp_path / "masks" / "a.nii").exists()
+    assert left(tmp_path) == []
+
+
+def test_header_and_voxels_may_be_two_files(
+    look: Look, inbox: Path, tmp_path: Path, scan: np.ndarray[Any, Any]
+) -> None:
+    sitk.WriteImage(sitk.GetImageFromArray(scan), str(inbox / "a.mhd"))
+    look()
+    assert record_of(tmp_path, "a.mhd")["state"] == "done"
+
+
 def test_folders_within_each_other_are_refused(models: dict[str, ServedModel], inbox: Path) -> None:
     for output in (inbox, inbox / "masks", inbox.parent):
         with pytest.raises(ConfigError, match="may not lie with the scans"):
@@ -277,4 +337,4 @@ def test_events_say_what_was_found(
 ) -> None:
     write_volume(inbox / "a.nii", scan)
     finished = [event for event in look() if isinstance(event, ScanFinished)]
-    assert [str(event).split(" (")[0] for event in finished] == ["a.nii: low 0.18 ml, high 0.02 ml"]
+    assert [str(event).split(" (")[0] for event in finished] == ["a.nii: low 0.17 ml, high 0.02 ml"]

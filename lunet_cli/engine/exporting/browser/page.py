@@ -1,29 +1,31 @@
-"""The page: a network, what computes it, and the scripts that bring a scan to it, in one file."""
+"""The exported page: a network, what computes it, and the frame around them, in one file."""
 
 from __future__ import annotations
 
 import base64
 import functools
 import gzip
-import hashlib
 import html
 import json
 import lzma
 from pathlib import Path
-from string import Template
 
+from lunet_cli.engine.exporting.browser.frame import (
+    READERS,
+    Computer,
+    as_text,
+    channels_in_words,
+    definitions,
+    framed,
+    scripts,
+    spacing_in_words,
+)
 from lunet_cli.records.export import ExportMetadata
-from lunet_cli.results.words import plural, visible
+from lunet_cli.results.words import plural
 
 _HERE = Path(__file__).parent
 VENDOR = _HERE / "vendor"
-# In this order: each uses what those before it define.
-_OF_PAGE = ("volume.js", "slices.js", "solid.js", "page.js")
-_OF_WORKER = (
-    *("volume.js", "files.js", "nifti.js", "nrrd.js", "dicom.js"),
-    *("preprocessing.js", "windows.js", "segmentation.js", "worker.js"),
-)
-_OF_ENGINE = ("engine.js",)
+OF_WORKER = (*READERS, "preprocessing.js", "windows.js", "segmentation.js", "worker.js")
 
 
 def render_page(graph: bytes, metadata: ExportMetadata) -> str:
@@ -33,25 +35,25 @@ def render_page(graph: bytes, metadata: ExportMetadata) -> str:
         graph: The network, from `image` to `logits`, as ONNX.
         metadata: What is needed to use it.
     """
-    script, style = _scripts(_OF_PAGE), _read("page.css")
-    facts = _facts(metadata)
-    return Template(_read("page.html")).substitute(
-        policy=_policy(script, style),
-        version=html.escape(_version(metadata)),
-        runtime_version=json.loads(_read("vendor/vendor.json"))["version"],
-        title=_text(metadata.architecture),
-        labels=_text(", ".join(metadata.label_values)),
-        channels=_channels_in_words(metadata.network.in_channels),
-        facts=_definitions(_facts_in_words(metadata)),
-        style=style,
-        script=script,
-        data=_json(facts),
-        worker=_scripts(_OF_WORKER),
-        engine=_scripts(_OF_ENGINE),
-        network=_packed(graph),
-        licence=html.escape(vendored("LICENSE").decode()),
-        **_parts_of_others(),
+    computer = Computer(
+        script=scripts("workers.js"),
+        worker=scripts(*OF_WORKER),
+        markup=_HERE / "exported.html",
+        # Compiling WebAssembly counts as a kind of `eval`. No request of any kind is allowed.
+        rules={"script-src": "'wasm-unsafe-eval'"},
     )
+    values = {
+        "version": html.escape(_version(metadata)),
+        "runtime_version": json.loads(vendored("vendor.json"))["version"],
+        "title": as_text(metadata.architecture),
+        "labels": as_text(", ".join(metadata.label_values)),
+        "channels": channels_in_words(metadata.network.in_channels),
+        "facts": definitions(_facts_in_words(metadata)),
+        "engine": scripts("engine.js"),
+        "network": _packed(graph),
+        "licence": html.escape(vendored("LICENSE").decode()),
+    }
+    return framed(computer, _facts(metadata), values | _parts_of_others()).text
 
 
 @functools.cache
@@ -88,26 +90,6 @@ def as_plain_script(module: str) -> str:
     return f"const ort=(()=>{{{body}return{{{','.join(names)}}};}})();"
 
 
-def _policy(script: str, style: str) -> str:
-    """No request of any kind; only our script and style, and workers that the page makes itself."""
-    rules = {
-        "default-src": "'none'",
-        # Compiling WebAssembly counts as a kind of `eval`.
-        "script-src": f"'{_hash(script)}' 'wasm-unsafe-eval'",
-        "worker-src": "blob:",
-        "style-src": f"'{_hash(style)}'",
-        "img-src": "data:",
-        "base-uri": "'none'",
-        "form-action": "'none'",
-    }
-    return "; ".join(f"{name} {value}" for name, value in rules.items())
-
-
-def _hash(text: str) -> str:
-    digest = hashlib.sha256(text.encode("utf-8")).digest()
-    return f"sha256-{base64.b64encode(digest).decode()}"
-
-
 def _facts(metadata: ExportMetadata) -> dict[str, object]:
     """What the scripts need to know of the network."""
     window = None
@@ -131,9 +113,6 @@ def _version(metadata: ExportMetadata) -> str:
 
 def _facts_in_words(metadata: ExportMetadata) -> list[tuple[str, str]]:
     prepare = metadata.preprocessing
-    spacing = "as stored"
-    if prepare.spacing_mm is not None:
-        spacing = " x ".join(f"{value:g}" for value in prepare.spacing_mm[::-1]) + " mm (x, y, z)"
     window = "whole volumes"
     if not metadata.takes_whole_volumes and metadata.window is not None:
         window = " x ".join(map(str, metadata.window[::-1])) + " voxels (x, y, z)"
@@ -142,46 +121,12 @@ def _facts_in_words(metadata: ExportMetadata) -> list[tuple[str, str]]:
         ("labels", ", ".join(metadata.label_values)),
         ("image", plural(metadata.network.in_channels, "channel")),
         ("orientation", prepare.orientation or "as stored"),
-        ("voxel size", spacing),
+        ("voxel size", spacing_in_words(prepare.spacing_mm)),
         ("intensities", prepare.normalization.name),
         ("window", window),
     ]
 
 
-def _channels_in_words(number: int) -> str:
-    if number == 1:
-        return "One scan at a time."
-    return (
-        f"The network takes {number} channels: all files of a scan together, in the order of "
-        "their names, or one four-dimensional file."
-    )
-
-
-def _definitions(rows: list[tuple[str, str]]) -> str:
-    parts = []
-    for name, value in rows:
-        parts.append(f"<div><dt>{_text(name)}</dt><dd>{_text(value)}</dd></div>")
-    return "".join(parts)
-
-
-def _text(words: str) -> str:
-    """Words that may come from a stranger, in one harmless line."""
-    return html.escape(visible(words))
-
-
-def _json(value: object) -> str:
-    """JSON that ends no script."""
-    return json.dumps(value).replace("<", "\\u003c")
-
-
 def _packed(content: bytes) -> str:
     # Without the time, the same network gives the same page.
     return base64.b64encode(gzip.compress(content, compresslevel=9, mtime=0)).decode()
-
-
-def _scripts(names: tuple[str, ...]) -> str:
-    return "\n".join(_read(f"scripts/{name}") for name in names)
-
-
-def _read(name: str) -> str:
-    return (_HERE / name).read_text(encoding="utf-8")

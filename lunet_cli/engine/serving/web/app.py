@@ -21,12 +21,12 @@ from lunet_cli import __version__
 from lunet_cli.config.vocabulary import OutputSuffix
 from lunet_cli.engine.serving.answers import Health, JobStatus, Models, Problem
 from lunet_cli.engine.serving.jobs import Job, Result, Wish
-from lunet_cli.engine.serving.problems import unexpected, without_folder
+from lunet_cli.engine.serving.problems import as_sent, unexpected, without_folder
 from lunet_cli.engine.serving.served_models import ServedModel, choose
 from lunet_cli.engine.serving.service import Service
 from lunet_cli.engine.serving.uploads import SCAN, Upload, arrange
 from lunet_cli.engine.serving.web.metrics import Metrics
-from lunet_cli.engine.serving.web.page import page
+from lunet_cli.engine.serving.web.page import render_page
 from lunet_cli.engine.serving.web.receiving import receive_files
 from lunet_cli.engine.serving.web.refusals import RefusedError, answer_of
 from lunet_cli.errors import LunetError
@@ -108,7 +108,13 @@ class _Door:
         options = self._service.options
         most_bytes = options.max_voxels * _BYTES_PER_VOXEL + _HEADERS_BYTES
         paths = arrange(uploads, folder, most_bytes=most_bytes)
-        suffix: OutputSuffix = model.look_at(paths, series=asked.series, limit=options.max_voxels)
+        name = uploads[0].name
+        try:
+            suffix: OutputSuffix = model.look_at(
+                paths, series=asked.series, limit=options.max_voxels
+            )
+        except LunetError as error:
+            raise error.reworded(lambda text: as_sent(text, paths, name)) from None
         if asked.format is not None:
             suffix = _SUFFIXES[asked.format]
         wish = Wish(
@@ -119,12 +125,14 @@ class _Door:
             postprocess=tuple(asked.postprocess),
         )
         wish.options(folder)  # What does not fit together is told now.
-        return Job(model, uploads[0].name, paths, folder, wish, options.job_seconds)
+        return Job(model, name, paths, folder, wish, options.job_seconds)
 
     async def answer(self, request: Request, asked: Asked) -> Response:
         """The mask of a scan, or the id of its job."""
         job = await self.accept(request, asked)
         if not asked.wait:
+            if await request.is_disconnected():
+                self._service.forget(job)  # Nobody will ever know its id.
             return _json(self.status(job), HTTPStatus.ACCEPTED, {"Location": f"/jobs/{job.id}"})
         try:
             await _ended(job, request)
@@ -253,12 +261,14 @@ def make_app(service: Service, metrics: Metrics) -> FastAPI:
 
 def _add_facts(app: FastAPI, service: Service, metrics: Metrics) -> None:
     """Add what can be asked of the service itself."""
+    page = render_page((model.facts for model in service.models.values()), service.options)
+    # What forbids other pages to frame it is obeyed in a header only.
+    policy = f"{page.policy}; frame-ancestors 'none'"
 
     @app.get("/", response_class=HTMLResponse)
     async def start() -> Response:
-        """A page from which a person sends scans."""
-        text, policy = page()
-        return HTMLResponse(text, headers={"Content-Security-Policy": policy})
+        """A page from which a person sends scans, and on which masks are seen."""
+        return HTMLResponse(page.text, headers={"Content-Security-Policy": policy})
 
     @app.get("/models")
     async def models() -> Models:

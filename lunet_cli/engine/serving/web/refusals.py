@@ -73,10 +73,13 @@ def answer_of(error: LunetError) -> Response:
         headers["Retry-After"] = str(error.seconds)
     elif code == HTTPStatus.SERVICE_UNAVAILABLE:
         headers["Retry-After"] = str(_USUAL_RETRY)
-    elif code == HTTPStatus.UNAUTHORIZED:
-        # A browser asks its user then, and sends the password with what the page asks for.
-        headers["WWW-Authenticate"] = 'Basic realm="lunet", Bearer'
     problem = Problem(error=" ".join(error.lines), hint=error.hint)
-    return Response(
+    answer = Response(
         problem.model_dump_json() + "\n", code, headers=headers, media_type="application/json"
     )
+    if code == HTTPStatus.UNAUTHORIZED:
+        # A browser asks its user then, and sends the password with what the page asks for. In one
+        # header, Chromium takes the second kind for a damaged part of the first, and asks nobody.
+        answer.headers.append("WWW-Authenticate", 'Basic realm="lunet"')
+        answer.headers.append("WWW-Authenticate", "Bearer")
+    return answer

@@ -160,6 +160,7 @@ async function findSeries(files, onFile = () => {}) {
     }
     const uid = found.word(TAG.seriesUid);
     if (!series.has(uid)) series.set(uid, []);
+    found.file = file;
     series.get(uid).push(found);
   }
   if (problem) throw new Problem(problem.message, "A slice may be missing; copy the series again.");

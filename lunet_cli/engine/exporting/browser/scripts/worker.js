@@ -5,7 +5,6 @@ const LARGEST_SHARED_WINDOW = 112 ** 3; // activations of larger ones take a gig
 const SLOWEST_REPORT_MS = 100;
 
 const engines = [];
-let facts = null;
 
 self.onmessage = async ({ data }) => {
   try {
@@ -20,19 +19,6 @@ function start(data) {
   facts = data.facts;
   for (const port of data.ports) engines.push(new Engine(port));
 }
-
-/** Errors of the browser itself are told by their meaning. */
-function inPlainWords(error) {
-  if (error instanceof Problem) return { message: error.message, hint: error.hint, isUnderstood: true };
-  const text = String(error?.message ?? error);
-  if (error instanceof RangeError || /memory|allocation|std::bad_alloc|out of bounds/i.test(text)) {
-    const { message, hint } = tooLarge(`needs more memory than the browser gives (${text.slice(0, 200)})`);
-    return { message, hint };
-  }
-  return { message: `something went wrong that this page does not know: ${text.slice(0, 300)}`, hint: "Please report it." };
-}
-
-const tooLarge = (what) => new Problem(`the scan ${what}`, "Crop it, close other tabs, or use `lunet predict`, which needs less.");
 
 /** A worker that computes windows, one at a time. */
 class Engine {
@@ -70,8 +56,6 @@ async function segment({ files, series }) {
     volumes: segmentation.volumesMl(), mask: packed, seconds, remarks: scans.flatMap((scan) => scan.remarks),
   }, [channels[0].buffer, segmentation.labelMap.buffer]);
 }
-
-const tell = (step, share = null) => self.postMessage({ type: "progress", step, share });
 
 /** Send windows to all engines, and put their answers together in the order of the windows. */
 async function computeWindows(inputs, size, window, segmentation) {
@@ -116,50 +100,6 @@ function requireMemory(placement, window, channels) {
   if (bytes > LARGEST_BYTES) {
     throw tooLarge(`needs about ${Math.round(bytes / 2 ** 20).toLocaleString("en")} MiB of memory, more than the ${LARGEST_BYTES / 2 ** 20} MiB of a browser tab`);
   }
-}
-
-/** The scans of all files, in the order of their names; null where the page has to ask first. */
-async function readScans(files, wanted) {
-  tell("reading");
-  const byName = (one, other) => (one.name < other.name ? -1 : 1);
-  const sorted = [...files].sort(byName);
-  const isVolume = ({ name }) => /\.(nii|nii\.gz|nrrd)$/i.test(name);
-  const volumes = sorted.filter(isVolume);
-  if (volumes.length) {
-    const scans = [];
-    for (const file of volumes) scans.push(await (/\.nrrd$/i.test(file.name) ? readNrrd : readNifti)(file));
-    requireOneGrid(scans);
-    return scans;
-  }
-  const dicom = [];
-  for (const file of sorted) if (isDicom(new Uint8Array(await file.slice(0, 132).arrayBuffer()))) dicom.push(file);
-  if (!dicom.length) throw unknownFiles(sorted);
-  return readDicom(dicom, wanted);
-}
-
-function unknownFiles(files) {
-  const what = files.length === 1 ? `${files[0].name} is not` : `none of the ${files.length} files is`;
-  return new Problem(`${what} a scan that this page reads`, "It reads NIfTI (.nii, .nii.gz), NRRD (.nrrd) and the files of a DICOM series.");
-}
-
-function requireOneGrid(scans) {
-  const other = scans.find((scan) => !sameGrid(scans[0].geometry, scan.geometry));
-  if (!other) return;
-  const what = facts.inChannels === 1 ? "and the network takes one scan at a time" : "and all channels need one";
-  throw new Problem(`${other.name}: does not lie on the grid of ${scans[0].name}, ${what}`, "Open one scan at a time, or resample them first.");
-}
-
-async function readDicom(files, wanted) {
-  const series = await findSeries(files, (index, count) => tell("reading", index / count));
-  if (!series.size) throw unknownFiles(files);
-  if (series.size > 1 && !series.has(wanted)) {
-    const choices = [...series].map(([uid, members]) => ({ uid, words: seriesInWords(members) }));
-    self.postMessage({ type: "choose", choices });
-    return null;
-  }
-  const [uid] = series.size > 1 ? [wanted] : series.keys(), members = series.get(uid);
-  const name = members[0].word(TAG.description) || members[0].name.replace(/\.[^.]*$/, "");
-  return [readSeries(name, members)];
 }
 
 async function packedMask(labelMap, geometry) {
