@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import math
+import socket
 import struct
 import threading
 import time
