@@ -71,7 +71,8 @@ _WANTED_STEPS, _FEWEST_STEPS, _COMFORTABLE_EDGE = 1000, 100, 64
 # What a core reaches in training with few channels: 5 to 20 GFLOPS, by its instructions.
 _CPU_FLOPS = 1e10
 _VALIDATION_SHARE = 0.2
-_WARMUP_STEPS = 80
+# Less than an epoch, so that a training of one is possible.
+_WARMUP_STEPS, _MOST_WARMUP_EPOCHS = 80, 0.5
 
 _RECIPE = (
     Setting(
@@ -416,7 +417,7 @@ def _time_settings(
         on_event(Notice(f"time for {plural(epochs, 'epoch')} only; more minutes will give more"))
     why = f"So that validation takes about a fifth of the time: {plural(steps, 'step')} an epoch."
     yield Setting("training.patches_per_case", patches, why)
-    warmup = min(1.0, round(_WARMUP_STEPS / steps, 3))
+    warmup = round(min(_WARMUP_STEPS / steps, _MOST_WARMUP_EPOCHS), 3)
     yield Setting("training.warmup_epochs", warmup, "The rate rises before it stays.")
     why = f"{options.minutes:g} minutes: a step takes {pace.step:.2f} s, a validation"
     why += f" {pace.validation:.1f} s (measured); {_RESERVE:.0%} is kept for a busier machine."

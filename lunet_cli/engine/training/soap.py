@@ -100,8 +100,15 @@ def _begin(state: dict[str, Tensor], parameter: Tensor, gradient: Tensor) -> Non
     state["step"] = state["step"].cpu()
     for side in _sides(state):
         state[f"{side}_moment"].copy_(_second_moment(gradient, side))
-        # The largest first.
-        state[side] = torch.linalg.eigh(state[f"{side}_moment"]).eigenvectors.flip(1).contiguous()
+        state[side] = _axes_of(state[f"{side}_moment"])
+
+
+def _axes_of(moment: Tensor) -> Tensor:
+    """Eigenvectors of a second moment (N, N) as columns, that of the largest eigenvalue first."""
+    # In single precision, LAPACK gives up on small values of low rank.
+    scale = moment.abs().max().clamp_min(torch.finfo(moment.dtype).tiny)
+    vectors: Tensor = torch.linalg.eigh((moment / scale).double().cpu()).eigenvectors
+    return vectors.flip(1).to(moment.device, moment.dtype)
 
 
 def _sides(state: dict[str, Tensor]) -> tuple[str, ...]:

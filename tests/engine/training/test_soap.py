@@ -47,6 +47,20 @@ def test_the_first_gradient_only_begins() -> None:
     assert not place.any()
 
 
+@pytest.mark.parametrize("largest", [0.0, 1e-18, 1e-6, 1e9])
+def test_gradients_of_any_size_have_axes(largest: float) -> None:
+    """Of 108 columns, 4 rows tell something about 4 at most."""
+    given = [(largest * value).float() for value in gradients((4, 4, 3, 3, 3), 12)]
+    parameter = nn.Parameter(torch.zeros(4, 4, 3, 3, 3))
+    optimizer = Soap([parameter], lr=RATE)
+    for gradient in given:
+        parameter.grad = gradient
+        optimizer.step()
+    columns = optimizer.state[parameter]["columns"]
+    torch.testing.assert_close(columns.T @ columns, torch.eye(108), atol=1e-4, rtol=0)
+    assert parameter.isfinite().all()
+
+
 def test_what_has_one_axis_gets_adam() -> None:
     given = gradients((7,), 12)
     expected = path(Adam, given[1:], betas=(0.95, 0.95))
