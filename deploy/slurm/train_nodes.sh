@@ -21,7 +21,9 @@ if [[ $# -eq 0 ]]; then
 fi
 config=$1
 shift
-first_node=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
+# Not through `head`: whoever writes to it may be told that it has gone, and pipefail would end this.
+nodes=$(scontrol show hostnames "$SLURM_JOB_NODELIST")
+first_node=${nodes%%$'\n'*}
 # Jobs that share a node need ports of their own.
 port=$((20000 + SLURM_JOB_ID % 10000))
 processes=${PROCESSES_PER_NODE:-${SLURM_GPUS_ON_NODE:-1}}

@@ -20,7 +20,8 @@ BASH = shutil.which("bash")
 # Each says what it was called with; `lunet` may wait for the notice, as a training does.
 STAND_INS = {
     "srun": 'exec "$@"',
-    "scontrol": 'if [[ $1 == show ]]; then printf "node1\\nnode2\\n"; '
+    # Line by line: whoever reads the first only would leave it alone.
+    "scontrol": 'if [[ $1 == show ]]; then echo node1; sleep 0.1; echo node2; '
     'else echo "scontrol $*" >> calls; fi',
     "torchrun": 'echo "torchrun $*" >> calls',
     "lunet": 'trap "exit 143" TERM; echo "lunet $*" >> calls; '
